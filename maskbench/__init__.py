@@ -1,0 +1,3 @@
+"""maskbench: does masking reduce interference when a pretrained language model is fine-tuned?"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""Typed blocks of the configuration: one module per block, nothing heavier than pydantic and PyYAML."""

@@ -1,0 +1,20 @@
+"""How strategies are compared with the baseline."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from maskbench.config.block import Block, Count, Rate
+
+
+class Analysis(Block):
+    """Settings of the paired comparison."""
+
+    resamples: Annotated[Count, Field(ge=100)] = 2000
+    """Resamples of the paired bootstrap over seeds and test examples."""
+    confidence: Annotated[Rate, Field(gt=0.0, lt=1.0)] = 0.95
+    """Coverage of the intervals."""
+    seed: int = 0
+    """Seed of the bootstrap's own generator."""

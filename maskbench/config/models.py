@@ -1,0 +1,24 @@
+"""Pretrained models: a folder in transformers' format, from any source."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from maskbench.config.block import Block, Name
+from maskbench.config.sources import Source
+from maskbench.config.training import TrainingOverrides
+
+
+class Model(Block):
+    """One pretrained model with its tokenizer."""
+
+    name: Name
+    """Name in results and figures."""
+    source: Source
+    """Where the folder with config.json, the weights (safetensors) and the tokenizer comes from."""
+    training: TrainingOverrides = Field(default_factory=TrainingOverrides)
+    """Hyperparameters of this model that differ from `training`."""
+    licence: str | None = None
+    """Licence of the weights, for the documentation and the report."""
+    citation: str | None = None
+    """Who made it, for the documentation and the report."""

@@ -1,0 +1,89 @@
+"""What is learnt: a text classification or tagging task, from any source, with three disjoint splits."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from maskbench.config.block import Block, Count, Float, Name, Rate
+from maskbench.config.sources import HubSource, Source
+from maskbench.config.training import TrainingOverrides
+
+Kind = Literal["sequence-classification", "token-classification"]
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+Column = str | int
+
+SCORE: dict[str, str] = {"sequence-classification": "accuracy", "token-classification": "entity_f1"}
+"""The measure that a task of each kind is judged by."""
+
+
+class Cut(Block):
+    """How missing splits are cut from the training file: a seeded permutation, stratified by label where there is one."""
+
+    validation: Annotated[Rate, Field(gt=0.0, lt=1.0)] = 0.1
+    """Share of the training file that becomes the validation split, if there is no file for it."""
+    test: Annotated[Rate, Field(gt=0.0, lt=1.0)] = 0.1
+    """Share of the training file that becomes the test split, if there is no file for it."""
+    seed: int = 0
+    """Seed of the permutation; the same for all cells."""
+
+
+class Task(Block):
+    """One task: where its text is, which columns hold what, and how it is cut into splits."""
+
+    name: Name
+    """Name in results and figures."""
+    kind: Kind
+    """What is predicted: one label per text, or one tag per token."""
+    source: Source
+    """Where the files come from."""
+    format: Literal["csv", "tsv", "jsonl", "conll"] | None = None
+    """Format of the files; null only with a hub source, which knows its own."""
+    files: dict[Split, Annotated[str, StringConstraints(min_length=1)]] = Field(default_factory=dict)
+    """File of each split, relative to the source; `train` must be there (or in the hub source's splits)."""
+    header: bool = True
+    """CSV and TSV: whether the first row names the columns."""
+    columns: list[str] | None = None
+    """CSV and TSV without a header: the columns' names, in order."""
+    text: Column = "text"
+    """Column of the text; for tagging, of the tokens (CoNLL: an index from 0)."""
+    label: Column = "label"
+    """Column of the label or the tags (CoNLL: an index, -1 is the last)."""
+    separator: str | None = None
+    """CoNLL: what separates columns; null: any white space. CSV: the delimiter; null: a comma."""
+    labels: list[str] | None = None
+    """The labels in order; null: those of the training split, sorted."""
+    binarize: Float | None = None
+    """Labels that are numbers: above this is `positive`, below `negative`, equal rows are left out."""
+    cut: Cut = Field(default_factory=Cut)
+    """How missing splits are cut from the training file."""
+    max_length: Count = 128
+    """Longest input in subword tokens; the rest of a text is cut off (words cut off count as errors in tagging)."""
+    max_validation: Count | None = None
+    """Score at most this many validation examples while training (a seeded subset); null: all."""
+    max_test: Count | None = None
+    """Score at most this many test examples (a seeded subset); null: all."""
+    training: TrainingOverrides = Field(default_factory=TrainingOverrides)
+    """Hyperparameters of this task that differ from `training`."""
+    licence: str | None = None
+    """Licence of the text, for the documentation and the report."""
+    citation: str | None = None
+    """Who made it, for the documentation and the report."""
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> Self:
+        if isinstance(self.source, HubSource):
+            if "train" not in self.source.splits:
+                raise ValueError("source.splits needs an entry for train")
+            return self
+        if self.format is None:
+            raise ValueError("format is needed for files: csv, tsv, jsonl or conll")
+        if "train" not in self.files:
+            raise ValueError("files needs an entry for train")
+        if (self.format == "conll") != (self.kind == "token-classification") and self.format != "jsonl":
+            raise ValueError(f"format {self.format} does not hold a {self.kind} task")
+        if not self.header and self.format in ("csv", "tsv") and self.columns is None:
+            raise ValueError("header: false needs columns, the names of the columns in order")
+        return self

@@ -1,0 +1,80 @@
+"""How a cell is trained: shared by all strategies unless a task, model or strategy says otherwise."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from maskbench.config.block import Block, Count, NonNegative, Positive, Rate
+
+
+class Training(Block):
+    """Hyperparameters of fine-tuning; one seed and these fix a run completely, on one device and thread count."""
+
+    epochs: Positive = 2.0
+    """Passes over the training examples."""
+    batch_size: Count = 32
+    """Examples per update (before it is split into micro-batches)."""
+    gradient_accumulation: Count = 1
+    """Micro-batches per update; batch_size must be divisible by it."""
+    eval_batch_size: Count = 64
+    """Examples per forward pass in evaluation."""
+    learning_rate: Positive = 2e-4
+    """Peak learning rate of AdamW."""
+    scheduler: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "linear"
+    """Learning-rate schedule after warm-up."""
+    warmup: Rate = 0.1
+    """Share of all updates in which the learning rate rises from 0."""
+    weight_decay: NonNegative = 0.01
+    """AdamW's decoupled weight decay; biases and layer norms are left out."""
+    max_grad_norm: NonNegative = 1.0
+    """Gradient norm is clipped to this; 0 switches clipping off."""
+    dropout: Rate | None = None
+    """Dropout of hidden states, attention and classifier; null keeps the model's own."""
+    evaluations_per_epoch: Count = 1
+    """How often the validation split is scored in an epoch; the best checkpoint is kept."""
+    early_stopping: Count | None = None
+    """Stop after this many evaluations without a better validation score; null trains to the end."""
+    group_by_length: bool = True
+    """Put examples of similar length into one batch (less padding; the order stays seeded)."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """auto: bf16 autocast where the hardware computes in bf16, fp32 elsewhere."""
+    attention: Literal["auto", "eager", "sdpa"] = "auto"
+    """auto: sdpa on GPUs, eager on CPUs (there sdpa's backward pass is several times slower)."""
+    threads: Count = 1
+    """CPU threads of a training job; results are bit-identical only at the same number."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, more time."""
+    report_to: list[Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]] = Field(default_factory=list)
+    """Experiment trackers of the transformers Trainer: tensorboard, trackio, wandb, ..."""
+
+    @model_validator(mode="after")
+    def _micro_batches_are_equal(self) -> Self:
+        if self.batch_size % self.gradient_accumulation:
+            raise ValueError(
+                f"batch_size {self.batch_size} must be divisible by gradient_accumulation {self.gradient_accumulation}"
+            )
+        return self
+
+
+class TrainingOverrides(Block):
+    """The part of Training that a task or a model may set for itself; null means: as in `training`."""
+
+    epochs: Positive | None = None
+    batch_size: Count | None = None
+    gradient_accumulation: Count | None = None
+    eval_batch_size: Count | None = None
+    learning_rate: Positive | None = None
+    scheduler: Literal["linear", "cosine", "constant", "constant_with_warmup"] | None = None
+    warmup: Rate | None = None
+    weight_decay: NonNegative | None = None
+    max_grad_norm: NonNegative | None = None
+    dropout: Rate | None = None
+    evaluations_per_epoch: Count | None = None
+    early_stopping: Count | None = None
+    gradient_checkpointing: bool | None = None
+
+    def apply(self, training: Training) -> Training:
+        """Return `training` with the values that are set here."""
+        return Training.model_validate(training.model_dump() | self.model_dump(exclude_none=True))

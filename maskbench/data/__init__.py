@@ -1,0 +1,1 @@
+"""Text and models: fetched by pinned hash, prepared and encoded once."""

@@ -1,0 +1,1 @@
+"""From a configuration to runs: typed, validated before anything starts, without torch."""

@@ -1,0 +1,112 @@
+"""The experiment: tasks × models × strategies × regimes × train sizes × seeds, and how they are treated."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+import yaml
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from maskbench.config.analysis import Analysis
+from maskbench.config.block import Block, Count, Name
+from maskbench.config.models import Model
+from maskbench.config.resources import Resources
+from maskbench.config.tasks import Task
+from maskbench.config.training import Training
+from maskbench.masks import Strategy
+
+Regime = Literal["single"]
+TrainSize = Count | Literal["full"]
+Item = TypeVar("Item")
+
+
+@cache
+def presets() -> dict[str, dict[str, dict[str, Any]]]:
+    """Return the tasks, models and strategies that a configuration may use by name."""
+    text = files("maskbench.config").joinpath("presets.yaml").read_text(encoding="utf-8")
+    return yaml.safe_load(text)  # type: ignore[no-any-return]
+
+
+class _Preset:
+    """Expand ``name`` and ``{preset: name, ...}`` to the preset's entry, with the given keys replaced."""
+
+    def __init__(self, kind: Literal["tasks", "models", "strategies"]) -> None:
+        self.kind = kind
+
+    def __call__(self, value: Any) -> Any:
+        entry = {"preset": value} if isinstance(value, str) else value
+        if not isinstance(entry, dict) or "preset" not in entry:
+            return entry
+        known = presets()[self.kind]
+        name = entry["preset"]
+        if not isinstance(name, str) or name not in known:
+            raise PydanticCustomError(
+                "unknown_preset", "expected one of the presets {known}", {"known": ", ".join(sorted(known))}
+            )
+        return {"name": name, **known[name], **{key: item for key, item in entry.items() if key != "preset"}}
+
+
+def _unique(items: list[Item]) -> list[Item]:
+    """Refuse a list in which two entries have one name or value."""
+    seen: set[Any] = set()
+    for item in items:
+        name = getattr(item, "name", item)
+        if name in seen:
+            raise PydanticCustomError("duplicate", "expected each entry once, found {name} twice", {"name": str(name)})
+        seen.add(name)
+    return items
+
+
+class Experiment(Block):
+    """Everything that a study is made of."""
+
+    study: Name
+    """Name of the folder in results/."""
+    question: str = "Does masking reduce interference when a pretrained language model is fine-tuned?"
+    """What the report answers, in one sentence."""
+    tasks: Annotated[
+        list[Annotated[Task, BeforeValidator(_Preset("tasks"))]], Field(min_length=1), AfterValidator(_unique)
+    ]
+    """Tasks: names of presets, `{preset: name, ...}` with changes, or full definitions (docs/data.md)."""
+    models: Annotated[
+        list[Annotated[Model, BeforeValidator(_Preset("models"))]], Field(min_length=1), AfterValidator(_unique)
+    ]
+    """Pretrained models: names of presets, or full definitions."""
+    strategies: Annotated[
+        list[Annotated[Strategy, BeforeValidator(_Preset("strategies"))]],
+        Field(min_length=1),
+        AfterValidator(_unique),
+    ]
+    """Mask strategies: names of presets, or `{name: ..., input: ..., attention: ..., parameter: ..., objective: ...}`."""
+    baseline: Name = "none"
+    """The strategy that the others are compared with."""
+    regimes: Annotated[list[Regime], Field(min_length=1), AfterValidator(_unique)] = Field(
+        default_factory=lambda: ["single"]
+    )
+    """Training regimes: `single` trains on one task."""
+    train_sizes: Annotated[list[TrainSize], Field(min_length=1), AfterValidator(_unique)] = Field(
+        default_factory=lambda: ["full"]
+    )
+    """Numbers of training examples (a seeded subset, nested over sizes), or `full`."""
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1), AfterValidator(_unique)]
+    """One run of every cell for each; a seed fixes initialisation, order, subset and dropout for all strategies."""
+    training: Training = Field(default_factory=Training)
+    """Hyperparameters, shared by all cells."""
+    analysis: Analysis = Field(default_factory=Analysis)
+    """How strategies are compared."""
+    resources: Resources = Field(default_factory=Resources)
+    """What a training job asks for."""
+    keep_models: bool = False
+    """Keep every trained model as a folder that `transformers.pipeline` loads."""
+    cache: str | None = None
+    """Folder for downloads, shared by studies; null: MASKBENCH_CACHE, or ~/.cache/maskbench."""
+
+    @model_validator(mode="after")
+    def _baseline_is_a_strategy(self) -> Self:
+        names = [strategy.name for strategy in self.strategies]
+        if self.baseline not in names:
+            raise ValueError(f"baseline is {self.baseline!r}, which is not among the strategies {', '.join(names)}")
+        return self

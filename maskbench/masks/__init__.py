@@ -1,0 +1,8 @@
+"""Mask strategies: typed parameters and at most four hooks each; importing them does not import torch."""
+
+from __future__ import annotations
+
+from maskbench.masks import input, parameter
+from maskbench.masks.strategy import Strategy
+
+__all__ = ["Strategy", "input", "parameter"]

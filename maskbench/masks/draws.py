@@ -1,0 +1,66 @@
+"""Counter-based random numbers: a mask depends on seed, pass, example and position, and on nothing else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from maskbench.masks.base import Batch
+
+_GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed 64-bit integer
+_MIX_1 = -4658895280553007687  # 0xBF58476D1CE4E5B9
+_MIX_2 = -7723592293110705685  # 0x94D049BB133111EB
+
+
+def _shift(value: Tensor, bits: int) -> Tensor:
+    """Shift right without sign extension (torch's shift on int64 is arithmetic)."""
+    return (value >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def _mix(value: Tensor) -> Tensor:
+    """Apply the finaliser of SplitMix64 (Steele, Lea & Flood 2014, OOPSLA, fig. 11) to int64 counters."""
+    value = (value ^ _shift(value, 30)) * _MIX_1
+    value = (value ^ _shift(value, 27)) * _MIX_2
+    return value ^ _shift(value, 31)
+
+
+class Draws:
+    """Uniform random numbers addressed by (seed, stream, pass, example, position).
+
+    Integer arithmetic modulo 2**64, so every device gives the same bits; nothing is drawn from torch's global
+    generator, so dropout and data order are those of a run without masks.
+
+    Parameters
+    ----------
+    seed
+        Seed of the run.
+    stream
+        Number of the hook that draws, so that two masks of one strategy are independent.
+    """
+
+    def __init__(self, seed: int, stream: int = 0) -> None:
+        self._key = _mix(_mix(torch.tensor(seed) + _GOLDEN) + _GOLDEN * (stream + 1))
+
+    def uniform(self, batch: Batch, *, fixed: bool = False, channel: int = 0) -> Tensor:
+        """Return (B, T) numbers in [0, 1), one for each position of each example.
+
+        Parameters
+        ----------
+        batch
+            Its `examples` and `epoch` address the numbers.
+        fixed
+            Leave the pass out of the address: the same numbers in every epoch.
+        channel
+            Number of an independent set of draws at the same address.
+        """
+        device = batch.input_ids.device
+        epoch = 0 if fixed else batch.epoch + 1
+        pass_key = _mix(_mix(self._key.to(device) + _GOLDEN * (channel + 1)) + _GOLDEN * (epoch + 1))
+        rows = _mix(pass_key + _GOLDEN * (batch.examples.to(torch.int64) + 1))
+        positions = torch.arange(batch.input_ids.shape[1], device=device, dtype=torch.int64)
+        bits = _mix(rows[:, None] + _GOLDEN * (positions[None, :] + 1))
+        return _shift(bits, 11).to(torch.float64) * 2.0**-53

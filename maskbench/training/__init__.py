@@ -1,0 +1,1 @@
+"""Fine-tuning of one cell: training, evaluation and the record of the run."""
