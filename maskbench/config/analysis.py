@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from maskbench.config.block import Block, Count, Rate
+from maskbench.config.block import Block, Count, Seed, Share
 
 
 class Analysis(Block):
@@ -14,7 +14,7 @@ class Analysis(Block):
 
     resamples: Annotated[Count, Field(ge=100)] = 2000
     """Resamples of the paired bootstrap over seeds and test examples."""
-    confidence: Annotated[Rate, Field(gt=0.0, lt=1.0)] = 0.95
+    confidence: Share = 0.95
     """Coverage of the intervals."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the bootstrap's own generator."""

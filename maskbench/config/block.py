@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from difflib import get_close_matches
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
+
+
+def _word(key: Any) -> str:
+    """Return a key as text that can be encoded; YAML lets it be a half surrogate or a number of any length."""
+    try:
+        return str(key).encode("utf-8", "backslashreplace").decode()
+    except ValueError:
+        return f"({type(key).__name__})"
 
 
 class Block(BaseModel):
@@ -21,39 +30,47 @@ class Block(BaseModel):
         if isinstance(value, dict):
             for key in value:
                 if key not in cls.model_fields:
-                    near = get_close_matches(str(key), cls.model_fields, n=1)
+                    near = get_close_matches(_word(key), cls.model_fields, n=1)
                     hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(cls.model_fields)}"
-                    raise PydanticCustomError("unknown_key", "unknown key {key}; {hint}", {"key": key, "hint": hint})
+                    raise PydanticCustomError(
+                        "unknown_key", "unknown key {key}; {hint}", {"key": _word(key), "hint": hint}
+                    )
         return value
+
+
+_EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+", re.ASCII)
 
 
 def _number(value: Any) -> Any:
     """Accept ``5e-5``, which YAML 1.1 reads as a string, and leave the rest to the strict type."""
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
+    return float(value) if isinstance(value, str) and _EXPONENT.fullmatch(value) else value
 
 
-Name = Annotated[
-    str,
-    StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=40),
-]
+NAME_PATTERN = r"^[a-z0-9]+(-[a-z0-9]+)*$"
+
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=40)]
 """Lower-case letters, digits and single hyphens: safe as part of a path, a wildcard and a run id."""
 
-Float = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
+# The bounds stand before the validator: after it, pydantic leaves them out of the JSON schema.
+_FromText = BeforeValidator(_number)
+
+Float = Annotated[float, Field(allow_inf_nan=False), _FromText]
 """A finite number; ``5e-5`` works although YAML 1.1 takes it for a string."""
 
-Rate = Annotated[Float, Field(ge=0.0, le=1.0)]
-"""A share between 0 and 1."""
+Rate = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False), _FromText]
+"""A share between 0 and 1, both included."""
 
-Positive = Annotated[Float, Field(gt=0.0)]
+Share = Annotated[float, Field(gt=0.0, lt=1.0, allow_inf_nan=False), _FromText]
+"""A share between 0 and 1, both excluded."""
+
+Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False), _FromText]
 """A number above 0."""
 
-NonNegative = Annotated[Float, Field(ge=0.0)]
+NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False), _FromText]
 """A number of at least 0."""
 
-Count = Annotated[int, Field(ge=1)]
-"""A whole number of at least 1."""
+Count = Annotated[int, Field(ge=1, le=10**9)]
+"""A whole number from 1 to a billion."""
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""A seed that every generator accepts (NumPy's takes 32 bits)."""

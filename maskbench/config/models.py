@@ -22,3 +22,7 @@ class Model(Block):
     """Licence of the weights, for the documentation and the report."""
     citation: str | None = None
     """Who made it, for the documentation and the report."""
+
+    def weights(self) -> Model:
+        """Return the model with all that does not change its files reset, so that no other change refetches it."""
+        return self.model_copy(update={"training": TrainingOverrides(), "licence": None, "citation": None})

@@ -8,8 +8,11 @@ from pydantic import Discriminator, Field, StringConstraints, Tag
 
 from maskbench.config.block import Block
 
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Revision = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
+SHA256_PATTERN = r"^[0-9a-f]{64}$"
+REVISION_PATTERN = r"^[0-9a-f]{40}$"
+
+Sha256 = Annotated[str, StringConstraints(pattern=SHA256_PATTERN)]
+Revision = Annotated[str, StringConstraints(pattern=REVISION_PATTERN)]
 
 
 class PackageSource(Block):
@@ -49,17 +52,17 @@ class HubSource(Block):
     """Which split of the hub's dataset serves as which of ours."""
 
 
+KINDS = ("package", "local", "hub")
+"""The kinds of source, each named by the key that only it has."""
+
+
 def _which(value: Any) -> str | None:
     """Tell the kind of a source by the key that only this kind has."""
-    if isinstance(value, dict):
-        return next((key for key in ("package", "local", "hub") if key in value), None)
-    return {PackageSource: "package", LocalSource: "local", HubSource: "hub"}.get(type(value))
+    return next((kind for kind in KINDS if (kind in value if isinstance(value, dict) else hasattr(value, kind))), None)
 
 
 Source = Annotated[
-    Annotated[PackageSource, Tag("package")]
-    | Annotated[LocalSource, Tag("local")]
-    | Annotated[HubSource, Tag("hub")],
+    Annotated[PackageSource, Tag("package")] | Annotated[LocalSource, Tag("local")] | Annotated[HubSource, Tag("hub")],
     Discriminator(
         _which,
         custom_error_type="unknown_source",

@@ -2,32 +2,49 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
 
-from maskbench.config.block import Block, Count, Float, Name, Rate
+from maskbench.config.block import Block, Count, Float, Name, Seed, Share
 from maskbench.config.sources import HubSource, Source
 from maskbench.config.training import TrainingOverrides
 
 Kind = Literal["sequence-classification", "token-classification"]
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
-Column = str | int
+
+
+def _column(value: Any) -> Any:
+    """Say in one error what a column is; the union alone would report one for each of its members."""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise PydanticCustomError("column", "expected the name of a column, or its index")
+    return value
+
+
+Column = Annotated[str | int, BeforeValidator(_column)]
+"""A column by its name, or by its index."""
 
 SCORE: dict[str, str] = {"sequence-classification": "accuracy", "token-classification": "entity_f1"}
 """The measure that a task of each kind is judged by."""
 
 
 class Cut(Block):
-    """How missing splits are cut from the training file: a seeded permutation, stratified by label where there is one."""
+    """How missing splits are cut from the training file: a seeded permutation, stratified by label if there is one."""
 
-    validation: Annotated[Rate, Field(gt=0.0, lt=1.0)] = 0.1
+    validation: Share = 0.1
     """Share of the training file that becomes the validation split, if there is no file for it."""
-    test: Annotated[Rate, Field(gt=0.0, lt=1.0)] = 0.1
+    test: Share = 0.1
     """Share of the training file that becomes the test split, if there is no file for it."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the permutation; the same for all cells."""
+
+    @model_validator(mode="after")
+    def _leaves_something_to_train_on(self) -> Self:
+        if self.validation + self.test >= 1.0:
+            raise ValueError(f"validation {self.validation} and test {self.test} leave nothing to train on")
+        return self
 
 
 class Task(Block):
@@ -86,4 +103,20 @@ class Task(Block):
             raise ValueError(f"format {self.format} does not hold a {self.kind} task")
         if not self.header and self.format in ("csv", "tsv") and self.columns is None:
             raise ValueError("header: false needs columns, the names of the columns in order")
+        if self.format == "conll" and not (isinstance(self.text, int) and isinstance(self.label, int)):
+            raise ValueError("format conll needs the indices of two columns, such as text: 0 and label: -1")
         return self
+
+    def content(self, *, max_length: bool = False) -> Task:
+        """Return the task with all that does not change its text reset, so that no other change rereads it.
+
+        Parameters
+        ----------
+        max_length
+            Keep the length that texts are cut off at, which matters from the encoding on.
+        """
+        neutral = {"max_validation": None, "max_test": None, "licence": None, "citation": None}
+        update: dict[str, Any] = neutral | {"training": TrainingOverrides()}
+        if not max_length:
+            update["max_length"] = Task.model_fields["max_length"].default
+        return self.model_copy(update=update)

@@ -7,11 +7,16 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
+from maskbench.io.files import sha256_file
+
 ROOT = Path(__file__).resolve().parents[2]
 """Top of the repository."""
 
-_ARRIVES_AS_PARAMETER = ("maskbench.config", "maskbench.experiment")
+_PARAMETERS = ("maskbench.config", "maskbench.experiment")
 """What these do reaches a job as resolved parameters, which Snakemake compares by themselves."""
+
+_READERS = ("maskbench.analysis", "maskbench.report")
+"""These have no resolved parameters and use the registry of measures as it is (titles, units, directions)."""
 
 
 def _source(module: str) -> Path | None:
@@ -28,7 +33,11 @@ def _without_docstrings(tree: ast.Module) -> ast.Module:
             kept = [
                 item
                 for item in body
-                if not (isinstance(item, ast.Expr) and isinstance(item.value, ast.Constant) and isinstance(item.value.value, str))
+                if not (
+                    isinstance(item, ast.Expr)
+                    and isinstance(item.value, ast.Constant)
+                    and isinstance(item.value.value, str)
+                )
             ]
             body[:] = kept or [ast.Pass()]
     return tree
@@ -51,21 +60,28 @@ def _read(file: Path) -> tuple[str, tuple[str, ...]]:
 def imported(script: Path) -> dict[str, Path]:
     """Return the modules of this project that a script imports, directly or not, packages' own code included."""
     found: dict[str, Path] = {}
-    todo = list(_read(script)[1])
+    todo = [("script", name) for name in _read(script)[1]]
     while todo:
-        module = todo.pop()
+        importer, module = todo.pop()
         file = _source(module)
-        if file is None or module in found or module.startswith(_ARRIVES_AS_PARAMETER):
+        arrives_as_parameter = module.startswith(_PARAMETERS) and not importer.startswith((*_READERS, *_PARAMETERS))
+        if file is None or module in found or arrives_as_parameter:
             continue
         found[module] = file
-        todo.extend(_read(file)[1])
-        todo.extend(module.rsplit(".", count)[0] for count in range(1, module.count(".") + 1))
+        todo += [(module, name) for name in _read(file)[1]]
+        todo += [(module, module.rsplit(".", count)[0]) for count in range(1, module.count(".") + 1)]
     return found
+
+
+def _data_files(package: Path) -> list[Path]:
+    """Return the files of a package that are no code, such as templates."""
+    files = (path for path in package.rglob("*") if path.is_file())
+    return sorted(path for path in files if path.suffix not in (".py", ".pyc"))
 
 
 @cache
 def code_hash(script: str) -> str:
-    """Return a hash of a script of scripts/ and of all project code that it imports.
+    """Return a hash of a script of scripts/, of all project code that it imports and of the data files beside it.
 
     Comments, docstrings and layout do not count.
 
@@ -83,4 +99,7 @@ def code_hash(script: str) -> str:
     digest = hashlib.sha256(_read(entry)[0].encode())
     for module, file in sorted(imported(entry).items()):
         digest.update(f"\n{module}\n{_read(file)[0]}".encode())
+        if file.name == "__init__.py" and module.startswith(_READERS):
+            for data in _data_files(file.parent):
+                digest.update(f"\n{data.relative_to(ROOT)}\n{sha256_file(data)}".encode())
     return digest.hexdigest()[:16]

@@ -1,0 +1,336 @@
+"""From prepared text to token ids: once for each task and model, memory-mapped, shared by all cells."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import tokenizers
+import transformers
+from datasets import Dataset, Features, List, Value
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
+
+from maskbench.config.tasks import SPLITS
+from maskbench.data.folders import new_folder
+from maskbench.data.manifests import NAME, EncodedManifest, EncodedSplit, PreparedManifest, TokenizerInfo
+from maskbench.data.prepare import load_prepared
+from maskbench.errors import InputError
+from maskbench.io.files import canonical, read_json, sha256_files, sha256_text, verify
+
+if TYPE_CHECKING:
+    from maskbench.config.tasks import Split, Task
+
+IGNORED = -100
+"""Label of a position that carries none; what torch's cross-entropy leaves out."""
+
+_TOKENIZER_FILES = (
+    "config.json",
+    "tokenizer*",
+    "vocab*",
+    "merges*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "*.model",
+)
+_OFFSET_POSITIONS = {
+    "roberta",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+    "camembert",
+    "mpnet",
+    "longformer",
+    "roberta-prelayernorm",
+    "data2vec-text",
+    "xmod",
+    "ibert",
+    "esm",
+}
+"""Model types whose positions start after the padding id, so that two or so of max_position_embeddings are unused."""
+
+
+def encode(task: Task, prepared: Path, model: Path, destination: Path) -> None:
+    """Tokenize all splits of a prepared task for one model.
+
+    Parameters
+    ----------
+    task
+        Its `max_length` is used.
+    prepared
+        Folder made by `prepare`.
+    model
+        Transformers folder with config.json and a fast tokenizer; nothing is downloaded, no code of it is run.
+    destination
+        Folder to make, in one piece: one folder for each split (datasets.save_to_disk) and manifest.json. Columns:
+        `input_ids` (int32), `words` (int32: index of the word that a subword belongs to, -1 on special tokens),
+        `labels` (int64; in tagging one for each subword, -100 except on the first subword of a word), `example`
+        (int64), `length` (int32), in tagging `tags` (int64: one for each word, also for those cut off), and
+        `token_type_ids` (int8) if the model takes them and they are not all 0. The same input gives the same bytes.
+
+    Raises
+    ------
+    InputError
+        If the folders do not hold what they should, there is no fast tokenizer, or max_length exceeds the model's
+        limit.
+    """
+    manifest, tables = load_prepared(prepared)
+    if manifest.task != task.name or manifest.kind != task.kind:
+        raise InputError(
+            f"{prepared / NAME}: expected the {task.kind} task {task.name}, found {manifest.kind} {manifest.task}"
+        )
+    files = _tokenizer_files(model)
+    tokenizer = _load_tokenizer(model)
+    _check_limits(task, tokenizer, model)
+    identity = sha256_text(
+        canonical([manifest.hash, files, task.max_length, transformers.__version__, tokenizers.__version__])
+    )
+    with new_folder(destination) as folder:
+        splits: dict[Split, EncodedSplit] = {}
+        digests: dict[str, Any] = {}
+        for split, table in tables.items():
+            encoder = _Encoder(tokenizer, manifest.kind, task.max_length, f"{prepared / split}.parquet")
+            dataset = _map(encoder, table, folder / f"{split}.cache", sha256_text(f"{identity} {split}")[:16])
+            dataset.save_to_disk(folder / split)
+            splits[split] = EncodedSplit(rows=len(dataset), **encoder.counts)
+            digests[split] = _column_digests(dataset.data.table)
+            del dataset
+            (folder / f"{split}.cache").unlink()
+        _write_manifest(task, manifest, tokenizer, files, splits, digests, folder)
+
+
+def load_encoded(folder: Path) -> dict[Split, Dataset]:
+    """Open an encoded task.
+
+    Parameters
+    ----------
+    folder
+        As `encode` made it.
+
+    Returns
+    -------
+    dict
+        The dataset of each split, memory-mapped: its columns stay on disk until they are used.
+
+    Raises
+    ------
+    InputError
+        If a file is missing or differs from the manifest.
+    """
+    manifest = EncodedManifest.read(folder)
+    verify(folder, manifest.files)
+    return {
+        split: Dataset.load_from_disk(str(folder / split), keep_in_memory=False)
+        for split in SPLITS
+        if split in manifest.splits
+    }
+
+
+def _write_manifest(
+    task: Task,
+    prepared: PreparedManifest,
+    tokenizer: PreTrainedTokenizerBase,
+    model_files: Mapping[str, str],
+    splits: dict[Split, EncodedSplit],
+    digests: Mapping[str, Any],
+    folder: Path,
+) -> None:
+    """State what was made of what."""
+    content = {"kind": task.kind, "labels": prepared.labels, "max_length": task.max_length, "columns": digests}
+    info = {
+        "class": type(tokenizer).__name__,
+        "mask_token_id": tokenizer.mask_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+        "vocab_size": len(tokenizer),
+    }
+    EncodedManifest(
+        task=task.name,
+        kind=task.kind,
+        labels=prepared.labels,
+        max_length=task.max_length,
+        splits=splits,
+        tokenizer=TokenizerInfo.model_validate(info),
+        prepared=prepared.hash,
+        model=sha256_text(canonical(model_files)),
+        files=sha256_files((path for path in folder.rglob("*") if path.is_file()), folder),
+        hash=sha256_text(canonical(content)),
+    ).write(folder)
+
+
+# --- the model's side
+
+
+def _tokenizer_files(model: Path) -> dict[str, str]:
+    """Return the hashes of the files that the tokenizer is made of, checked against source.json where there is one."""
+    if not model.is_dir():
+        raise InputError(f"{model}: expected a folder in transformers' format")
+    wanted = [
+        path
+        for path in model.iterdir()
+        if path.is_file() and any(fnmatchcase(path.name, item) for item in _TOKENIZER_FILES)
+    ]
+    if (model / "source.json").is_file():
+        recorded = read_json(model / "source.json").get("files", {})
+        verify(model, {path.name: recorded[path.name] for path in wanted if path.name in recorded})
+    return sha256_files(wanted, model)
+
+
+def _load_tokenizer(model: Path) -> PreTrainedTokenizerBase:
+    """Load a fast tokenizer from a folder."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True, use_fast=True, trust_remote_code=False)
+    except Exception as error:  # transformers and tokenizers raise a dozen kinds, plain Exception among them
+        raise InputError(f"{model}: the tokenizer cannot be loaded: {_first_line(error)}") from error
+    if not tokenizer.is_fast:
+        raise InputError(f"{model}: {type(tokenizer).__name__}: expected a fast tokenizer (tokenizer.json)")
+    tokenizer.truncation_side = "right"  # a word's first subword carries its label
+    return tokenizer
+
+
+def _first_line(error: Exception) -> str:
+    """Return the first line of a message."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def _check_limits(task: Task, tokenizer: PreTrainedTokenizerBase, model: Path) -> None:
+    """Refuse inputs that are longer, and token ids that are larger, than the model's embeddings."""
+    try:
+        config = AutoConfig.from_pretrained(model, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # as above
+        raise InputError(f"{model / 'config.json'}: cannot be loaded: {_first_line(error)}") from error
+    positions = getattr(config, "max_position_embeddings", None)
+    if isinstance(positions, int) and positions > 0 and config.model_type in _OFFSET_POSITIONS:
+        positions -= (config.pad_token_id or 0) + 1
+    limit = min(tokenizer.model_max_length, positions if isinstance(positions, int) and positions > 0 else 10**30)
+    if task.max_length > limit:
+        raise InputError(
+            f"task {task.name}: max_length: the model in {model} takes at most {limit} tokens, got {task.max_length}"
+        )
+    if task.max_length <= tokenizer.num_special_tokens_to_add():
+        raise InputError(
+            f"task {task.name}: max_length: {task.max_length} tokens leave no room for text beside the special ones"
+        )
+    vocabulary = getattr(config, "vocab_size", None)
+    if isinstance(vocabulary, int) and len(tokenizer) > vocabulary:
+        raise InputError(
+            f"{model}: the tokenizer has {len(tokenizer)} tokens, but the model embeddings for {vocabulary}"
+        )
+
+
+# --- the encoding
+
+
+@dataclass
+class _Encoder:
+    """Encodes a batch of rows, and counts what is cut off or lost."""
+
+    tokenizer: PreTrainedTokenizerBase
+    kind: str
+    max_length: int
+    file: str
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.counts = Counter(truncated_examples=0, truncated_words=0, words_without_tokens=0, tokens=0)
+        self.tagging = self.kind == "token-classification"
+        # Byte-level tokenizers (GPT-2, RoBERTa) spell a word with the space before it, which words that come one by one
+        # have lost; transformers 5 no longer refuses such input, it encodes it as if nothing were between the words.
+        backend = getattr(self.tokenizer, "backend_tokenizer").pre_tokenizer  # noqa: B009
+        self.prefix = " " if self.tagging and "ByteLevel" in repr(backend) else ""
+        # A template gives every single text the same types, so one text tells
+        self.with_types = any(self.tokenizer("a").get("token_type_ids", []))
+
+    @property
+    def features(self) -> Features:
+        """Types of the columns."""
+        columns = {
+            "example": Value("int64"),
+            "input_ids": List(Value("int32")),
+            "words": List(Value("int32")),
+            "labels": List(Value("int64")) if self.tagging else Value("int64"),
+            "length": Value("int32"),
+        }
+        if self.tagging:
+            columns["tags"] = List(Value("int64"))
+        if self.with_types:
+            columns["token_type_ids"] = List(Value("int8"))
+        return Features(columns)
+
+    def __call__(self, batch: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+        """Return the columns for a batch of prepared rows."""
+        texts = [[self.prefix + word for word in words] for words in batch["tokens"]] if self.tagging else batch["text"]
+        encoded = self.tokenizer(
+            texts, is_split_into_words=self.tagging, truncation=True, max_length=self.max_length, verbose=False
+        )
+        words = [self._words(row, encoding, batch) for row, encoding in enumerate(encoded.encodings)]
+        columns = {
+            "example": batch["example"],
+            "input_ids": encoded["input_ids"],
+            "words": words,
+            "labels": [_first_subwords(*pair) for pair in zip(words, batch["tags"], strict=True)]
+            if self.tagging
+            else batch["label"],
+            "length": [len(ids) for ids in encoded["input_ids"]],
+        }
+        if self.tagging:
+            columns["tags"] = batch["tags"]
+        if self.with_types:
+            columns["token_type_ids"] = encoded["token_type_ids"]
+        return columns
+
+    def _words(self, row: int, encoding: Any, batch: Mapping[str, list[Any]]) -> list[int]:
+        """Return the word of each subword of one row, and count what is missing."""
+        words = [-1 if word is None else word for word in encoding.word_ids]
+        if not words:
+            raise InputError(f"{self.file}: example {batch['example'][row]}: the tokenizer makes no token of it")
+        kept = set(words) - {-1}
+        beyond = {word for part in encoding.overflowing for word in part.word_ids} - kept - {None}
+        self.counts["tokens"] += len(words)
+        self.counts["truncated_examples"] += bool(encoding.overflowing)
+        self.counts["truncated_words"] += len(beyond)
+        if self.tagging:
+            self.counts["words_without_tokens"] += len(batch["tokens"][row]) - len(kept) - len(beyond)
+        return words
+
+
+def _first_subwords(words: list[int], tags: list[int]) -> list[int]:
+    """Return the tag of a word at its first subword, IGNORED elsewhere."""
+    previous = -1
+    labels = []
+    for word in words:
+        labels.append(IGNORED if word in (-1, previous) else tags[word])
+        previous = word
+    return labels
+
+
+def _map(encoder: _Encoder, table: pa.Table, cache: Path, fingerprint: str) -> Dataset:
+    """Encode a table batch by batch into a file; the fingerprint is given, since datasets would draw or pickle one."""
+    return Dataset(table, fingerprint=fingerprint).map(
+        encoder,
+        batched=True,
+        remove_columns=table.column_names,
+        features=encoder.features,
+        cache_file_name=str(cache),
+        load_from_cache_file=False,
+        new_fingerprint=fingerprint,
+        desc=f"encode {cache.stem}",
+    )
+
+
+def _column_digests(table: pa.Table) -> dict[str, str]:
+    """Return a hash of each column's values, whatever chunks and files they are in."""
+    digests = {}
+    for name in table.column_names:
+        values, lengths = hashlib.sha256(), hashlib.sha256()
+        for chunk in table.column(name).chunks:
+            if pa.types.is_list(chunk.type) or pa.types.is_large_list(chunk.type):
+                lengths.update(pc.list_value_length(chunk).cast(pa.int64()).to_numpy().tobytes())
+                chunk = chunk.flatten()
+            values.update(chunk.to_numpy(zero_copy_only=False).tobytes())
+        digests[name] = f"{table.schema.field(name).type} {lengths.hexdigest()} {values.hexdigest()}"
+    return digests

@@ -1,0 +1,35 @@
+"""Folders that appear whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import uuid
+from typing import TYPE_CHECKING
+
+from maskbench.io.files import flush
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Give a temporary folder beside `path`; when the block ends well, flush it and rename it, replacing an old one."""
+    path = path.absolute()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    old = temporary.with_suffix(".old")
+    temporary.mkdir()
+    try:
+        yield temporary
+        for item in (*temporary.rglob("*"), temporary):
+            flush(item)
+        if path.exists():
+            path.rename(old)
+        temporary.rename(path)
+        flush(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,125 @@
+"""What a prepared and an encoded task say about themselves: checked on write and on read, without torch or datasets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from maskbench.config.tasks import Kind, Split
+from maskbench.errors import InputError
+from maskbench.io.files import read_json, write_json
+
+NAME = "manifest.json"
+"""File name of a manifest, in the folder that it describes."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Manifest(_Part):
+    """Schema 1; any other is refused."""
+
+    schema_version: Literal[1] = Field(default=1, alias="schema")
+
+    def write(self, folder: Path) -> None:
+        """Write the manifest of a folder atomically; the same content gives the same bytes."""
+        write_json(folder / NAME, self.model_dump(mode="json", by_alias=True))
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read the manifest of a folder.
+
+        Raises
+        ------
+        InputError
+            If it is missing, is not JSON, or does not follow the schema.
+        """
+        content = read_json(folder / NAME)
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            place = ".".join(str(part) for part in first["loc"]) or "(top level)"
+            raise InputError(f"{folder / NAME}: {place}: {first['msg']}; delete {folder} and run again") from None
+
+
+class PreparedSplit(_Part):
+    """One parquet file of a prepared task."""
+
+    rows: int
+    """Texts or sentences."""
+    sha256: str
+    """Hash of the file."""
+    labels: dict[str, int]
+    """How often each label occurs: texts in classification, words in tagging."""
+
+
+class PreparedManifest(_Manifest):
+    """What is in the folder of a prepared task, and how it came about."""
+
+    task: str
+    kind: Kind
+    labels: list[str]
+    """Labels in the order of their indices; for tagging O, B-x, I-x, ..."""
+    splits: dict[Split, PreparedSplit]
+    cut: str | None
+    """The rule by which missing splits were cut, in one sentence; None if all were given."""
+    dropped: dict[str, int]
+    """Rows that were left out, by reason."""
+    scheme: str | None
+    """Tagging: IOB1, IOB2, IOBES, BIOLU or mixed, as found in the training file."""
+    converted: dict[Split, int]
+    """Tagging: tags that were changed to get IOB2, by split."""
+    shared_with_test: dict[Split, int]
+    """Rows of the other splits whose text also stands in test (case and white space aside); counted, never removed."""
+    shared_with_validation: dict[Split, int]
+    """Rows of the training split whose text also stands in validation."""
+    source: dict[str, Any]
+    """Content of source.json."""
+    hash: str
+    """Hash over kind, labels and the splits' hashes."""
+
+
+class EncodedSplit(_Part):
+    """One split of an encoded task."""
+
+    rows: int
+    truncated_examples: int
+    """Texts or sentences of which something was cut off at max_length."""
+    truncated_words: int
+    """Words of which nothing is left after the cut."""
+    words_without_tokens: int
+    """Words that the tokenizer maps to nothing (control characters, for instance); they carry no label."""
+    tokens: int
+    """Subword tokens, special ones included."""
+
+
+class TokenizerInfo(_Part):
+    """What training needs to know about the tokenizer."""
+
+    tokenizer_class: str = Field(alias="class")
+    mask_token_id: int | None
+    pad_token_id: int | None
+    vocab_size: int
+
+
+class EncodedManifest(_Manifest):
+    """What is in the folder of an encoded task, and what it was made from."""
+
+    task: str
+    kind: Kind
+    labels: list[str]
+    max_length: int
+    splits: dict[Split, EncodedSplit]
+    tokenizer: TokenizerInfo
+    prepared: str
+    """Hash of the prepared task."""
+    model: str
+    """Hash of the model's tokenizer files."""
+    files: dict[str, str]
+    """Hash of each file, by its path in the folder."""
+    hash: str
+    """Hash over labels, max_length and the content of all columns, whatever files they are in."""

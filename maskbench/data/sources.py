@@ -1,0 +1,233 @@
+"""Fetch what a task or a model needs from its source into a folder that says where everything came from."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import uuid
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from maskbench.config.sources import HubSource, LocalSource, PackageSource
+from maskbench.data.archives import is_safe, open_archive
+from maskbench.data.folders import new_folder
+from maskbench.data.hub import fetch_dataset, fetch_snapshot
+from maskbench.data.packages import cached_archive
+from maskbench.errors import InputError
+from maskbench.io.files import read_json, sha256_files, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from maskbench.config.models import Model
+    from maskbench.config.tasks import Task
+
+RECORD = "source.json"
+"""File in every fetched folder: the source, the hash of each file, the hub's class labels."""
+
+MODEL_FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
+"""What a transformers folder needs; pickled weights (*.bin, *.pt) and code (*.py) are left behind."""
+
+_TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
+
+Features = dict[str, list[str]]
+
+
+def cache_folder(configured: str | None) -> Path:
+    """Return the folder that downloads are kept in: as configured, or MASKBENCH_CACHE, or ~/.cache/maskbench."""
+    chosen = configured or os.environ.get("MASKBENCH_CACHE") or "~/.cache/maskbench"
+    return Path(chosen).expanduser().absolute()
+
+
+def fetch_task(task: Task, destination: Path, cache: Path) -> None:
+    """Put a task's files into a new folder, with source.json beside them.
+
+    Parameters
+    ----------
+    task
+        The task; a hub source gives ``<split>.parquet``, the other sources give the files that `task.files` names.
+    destination
+        Folder to make; it appears whole or not at all.
+    cache
+        Where downloads are kept, see `cache_folder`.
+
+    Raises
+    ------
+    InputError
+        If a file is missing, has another hash than the pinned one, or cannot be downloaded.
+    """
+    where = f"task {task.name}: source: {_title(task.source)}"
+
+    def fill(folder: Path) -> Features:
+        match task.source:
+            case HubSource() as source:
+                return fetch_dataset(source, folder, cache, where)
+            case PackageSource() as source:
+                _unpack(source, _task_names(task, where), folder, cache, where)
+            case LocalSource() as source:
+                _copy(_local_files(source, task, where), folder, where)
+        return {}
+
+    _fetch(task.source, destination, fill, where)
+
+
+def fetch_model(model: Model, destination: Path, cache: Path) -> None:
+    """Put a model's transformers folder into a new folder, with source.json beside its files.
+
+    Only configuration, tokenizer and safetensors weights are taken.
+
+    Parameters
+    ----------
+    model
+        The model.
+    destination
+        Folder to make; it appears whole or not at all.
+    cache
+        Where downloads are kept, see `cache_folder`.
+
+    Raises
+    ------
+    InputError
+        If the weights (as safetensors), config.json or the tokenizer are missing, or something cannot be downloaded.
+    """
+    where = f"model {model.name}: source: {_title(model.source)}"
+
+    def fill(folder: Path) -> Features:
+        match model.source:
+            case HubSource() as source:
+                snapshot = fetch_snapshot(source, MODEL_FILES, cache, where)
+                _copy(_model_files_of(snapshot), folder, where)
+            case PackageSource() as source:
+                _unpack(source, None, folder, cache, where)
+            case LocalSource() as source:
+                place = Path(source.local).expanduser()
+                if not place.is_dir():
+                    raise InputError(f"{where}: expected a folder in transformers' format, {place} is none")
+                _copy(_model_files_of(place), folder, where)
+        _check_model(folder, where)
+        return {}
+
+    _fetch(model.source, destination, fill, where)
+
+
+def _title(source: PackageSource | LocalSource | HubSource) -> str:
+    """Name a source in a message."""
+    match source:
+        case PackageSource():
+            return f"package {source.package}=={source.version}"
+        case HubSource():
+            return f"hub {source.hub}@{source.revision[:12]}" + (f" ({source.config})" if source.config else "")
+        case LocalSource():
+            return f"local {source.local}"
+
+
+def _fetch(
+    source: PackageSource | LocalSource | HubSource, destination: Path, fill: Callable[[Path], Features], where: str
+) -> None:
+    """Fill a folder, write its record and let it appear."""
+    try:
+        with new_folder(destination) as folder:
+            features = fill(folder)
+            files = sha256_files((path for path in folder.rglob("*") if path.is_file()), folder)
+            record = {"source": source.model_dump(mode="json"), "files": files, "features": features}
+            write_json(folder / RECORD, record)
+    except OSError as error:
+        raise InputError(f"{where}: {error.filename or destination}: {error.strerror or error}") from error
+
+
+def _task_names(task: Task, where: str) -> list[str]:
+    """Return the names of a task's files, once each."""
+    names = sorted(set(task.files.values()))
+    for name in names:
+        if not is_safe(name) or name == RECORD:
+            raise InputError(f"{where}: files: expected a name inside the source's folder, got {name!r}")
+    return names
+
+
+def _model_names(names: Iterable[str]) -> list[str]:
+    """Pick the files of a model among the names in its folder; subfolders hold other formats."""
+    return [
+        name
+        for name in names
+        if "/" not in name and name != RECORD and any(fnmatchcase(name, pattern) for pattern in MODEL_FILES)
+    ]
+
+
+def _model_files_of(folder: Path) -> dict[str, Path]:
+    """Return the files of a model in a folder on disk, by name."""
+    names = sorted(path.name for path in folder.iterdir() if path.is_file())
+    return {name: folder / name for name in _model_names(names)}
+
+
+def _unpack(source: PackageSource, names: list[str] | None, folder: Path, cache: Path, where: str) -> None:
+    """Unpack the named files of a package's archive, or (None) those of a model."""
+    archive = cached_archive(source, cache, where)
+    with contextlib.ExitStack() as stack:
+        opened = stack.enter_context(open_archive(archive, where))
+        if source.inner is not None:
+            inner = folder / f".inner.{uuid.uuid4().hex}"
+            stack.callback(inner.unlink, missing_ok=True)
+            opened.copy(source.inner, inner)
+            opened = stack.enter_context(open_archive(inner, f"{where}: inner {source.inner}"))
+        top = source.folder.strip("/")
+        for name in _model_names(opened.below(top)) if names is None else names:
+            opened.copy(f"{top}/{name}" if top else name, folder / name)
+
+
+def _local_files(source: LocalSource, task: Task, where: str) -> dict[str, Path]:
+    """Return the files of a local source by the name that they get; a user may have given absolute names."""
+    place = Path(source.local).expanduser().absolute()
+    top = place.parent if place.is_file() else place
+    found = {}
+    for given in sorted(set(task.files.values())):
+        path = top / given
+        if not path.is_relative_to(top) or not is_safe(name := path.relative_to(top).as_posix()) or name == RECORD:
+            raise InputError(f"{where}: files: expected a name inside {top}, got {given!r}")
+        if place.is_file() and path != place:
+            raise InputError(f"{where}: files: `local` is one file, so expected {place.name}, got {given!r}")
+        found[name] = path
+    return found
+
+
+def _copy(files: dict[str, Path], folder: Path, where: str) -> None:
+    """Copy files (no links: the user may change the originals while the study runs)."""
+    for name, path in files.items():
+        if not path.is_file():
+            raise InputError(f"{where}: expected the file {path}, it does not exist")
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+
+
+def _check_model(folder: Path, where: str) -> None:
+    """Check that transformers will find configuration, weights and tokenizer."""
+    names = {path.name for path in folder.iterdir()}
+    if "config.json" not in names:
+        raise InputError(f"{where}: expected config.json of a transformers model, it is not there")
+    index = "model.safetensors.index.json"
+    if index in names:
+        shards = set(read_json(folder / index)["weight_map"].values())
+        if missing := sorted(shards - names):
+            raise InputError(f"{where}: {index} names {missing[0]}, which is not there")
+    elif "model.safetensors" not in names:
+        raise InputError(
+            f"{where}: expected model.safetensors, it is not there; pickled weights (*.bin, *.pt) are never loaded: "
+            "convert them with save_pretrained and give the folder as `local:`"
+        )
+    for name in sorted(name for name in names if name.endswith(".safetensors")):
+        _check_weights(folder / name, f"{where}: {name}")
+    if not any(fnmatchcase(name, pattern) for name in names for pattern in _TOKENIZERS):
+        raise InputError(f"{where}: expected a tokenizer ({', '.join(_TOKENIZERS)}), there is none")
+
+
+def _check_weights(path: Path, where: str) -> None:
+    """Check the header of a weights file against its length; a Git LFS pointer or a cut file does not pass."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy"):
+            pass
+    except SafetensorError as error:
+        raise InputError(f"{where}: expected a whole safetensors file ({error})") from None

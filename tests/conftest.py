@@ -1,0 +1,26 @@
+"""Settings that all tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# Set before any test imports a library that reads them.
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("MPLBACKEND", "agg")
+
+# The same examples in every run, so that a failure on one machine is one everywhere; `--hypothesis-profile=explore`
+# looks for new ones.
+settings.register_profile("maskbench", deadline=None, derandomize=True, print_blob=True)
+settings.register_profile("explore", deadline=None, max_examples=2000)
+settings.load_profile("maskbench")
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """Top of the repository."""
+    return Path(__file__).resolve().parents[1]
