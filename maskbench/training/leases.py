@@ -1,0 +1,523 @@
+"""GPU slots: each training job of a host holds one slot of one card, for as long as its process lives.
+
+A slot is a lock file (`filelock`, flock on Unix). The kernel frees the lock when its process ends, however it ends, so
+a slot never goes stale. Nothing here imports torch: CUDA_VISIBLE_DEVICES has to be set before torch is loaded.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import random
+import re
+import shutil
+import stat
+import subprocess
+import tempfile
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from filelock import FileLock, Timeout
+
+from maskbench.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+log = logging.getLogger(__name__)
+
+Origin = Literal["pool", "scheduler", "none"]
+
+PATIENCE_S = 3.0
+"""A job that waits longer than this says so."""
+
+_POLL_S = 0.25
+"""Mean pause between two looks at the slots; jittered, so that no waiting job is always second."""
+
+_GATE_S = 1.0
+"""How long one look waits for the others' looks, which take milliseconds."""
+
+_SMI_S = 60
+"""A driver that does not answer for this long counts as one that cannot tell."""
+
+_ENTRY = re.compile(r"\d{1,4}|GPU-[\w-]+|MIG-[\w-]+(/\d+/\d+)?")
+_CARD = re.compile(r"GPU (?P<index>\d+): .*\(UUID: (?P<uuid>GPU-[\w-]+)\)")
+_PART = re.compile(r"\s+MIG .*\(UUID: (?P<uuid>MIG-[\w/-]+)\)")
+_SLOT = re.compile(r"(?P<device>.+)\.(?P<slot>\d+)of(?P<slots>\d+)\.lock")
+
+
+@dataclass(frozen=True)
+class Lease:
+    """One slot of one device.
+
+    Attributes
+    ----------
+    device
+        What CUDA_VISIBLE_DEVICES has to name: the UUID where nvidia-smi can tell it, else the index; None without GPU.
+    slot
+        Number of the slot on its card, from 0.
+    uuid
+        The card's or MIG part's UUID, where known.
+    origin
+        ``pool``: leased among the host's jobs; ``scheduler``: assigned by SLURM; ``none``: the machine has no GPU.
+    """
+
+    device: str | None
+    slot: int
+    uuid: str | None
+    origin: Origin
+
+    def environment(self) -> dict[str, str]:
+        """Return what to set before torch is imported; empty without GPU."""
+        if self.device is not None:
+            return {"CUDA_VISIBLE_DEVICES": self.device}
+        # MASKBENCH_GPUS= asks for none where there may be some, which torch would find.
+        return {"CUDA_VISIBLE_DEVICES": ""} if "MASKBENCH_GPUS" in os.environ else {}
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A slot that is held now; who holds it is what the holder wrote, None where it wrote nothing readable."""
+
+    device: str
+    slot: int
+    slots_per_gpu: int
+    pid: int | None
+    run: str | None
+    since: str | None
+
+    def __str__(self) -> str:
+        """Name the slot and its holder in a few words."""
+        return f"{self.device} slot {self.slot} (pid {self.pid}, run {self.run}, since {self.since})"
+
+
+# --- which devices there are
+
+
+@dataclass(frozen=True)
+class _Card:
+    """A physical card and the parts that MIG splits it into."""
+
+    index: str
+    uuid: str
+    parts: list[str]
+
+    @property
+    def devices(self) -> list[str]:
+        """What a process can use: the parts of a split card, else the card."""
+        return self.parts or [self.uuid]
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """An environment variable that names the devices."""
+
+    name: str
+    value: str
+    origin: Origin
+
+
+def pool() -> list[str]:
+    """Return the devices that this process may lease from, in their given order.
+
+    The first of these that is there counts: under SLURM the scheduler's CUDA_VISIBLE_DEVICES, SLURM_STEP_GPUS or
+    SLURM_JOB_GPUS; MASKBENCH_GPUS; CUDA_VISIBLE_DEVICES; all cards (or their MIG parts) that ``nvidia-smi -L`` lists.
+    Indices are nvidia-smi's. A device is named by its UUID where nvidia-smi can tell it, so that one card has one name.
+
+    Returns
+    -------
+    list of str
+        Empty on a machine without GPU.
+
+    Raises
+    ------
+    InputError
+        If a setting is malformed, names a GPU twice, or names one that this host does not have.
+    """
+    return _find()[0]
+
+
+def _find() -> tuple[list[str], Origin]:
+    """Return the devices and where they come from."""
+    setting = _setting()
+    if setting is None:
+        return [device for card in _cards() for device in card.devices], "pool"
+    value = setting.value.strip()
+    if value in {"", "-1", "NoDevFiles"}:  # CUDA's and old SLURM's ways to say: no GPU
+        return [], setting.origin
+    cards = _cards()
+    devices: dict[str, str] = {}
+    for entry in (part.strip() for part in value.split(",")):
+        device = _identity(setting, entry, cards)
+        if device in devices:
+            raise InputError(f"{setting.name}: {devices[device]} and {entry} are one GPU ({device}); name each once")
+        devices[device] = entry
+    return list(devices), setting.origin
+
+
+def _setting() -> _Setting | None:
+    """Return the variable that names this process's devices; under SLURM the scheduler's word comes first."""
+    if "SLURM_JOB_ID" in os.environ:
+        for name in ("CUDA_VISIBLE_DEVICES", "SLURM_STEP_GPUS", "SLURM_JOB_GPUS"):
+            if name in os.environ:
+                return _Setting(name, os.environ[name], "scheduler")
+    for name in ("MASKBENCH_GPUS", "CUDA_VISIBLE_DEVICES"):
+        if name in os.environ:
+            return _Setting(name, os.environ[name], "pool")
+    return None
+
+
+def _identity(setting: _Setting, entry: str, cards: list[_Card]) -> str:
+    """Return the one name of the device that an entry means."""
+    if not _ENTRY.fullmatch(entry):
+        raise InputError(
+            f"{setting.name}: {entry!r} in {setting.value!r}: expected indices (0), GPU UUIDs (GPU-…) or MIG UUIDs"
+            " (MIG-…) with commas between"
+        )
+    entry = str(int(entry)) if entry.isdecimal() else entry
+    # CUDA takes any unique beginning of a UUID, and the first part of a card that MIG splits.
+    uuids = {card.uuid: card.devices[0] for card in cards} | {part: part for card in cards for part in card.parts}
+    if entry.isdecimal():
+        named = {card.devices[0] for card in cards if card.index == entry}
+    else:
+        named = (
+            {uuids[entry]} if entry in uuids else {device for uuid, device in uuids.items() if uuid.startswith(entry)}
+        )
+    if len(named) == 1:
+        return named.pop()
+    if not cards or setting.origin == "scheduler":
+        return entry
+    problem = "more than one GPU begins so" if named else "no such GPU"
+    there = ", ".join(f"{card.index} ({' '.join(card.devices)})" for card in cards)
+    raise InputError(f"{setting.name}: {entry}: {problem} on this host; it has {there}")
+
+
+def _cards() -> list[_Card]:
+    """Return the cards that nvidia-smi lists; none if it is not installed or cannot reach the driver."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return []
+    try:
+        answer = subprocess.run([program, "-L"], capture_output=True, text=True, timeout=_SMI_S, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        log.warning("nvidia-smi cannot be used (%s): GPUs are known by the names in the environment only", error)
+        return []
+    if answer.returncode:
+        said = (answer.stdout + answer.stderr).strip().partition("\n")[0]
+        log.warning("nvidia-smi fails (%s): GPUs are known by the names in the environment only", said)
+        return []
+    cards: list[_Card] = []
+    for line in answer.stdout.splitlines():
+        if card := _CARD.match(line):
+            cards.append(_Card(card["index"], card["uuid"], []))
+        elif (part := _PART.match(line)) and cards:
+            cards[-1].parts.append(part["uuid"])
+    return cards
+
+
+def capacity(slots_per_gpu: int) -> int | None:
+    """Return the number of slots that this process may lease from, None without GPU."""
+    return len(pool()) * slots_per_gpu or None
+
+
+def check_request(requested: int | None, slots_per_gpu: int) -> None:
+    """Check that a local run asks for no more slots than there are.
+
+    Parameters
+    ----------
+    requested
+        N of ``--resources gpu=N``; None if it was not given.
+    slots_per_gpu
+        Jobs that may share one card.
+
+    Raises
+    ------
+    InputError
+        If there are fewer. On a machine without GPU any number passes: it only limits concurrency there.
+    """
+    slots = capacity(slots_per_gpu)
+    if requested is not None and slots is not None and requested > slots:
+        raise InputError(
+            f"--resources gpu={requested}: there are {slots} slots here (GPUs: {slots // slots_per_gpu}, slots_per_gpu:"
+            f" {slots_per_gpu}); ask for at most gpu={slots}, or raise resources.slots_per_gpu"
+        )
+
+
+# --- where the locks are
+
+
+def _default_folder() -> Path:
+    """Return the user's lease folder, under /tmp whatever TMPDIR says, which may differ between the jobs of a host."""
+    fixed = Path("/tmp")
+    return (fixed if fixed.is_dir() else Path(tempfile.gettempdir())) / f"maskbench-leases-{os.getuid()}"
+
+
+def _chosen(folder: Path | None) -> tuple[Path, bool]:
+    """Return the lease folder and whether it was named explicitly."""
+    named = folder or os.environ.get("MASKBENCH_LEASES")
+    return (Path(named).expanduser().absolute(), True) if named else (_default_folder(), False)
+
+
+def _ready(folder: Path | None) -> Path:
+    """Make the lease folder and check that it can be trusted and written."""
+    path, named = _chosen(folder)
+    try:
+        path.mkdir(mode=0o700, parents=named, exist_ok=True)
+        if not named:
+            _check_private(path)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise _unusable(path, error) from None
+    return path
+
+
+def _check_private(path: Path) -> None:
+    """Refuse a folder that somebody else may have laid where ours is expected, and close our own to others."""
+    found = path.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        what = "is a link" if stat.S_ISLNK(found.st_mode) else f"belongs to user {found.st_uid}"
+        raise InputError(
+            f"{path}: the lease folder {what}; remove it, or name a folder that you trust by MASKBENCH_LEASES"
+        )
+    if stat.S_IMODE(found.st_mode) != 0o700:
+        path.chmod(0o700)
+
+
+def _unusable(path: Path, error: OSError) -> InputError:
+    """Return the one line about a folder that cannot hold leases."""
+    return InputError(
+        f"{path}: the lease folder cannot be used ({error.strerror or error}); set MASKBENCH_LEASES to a writable"
+        " folder on a disk of this machine"
+    )
+
+
+# --- the locks
+
+
+def _lock(path: Path, note: str | None = None) -> FileLock:
+    """Return a lock that is a kernel lock or an error (never a marker file), open to all who reach the folder."""
+
+    def write(handle: int) -> None:
+        with suppress(OSError):  # the note is for people; a full disk must not cost the slot
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, (note or "").encode(), 0)
+
+    return FileLock(
+        path,
+        mode=0o666,
+        thread_local=False,
+        poll_interval=0.01,
+        fallback_to_soft=False,
+        preserve_lock_file=True,
+        on_acquired=write if note else None,
+    )
+
+
+@contextmanager
+def _gate(folder: Path, seconds: float) -> Iterator[None]:
+    """Let one process at a time look at the slots and take one; raises Timeout."""
+    lock = _lock(folder / "gate.lock")
+    lock.acquire(timeout=seconds)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _is_held(path: Path) -> bool:
+    """Tell whether a process holds this lock now; call it behind the gate, where trying it disturbs nobody."""
+    lock = _lock(path)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        return True
+    lock.release()
+    return False
+
+
+def _held(folder: Path) -> list[Holder]:
+    """Return the held slots; call it behind the gate."""
+    found = []
+    for path in sorted(folder.glob("*.lock")):
+        name = _SLOT.fullmatch(path.name)
+        if name and _is_held(path):
+            note = _note(path)
+            pid, run, since = (note.get(key) for key in ("pid", "run", "since"))
+            found.append(
+                Holder(
+                    device=name["device"],
+                    slot=int(name["slot"]),
+                    slots_per_gpu=int(name["slots"]),
+                    pid=pid if isinstance(pid, int) else None,
+                    run=run if isinstance(run, str) else None,
+                    since=since if isinstance(since, str) else None,
+                )
+            )
+    return found
+
+
+def _note(path: Path) -> dict[str, object]:
+    """Return what a holder wrote about itself."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def holders(folder: Path | None = None) -> list[Holder]:
+    """Return the slots that are held now, by trying their locks; what the lock files say only adds who it is.
+
+    Parameters
+    ----------
+    folder
+        Lease folder; the default one if None. One that does not exist holds nothing.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be used, or a stopped process bars it.
+    """
+    if not _chosen(folder)[0].exists():
+        return []
+    path = _ready(folder)
+    try:
+        with _gate(path, 5 * _GATE_S):
+            return _held(path)
+    except Timeout:
+        raise InputError(f"{path / 'gate.lock'}: held by a process that does not move; end or resume it") from None
+    except OSError as error:
+        raise _unusable(path, error) from None
+
+
+def _place(devices: dict[str, str], slots_per_gpu: int, held: list[Holder]) -> tuple[str, int] | None:
+    """Return the emptiest device that takes one more job, and a free slot of it.
+
+    A card takes as many jobs as the strictest of its users allows: a job with ``slots_per_gpu: 1`` shares with nobody.
+    """
+    load = {device: [holder for holder in held if holder.device == key] for device, key in devices.items()}
+    fits = {
+        device: len(jobs)
+        for device, jobs in load.items()
+        if len(jobs) < min([slots_per_gpu, *(job.slots_per_gpu for job in jobs)])
+    }
+    if not fits:
+        return None
+    device = min(fits, key=lambda name: fits[name])
+    taken = {job.slot for job in load[device] if job.slots_per_gpu == slots_per_gpu}
+    return device, min(set(range(slots_per_gpu)) - taken)
+
+
+def _try(folder: Path, devices: dict[str, str], slots_per_gpu: int, note: str) -> tuple[FileLock, str, int] | None:
+    """Take a slot if one is free; `devices` maps each to its name in the folder."""
+    try:
+        with _gate(folder, _GATE_S):
+            place = _place(devices, slots_per_gpu, _held(folder))
+            if place is None:
+                return None
+            device, slot = place
+            lock = _lock(folder / f"{devices[device]}.{slot}of{slots_per_gpu}.lock", note)
+            lock.acquire(blocking=False)
+            return lock, device, slot
+    except Timeout:
+        return None
+    except OSError as error:
+        raise _unusable(folder, error) from None
+
+
+def _who(folder: Path) -> str:
+    """Say who holds the slots."""
+    try:
+        return "; ".join(map(str, holders(folder))) or "nobody any more"
+    except InputError as error:
+        return str(error)
+
+
+def _wait(
+    folder: Path, devices: dict[str, str], slots_per_gpu: int, timeout_s: float | None, note: str
+) -> tuple[FileLock, str, int]:
+    """Take a slot, as soon as one is free."""
+    started = time.monotonic()
+    told = False
+    pause = random.SystemRandom()  # the global generator belongs to the experiment
+    while (taken := _try(folder, devices, slots_per_gpu, note)) is None:
+        waited = time.monotonic() - started
+        if timeout_s is not None and waited >= timeout_s:
+            raise InputError(
+                f"{folder}: no GPU slot of {', '.join(devices)} became free in {timeout_s:g} s; held by {_who(folder)};"
+                " wait for these jobs, or run fewer at once (--resources gpu=N)"
+            )
+        if not told and waited > PATIENCE_S:
+            log.warning("waiting for a GPU slot of %s; held by %s", ", ".join(devices), _who(folder))
+            told = True
+        time.sleep(_POLL_S * pause.uniform(0.5, 1.5))
+    if told:
+        log.warning("got a slot of %s after %.0f s", taken[1], time.monotonic() - started)
+    return taken
+
+
+def _key(device: str, origin: Origin) -> str:
+    """Return a device's name in the lease folder, safe in a path.
+
+    A job step of SLURM has its cards for itself and may number them from 0, so its names are its own.
+    """
+    name = re.sub(r"[^\w-]", "_", device)
+    if origin == "scheduler":
+        return f"slurm-{os.environ['SLURM_JOB_ID']}-{os.environ.get('SLURM_STEP_ID', 'batch')}-{name}"
+    return name
+
+
+@contextmanager
+def lease(
+    slots_per_gpu: int = 1, folder: Path | None = None, timeout_s: float | None = None, run: str | None = None
+) -> Iterator[Lease]:
+    """Hold one GPU slot while the block runs; wait for it if all are taken.
+
+    Sets nothing: put `Lease.environment` into ``os.environ`` before torch is imported. Nothing is locked without GPU,
+    nor where SLURM assigned exactly one device; of several that it assigned, one is leased among the jobs of that step.
+
+    Parameters
+    ----------
+    slots_per_gpu
+        Jobs that may share one card.
+    folder
+        Lease folder, shared by all jobs of the host and on its own disk; by default MASKBENCH_LEASES, else a private
+        folder in /tmp.
+    timeout_s
+        Seconds to wait; None waits for ever, 0 takes one look.
+    run
+        Name of the run, for the people who look at `holders`.
+
+    Raises
+    ------
+    InputError
+        If the devices are misnamed, the folder cannot be used, or no slot became free in time.
+    """
+    if slots_per_gpu < 1:
+        raise InputError(f"resources: slots_per_gpu: {slots_per_gpu}: expected at least 1")
+    devices, origin = _find()
+    if not devices:
+        yield Lease(None, 0, None, "none")
+        return
+    if origin == "scheduler" and len(devices) == 1:
+        yield Lease(devices[0], 0, _uuid(devices[0]), origin)
+        return
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    note = json.dumps({"pid": os.getpid(), "run": run, "since": since}) + "\n"
+    keys = {device: _key(device, origin) for device in devices}
+    lock, device, slot = _wait(_ready(folder), keys, slots_per_gpu, timeout_s, note)
+    try:
+        yield Lease(device, slot, _uuid(device), origin)
+    finally:
+        lock.release()
+
+
+def _uuid(device: str) -> str | None:
+    """Return a device's name if it is a UUID."""
+    return None if device.isdecimal() else device
