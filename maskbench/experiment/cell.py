@@ -5,41 +5,43 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import product
 
-from maskbench.config.block import Block
+from maskbench.config.block import Block, Count, Name
 from maskbench.config.models import Model
-from maskbench.config.tasks import Task
+from maskbench.config.tasks import Kind, Task
 from maskbench.config.training import Training
 from maskbench.experiment.experiment import Experiment, Regime, TrainSize
 from maskbench.masks import Strategy
 
 
 class Cell(Block):
-    """One run: a task, a model, a strategy, a regime, a train size and a seed, with resolved hyperparameters."""
+    """One run: a task, a model, a strategy, a regime, a train size and a seed, with resolved hyperparameters.
 
-    task: Task
-    model: Model
+    Where text and model come from is not part of it: their content hashes are compared instead.
+    """
+
+    task: Name
+    kind: Kind
+    model: Name
     strategy: Strategy
     regime: Regime
     train_size: TrainSize
     seed: int
     training: Training
     """Hyperparameters after the overrides of model, task and strategy."""
+    max_validation: Count | None
+    max_test: Count | None
 
     @property
     def run(self) -> str:
-        """Readable and unique id; its parts cannot contain the dot that joins them."""
-        return run_id(
-            self.task.name, self.model.name, self.strategy.name, self.regime, self.train_size, self.seed
-        )
+        """Readable and unique id, such as ``conll2003.minilm-l6.random.single.n2000.s1``.
+
+        Its parts cannot contain the dot that joins them.
+        """
+        size = self.train_size if self.train_size == "full" else f"n{self.train_size}"
+        return f"{self.task}.{self.model}.{self.strategy.name}.{self.regime}.{size}.s{self.seed}"
 
 
-def run_id(task: str, model: str, strategy: str, regime: str, train_size: int | str, seed: int) -> str:
-    """Return the id of a run, such as ``conll2003.minilm-l6.random.single.n2000.s1``."""
-    size = train_size if train_size == "full" else f"n{train_size}"
-    return f"{task}.{model}.{strategy}.{regime}.{size}.s{seed}"
-
-
-def _resolve(training: Training, model: Model, task: Task, strategy: Strategy) -> Training:
+def resolve(training: Training, model: Model, task: Task, strategy: Strategy) -> Training:
     """Apply what the model, then the task, then the strategy sets for itself."""
     resolved = task.training.apply(model.training.apply(training))
     if strategy.learning_rate is None:
@@ -50,14 +52,17 @@ def _resolve(training: Training, model: Model, task: Task, strategy: Strategy) -
 def cells(experiment: Experiment) -> Iterator[Cell]:
     """Yield all cells of an experiment, in the order of its lists."""
     for task, model, strategy in product(experiment.tasks, experiment.models, experiment.strategies):
-        training = _resolve(experiment.training, model, task, strategy)
+        training = resolve(experiment.training, model, task, strategy)
         for regime, size, seed in product(experiment.regimes, experiment.train_sizes, experiment.seeds):
-            yield Cell.model_construct(
-                task=task,
-                model=model,
+            yield Cell.model_construct(  # every part was validated with the experiment
+                task=task.name,
+                kind=task.kind,
+                model=model.name,
                 strategy=strategy,
                 regime=regime,
                 train_size=size,
                 seed=seed,
                 training=training,
+                max_validation=task.max_validation,
+                max_test=task.max_test,
             )

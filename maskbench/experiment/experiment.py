@@ -4,23 +4,36 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.resources import files
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from maskbench.config.analysis import Analysis
-from maskbench.config.block import Block, Count, Name
+from maskbench.config.block import Block, Count, Name, Seed
 from maskbench.config.models import Model
 from maskbench.config.resources import Resources
 from maskbench.config.tasks import Task
 from maskbench.config.training import Training
 from maskbench.masks import Strategy
 
+if TYPE_CHECKING:
+    from pydantic.json_schema import JsonSchemaValue
+
 Regime = Literal["single"]
-TrainSize = Count | Literal["full"]
 Item = TypeVar("Item")
+
+
+def _size(value: Any) -> Any:
+    """Say in one error what a size is; the union alone would report one for each of its members."""
+    if value == "full" or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 10**9):
+        return value
+    raise PydanticCustomError("train_size", "expected a whole number of at least 1, or full")
+
+
+TrainSize = Annotated[Count | Literal["full"], BeforeValidator(_size)]
+"""Number of training examples, or all of them."""
 
 
 @cache
@@ -36,9 +49,12 @@ class _Preset:
     def __init__(self, kind: Literal["tasks", "models", "strategies"]) -> None:
         self.kind = kind
 
-    def __call__(self, value: Any) -> Any:
+    def expand(self, value: Any) -> Any:
+        """Return the entry in full."""
         entry = {"preset": value} if isinstance(value, str) else value
-        if not isinstance(entry, dict) or "preset" not in entry:
+        if not isinstance(entry, dict):
+            raise PydanticCustomError("not_an_entry", "expected the name of a preset, or a mapping")
+        if "preset" not in entry:
             return entry
         known = presets()[self.kind]
         name = entry["preset"]
@@ -47,6 +63,37 @@ class _Preset:
                 "unknown_preset", "expected one of the presets {known}", {"known": ", ".join(sorted(known))}
             )
         return {"name": name, **known[name], **{key: item for key, item in entry.items() if key != "preset"}}
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        # an entry that is a Task already (a Cell is made of them) needs no expanding
+        return core_schema.no_info_before_validator_function(
+            lambda value: value if isinstance(value, Block) else self.expand(value), handler(source)
+        )
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        full = handler(schema)
+        keys = handler.resolve_ref_schema(full)["properties"]
+        names = sorted(presets()[self.kind])
+        preset = {"description": "Name of the preset that the other keys change.", "enum": names}
+        changed = {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["preset"],
+            "properties": {"preset": preset, **keys},
+        }
+        return {"anyOf": [{"enum": names}, changed, full]}
+
+
+class _OrDefault:
+    """Let a block stand there empty (``training:`` with every key commented out): it has its defaults."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(
+            lambda value: {} if value is None else value, handler(source)
+        )
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"anyOf": [handler(schema), {"type": "null"}]}
 
 
 def _unique(items: list[Item]) -> list[Item]:
@@ -67,37 +114,27 @@ class Experiment(Block):
     """Name of the folder in results/."""
     question: str = "Does masking reduce interference when a pretrained language model is fine-tuned?"
     """What the report answers, in one sentence."""
-    tasks: Annotated[
-        list[Annotated[Task, BeforeValidator(_Preset("tasks"))]], Field(min_length=1), AfterValidator(_unique)
-    ]
+    tasks: Annotated[list[Annotated[Task, _Preset("tasks")]], Field(min_length=1), AfterValidator(_unique)]
     """Tasks: names of presets, `{preset: name, ...}` with changes, or full definitions (docs/data.md)."""
-    models: Annotated[
-        list[Annotated[Model, BeforeValidator(_Preset("models"))]], Field(min_length=1), AfterValidator(_unique)
-    ]
+    models: Annotated[list[Annotated[Model, _Preset("models")]], Field(min_length=1), AfterValidator(_unique)]
     """Pretrained models: names of presets, or full definitions."""
     strategies: Annotated[
-        list[Annotated[Strategy, BeforeValidator(_Preset("strategies"))]],
-        Field(min_length=1),
-        AfterValidator(_unique),
+        list[Annotated[Strategy, _Preset("strategies")]], Field(min_length=1), AfterValidator(_unique)
     ]
-    """Mask strategies: names of presets, or `{name: ..., input: ..., attention: ..., parameter: ..., objective: ...}`."""
+    """Mask strategies: names of presets, or `{name, input, attention, parameter, objective}`."""
     baseline: Name = "none"
     """The strategy that the others are compared with."""
-    regimes: Annotated[list[Regime], Field(min_length=1), AfterValidator(_unique)] = Field(
-        default_factory=lambda: ["single"]
-    )
+    regimes: Annotated[list[Regime], Field(min_length=1), AfterValidator(_unique)] = ["single"]
     """Training regimes: `single` trains on one task."""
-    train_sizes: Annotated[list[TrainSize], Field(min_length=1), AfterValidator(_unique)] = Field(
-        default_factory=lambda: ["full"]
-    )
+    train_sizes: Annotated[list[TrainSize], Field(min_length=1), AfterValidator(_unique)] = ["full"]
     """Numbers of training examples (a seeded subset, nested over sizes), or `full`."""
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1), AfterValidator(_unique)]
+    seeds: Annotated[list[Seed], Field(min_length=1), AfterValidator(_unique)]
     """One run of every cell for each; a seed fixes initialisation, order, subset and dropout for all strategies."""
-    training: Training = Field(default_factory=Training)
+    training: Annotated[Training, _OrDefault()] = Field(default_factory=Training)
     """Hyperparameters, shared by all cells."""
-    analysis: Analysis = Field(default_factory=Analysis)
+    analysis: Annotated[Analysis, _OrDefault()] = Field(default_factory=Analysis)
     """How strategies are compared."""
-    resources: Resources = Field(default_factory=Resources)
+    resources: Annotated[Resources, _OrDefault()] = Field(default_factory=Resources)
     """What a training job asks for."""
     keep_models: bool = False
     """Keep every trained model as a folder that `transformers.pipeline` loads."""

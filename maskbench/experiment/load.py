@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
-from maskbench.config.sources import LocalSource
+from maskbench.config.block import NAME_PATTERN
+from maskbench.config.sources import KINDS, REVISION_PATTERN, SHA256_PATTERN, LocalSource
 from maskbench.errors import InputError
+from maskbench.experiment.cell import resolve
 from maskbench.experiment.experiment import Experiment
 
 
 class _UniqueKeys(yaml.SafeLoader):
     """YAML in which a key that stands twice in one mapping is an error, not a silent override."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    problem=f"key {key!r} stands twice", problem_mark=key_node.start_mark
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """Check the keys while their lines are known, and before `<<` merges other mappings in."""
+        node = super().compose_mapping_node(anchor)
+        seen: set[tuple[str, str]] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.composer.ComposerError(problem="a key must be plain text", problem_mark=key.start_mark)
+            if (key.tag, key.value) in seen:
+                raise yaml.composer.ComposerError(
+                    problem=f"key {key.value!r} stands twice", problem_mark=key.start_mark
                 )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
+            seen.add((key.tag, key.value))
+        return node
 
 
 def read_yaml(path: Path) -> Any:
@@ -48,52 +54,98 @@ def read_yaml(path: Path) -> Any:
         raise InputError(f"{path}: line {mark.line + 1 if mark else '?'}: not valid YAML: {error.problem}") from None
     except yaml.YAMLError as error:
         raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise InputError(f"{path}: not valid YAML: nested too deeply") from None
+    except ValueError as error:
+        # PyYAML's own constructors fail so on a month 13 or on a number of 5,000 digits
+        raise InputError(f"{path}: not valid YAML: a value cannot be read ({_one_line(str(error))})") from None
+    except (LookupError, AttributeError, TypeError):
+        # and so on `!!bool maybe`, `!!int ''` and `!!timestamp soon`
+        raise InputError(f"{path}: not valid YAML: a value does not fit its tag (!!...)") from None
+
+
+def _one_line(text: str) -> str:
+    """Return a text without line breaks and control characters."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
+def _show(value: Any) -> str:
+    """Return a short form of what was found, in YAML's words."""
+    if value is None or isinstance(value, bool):
+        return {None: "nothing", True: "true", False: "false"}[value]
+    try:
+        shown = repr(value)
+    except (ValueError, RecursionError):
+        return f"something unprintable ({type(value).__name__})"
+    return shown if len(shown) <= 60 else shown[:57] + "..."
+
+
+def _steps(location: Sequence[str | int]) -> Iterator[str | int]:
+    """Leave out the tag that pydantic puts after `source`; it looks like a key but tells the kind of source."""
+    before: str | int | None = None
+    for step in location:
+        if before != "source" or step not in KINDS:
+            yield step
+        before = step
+
+
+def _entry_name(entry: Any) -> str | None:
+    """Return the name of an entry of a list, if it has one."""
+    name = entry.get("name", entry.get("preset")) if isinstance(entry, dict) else entry
+    return name if isinstance(name, str) else None
 
 
 def _place(config: Any, location: Sequence[str | int]) -> str:
-    """Write a pydantic location as a path of keys, without the tags of unions, with names beside indices."""
+    """Write a pydantic location as a path of keys, with names beside indices."""
     place, here = "", config
-    for item in location:
-        if isinstance(item, int) and isinstance(here, list) and item < len(here):
-            here = here[item]
-            name = here if isinstance(here, str) else here.get("name", here.get("preset")) if isinstance(here, dict) else None
-            place += f"[{item}]" + (f" ({name})" if isinstance(name, str) else "")
-        elif isinstance(here, dict) and item in here:
-            here = here[item]
-            place += f".{item}" if place else str(item)
-        elif isinstance(here, dict) and item == location[-1]:
-            place += f".{item}" if place else str(item)
+    for step in _steps(location):
+        if isinstance(here, list) and isinstance(step, int) and step < len(here):
+            here = here[step]
+            name = _entry_name(here)
+            place += f"[{step}]" + (f" ({name})" if name else "")
+        elif isinstance(here, dict) and (step in here or step == location[-1]):
+            here = here.get(step)
+            place += f".{step}" if place else str(step)
     return place or "(top level)"
 
 
 _EXPECTED = {
     "missing": "this key is missing",
     "string_type": "expected text",
+    "string_too_short": "expected text that is not empty",
+    "string_too_long": "expected at most {max_length} characters",
     "int_type": "expected a whole number",
     "float_type": "expected a number",
-    "float_parsing": "expected a number",
+    "finite_number": "expected a finite number",
     "bool_type": "expected true or false",
     "list_type": "expected a list",
     "dict_type": "expected a mapping",
     "model_type": "expected a mapping",
     "model_attributes_type": "expected a mapping",
     "too_short": "expected at least one entry",
+    "literal_error": "expected {expected}",
+    "greater_than": "expected a number above {gt}",
+    "greater_than_equal": "expected a number of at least {ge}",
+    "less_than": "expected a number below {lt}",
+    "less_than_equal": "expected a number of at most {le}",
+    "value_error": "{error}",
 }
+_PATTERNS = {
+    NAME_PATTERN: "expected lower-case letters, digits and single hyphens",
+    SHA256_PATTERN: "expected a SHA-256 of 64 hexadecimal digits",
+    REVISION_PATTERN: "expected a commit hash of 40 hexadecimal digits",
+}
+_WITHOUT_INPUT = ("missing", "value_error", "unknown_key", "duplicate", "too_short")
+"""Errors whose message already says what was found, or that found nothing."""
 
 
 def _expectation(error: Any) -> str:
     """Say in words what was expected."""
     context = error.get("ctx", {})
-    match error["type"]:
-        case "string_pattern_mismatch" if "a-z0-9" in context["pattern"] and "{" not in context["pattern"]:
-            return "expected lower-case letters, digits and single hyphens"
-        case "string_pattern_mismatch" if "{40}" in context["pattern"]:
-            return "expected a commit hash of 40 hexadecimal digits"
-        case "string_pattern_mismatch" if "{64}" in context["pattern"]:
-            return "expected a SHA-256 of 64 hexadecimal digits"
-        case "value_error":
-            return str(context["error"])
-    return _EXPECTED.get(error["type"]) or str(error["msg"]).replace("Input should be", "expected")
+    if error["type"] == "string_pattern_mismatch":
+        return _PATTERNS.get(context["pattern"], f"expected text of the form {context['pattern']}")
+    words = _EXPECTED.get(error["type"])
+    return words.format(**context) if words else str(error["msg"])
 
 
 def explain(error: ValidationError, config: Any, source: str) -> list[str]:
@@ -101,31 +153,40 @@ def explain(error: ValidationError, config: Any, source: str) -> list[str]:
     lines = []
     for item in error.errors(include_url=False):
         line = f"{source}: {_place(config, item['loc'])}: {_expectation(item)}"
-        if item["type"] not in ("missing", "value_error", "unknown_key", "duplicate", "too_short"):
-            found = repr(item["input"])
-            line += f", got {found if len(found) <= 60 else found[:57] + '...'}"
-        lines.append(line)
+        if item["type"] not in _WITHOUT_INPUT:
+            line += f", got {_show(item['input'])}"
+        lines.append(_one_line(line))
     return lines
 
 
-def _missing_paths(experiment: Experiment, source: str) -> list[str]:
-    """Return one line for each local file that the experiment names and that does not exist."""
-    lines = []
-    for kind, items in (("tasks", experiment.tasks), ("models", experiment.models)):
-        for index, item in enumerate(items):
-            if not isinstance(item.source, LocalSource):
-                continue
-            folder = Path(item.source.local)
-            wanted = [folder / name for name in getattr(item, "files", {}).values()] if folder.is_dir() else [folder]
-            if kind == "models":
-                wanted = [folder / "config.json"]
-            lines += [
-                f"{source}: {kind}[{index}] ({item.name}).source.local: expected an existing file, "
-                f"{path} does not exist (looked from {Path.cwd()})"
-                for path in wanted
-                if not path.exists()
-            ]
-    return lines
+def _missing_paths(experiment: Experiment) -> Iterator[str]:
+    """Yield one line for each local file that the experiment names and that does not exist."""
+    wanted: list[tuple[str, Path]] = []
+    for index, task in enumerate(experiment.tasks):
+        if isinstance(task.source, LocalSource):
+            folder = Path(task.source.local)
+            files = [folder / name for name in task.files.values()] if folder.is_dir() else [folder]
+            wanted += [(f"tasks[{index}] ({task.name})", file) for file in files]
+    for index, model in enumerate(experiment.models):
+        if isinstance(model.source, LocalSource):
+            wanted.append((f"models[{index}] ({model.name})", Path(model.source.local) / "config.json"))
+    for place, path in wanted:
+        if not path.exists():
+            yield (
+                f"{place}.source.local: expected an existing file, {path} does not exist "
+                f"(relative paths start at {Path.cwd()})"
+            )
+
+
+def _impossible_training(experiment: Experiment) -> Iterator[str]:
+    """Yield one line for each task and model whose own hyperparameters do not go with the shared ones."""
+    strategy = experiment.strategies[0]
+    for task, model in product(experiment.tasks, experiment.models):
+        try:
+            resolve(experiment.training, model, task, strategy)
+        except ValidationError as error:
+            problem = _expectation(error.errors(include_url=False)[0])
+            yield f"training of task {task.name} and model {model.name} together: {problem}"
 
 
 def load(config: Mapping[str, Any], files: Sequence[str | Path] = ()) -> Experiment:
@@ -151,14 +212,23 @@ def load(config: Mapping[str, Any], files: Sequence[str | Path] = ()) -> Experim
         experiment = Experiment.model_validate(dict(config))
     except ValidationError as error:
         raise InputError("\n".join(explain(error, config, source))) from None
-    if missing := _missing_paths(experiment, source):
-        raise InputError("\n".join(missing))
+    if problems := [*_impossible_training(experiment), *_missing_paths(experiment)]:
+        raise InputError("\n".join(_one_line(f"{source}: {problem}") for problem in problems))
     return experiment
+
+
+def typed(value: Any) -> Any:
+    """Give numbers and truth values inside a ``--config`` argument their type; Snakemake hands them on as text."""
+    if isinstance(value, Mapping):
+        return {key: typed(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [typed(item) for item in value]
+    return yaml.safe_load(value) if isinstance(value, str) else value
 
 
 def load_file(path: str | Path) -> Experiment:
     """Read and validate one configuration file."""
     config = read_yaml(Path(path))
     if not isinstance(config, dict):
-        raise InputError(f"{path}: expected a mapping of keys, found {type(config).__name__}")
+        raise InputError(f"{path}: expected a mapping of keys, found {_show(config)}")
     return load(config, [path])

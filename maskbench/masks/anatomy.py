@@ -1,8 +1,13 @@
-"""Where a transformers model keeps its parts: the stack of layers and the embeddings."""
+"""Where a transformers model keeps its parts: the stack of layers and what comes before it."""
 
 from __future__ import annotations
 
-from torch.nn import Module, ModuleList
+from typing import TYPE_CHECKING
+
+from torch.nn import Module, ModuleList, Parameter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def base_of(model: Module) -> Module:
@@ -27,8 +32,14 @@ def layers_of(model: Module) -> ModuleList:
     return stacks[0]
 
 
-def embeddings_of(model: Module) -> Module:
-    """Return the module of all embeddings (tokens, positions, segments), or that of the tokens alone."""
-    base = base_of(model)
-    embeddings = getattr(base, "embeddings", None)
-    return embeddings if isinstance(embeddings, Module) else base.get_input_embeddings()  # type: ignore[operator]
+def embeddings_of(model: Module) -> Iterator[Parameter]:
+    """Yield the parameters of all embeddings (tokens, positions, segments), their norm and their projection.
+
+    These are the parameters that the base model registers before its stack of layers; GPT-2 has no single module
+    for them, and ELECTRA keeps a projection beside it.
+    """
+    in_stack = {id(parameter) for parameter in layers_of(model).parameters()}
+    for parameter in base_of(model).parameters():
+        if id(parameter) in in_stack:
+            return
+        yield parameter

@@ -28,6 +28,11 @@ def _mix(value: Tensor) -> Tensor:
     return value ^ _shift(value, 31)
 
 
+def _fold(key: Tensor, index: Tensor | int) -> Tensor:
+    """Give each index its own key; a tensor's product wraps modulo 2**64, a Python integer would overflow."""
+    return _mix(key + (torch.as_tensor(index, dtype=torch.int64) + 1) * _GOLDEN)
+
+
 class Draws:
     """Uniform random numbers addressed by (seed, stream, pass, example, position).
 
@@ -43,10 +48,10 @@ class Draws:
     """
 
     def __init__(self, seed: int, stream: int = 0) -> None:
-        self._key = _mix(_mix(torch.tensor(seed) + _GOLDEN) + _GOLDEN * (stream + 1))
+        self._key = _fold(_fold(torch.tensor(0), seed), stream)
 
     def uniform(self, batch: Batch, *, fixed: bool = False, channel: int = 0) -> Tensor:
-        """Return (B, T) numbers in [0, 1), one for each position of each example.
+        """Return (B, T) float32 multiples of 2**-24 in [0, 1), one for each position of each example.
 
         Parameters
         ----------
@@ -58,9 +63,8 @@ class Draws:
             Number of an independent set of draws at the same address.
         """
         device = batch.input_ids.device
-        epoch = 0 if fixed else batch.epoch + 1
-        pass_key = _mix(_mix(self._key.to(device) + _GOLDEN * (channel + 1)) + _GOLDEN * (epoch + 1))
-        rows = _mix(pass_key + _GOLDEN * (batch.examples.to(torch.int64) + 1))
-        positions = torch.arange(batch.input_ids.shape[1], device=device, dtype=torch.int64)
-        bits = _mix(rows[:, None] + _GOLDEN * (positions[None, :] + 1))
-        return _shift(bits, 11).to(torch.float64) * 2.0**-53
+        key = _fold(_fold(self._key, channel), 0 if fixed else batch.epoch + 1).to(device)
+        rows = _fold(key, batch.examples.to(device))
+        bits = _fold(rows[:, None], torch.arange(batch.input_ids.shape[1], device=device)[None, :])
+        # 24 bits fill a float32 exactly; float64 does not exist on Apple's GPUs
+        return _shift(bits, 40).to(torch.float32) * 2.0**-24

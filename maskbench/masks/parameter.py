@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
+from maskbench.errors import InputError
 from maskbench.masks.base import ParameterMask
 
 if TYPE_CHECKING:
@@ -33,15 +34,15 @@ class Freeze(ParameterMask):
 
         Raises
         ------
-        ValueError
+        InputError
             If the model has fewer layers than are to be frozen.
         """
         from maskbench.masks.anatomy import embeddings_of, layers_of
 
         blocks = layers_of(model)
         if self.layers > len(blocks):
-            raise ValueError(f"freeze: layers is {self.layers}, but the model has {len(blocks)}")
+            raise InputError(f"freeze: layers is {self.layers}, but the model has {len(blocks)}")
         if self.embeddings:
-            yield from embeddings_of(model).parameters()
+            yield from embeddings_of(model)
         for block in blocks[: self.layers]:
             yield from block.parameters()

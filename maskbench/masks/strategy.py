@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from pydantic.json_schema import JsonSchemaValue
 
 
-
 def _known(family: Family) -> Callable[[Any], Any]:
     """Return a validator that builds the mask that `kind` names."""
 
@@ -25,7 +24,7 @@ def _known(family: Family) -> Callable[[Any], Any]:
         known = Mask.registry[family]
         entry = {"kind": value} if isinstance(value, str) else value
         kind = entry.get("kind") if isinstance(entry, dict) else None
-        if kind not in known:
+        if not isinstance(kind, str) or kind not in known:
             raise PydanticCustomError(
                 "unknown_mask",
                 "expected kind to be one of the {family} masks {known}",
@@ -37,14 +36,21 @@ def _known(family: Family) -> Callable[[Any], Any]:
 
 
 class _AnyMask:
-    """JSON schema of a slot: one of the masks that the family has."""
+    """JSON schema of a slot: one of the masks that the family has, or just its kind."""
 
     def __init__(self, family: Family) -> None:
         self.family = family
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        masks = [mask.__pydantic_core_schema__ for _, mask in sorted(Mask.registry[self.family].items())]
-        return handler(core_schema.union_schema([*masks, core_schema.none_schema()]))
+        known = dict(sorted(Mask.registry[self.family].items()))
+        if not known:
+            return handler(core_schema.none_schema())
+        # a union of one, since pydantic makes references of a union's members alone
+        full = [handler(core_schema.union_schema([mask.__pydantic_core_schema__])) for mask in known.values()]
+        for reference in full:
+            # `kind` has a default in code, but a configuration has to say it
+            handler.resolve_ref_schema(reference)["required"] = ["kind"]
+        return {"anyOf": [{"enum": list(known)}, *full, {"type": "null"}]}
 
 
 class Strategy(Block):

@@ -1,0 +1,59 @@
+"""From encoded examples to padded tensors, without a Python loop over tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from maskbench.data.encode import IGNORED
+
+
+@dataclass(frozen=True)
+class Collator:
+    """Pads a list of encoded examples (data/encode.py) to their longest.
+
+    Attributes
+    ----------
+    pad_id
+        Token id of padding.
+    left
+        Pad on the left (XLNet) instead of the right.
+    multiple
+        Round the length up to a multiple of this (matrix units like 8).
+    """
+
+    pad_id: int
+    left: bool = False
+    multiple: int = 1
+
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        """Return (B, T) `input_ids`, `attention_mask`, `words` (-1 outside words), (B,) `examples`, and `labels`.
+
+        `labels` is (B,) for classification and (B, T), -100 where there is none, for tagging.
+        """
+        lengths = np.array([len(row["input_ids"]) for row in rows])
+        width = int(-(-lengths.max() // self.multiple) * self.multiple)
+        columns = np.arange(width)[None, :]
+        real = columns >= width - lengths[:, None] if self.left else columns < lengths[:, None]
+
+        def padded(name: str, fill: int) -> Tensor:
+            array = np.full((len(rows), width), fill, dtype=np.int64)
+            array[real] = np.concatenate([row[name] for row in rows])
+            return torch.from_numpy(array)
+
+        batch = {
+            "input_ids": padded("input_ids", self.pad_id),
+            "attention_mask": torch.from_numpy(real.astype(np.int64)),
+            "words": padded("words", -1),
+            "examples": torch.tensor([row["example"] for row in rows]),
+        }
+        if "token_type_ids" in rows[0]:
+            batch["token_type_ids"] = padded("token_type_ids", 0)
+        per_token = isinstance(rows[0]["labels"], (list, np.ndarray))
+        batch["labels"] = padded("labels", IGNORED) if per_token else torch.tensor([row["labels"] for row in rows])
+        return batch

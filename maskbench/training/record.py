@@ -1,0 +1,143 @@
+"""The record of a run: everything that metrics.json holds, checked when it is written and when it is read."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from maskbench.config.measures import measure
+from maskbench.errors import InputError
+from maskbench.io.files import read_json, write_json
+
+SCHEMA = 1
+"""Version of the schema; a reader refuses any other."""
+
+Status = Literal["completed", "diverged", "oom", "crashed"]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Metric(_Part):
+    """One measured number."""
+
+    split: Literal["train", "validation", "test", "run"]
+    """What it was measured on; `run`: the run itself (time, memory, parameters)."""
+    measure: str
+    """Name in the registry (config/measures.py); per class: ``f1:PER``."""
+    value: float | None
+    """The number; None where there is none (not finite, or the run did not complete)."""
+    unit: str
+    """Unit, as in the registry."""
+
+    @field_validator("measure")
+    @classmethod
+    def _is_registered(cls, name: str) -> str:
+        try:
+            measure(name)
+        except KeyError:
+            raise ValueError(f"{name!r} is not in the registry of measures") from None
+        return name
+
+    @field_validator("value")
+    @classmethod
+    def _is_finite(cls, value: float | None) -> float | None:
+        return None if value is None or not math.isfinite(value) else float(value)
+
+
+class Progress(_Part):
+    """One evaluation on the validation split while training."""
+
+    step: int
+    epoch: Finite
+    loss: Finite | None
+    score: Finite | None
+
+
+class Data(_Part):
+    """Content hashes of what went in."""
+
+    prepared: str
+    encoded: str
+    model: str
+
+
+class Environment(_Part):
+    """What the run ran on."""
+
+    python: str
+    platform: str
+    device: str
+    device_name: str
+    gpu_uuid: str | None
+    precision: str
+    attention: str
+    threads: int
+    packages: dict[str, str]
+
+
+class Timings(_Part):
+    """When, and for how long, in seconds."""
+
+    started: str
+    wall_s: Finite
+    train_s: Finite | None
+
+
+class Record(_Part):
+    """Everything about one run."""
+
+    schema_version: Literal[1] = Field(default=1, alias="schema")
+    run: str
+    task: str
+    model: str
+    strategy: str
+    regime: str
+    train_size: str
+    seed: int
+    status: Status
+    error: str | None
+    metrics: list[Metric]
+    history: list[Progress]
+    parameters: dict[str, Any]
+    parameters_hash: str
+    code: str
+    data: Data
+    environment: Environment
+    timings: Timings
+    command: str
+
+    def write(self, path: str | Path) -> None:
+        """Write the record atomically, after checking it once more against its schema."""
+        content = self.model_dump(mode="json", by_alias=True)
+        Record.model_validate(content)
+        write_json(path, content)
+
+    @classmethod
+    def read(cls, path: str | Path) -> Record:
+        """Read a record.
+
+        Raises
+        ------
+        InputError
+            If the file is missing, is no JSON, or does not follow the schema.
+        """
+        content = read_json(path)
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            place = ".".join(str(part) for part in first["loc"]) or "(top level)"
+            raise InputError(
+                f"{path}: {place}: not a run record of schema {SCHEMA} ({first['msg']}); delete it and run again"
+            ) from None
+
+
+def number(split: Literal["train", "validation", "test", "run"], name: str, value: float | None) -> Metric:
+    """Return a metric with the unit that the registry gives it."""
+    return Metric(split=split, measure=name, value=value, unit=measure(name).unit)

@@ -1,0 +1,31 @@
+"""From subword predictions to word tags and entities, as the CoNLL scorer reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from seqeval.metrics.sequence_labeling import get_entities
+
+
+def as_iob2(tags: Sequence[str]) -> list[str]:
+    """Return the tags in valid IOB2, read as the conlleval script reads them.
+
+    An ``I-X`` that continues no entity of type X starts one.
+
+    References
+    ----------
+    Tjong Kim Sang & Buchholz (2000), conlleval, sub startOfChunk.
+    """
+    valid, previous = [], "O"
+    for tag in tags:
+        if tag.startswith("I-") and previous[2:] != tag[2:]:
+            tag = f"B-{tag[2:]}"  # noqa: PLW2901
+        valid.append(tag)
+        previous = tag
+    return valid
+
+
+def agreement(predicted: Sequence[str], gold: Sequence[str]) -> tuple[int, int, int]:
+    """Return the numbers of right, predicted and gold entities of one sentence (valid IOB2 tags)."""
+    found, wanted = set(get_entities(list(predicted))), set(get_entities(list(gold)))
+    return len(found & wanted), len(found), len(wanted)

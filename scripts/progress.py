@@ -1,0 +1,26 @@
+"""Say how many cells of this call are done, how many are left, and about how long they will take."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from pathlib import Path
+
+
+def main() -> None:
+    """Count the run records that are newer than the start of the call."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--training", required=True, type=Path, help="folder of the runs")
+    folder = parser.parse_args().training
+    if "MASKBENCH_CELLS" not in os.environ:  # a job on a cluster does not know about the whole call
+        return
+    cells, started = int(os.environ["MASKBENCH_CELLS"]), float(os.environ["MASKBENCH_STARTED"])
+    done = sum(record.stat().st_mtime >= started for record in folder.glob("*/metrics.json"))
+    left = max(0, cells - done)
+    minutes = (time.time() - started) / max(1, done) * left / 60
+    print(f"cells: {done} of {cells} done, {left} left" + (f", about {minutes:.0f} min" if left else ""), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""Tiny random models and small encoded tasks, made by the project's own code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from tests.unit.given import make_source, make_tagging, make_task
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+from maskbench.config.training import Training
+from maskbench.data.encode import encode
+from maskbench.data.prepare import prepare
+from maskbench.experiment.cell import Cell
+from maskbench.io.files import sha256_files, write_json
+from maskbench.masks import Strategy
+
+GOOD, BAD = ["good", "fine", "great", "warm"], ["bad", "poor", "cold", "dull"]
+FILLER = ["a", "the", "film", "play", "was", "is", "very", "quite", "Anna", "Rome", "saw", "in"]
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+
+def make_model(folder: Path, seed: int = 0) -> Path:
+    """Write a random two-layer BERT with a word tokenizer, as fetching leaves a model."""
+    folder.mkdir(parents=True)
+    words = {word: number for number, word in enumerate([*SPECIAL, *(w.lower() for w in [*GOOD, *BAD, *FILLER])])}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names).save_pretrained(folder)
+    torch.manual_seed(seed)
+    config = BertConfig(
+        vocab_size=len(words),
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=64,
+    )
+    BertModel(config).save_pretrained(folder)
+    files = sha256_files((path for path in folder.iterdir() if path.name != "source.json"), folder)
+    write_json(folder / "source.json", {"source": {}, "files": files, "features": {}})
+    return folder
+
+
+def _texts(count: int) -> str:
+    """Return a CSV of sentences whose label is told by one word."""
+    rows = ["text,label"]
+    for number in range(count):
+        word = (GOOD if number % 2 else BAD)[number // 2 % 4]
+        filler = " ".join(FILLER[(number * 5 + step) % 12] for step in range(2 + number % 5))
+        rows.append(f"{filler} {word} {number},{'up' if number % 2 else 'down'}")
+    return "\n".join(rows) + "\n"
+
+
+def _sentences(count: int) -> str:
+    """Return CoNLL columns with persons and places of one or two words."""
+    lines = []
+    for number in range(count):
+        lines += [f"{FILLER[(number + step) % 8]} O" for step in range(1 + number % 4)]
+        lines += ["Anna B-PER"] + (["Great I-PER"] if number % 3 == 0 else [])
+        lines += ["saw O", "Rome B-LOC", ""]
+    return "\n".join(lines) + "\n"
+
+
+def make_encoded(folder: Path, model: Path, kind: str, count: int = 60) -> Path:
+    """Prepare and encode a small task of a kind."""
+    if kind == "sequence-classification":
+        task, files = make_task(max_length=32), {"train.csv": _texts(count)}
+    else:
+        task, files = make_tagging(max_length=32), {"train.txt": _sentences(count)}
+    source = make_source(folder / "source", files)
+    prepare(task, source, folder / "prepared")
+    encode(task, folder / "prepared", model, folder / "encoded")
+    return folder / "encoded"
+
+
+def make_cell(kind: str = "sequence-classification", strategy: dict[str, Any] | None = None, **keys: Any) -> Cell:
+    """Return a cell that trains in a second; `training` holds hyperparameters that differ."""
+    training = {"epochs": 2, "batch_size": 8, "learning_rate": 1e-3, "precision": "fp32"} | keys.pop("training", {})
+    return Cell.model_validate(
+        {
+            "task": "mine",
+            "kind": kind,
+            "model": "tiny",
+            "strategy": Strategy.model_validate({"name": "none"} | (strategy or {})),
+            "regime": "single",
+            "train_size": "full",
+            "seed": 1,
+            "training": Training.model_validate(training),
+            "max_validation": None,
+            "max_test": None,
+        }
+        | keys
+    )
