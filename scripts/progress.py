@@ -11,8 +11,8 @@ from pathlib import Path
 def main() -> None:
     """Count the run records that are newer than the start of the call."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--training", required=True, type=Path, help="folder of the runs")
-    folder = parser.parse_args().training
+    parser.add_argument("--record", required=True, type=Path, help="record of the run that has just ended")
+    folder = parser.parse_args().record.parents[1]
     if "MASKBENCH_CELLS" not in os.environ:  # a job on a cluster does not know about the whole call
         return
     cells, started = int(os.environ["MASKBENCH_CELLS"]), float(os.environ["MASKBENCH_STARTED"])

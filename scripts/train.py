@@ -24,7 +24,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--model", required=True, type=Path, help="folder of the pretrained model")
     parser.add_argument("--output", required=True, type=Path, help="folder of the run")
     parser.add_argument("--code", required=True, help="content hash of the code")
-    parser.add_argument("--slots-per-gpu", type=int, default=1, help="training jobs that may share a card")
     parser.add_argument("--keep-model", action="store_true", help="leave the trained model in <output>/model")
     return parser.parse_args()
 
@@ -35,7 +34,7 @@ def main() -> None:
     cell: Cell = options.cell
     from maskbench.training.leases import lease
 
-    with lease(options.slots_per_gpu, run=cell.run) as slot:
+    with lease(int(os.environ.get("MASKBENCH_SLOTS_PER_GPU", "1")), run=cell.run) as slot:
         os.environ |= slot.environment() | {"OMP_NUM_THREADS": str(cell.training.threads)}
         from maskbench.training.device import choose
         from maskbench.training.run import Inputs, run_cell
@@ -59,7 +58,12 @@ def main() -> None:
             keep_model=options.output / "model" if options.keep_model else None,
         )
         record, outcome = run_cell(
-            cell, inputs, device, code=options.code, command=shlex.join(sys.argv), gpu_uuid=slot.uuid
+            cell,
+            inputs,
+            device,
+            code=options.code,
+            command=shlex.join(["scripts/train.py", *sys.argv[1:]]),
+            gpu_uuid=slot.uuid,
         )
     if outcome is not None:
         with atomic(options.output / "predictions.parquet") as path:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # Set before any test imports a library that reads them.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -15,8 +15,9 @@ os.environ.setdefault("MPLBACKEND", "agg")
 
 # The same examples in every run, so that a failure on one machine is one everywhere; `--hypothesis-profile=explore`
 # looks for new ones.
-settings.register_profile("maskbench", deadline=None, derandomize=True, print_blob=True)
-settings.register_profile("explore", deadline=None, max_examples=2000)
+SLOW = [HealthCheck.too_slow]
+settings.register_profile("maskbench", deadline=None, derandomize=True, print_blob=True, suppress_health_check=SLOW)
+settings.register_profile("explore", deadline=None, max_examples=2000, suppress_health_check=SLOW)
 settings.load_profile("maskbench")
 
 

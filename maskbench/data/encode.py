@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -25,6 +23,9 @@ from maskbench.errors import InputError
 from maskbench.io.files import canonical, read_json, sha256_files, sha256_text, verify
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
     from maskbench.config.tasks import Split, Task
 
 IGNORED = -100

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from maskbench.config.tasks import Kind, Split
 from maskbench.errors import InputError
 from maskbench.io.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 NAME = "manifest.json"
 """File name of a manifest, in the folder that it describes."""

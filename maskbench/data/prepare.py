@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +22,9 @@ from maskbench.data.manifests import PreparedManifest, PreparedSplit
 from maskbench.data.readers import Example, Place, Sentence, Table, read
 from maskbench.errors import InputError
 from maskbench.io.files import canonical, read_json, sha256_file, sha256_text, verify
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
 
 
 @dataclass

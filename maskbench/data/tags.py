@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 _TO_IOB: dict[str, str] = {"B": "B", "I": "I", "E": "I", "L": "I", "S": "B", "U": "B"}
 """Prefixes of IOB, IOBES and BIOLU: S and U are whole entities, E and L end one."""

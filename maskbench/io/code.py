@@ -16,7 +16,8 @@ _PARAMETERS = ("maskbench.config", "maskbench.experiment")
 """What these do reaches a job as resolved parameters, which Snakemake compares by themselves."""
 
 _READERS = ("maskbench.analysis", "maskbench.report")
-"""These have no resolved parameters and use the registry of measures as it is (titles, units, directions)."""
+_REGISTRY = "maskbench.config.measures"
+"""The registry of measures (titles, units, directions) arrives by no parameter: for its readers it is code."""
 
 
 def _source(module: str) -> Path | None:
@@ -64,8 +65,8 @@ def imported(script: Path) -> dict[str, Path]:
     while todo:
         importer, module = todo.pop()
         file = _source(module)
-        arrives_as_parameter = module.startswith(_PARAMETERS) and not importer.startswith((*_READERS, *_PARAMETERS))
-        if file is None or module in found or arrives_as_parameter:
+        is_code = not module.startswith(_PARAMETERS) or (module == _REGISTRY and importer.startswith(_READERS))
+        if file is None or module in found or not is_code:
             continue
         found[module] = file
         todo += [(module, name) for name in _read(file)[1]]

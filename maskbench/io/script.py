@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from maskbench.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def run(main: Callable[[], None]) -> None:

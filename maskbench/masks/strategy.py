@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, GetJsonSchemaHandler, SerializeAsAny
@@ -12,6 +11,8 @@ from maskbench.config.block import Block, Name, Positive
 from maskbench.masks.base import AttentionMask, Family, InputMask, Mask, Objective, ParameterMask
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pydantic.json_schema import JsonSchemaValue
 
 

@@ -8,14 +8,26 @@ import resource
 import sys
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from maskbench.config.training import Training
 from maskbench.training.record import Environment
 
-PACKAGES = ("torch", "transformers", "datasets", "evaluate", "accelerate", "tokenizers", "numpy", "scikit-learn", "seqeval")
+if TYPE_CHECKING:
+    from maskbench.config.training import Training
+
+PACKAGES = (
+    "torch",
+    "transformers",
+    "datasets",
+    "evaluate",
+    "accelerate",
+    "tokenizers",
+    "numpy",
+    "scikit-learn",
+    "seqeval",
+)
 """Packages whose versions can change a result."""
 
 
@@ -71,9 +83,9 @@ def _processor() -> str:
 def _computes_bf16(kind: str) -> bool:
     """Tell whether the hardware multiplies matrices in bf16 (slower than fp32 where it only emulates it)."""
     if kind == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if kind == "cpu":
-        return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+        return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
     return False
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from maskbench.config.tasks import SCORE, Kind
@@ -18,6 +16,11 @@ from maskbench.data.encode import IGNORED
 from maskbench.training.metrics.classification import Classification
 from maskbench.training.metrics.entities import Entities
 from maskbench.training.tagging import agreement, as_iob2
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
 
 @cache
@@ -42,9 +45,7 @@ def reduce_logits(logits: Tensor | tuple[Tensor, ...], labels: Tensor) -> tuple[
         Predictions, (B, C) log-probabilities or (B, T) classes, and the loss of each label in nats, 0 where none.
     """
     scores = (logits[0] if isinstance(logits, tuple) else logits).float()
-    losses = torch.nn.functional.cross_entropy(
-        scores.movedim(-1, 1), labels, ignore_index=IGNORED, reduction="none"
-    )
+    losses = torch.nn.functional.cross_entropy(scores.movedim(-1, 1), labels, ignore_index=IGNORED, reduction="none")
     return (scores.log_softmax(-1) if labels.dim() == 1 else scores.argmax(-1)), losses
 
 
@@ -82,21 +83,24 @@ class Outcome:
         predicted, gold = self.table["prediction"], self.table["label"]
         metric = _metric(self.kind)
         if self.kind == "sequence-classification":
-            found: dict[str, float] = metric.compute(predictions=predicted, references=gold, labels=list(self.labels))
-            return found
+            return dict(metric.compute(predictions=predicted, references=gold, labels=list(self.labels)))
         types = sorted({label[2:] for label in self.labels if label != "O"})
         names = np.array(self.labels)
-        found = metric.compute(
-            predictions=[as_iob2(names[tags]) for tags in predicted],
-            references=[list(names[tags]) for tags in gold],
-            types=types,
+        return dict(
+            metric.compute(
+                predictions=[as_iob2(list(names[tags])) for tags in predicted],
+                references=[list(names[tags]) for tags in gold],
+                types=types,
+            )
         )
-        return found
 
 
 def classify(
-    examples: NDArray[np.int64], labels: NDArray[np.int64], log_probabilities: NDArray[np.float32],
-    losses: NDArray[np.float32], names: Sequence[str],
+    examples: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    log_probabilities: NDArray[np.float32],
+    losses: NDArray[np.float32],
+    names: Sequence[str],
 ) -> Outcome:
     """Return the outcome of a text classifier; log-probabilities are (N, C), the rest (N,)."""
     predicted = log_probabilities.argmax(-1)
@@ -145,8 +149,10 @@ def tag(
         found = np.zeros(len(wanted), dtype=np.int64)  # class 0 is O
         seen = np.flatnonzero(labels[row] != IGNORED)
         found[place] = classes[row, seen]
-        hits, predicted, real = agreement(as_iob2(tags[found]), list(tags[list(wanted)]))
-        rows.append((2.0 * hits, float(predicted + real), float(losses[row, seen].sum()), len(seen), list(wanted), found))
+        hits, predicted, real = agreement(as_iob2(list(tags[found])), list(tags[list(wanted)]))
+        rows.append(
+            (2.0 * hits, float(predicted + real), float(losses[row, seen].sum()), len(seen), list(wanted), found)
+        )
     columns = ["hit", "weight", "nll", "units", "label", "prediction"]
     table = pd.DataFrame(rows, columns=columns)
     table.insert(0, "example", examples)

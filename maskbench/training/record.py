@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from maskbench.config.measures import measure
 from maskbench.errors import InputError
 from maskbench.io.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SCHEMA = 1
 """Version of the schema; a reader refuses any other."""

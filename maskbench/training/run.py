@@ -7,11 +7,9 @@ import logging
 import shutil
 import time
 import traceback
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import datasets
 import numpy as np
@@ -28,19 +26,23 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
-
 from transformers.utils import logging as transformers_logging
 
 from maskbench.data.encode import IGNORED, load_encoded
 from maskbench.errors import InputError
-from maskbench.experiment.cell import Cell
 from maskbench.io.files import canonical, read_json, sha256_text
 from maskbench.training import evaluation
 from maskbench.training.collate import Collator
-from maskbench.training.device import Device
-from maskbench.training.evaluation import Outcome
 from maskbench.training.record import Data, Metric, Progress, Record, Timings, number
 from maskbench.training.trainer import DivergedError, MaskedTrainer, freeze, parameter_counts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from maskbench.experiment.cell import Cell
+    from maskbench.training.device import Device
+    from maskbench.training.evaluation import Outcome
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +91,9 @@ def at_most(dataset: Dataset, size: int | None) -> Dataset:
 def build_model(folder: Path, cell: Cell, labels: list[str], device: Device) -> PreTrainedModel:
     """Load the pretrained model with a fresh head, initialised by the cell's seed alone."""
     names = dict(enumerate(labels))
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, id2label=names, label2id={v: k for k, v in names.items()})
+    config = AutoConfig.from_pretrained(
+        folder, local_files_only=True, id2label=names, label2id={v: k for k, v in names.items()}
+    )
     if cell.training.dropout is not None:
         for key in config.to_dict():
             if key in vars(config) and "layerdrop" not in key and ("dropout" in key or key.endswith("pdrop")):
@@ -161,7 +165,9 @@ class Run:
             args=self._arguments(),
             train_dataset=self.train,
             eval_dataset=self._by_length(self.splits["validation"]),
-            data_collator=Collator(pad, left=tokenizer.padding_side == "left", multiple=1 if self.device.kind == "cpu" else 8),
+            data_collator=Collator(
+                pad, left=tokenizer.padding_side == "left", multiple=1 if self.device.kind == "cpu" else 8
+            ),
             compute_metrics=self._validation_score,
             preprocess_logits_for_metrics=evaluation.reduce_logits,
             callbacks=callbacks,
@@ -274,16 +280,17 @@ class Run:
 
     def _costs(self, trainer: MaskedTrainer) -> list[Metric]:
         """Return times, memory and sizes of the run."""
-        durations, counts = trainer.clock.durations, parameter_counts(trainer.model)
+        durations, counts = trainer.clock.durations, parameter_counts(cast("PreTrainedModel", trainer.model))
         examples = self.cell.training.batch_size * len(durations)
-        best = trainer.state.best_global_step
+        epochs = self.cell.training.epochs
+        best = trainer.state.best_global_step or trainer.state.max_steps
         values = {
             "train_time": sum(durations),
             "step_time": 1000 * float(np.median(durations)),
             "throughput": examples / sum(durations),
             "peak_memory": self.device.peak_memory(),
             "steps": len(durations),
-            "selected_epoch": best / (trainer.state.max_steps / self.cell.training.epochs) if best else self.cell.training.epochs,
+            "selected_epoch": epochs * best / trainer.state.max_steps,
             **counts,
         }
         if trainer.realised_rate is not None:

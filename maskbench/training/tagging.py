@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from seqeval.metrics.sequence_labeling import get_entities
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def as_iob2(tags: Sequence[str]) -> list[str]:
@@ -19,7 +22,7 @@ def as_iob2(tags: Sequence[str]) -> list[str]:
     valid, previous = [], "O"
     for tag in tags:
         if tag.startswith("I-") and previous[2:] != tag[2:]:
-            tag = f"B-{tag[2:]}"  # noqa: PLW2901
+            tag = f"B-{tag[2:]}"
         valid.append(tag)
         previous = tag
     return valid

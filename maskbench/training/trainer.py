@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.nn import Module
 from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from maskbench.data.encode import IGNORED
-from maskbench.masks import Strategy
 from maskbench.masks.base import AttentionMask, Batch, ParameterMask
 from maskbench.masks.draws import Draws
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch.nn import Module
+
+    from maskbench.masks import Strategy
 
 _ORDER, _NOISE = 1, 2  # what a derived seed is for
 
@@ -46,13 +50,13 @@ class PairedOrder(LengthGroupedSampler):
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by the Trainer at the start of each epoch, resumed ones included."""
+        """Take the order of an epoch; the Trainer calls this at the start of each, resumed ones included."""
         self.generator.manual_seed(derived(self.seed, _ORDER, epoch))
 
     def __iter__(self) -> Any:
         """Iterate over the indices of one epoch."""
         if self.group:
-            return super().__iter__()
+            return iter(super().__iter__())  # type: ignore[no-untyped-call]
         return iter(torch.randperm(len(self), generator=self.generator).tolist())
 
 
@@ -85,9 +89,7 @@ class Gate(TrainerCallback):
     ) -> None:
         """Call the hook."""
         gradients = {
-            name: parameter.grad
-            for name, parameter in kwargs["model"].named_parameters()
-            if parameter.grad is not None
+            name: parameter.grad for name, parameter in kwargs["model"].named_parameters() if parameter.grad is not None
         }
         self.mask.gate(gradients, state.global_step, self.draws)
 
@@ -130,7 +132,8 @@ class MaskedTrainer(Trainer):
     def __init__(
         self, *args: Any, strategy: Strategy, seed: int, mask_id: int, group_by_length: bool, **kwargs: Any
     ) -> None:
-        super().__init__(*args, compute_loss_func=mean_cross_entropy, **kwargs)
+        kwargs["compute_loss_func"] = mean_cross_entropy
+        super().__init__(*args, **kwargs)
         self.strategy, self.seed, self.mask_id, self.group_by_length = strategy, seed, mask_id, group_by_length
         self._micro = (-1, 0)  # update, and micro-batch in it
         self.clock = Clock()
@@ -143,7 +146,7 @@ class MaskedTrainer(Trainer):
             self.add_callback(Gate(gate, self.draws["parameter"]))
 
     def _get_train_sampler(self, train_dataset: Any = None) -> PairedOrder:
-        dataset = self.train_dataset if train_dataset is None else train_dataset
+        dataset: Any = self.train_dataset if train_dataset is None else train_dataset
         update = self.args.train_batch_size * self.args.gradient_accumulation_steps
         return PairedOrder(self.seed, update, list(dataset["length"]), self.group_by_length)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from maskbench.config.tasks import Task
 from maskbench.io.files import sha256_files, write_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 TEXTS = {"kind": "sequence-classification", "format": "csv", "files": {"train": "train.csv"}}
 TAGS = {"kind": "token-classification", "format": "conll", "files": {"train": "train.txt"}, "text": 0, "label": -1}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
 from types import SimpleNamespace
 from typing import ClassVar, Literal
 
@@ -13,7 +12,6 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.unit.tiny import make_cell, make_encoded, make_model
 from transformers import pipeline
 
 from maskbench.data.encode import load_encoded
@@ -23,6 +21,7 @@ from maskbench.training.device import choose
 from maskbench.training.record import Record
 from maskbench.training.run import Inputs, Run, run_cell, subset
 from maskbench.training.trainer import MaskedTrainer, PairedOrder
+from tests.unit.tiny import make_cell, make_encoded, make_model
 
 KINDS = ["sequence-classification", "token-classification"]
 
@@ -192,7 +191,9 @@ def test_a_tiny_model_learns_and_its_record_is_whole(train, kind, tmp_path):
     assert record.status == "completed"
     assert value(record, "train", "score") > 0.8
     assert value(record, "test", "score") == pytest.approx(run.outcome.score)
-    assert value(record, "test", "loss_gap") == pytest.approx(value(record, "test", "loss") - value(record, "train", "loss"))
+    assert value(record, "test", "loss_gap") == pytest.approx(
+        value(record, "test", "loss") - value(record, "train", "loss")
+    )
     assert record.environment.threads == 1
     assert len(record.history) == 12
     record.write(tmp_path / "metrics.json")
@@ -325,7 +326,9 @@ def test_gates_get_the_gradients_of_each_update(train, mask_kind):
             for gradient in gradients.values():
                 gradient.zero_()
 
-    one, two = (train(strategy={"name": "s", "parameter": "still"}, training={"weight_decay": 0.0, "epochs": e}) for e in (1, 3))
+    one, two = (
+        train(strategy={"name": "s", "parameter": "still"}, training={"weight_decay": 0.0, "epochs": e}) for e in (1, 3)
+    )
     assert same(one.weights, two.weights)
     updates = int(value(two.record, "run", "steps"))
     assert Still.steps[-updates:] == list(range(updates))
@@ -365,7 +368,8 @@ def test_a_crash_and_a_full_memory_are_recorded(train, mask_kind):
             torch.empty(2**50, dtype=torch.float64)
 
     found = {
-        how: train(strategy={"name": "b", "input": {"kind": "breaks", "how": how}}).record for how in ("crash", "cuda", "cpu")
+        how: train(strategy={"name": "b", "input": {"kind": "breaks", "how": how}}).record
+        for how in ("crash", "cuda", "cpu")
     }
     assert {how: record.status for how, record in found.items()} == {"crash": "crashed", "cuda": "oom", "cpu": "oom"}
     assert found["crash"].error == "KeyError: 'gone'"

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from tests.unit.given import make_source, make_tagging, make_task
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
@@ -16,6 +14,10 @@ from maskbench.data.prepare import prepare
 from maskbench.experiment.cell import Cell
 from maskbench.io.files import sha256_files, write_json
 from maskbench.masks import Strategy
+from tests.unit.given import make_source, make_tagging, make_task
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 GOOD, BAD = ["good", "fine", "great", "warm"], ["bad", "poor", "cold", "dull"]
 FILLER = ["a", "the", "film", "play", "was", "is", "very", "quite", "Anna", "Rome", "saw", "in"]
@@ -32,7 +34,13 @@ def make_model(folder: Path, seed: int = 0) -> Path:
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
-    names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
+    names = {
+        "pad_token": "[PAD]",
+        "unk_token": "[UNK]",
+        "cls_token": "[CLS]",
+        "sep_token": "[SEP]",
+        "mask_token": "[MASK]",
+    }
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names).save_pretrained(folder)
     torch.manual_seed(seed)
     config = BertConfig(

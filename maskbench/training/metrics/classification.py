@@ -23,9 +23,7 @@ class Classification(evaluate.Metric):
             description=_DESCRIPTION,
             citation="Pedregosa et al. (2011), Scikit-learn, JMLR 12",
             inputs_description="predictions and references: class indices; labels: names of the classes in order",
-            features=datasets.Features(
-                {"predictions": datasets.Value("int64"), "references": datasets.Value("int64")}
-            ),
+            features=datasets.Features({"predictions": datasets.Value("int64"), "references": datasets.Value("int64")}),
         )
 
     def _compute(self, predictions: list[int], references: list[int], labels: list[str]) -> dict[str, float]:

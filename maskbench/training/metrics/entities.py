@@ -26,9 +26,7 @@ class Entities(evaluate.Metric):
             features=datasets.Features({"predictions": tags, "references": tags}),
         )
 
-    def _compute(
-        self, predictions: list[list[str]], references: list[list[str]], types: list[str]
-    ) -> dict[str, float]:
+    def _compute(self, predictions: list[list[str]], references: list[list[str]], types: list[str]) -> dict[str, float]:
         """Return the measures by their names in the registry; types that do not occur have F1 0 and support 0."""
         report = _report(predictions, references)
         micro = report.get("micro avg", {})

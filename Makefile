@@ -1,0 +1,60 @@
+# maskbench: `make run` on a fresh machine runs the default experiment, `make test` the tests; `make help` lists the rest.
+
+PYTHON ?= python3
+ARGS ?=
+VENV := .venv
+# Named after the lock's content: a new lock rebuilds the environment, nothing else does, and no network is asked for.
+STAMP := $(VENV)/installed-$(shell cksum < requirements.lock | tr ' ' '-')
+
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+unexport PYTHONPATH PYTHONHOME
+
+.PHONY: run test check schema lock clean-env help env
+
+run: $(STAMP)  ## run the default experiment; make run ARGS="--configfile experiments/x.yaml" runs another
+	snakemake --cores all $(ARGS)
+
+test: $(STAMP)  ## run the tests; make test ARGS="-k masks" runs some of them
+	python -m pytest $(ARGS)
+
+check: $(STAMP)  ## run every check, then the tests
+	ruff check .
+	ruff format --check .
+	mypy
+	snakefmt --check Snakefile rules
+	snakemake --lint
+	lint-imports
+	python -m maskbench schema --check
+	python -m pytest $(ARGS)
+
+schema: $(STAMP)  ## write config.schema.json, docs/config.md and the comments of config.yaml anew
+	python -m maskbench schema
+
+env: $(STAMP)  ## build .venv from requirements.lock
+
+$(STAMP):
+	@command -v $(PYTHON) > /dev/null || { echo "make: $(PYTHON) not found; install Python 3.11 or newer, or name it: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("make: $(PYTHON) is Python %d.%d, expected 3.11 or newer; name another: make PYTHON=python3.12" % sys.version_info[:2])'
+	$(PYTHON) -m venv --clear $(VENV)
+	@echo "installing requirements.lock into $(VENV), a few minutes; tail -f $(VENV)/install.log shows how far it is"
+	@python -m pip install --disable-pip-version-check --progress-bar off -r requirements.lock > $(VENV)/install.log 2>&1 \
+		|| { tail -n 20 $(VENV)/install.log >&2; exit 1; }
+	@touch $@
+
+# Versions of a fresh resolution of pyproject.toml. Without local parts (+cpu), so that every index can serve them.
+lock:  ## resolve pyproject.toml anew and write requirements.lock
+	rm -rf .lock
+	$(PYTHON) -m venv .lock/env
+	.lock/env/bin/python -m pip install --disable-pip-version-check --upgrade setuptools
+	cp -r pyproject.toml README.md LICENSE maskbench .lock
+	.lock/env/bin/python -m pip install --disable-pip-version-check '.lock[dev]'
+	sed -n '/^#/p' requirements.lock > .lock/header
+	.lock/env/bin/python -m pip freeze --all --exclude pip --exclude maskbench | sed 's/+.*//' | cat .lock/header - > .lock/new
+	mv .lock/new requirements.lock
+	rm -rf .lock
+
+clean-env:  ## remove .venv
+	rm -rf $(VENV)
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/make \1\t\2/p' Makefile | expand -t 16

@@ -1,0 +1,30 @@
+# maskbench: does masking reduce interference when a pretrained language model is fine-tuned?
+#
+#   config.yaml ─► experiment ─► cells                      rules/common.smk
+#   fetch ─► prepare ─► encode       real text, by hash     rules/data.smk
+#   train                            one GPU slot each      rules/training.smk
+#   collect ─► compare               no torch from here on  rules/analysis.smk
+#   tables, figures, page            regenerate in seconds  rules/report.smk
+
+from snakemake.utils import min_version
+
+min_version("9.20")
+
+# An experiment file is complete by itself: config.yaml is read only when no other file is named.
+if not workflow.overwrite_configfiles:
+
+    configfile: "config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/data.smk"
+include: "rules/training.smk"
+include: "rules/analysis.smk"
+include: "rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        f"{RESULTS}/manifest.json",
+        f"{RESULTS}/report.html",

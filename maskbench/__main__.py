@@ -1,0 +1,62 @@
+"""Command line for looking things up and checking a configuration: ``python -m maskbench --help``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from maskbench.config.measures import MEASURES
+from maskbench.errors import InputError
+from maskbench.experiment import document
+from maskbench.experiment.cell import cells
+from maskbench.experiment.load import load_file
+from maskbench.io.code import ROOT
+from maskbench.io.script import run
+
+
+def masks(_: argparse.Namespace) -> None:
+    """List the masks of the registry."""
+    for entry in document.masks():
+        parameters = ", ".join(f"{key}: {value}".lower() for key, value in entry.parameters.items())
+        print(f"{entry.kind} ({entry.family})  {parameters}\n    {entry.summary}\n    Source: {entry.source}")
+
+
+def measures(_: argparse.Namespace) -> None:
+    """List the measures of the registry."""
+    for entry in MEASURES.values():
+        print(f"{entry.name:20} {entry.unit:12} {entry.better:8} {entry.title}")
+
+
+def schema(options: argparse.Namespace) -> None:
+    """Write the files that are generated from the configuration's types, or check them."""
+    if not options.check:
+        document.write(ROOT)
+    elif stale := document.outdated(ROOT):
+        raise InputError(f"{', '.join(stale)}: expected what the code says now; write it with `make schema`")
+
+
+def validate(options: argparse.Namespace) -> None:
+    """Check a configuration and count its cells."""
+    experiment = load_file(options.file)
+    lists = ("tasks", "models", "strategies", "regimes", "train_sizes", "seeds")
+    product = " × ".join(f"{len(getattr(experiment, key))} {key.replace('_', ' ')}" for key in lists)
+    print(f"{options.file}: valid, {sum(1 for _ in cells(experiment))} cells ({product})")
+
+
+def main() -> None:
+    """Parse the command line and call what it names."""
+    parser = argparse.ArgumentParser(prog="python -m maskbench", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for command in (masks, measures, schema, validate):
+        subparser = commands.add_parser(command.__name__, help=command.__doc__, description=command.__doc__)
+        subparser.set_defaults(call=command)
+        if command is schema:
+            subparser.add_argument("--check", action="store_true", help="write nothing; fail if a file would change")
+        if command is validate:
+            subparser.add_argument("file", type=Path, help="configuration file, such as config.yaml")
+    options = parser.parse_args()
+    options.call(options)
+
+
+if __name__ == "__main__":
+    run(main)

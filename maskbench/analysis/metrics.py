@@ -1,0 +1,295 @@
+"""Read metrics.csv and outcomes.parquet, checked: what is wrong is named with its file, line and column."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from maskbench.config.measures import measure
+from maskbench.errors import InputError
+
+COLUMNS = (
+    "run",
+    "task",
+    "model",
+    "strategy",
+    "regime",
+    "train_size",
+    "seed",
+    "status",
+    "split",
+    "measure",
+    "value",
+    "unit",
+)
+"""Columns of metrics.csv, in order; one row for each measured number."""
+
+OUTCOME_COLUMNS = ("run", "example", "hit", "weight")
+"""Columns of outcomes.parquet; one row for each test example of a completed run."""
+
+BLOCK = ["task", "model", "regime", "train_size"]
+"""Runs are compared within a block: only strategy and seed differ in it."""
+
+STATUSES = ("completed", "diverged", "oom", "crashed")
+SPLITS = ("train", "validation", "test", "run")
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+Parser = Callable[[str], Any]
+
+
+class Table:
+    """A CSV file read as text, whose columns are then parsed one by one."""
+
+    def __init__(self, path: str | Path, columns: Sequence[str]) -> None:
+        self.path = path
+        try:
+            with Path(path).open(encoding="utf-8", newline="") as stream:
+                rows = csv.reader(stream, strict=True)
+                header = next(rows, [])
+                if tuple(header) != tuple(columns):
+                    raise InputError(
+                        f"{path}: line 1: expected the columns {','.join(columns)}, got {','.join(header)}"
+                    )
+                content = []
+                for row in rows:
+                    if len(row) != len(columns):
+                        raise InputError(
+                            f"{path}: line {rows.line_num}: expected {len(columns)} values, got {len(row)}"
+                        )
+                    content.append(row)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise InputError(f"{path}: expected UTF-8 text") from None
+        except csv.Error as error:
+            raise InputError(f"{path}: line {rows.line_num}: not valid CSV: {error}") from None
+        self.text = dict(zip(columns, zip(*content, strict=True) if content else ((),) * len(columns), strict=True))
+        self.frame = pd.DataFrame(index=range(len(content)))
+
+    def refuse(self, row: int, column: str, expected: str) -> InputError:
+        """Return the error for one value (`row` counts from 0, without the header)."""
+        return InputError(f"{self.path}: line {row + 2}: {column}: expected {expected}, got {self.text[column][row]!r}")
+
+    def parse(self, column: str, parser: Parser, expected: str, dtype: str) -> None:
+        """Parse a column; each distinct text is parsed once.
+
+        Raises
+        ------
+        InputError
+            For the first value that the parser refuses with a ValueError.
+        """
+        parsed: dict[str, Any] = {}
+        for row, text in enumerate(self.text[column]):
+            if text not in parsed:
+                try:
+                    parsed[text] = parser(text)
+                except ValueError:
+                    raise self.refuse(row, column, expected) from None
+        self.frame[column] = pd.Series([parsed[text] for text in self.text[column]], dtype=dtype)
+
+
+def filled(text: str) -> str:
+    """Accept text that is not empty."""
+    if not text.strip():
+        raise ValueError
+    return text
+
+
+def one_of(values: Sequence[str]) -> Parser:
+    """Accept one of some words."""
+
+    def parse(text: str) -> str:
+        if text not in values:
+            raise ValueError
+        return text
+
+    return parse
+
+
+def number_or_empty(text: str) -> float:
+    """Accept a finite number, or nothing, which becomes NaN."""
+    value = float(text) if text else math.nan
+    if text and not math.isfinite(value):
+        raise ValueError
+    return value
+
+
+def known_measure(text: str) -> str:
+    """Accept the name of a measure in the registry, ``f1:PER`` included."""
+    try:
+        measure(text)
+    except KeyError:
+        raise ValueError from None
+    return text
+
+
+def read_metrics(path: str | Path) -> pd.DataFrame:
+    """Read metrics.csv.
+
+    Parameters
+    ----------
+    path
+        A file with the columns `COLUMNS`, as `collect` writes it.
+
+    Returns
+    -------
+    DataFrame
+        The same columns; `seed` int64, `value` float64 (NaN where the file has nothing), all others text.
+
+    Raises
+    ------
+    InputError
+        Naming the file and, where there is one, the line and the column.
+    """
+    table = Table(path, COLUMNS)
+    for column in ("run", "task", "model", "strategy", "regime", "train_size"):
+        table.parse(column, filled, "text", "str")
+    table.parse("seed", int, "a whole number", "int64")
+    table.parse("status", one_of(STATUSES), f"one of {', '.join(STATUSES)}", "str")
+    table.parse("split", one_of(SPLITS), f"one of {', '.join(SPLITS)}", "str")
+    table.parse("measure", known_measure, "a measure of maskbench/config/measures.py", "str")
+    table.parse("value", number_or_empty, "a finite number or nothing", "float64")
+    table.parse("unit", filled, "text", "str")
+    frame = table.frame[list(COLUMNS)]
+    _check_units(frame, table)
+    _check_runs(frame, table)
+    return frame
+
+
+def _check_units(frame: pd.DataFrame, table: Table) -> None:
+    """Check that each measure has the unit of the registry."""
+    units = {name: measure(name).unit for name in frame["measure"].unique()}
+    wrong = np.flatnonzero((frame["unit"] != frame["measure"].map(units)).to_numpy())
+    if wrong.size:
+        row = int(wrong[0])
+        raise table.refuse(row, "unit", f"{units[table.text['measure'][row]]} for {table.text['measure'][row]}")
+
+
+def _check_runs(frame: pd.DataFrame, table: Table) -> None:
+    """Check that a run is one cell with one status, has each number once, and a test score if it completed."""
+    first = frame.drop_duplicates("run").set_index("run")
+    for column in [*BLOCK, "strategy", "seed", "status"]:
+        wrong = np.flatnonzero((frame[column] != frame["run"].map(first[column])).to_numpy())
+        if wrong.size:
+            row = int(wrong[0])
+            run = table.text["run"][row]
+            raise table.refuse(row, column, f"{first.loc[run, column]}, as on the other lines of run {run}")
+    for columns, what in ((["run", "split", "measure"], "measure"), ([*BLOCK, "strategy", "seed"], "run")):
+        rows = frame if what == "measure" else first.reset_index()
+        if (twice := rows.duplicated(columns)).any():
+            values = rows[twice][columns].iloc[0]
+            raise InputError(f"{table.path}: expected each {what} once, found two of {', '.join(map(str, values))}")
+    tested = frame[(frame["split"] == "test") & (frame["measure"] == "score")]
+    if lost := set(first.index) - set(tested["run"]):
+        raise InputError(f"{table.path}: run {min(lost)}: expected a line with split test and measure score")
+    if (empty := tested[(tested["status"] == "completed") & tested["value"].isna()]).size:
+        raise InputError(
+            f"{table.path}: run {empty['run'].iloc[0]}: completed, but the value of its test score is empty"
+        )
+
+
+def runs_of(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Return one row for each run, in the order of the file: id, block, strategy, seed, status."""
+    return metrics.drop_duplicates("run")[["run", *BLOCK, "strategy", "seed", "status"]].reset_index(drop=True)
+
+
+def values_of(metrics: pd.DataFrame, split: str, name: str) -> pd.Series[float]:
+    """Return one measure of the completed runs that have it, by run id."""
+    rows = metrics[
+        (metrics["split"] == split)
+        & (metrics["measure"] == name)
+        & (metrics["status"] == "completed")
+        & metrics["value"].notna()
+    ]
+    return rows.set_index("run")["value"]
+
+
+def score_of(hit: Array, weight: Array) -> Array:
+    """Return sum of hits over sum of weights, and 0 where both are 0 (entity F1 without any entity, as in seqeval)."""
+    result: Array = np.divide(hit, weight, out=np.zeros_like(hit, dtype=float), where=weight > 0)
+    return result
+
+
+def read_outcomes(path: str | Path, runs: Sequence[str], scores: pd.Series[float]) -> tuple[Array, Array]:
+    """Read the outcomes of the completed runs of one block.
+
+    Parameters
+    ----------
+    path
+        outcomes.parquet, as `collect` writes it.
+    runs
+        Ids of the runs, all of one block.
+    scores
+        Recorded test scores by run id, which the outcomes must add up to.
+
+    Returns
+    -------
+    hit, weight
+        Float arrays of shape (runs, examples); the examples are the same, in the same order, in every row.
+
+    Raises
+    ------
+    InputError
+        If the file is no such table, lacks a run, or does not belong to these scores.
+    """
+    try:
+        table = pq.read_table(path, columns=list(OUTCOME_COLUMNS), filters=[("run", "in", list(runs))])
+        frame = table.cast(pa.schema(OUTCOME_TYPES)).to_pandas()
+    except (OSError, pa.ArrowException, ValueError) as error:
+        raise InputError(f"{path}: expected a parquet file with {', '.join(OUTCOME_COLUMNS)} ({error})") from None
+    code = pd.Index(runs).get_indexer(frame["run"])
+    counts = np.bincount(code, minlength=len(runs))
+    if (missing := np.flatnonzero(counts == 0)).size:
+        raise InputError(f"{path}: run {runs[missing[0]]} completed, but has no rows here; collect again")
+    order = np.lexsort((frame["example"], code))
+    if counts.min() != counts.max():
+        uneven = np.flatnonzero(counts != counts[0])[0]
+        raise _not_paired(path, runs[0], runs[uneven])
+    shape = (len(runs), int(counts[0]))
+    example = frame["example"].to_numpy()[order].reshape(shape)
+    if (differs := np.flatnonzero((example != example[0]).any(axis=1))).size:
+        raise _not_paired(path, runs[0], runs[differs[0]])
+    hit = frame["hit"].to_numpy(dtype=float)[order].reshape(shape)
+    weight = frame["weight"].to_numpy(dtype=float)[order].reshape(shape)
+    check_scores(path, runs, hit, weight, scores)
+    return hit, weight
+
+
+OUTCOME_TYPES = [
+    pa.field("run", pa.dictionary(pa.int32(), pa.string())),
+    pa.field("example", pa.int64()),
+    pa.field("hit", pa.float64()),
+    pa.field("weight", pa.float64()),
+]
+
+
+def _not_paired(path: str | Path, one: str, other: str) -> InputError:
+    return InputError(f"{path}: runs {one} and {other} were not tested on the same examples; train them again")
+
+
+def check_scores(path: str | Path, runs: Sequence[str], hit: Array, weight: Array, scores: pd.Series[float]) -> None:
+    """Check that outcomes are finite and add up to the recorded scores.
+
+    Raises
+    ------
+    InputError
+        Naming the first run whose outcomes do not.
+    """
+    if not (np.isfinite(hit).all() and np.isfinite(weight).all()) or (weight < 0).any():
+        raise InputError(f"{path}: expected finite hits and weights of at least 0")
+    found = score_of(hit.sum(axis=1), weight.sum(axis=1))
+    recorded = scores.reindex(list(runs)).to_numpy(dtype=float)
+    if (wrong := np.flatnonzero(~np.isclose(found, recorded, rtol=0.0, atol=1e-6))).size:
+        index = int(wrong[0])
+        raise InputError(
+            f"{path}: run {runs[index]}: the hits add up to a score of {found[index]:.6f}, "
+            f"the recorded score is {recorded[index]:.6f}; outcomes and metrics are not of the same runs"
+        )

@@ -1,0 +1,211 @@
+"""What tables, figures and the page show: the metrics and comparisons of one study, and the names of things."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from maskbench.analysis.compare import POOLED, read_comparisons
+from maskbench.analysis.metrics import BLOCK, read_metrics, runs_of, values_of
+from maskbench.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+SCORE_TITLES = {"entity_f1": "entity F1", "accuracy": "accuracy"}
+"""The measures that a task's score can be."""
+
+
+FEW_SEEDS = 5
+"""Below this, a bootstrap over seeds is much too short to rely on: no direction is named, and figures say so."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Runs that are compared with each other: only strategy and seed differ."""
+
+    task: str
+    model: str
+    regime: str
+    train_size: str
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        """The block's values in the order of the columns of metrics.csv."""
+        return (self.task, self.model, self.regime, self.train_size)
+
+
+class Study:
+    """The numbers of one study.
+
+    Parameters
+    ----------
+    metrics, comparisons
+        As `read_metrics` and `read_comparisons` give them.
+    baseline
+        The strategy that the others are compared with.
+    """
+
+    def __init__(self, metrics: pd.DataFrame, comparisons: pd.DataFrame, baseline: str) -> None:
+        self.metrics = metrics
+        self.comparisons = comparisons
+        self.baseline = baseline
+        self.runs = runs_of(metrics).set_index("run", drop=False)
+
+    @classmethod
+    def read(cls, metrics: Path, comparisons: Path, baseline: str) -> Study:
+        """Read both files and check that they belong together.
+
+        Raises
+        ------
+        InputError
+            If a file is not valid, or the comparisons are of other strategies than the metrics.
+        """
+        study = cls(read_metrics(metrics), read_comparisons(comparisons), baseline)
+        if baseline not in study.strategies:
+            known = ", ".join(study.strategies)
+            raise InputError(f"{metrics}: strategy: expected the baseline {baseline} among {known}")
+        expected = {(*block.key, name) for block in study.blocks for name in study.strategies_of(block)}
+        expected = {cell for cell in expected if cell[-1] != baseline}
+        rows = study.comparisons[study.comparisons["task"] != POOLED]
+        found = set(rows[[*BLOCK, "strategy"]].itertuples(index=False, name=None))
+        if found != expected or set(study.comparisons["baseline"]) - {baseline}:
+            raise InputError(f"{comparisons}: does not belong to {metrics} and baseline {baseline}; compare again")
+        return study
+
+    @cached_property
+    def strategies(self) -> list[str]:
+        """All strategies, the baseline first, the others in the order of the file."""
+        names = list(self.runs["strategy"].unique())
+        return sorted(names, key=lambda name: name != self.baseline)
+
+    @cached_property
+    def others(self) -> list[str]:
+        """All strategies but the baseline."""
+        return [name for name in self.strategies if name != self.baseline]
+
+    @cached_property
+    def blocks(self) -> list[Block]:
+        """All blocks, in the order of the file."""
+        return [Block(*map(str, key)) for key in self.runs[BLOCK].drop_duplicates().itertuples(index=False, name=None)]
+
+    def arm(self, block: Block, strategy: str) -> pd.DataFrame:
+        """Return the runs of a strategy in a block."""
+        return self._arms.get((*block.key, strategy), self.runs.iloc[:0])
+
+    @cached_property
+    def _arms(self) -> dict[tuple[str, ...], pd.DataFrame]:
+        return {tuple(map(str, key)): frame for key, frame in self.runs.groupby([*BLOCK, "strategy"], sort=False)}
+
+    def strategies_of(self, block: Block) -> list[str]:
+        """Return the strategies that were run in a block."""
+        return [name for name in self.strategies if (*block.key, name) in self._arms]
+
+    def values(self, block: Block, strategy: str, split: str, measure: str) -> pd.Series[float]:
+        """Return a measure of the completed runs of a strategy in a block, by seed, sorted."""
+        if (split, measure) not in self._values:
+            values = values_of(self.metrics, split, measure)
+            runs = self.runs.loc[values.index]
+            by_seed = pd.Series(values.to_numpy(), index=runs["seed"].to_numpy()).groupby(
+                [runs[name].to_numpy() for name in [*BLOCK, "strategy"]], sort=False
+            )
+            self._values[split, measure] = {tuple(map(str, key)): found.sort_index() for key, found in by_seed}
+        return self._values[split, measure].get((*block.key, strategy), pd.Series(dtype="float64"))
+
+    @cached_property
+    def _values(self) -> dict[tuple[str, str], dict[tuple[str, ...], pd.Series[float]]]:
+        return {}
+
+    def failed(self, block: Block, strategy: str) -> int:
+        """Return how many runs of a strategy in a block did not complete."""
+        return int((self.arm(block, strategy)["status"] != "completed").sum())
+
+    @cached_property
+    def failures(self) -> pd.DataFrame:
+        """All runs that did not complete."""
+        return self.runs[self.runs["status"] != "completed"]
+
+    def majority(self, block: Block) -> float | None:
+        """Return the score of always answering with the majority class, or None if no run recorded it."""
+        for strategy in self.strategies_of(block):
+            found = self.values(block, strategy, "test", "majority_score")
+            if len(found):
+                return float(found.iloc[0])
+        return None
+
+    @cached_property
+    def _entity_tasks(self) -> set[str]:
+        return set(self.metrics.loc[self.metrics["measure"] == "entity_f1", "task"])
+
+    @cached_property
+    def _accuracy_tasks(self) -> set[str]:
+        return set(self.metrics.loc[self.metrics["measure"] == "accuracy", "task"])
+
+    def score_title(self, task: str) -> str:
+        """Return what the score of a task is; just "score" if no run says it."""
+        if task in self._entity_tasks:
+            return SCORE_TITLES["entity_f1"]
+        return SCORE_TITLES["accuracy"] if task in self._accuracy_tasks else "score"
+
+    def contexts(self, block: Block) -> list[str]:
+        """Return what tells this block from others of its task: those of model, regime and train size that vary."""
+        parts = []
+        if len({item.model for item in self.blocks}) > 1:
+            parts.append(block.model)
+        if len({item.regime for item in self.blocks}) > 1:
+            parts.append(block.regime)
+        if len({item.train_size for item in self.blocks}) > 1:
+            parts.append("full train set" if block.train_size == "full" else f"{block.train_size} examples")
+        return parts
+
+    def title(self, block: Block) -> str:
+        """Return the name of a block in figures and tables."""
+        return ", ".join([block.task, *self.contexts(block)])
+
+    @cached_property
+    def seeds(self) -> list[int]:
+        """All seeds, sorted."""
+        return sorted(int(seed) for seed in self.runs["seed"].unique())
+
+    def count(self, blocks: Sequence[Block] | None = None) -> str:
+        """Return how many seeds the completed cells have, such as ``n = 5`` or ``n = 3 to 5``."""
+        counts = [
+            len(self.values(block, name, "test", "score"))
+            for block in blocks or self.blocks
+            for name in self.strategies_of(block)
+        ]
+        low, high = min(counts), max(counts)
+        return f"n = {low}" if low == high else f"n = {low} to {high}"
+
+    @cached_property
+    def confidence(self) -> float:
+        """Coverage of the intervals."""
+        return float(self.comparisons["confidence"].iloc[0]) if len(self.comparisons) else 0.95
+
+    @cached_property
+    def interval_words(self) -> str:
+        """Return what the intervals of the score's differences are, for captions."""
+        rows = self.comparisons[self.comparisons["measure"] == "score"]
+        kinds = [kind for kind in rows["interval"].unique() if not kind.startswith("none")]
+        if not kinds:
+            return "no intervals (they need at least two seeds)"
+        how = f"{' or '.join(kinds)}, {rows['resamples'].iloc[0]} resamples"
+        return f"{100 * self.confidence:g} % intervals of a paired bootstrap over {how}"
+
+    def comparison_blocks(self) -> list[Block]:
+        """Return the blocks that are compared, pooled ones last."""
+        keys = self.comparisons[BLOCK].drop_duplicates().itertuples(index=False, name=None)
+        return [Block(*map(str, key)) for key in keys]
+
+    def compared(self, block: Block, measure: str) -> pd.DataFrame:
+        """Return the comparisons on a measure in a block, one row for each strategy, indexed by strategy."""
+        return self._compared.get((*block.key, measure), self.comparisons.iloc[:0]).set_index("strategy", drop=False)
+
+    @cached_property
+    def _compared(self) -> dict[tuple[str, ...], pd.DataFrame]:
+        groups = self.comparisons.groupby([*BLOCK, "measure"], sort=False)
+        return {tuple(map(str, key)): frame for key, frame in groups}

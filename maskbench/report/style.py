@@ -1,0 +1,106 @@
+"""How figures look, and how they are written so that the same numbers give the same bytes."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+import seaborn as sns
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from maskbench.io.files import atomic
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+
+BLUE, ORANGE, GREY, INK = "#0072B2", "#B34700", "#5F6368", "#1B1F23"
+"""Colours that people with any colour vision tell apart; what they mean is always said by place or word as well."""
+
+_RC: Any = {
+    "svg.hashsalt": "maskbench",
+    "svg.fonttype": "path",
+    "font.family": "DejaVu Sans",
+    "font.size": 9.5,
+    "axes.titlesize": 10.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9.5,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9.5,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.edgecolor": "#9AA0A6",
+    "grid.color": "#E3E6E8",
+    "axes.axisbelow": True,
+    "axes.unicode_minus": True,
+    # Names come from the user: a dollar sign in one is no formula.
+    "text.parse_math": False,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "figure.constrained_layout.h_pad": 0.09,
+    "figure.constrained_layout.w_pad": 0.06,
+}
+
+
+@contextlib.contextmanager
+def style() -> Iterator[None]:
+    """Draw with the project's style; matplotlib's global settings stay as they were."""
+    with mpl.rc_context(), sns.axes_style("whitegrid", rc={"axes.grid.axis": "x"}):
+        mpl.rcParams.update(_RC)
+        yield
+
+
+def panels(count: int, rows: int, columns: int = 2) -> tuple[Figure, list[Axes]]:
+    """Return a figure with `count` panels, each with room for `rows` lines, at most `columns` side by side."""
+    columns = min(count, columns)
+    lines = -(-count // columns)
+    size = (10.0 if columns > 1 else 7.0, lines * (0.95 + 0.34 * max(rows, 2)) + 0.75)
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(lines, columns, squeeze=False)
+    axes = list(grid.flat)
+    for spare in axes[count:]:
+        spare.set_axis_off()
+    return figure, axes[:count]
+
+
+def strategy_axis(axes: Axes, names: list[str], labelled: bool) -> None:
+    """Put one strategy on each line, the first on top."""
+    axes.set_ylim(len(names) - 0.45, -0.55)
+    axes.set_yticks(range(len(names)), names if labelled else [""] * len(names))
+    axes.tick_params(axis="y", length=0)
+    axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
+    sns.despine(ax=axes, left=True)
+
+
+def beside(axes: Axes, line: float, words: str, colour: str = INK, bold: bool = False) -> None:
+    """Write words to the right of a panel, on the line of a strategy."""
+    axes.text(
+        1.02,
+        line,
+        words,
+        transform=axes.get_yaxis_transform(),
+        va="center",
+        ha="left",
+        fontsize=8.5,
+        color=colour,
+        fontweight="bold" if bold else "normal",
+    )
+
+
+def save(figure: Figure, folder: Path, name: str) -> None:
+    """Write a figure as SVG and PNG, without dates and with fixed ids."""
+    with style():
+        # Place everything once, and not again for each format.
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+        for suffix, metadata in (("svg", {"Date": None, "Creator": None}), ("png", {"Software": None})):
+            with atomic(folder / f"{name}.{suffix}") as temporary:
+                figure.savefig(temporary, format=suffix, dpi=160, metadata=metadata)

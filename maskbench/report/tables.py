@@ -1,0 +1,284 @@
+"""Tables for people and papers: CSV with all digits, Markdown and LaTeX as shown."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from maskbench.analysis.compare import CONTRASTS, POOLED
+from maskbench.config.measures import measure
+from maskbench.io.files import atomic, write_text
+from maskbench.report import text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from maskbench.report.study import Block, Study
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table."""
+
+    name: str
+    """Name of its files."""
+    title: str
+    """What it shows."""
+    caption: str
+    """Units, n and what the intervals are."""
+    data: pd.DataFrame
+    """Tidy numbers, for the CSV file."""
+    shown: pd.DataFrame
+    """The same as text, for people; the first columns name the row."""
+    names: int = 1
+    """How many columns name the row."""
+
+
+def _spread(values: pd.Series[float]) -> dict[str, Any]:
+    """Return mean, SD over seeds (NaN for one seed) and n."""
+    return {"mean": values.mean(), "sd": values.std(ddof=1), "n": len(values)}
+
+
+def _cell(block: Block, strategy: str) -> dict[str, Any]:
+    return {
+        "task": block.task,
+        "model": block.model,
+        "regime": block.regime,
+        "train_size": block.train_size,
+        "strategy": strategy,
+    }
+
+
+def _seeds_and_failures(n: int, failed: int) -> str:
+    return f"n = {n}" + (f", {failed} failed" if failed else "")
+
+
+def scores(study: Study) -> Table:
+    """Return the score of every strategy on every task, in per cent, beside that of the majority class."""
+    rows: list[dict[str, Any]] = []
+    shown: dict[str, dict[str, str]] = {name: {"strategy": name} for name in study.strategies}
+    majority = {"strategy": "(majority class)"}
+    for block in study.blocks:
+        level = study.majority(block)
+        column = f"{study.title(block)}: {study.score_title(block.task)}, %"
+        majority[column] = text.DASH if level is None else text.plain(100 * level, 1)
+        for name in study.strategies_of(block):
+            found = _spread(100 * study.values(block, name, "test", "score"))
+            failed = study.failed(block, name)
+            rows.append(
+                {
+                    **_cell(block, name),
+                    "score": study.score_title(block.task),
+                    "unit": "per cent",
+                    **found,
+                    "n_failed": failed,
+                    "majority_class": math.nan if level is None else 100 * level,
+                }
+            )
+            value = text.mean_and_spread(found["mean"], found["sd"], 2)
+            shown[name][column] = f"{value} ({_seeds_and_failures(found['n'], failed)})"
+    return Table(
+        "scores",
+        "Scores on the test split",
+        "Mean ± SD over seeds, in per cent; n completed runs. The majority class is the score of always giving the "
+        "most frequent label.",
+        pd.DataFrame(rows),
+        pd.DataFrame([*shown.values(), majority]).fillna(text.DASH),
+    )
+
+
+def comparisons(study: Study) -> Table:
+    """Return the paired differences of every strategy to the baseline."""
+    rows = []
+    for block in study.comparison_blocks():
+        compared = {item.measure: study.compared(block, item.measure) for item in CONTRASTS}
+        for name in compared["score"].index:
+            first = compared["score"].loc[name]
+            row = {"task": study.title(block), "strategy": name}
+            for item in CONTRASTS:
+                row[_heading(item.measure, item.unit)] = _estimate(compared[item.measure].loc[name])
+            missing = f" ({first['missing_pairs']} missing)" if first["missing_pairs"] else ""
+            row["pairs"] = f"{first['n_seeds']}{missing}"
+            rows.append(row)
+    columns = ["task", "strategy", *(_heading(item.measure, item.unit) for item in CONTRASTS), "pairs"]
+    return Table(
+        "comparisons",
+        f"Difference to {study.baseline}, paired by seed",
+        f"Strategy minus {study.baseline}: mean over seeds, in brackets the interval. Score: {study.interval_words}; "
+        "the other measures: over seeds alone. Gap: generalisation gap, how much worse the test split is than the "
+        "training split; below zero is a smaller gap. Intervals are not adjusted for the number of comparisons. "
+        f"Pairs: seeds of which both runs completed; a pair is missing where a run failed or was not made. {POOLED}: "
+        "every task counts the same, over the seeds that are paired in all of them.",
+        study.comparisons,
+        pd.DataFrame(rows, columns=columns),
+        names=2,
+    )
+
+
+_SHORT = {"loss_gap": "gap in loss", "score_gap": "gap in score"}
+
+
+def _heading(name: str, unit: str) -> str:
+    return f"{_SHORT.get(name, measure(name).title)}, {text.SYMBOLS[unit]}"
+
+
+def _estimate(row: pd.Series[Any]) -> str:
+    """Write an estimate and its interval."""
+    if math.isnan(row["estimate"]):
+        return text.DASH
+    value = text.signed(row["estimate"], text.DECIMALS[row["unit"]])
+    interval = text.bounds(row["ci_low"], row["ci_high"], row["unit"])
+    return f"{value} [{interval}]" if interval else f"{value} (no interval)"
+
+
+_COSTS: tuple[tuple[str, float, int], ...] = (
+    ("step_time", 1.0, 1),
+    ("train_time", 1.0, 1),
+    ("peak_memory", 1.0, 0),
+    ("trained_parameters", 1e-6, 2),
+    ("parameters", 1e-6, 2),
+)
+"""Measures of cost, the factor to the shown unit, and the decimals shown."""
+
+
+def cost(study: Study) -> Table:
+    """Return time, memory and parameters of every strategy on every task."""
+    rows: list[dict[str, Any]] = []
+    shown = []
+    for block in study.blocks:
+        for name in study.strategies_of(block):
+            row: dict[str, Any] = _cell(block, name)
+            line = {"task": study.title(block), "strategy": name}
+            for item, factor, decimals in _COSTS:
+                found = _spread(study.values(block, name, "run", item))
+                row |= {f"{item}_mean": found["mean"], f"{item}_sd": found["sd"]}
+                entry = measure(item)
+                spread = found["sd"] * factor if entry.better == "lower" else math.nan
+                unit = "millions" if factor != 1.0 else entry.unit
+                line[f"{entry.title}, {unit}"] = text.mean_and_spread(found["mean"] * factor, spread, decimals)
+            row["n"] = len(study.values(block, name, "test", "score"))
+            line["n"] = str(row["n"])
+            rows.append(row)
+            shown.append(line)
+    caption = "Mean ± SD over seeds; n completed runs. Times compare only between runs on one device under equal load."
+    return Table("cost", "Cost", caption, pd.DataFrame(rows), pd.DataFrame(shown), names=2)
+
+
+def per_class(study: Study) -> Table:
+    """Return the F1 of every class."""
+    names = [name for name in study.metrics["measure"].unique() if name.startswith("f1:")]
+    rows: list[dict[str, Any]] = []
+    shown = []
+    for block in study.blocks:
+        for name in names:
+            line = {"task": study.title(block), "class": name.removeprefix("f1:")}
+            for strategy in study.strategies_of(block):
+                values = 100 * study.values(block, strategy, "test", name)
+                if len(values):
+                    found = _spread(values)
+                    row = {**_cell(block, strategy), "class": line["class"], "measure": "f1", "unit": "per cent"}
+                    rows.append({**row, **found})
+                    line[strategy] = text.mean_and_spread(found["mean"], found["sd"], 1)
+            if len(line) > 2:
+                shown.append(line)
+    columns = ["task", "model", "regime", "train_size", "strategy", "class", "measure", "unit", "mean", "sd", "n"]
+    frame = pd.DataFrame(shown, columns=["task", "class", *study.strategies]).fillna(text.DASH)
+    caption = "F1 on the test split, in per cent, mean ± SD over seeds. For tagging, of whole entities."
+    return Table("per_class", "F1 by class", caption, pd.DataFrame(rows, columns=columns), frame, names=2)
+
+
+TABLES: tuple[Callable[[Study], Table], ...] = (scores, comparisons, cost, per_class)
+"""All tables, in the order of the page."""
+
+NAMES = tuple(build.__name__ for build in TABLES)
+"""Their names, which are those of their files."""
+
+
+def _markdown_cell(value: str) -> str:
+    """Escape what Markdown, or HTML in Markdown, would read as markup."""
+    for character in "\\|<>*_`[]#":
+        value = value.replace(character, f"\\{character}")
+    return " ".join(value.split())
+
+
+def markdown(table: Table) -> str:
+    """Return a table as Markdown (GitHub's), with title and caption."""
+    frame = table.shown
+
+    def line(cells: list[str]) -> str:
+        return f"| {' | '.join(cells)} |"
+
+    rule = ["---"] * table.names + ["---:"] * (len(frame.columns) - table.names)
+    rows = [line([_markdown_cell(str(cell)) for cell in row]) for row in frame.itertuples(index=False, name=None)]
+    header = line([_markdown_cell(column) for column in frame.columns])
+    body = [header, line(rule), *(rows or [line(["(none)"] + [""] * (len(frame.columns) - 1))])]
+    return "\n".join([f"**{_markdown_cell(table.title)}**", "", *body, "", _markdown_cell(table.caption), ""])
+
+
+_LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "{": r"\{",
+        "}": r"\}",
+        "$": r"\$",
+        "&": r"\&",
+        "#": r"\#",
+        "%": r"\%",
+        "_": r"\_",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "[": "{[}",
+        "]": "{]}",
+        "\n": " ",
+        "±": r"$\pm$",
+        "×": r"$\times$",
+        text.MINUS: "$-$",
+        text.DASH: "--",
+        "\N{NARROW NO-BREAK SPACE}": r"\,",
+    }
+)
+
+
+def latex(table: Table) -> str:
+    """Return a table as LaTeX; it needs the package booktabs."""
+    frame = table.shown
+
+    def line(cells: list[str]) -> str:
+        return " & ".join(cell.translate(_LATEX) for cell in cells) + r" \\"
+
+    align = "l" * table.names + "r" * (len(frame.columns) - table.names)
+    rows = [line([str(cell) for cell in row]) for row in frame.itertuples(index=False, name=None)]
+    return "\n".join(
+        [
+            "% needs \\usepackage{booktabs}",
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{table.title.translate(_LATEX)}. {table.caption.translate(_LATEX)}}}",
+            rf"\label{{tab:{table.name.replace('_', '-')}}}",
+            rf"\begin{{tabular}}{{{align}}}",
+            r"\toprule",
+            line(list(frame.columns)),
+            r"\midrule",
+            *(rows or [line(["(none)"] + [""] * (len(frame.columns) - 1))]),
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def write_tables(study: Study, folder: Path) -> None:
+    """Write every table as ``<name>.csv``, ``.md`` and ``.tex``."""
+    for build in TABLES:
+        table = build(study)
+        with atomic(folder / f"{table.name}.csv") as temporary:
+            table.data.to_csv(temporary, index=False, lineterminator="\n")
+        write_text(folder / f"{table.name}.md", markdown(table))
+        write_text(folder / f"{table.name}.tex", latex(table))

@@ -1,0 +1,63 @@
+"""How numbers and names are written in tables, figures and sentences."""
+
+from __future__ import annotations
+
+import math
+
+MINUS, DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
+
+DECIMALS = {"points": 2, "nats": 3, "per cent": 1}
+"""Decimals of an estimate, by its unit."""
+
+SYMBOLS = {"points": "points", "nats": "nats", "per cent": "%"}
+
+
+def plain(value: float, decimals: int = 1) -> str:
+    """Write a number with a real minus sign, without a minus before zero."""
+    text = f"{value:,.{decimals}f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+    if not text.strip("-0.\N{NARROW NO-BREAK SPACE}"):
+        text = text.lstrip("-")
+    return text.replace("-", MINUS)
+
+
+def signed(value: float, decimals: int = 1) -> str:
+    """Write a difference: with its sign, unless it rounds to zero."""
+    text = plain(value, decimals)
+    return text if text.startswith(MINUS) or not text.strip("0.") else f"+{text}"
+
+
+def change(value: float, unit: str) -> str:
+    """Write a difference with its unit, such as ``+0.40 points``."""
+    return f"{signed(value, DECIMALS[unit])} {SYMBOLS[unit]}"
+
+
+def bounds(low: float, high: float, unit: str) -> str:
+    """Write an interval, such as ``−0.10 to +0.90``, or nothing if there is none."""
+    if math.isnan(low) or math.isnan(high):
+        return ""
+    return f"{signed(low, DECIMALS[unit])} to {signed(high, DECIMALS[unit])}"
+
+
+def mean_and_spread(mean: float, spread: float, decimals: int = 1) -> str:
+    """Write ``mean ± SD``; the mean alone if there is no spread (one seed)."""
+    if math.isnan(mean):
+        return DASH
+    return plain(mean, decimals) if math.isnan(spread) else f"{plain(mean, decimals)} ± {plain(spread, decimals)}"
+
+
+def count(number: int, noun: str, plural: str | None = None) -> str:
+    """Write a number with its noun: ``1 seed``, ``2 seeds``."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def duration(seconds: float) -> str:
+    """Write a time in the largest unit that fits."""
+    for limit, size, name in ((120, 1, "s"), (7200, 60, "min"), (math.inf, 3600, "h")):
+        if seconds < limit:
+            return f"{plain(seconds / size, 0 if size == 1 else 1)} {name}"
+    raise AssertionError
+
+
+def listed(names: list[str]) -> str:
+    """Write ``a``, ``a and b``, ``a, b and c``."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -1,0 +1,62 @@
+# experiment, collect ─► compare: from run records to tables of numbers; no torch from here on.
+
+
+rule experiment:
+    output:
+        f"{RESULTS}/experiment.json",
+    log:
+        f"{RESULTS}/logs/experiment.log",
+    localrule: True
+    conda:
+        ENVS / "analysis.yaml"
+    params:
+        experiment=EXPERIMENT.model_dump_json(exclude={"cache"}),
+    shell:
+        'python "$MASKBENCH/scripts/experiment.py" --experiment {params.experiment:q} --output {output:q} > {log:q} 2>&1'
+
+
+if not RECORDED:
+
+    rule collect:
+        input:
+            # A path, not rules.experiment.output: with one rule reference among its inputs, Snakemake hashes the whole
+            # list of records once for each record.
+            experiment=f"{RESULTS}/experiment.json",
+            records=expand(f"{RESULTS}/training/{{run}}/metrics.json", run=CELLS),
+        output:
+            metrics=f"{RESULTS}/metrics.csv",
+            parquet=f"{RESULTS}/metrics.parquet",
+            outcomes=f"{RESULTS}/outcomes.parquet",
+            manifest=f"{RESULTS}/manifest.json",
+        log:
+            f"{RESULTS}/logs/collect.log",
+        localrule: True
+        conda:
+            ENVS / "analysis.yaml"
+        params:
+            code=code_hash("collect.py"),
+        shell:
+            'python "$MASKBENCH/scripts/collect.py" --experiment {input.experiment:q} --results $(dirname {output.metrics:q})'
+            " > {log:q} 2>&1"
+
+
+rule compare:
+    input:
+        metrics=f"{RESULTS}/metrics.csv",
+        outcomes=[f"{RESULTS}/outcomes.parquet"] if not RECORDED or Path(f"{RESULTS}/outcomes.parquet").exists() else [],
+    output:
+        f"{RESULTS}/analysis/comparisons.csv",
+    log:
+        f"{RESULTS}/logs/compare.log",
+    localrule: True
+    conda:
+        ENVS / "analysis.yaml"
+    params:
+        outcomes=lambda wildcards, input: f"--outcomes {input.outcomes}" if input.outcomes else "",
+        baseline=EXPERIMENT.baseline,
+        settings=EXPERIMENT.analysis,
+        code=code_hash("compare.py"),
+    shell:
+        'python "$MASKBENCH/scripts/compare.py" --metrics {input.metrics:q} {params.outcomes} --baseline {params.baseline}'
+        " --resamples {params.settings.resamples} --confidence {params.settings.confidence}"
+        " --seed {params.settings.seed} --output {output:q} > {log:q} 2>&1"

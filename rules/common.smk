@@ -1,0 +1,71 @@
+# Configuration, paths and wildcards that the rules share.
+
+import os
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, workflow.basedir)
+from maskbench.config.sources import LocalSource
+from maskbench.errors import InputError
+from maskbench.experiment.cell import cells
+from maskbench.experiment.load import load, typed
+from maskbench.io.code import code_hash
+from maskbench.training.leases import check_request
+
+ENVS = Path(workflow.basedir) / "envs"
+
+try:
+    EXPERIMENT = load(config | typed(workflow.config_settings.config), workflow.configfiles)
+    if workflow.local_exec and not workflow.remote_exec:
+        asked = workflow.global_resources.get("gpu")
+        check_request(asked and asked.value, EXPERIMENT.resources.slots_per_gpu)
+except InputError as error:
+    sys.exit(str(error))
+
+TASKS = {task.name: task for task in EXPERIMENT.tasks}
+MODELS = {model.name: model for model in EXPERIMENT.models}
+CELLS = {cell.run: cell for cell in cells(EXPERIMENT)}
+RESULTS = f"results/{EXPERIMENT.study}"
+COMMAND = " ".join(
+    ["snakemake --cores all", *(f"--configfile {Path(path).name}" for path in workflow.overwrite_configfiles)]
+)
+
+# A study may be there as its recorded metrics alone (results/reference, a download): then only the analysis and the
+# report are made, and nothing is trained.
+RECORDED = Path(f"{RESULTS}/metrics.csv").exists() and not Path(f"{RESULTS}/training").exists()
+
+
+wildcard_constraints:
+    task="|".join(TASKS),
+    model="|".join(MODELS),
+    rest=r"[a-z0-9.-]+",
+
+
+# What jobs need to know and what must rerun nothing when it changes: no parameters of rules, but the environment.
+os.environ.update(
+    # `python` in a rule is the one that runs Snakemake; a conda environment, if asked for, still goes before it.
+    PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+    MASKBENCH=workflow.basedir,
+    MASKBENCH_SLOTS_PER_GPU=str(EXPERIMENT.resources.slots_per_gpu),
+)
+if EXPERIMENT.cache is not None:
+    os.environ.update(MASKBENCH_CACHE=str(Path(EXPERIMENT.cache).expanduser().resolve()))
+
+
+def local_files(source, names):
+    """Files of a local source, so that a change in one of them is seen."""
+    if not isinstance(source, LocalSource):
+        return []
+    folder = Path(source.local)
+    if not folder.is_dir():
+        return [str(folder)]
+    return [str(path) for pattern in names for path in sorted(folder.glob(pattern)) if path.is_file()]
+
+
+onstart:
+    # Read by scripts/progress.py: how many cells this call trains, and since when.
+    os.environ.update(
+        MASKBENCH_CELLS=str(sum(job.rule.name == "train" for job in workflow.dag.needrun_jobs())),
+        MASKBENCH_STARTED=str(time.time()),
+    )

@@ -1,0 +1,75 @@
+# fetch ─► prepare ─► encode: text and models by pinned hash, each once.
+
+
+rule fetch_task:
+    input:
+        lambda wildcards: local_files(TASKS[wildcards.task].source, TASKS[wildcards.task].files.values()),
+    output:
+        manifest=f"{RESULTS}/data/tasks/{{task}}/source/source.json",
+    log:
+        f"{RESULTS}/logs/fetch/task-{{task}}.log",
+    conda:
+        ENVS / "data.yaml"
+    params:
+        task=lambda wildcards: TASKS[wildcards.task].content().model_dump_json(),
+        folder=subpath(output.manifest, parent=True),
+        code=code_hash("fetch.py"),
+    shell:
+        'python "$MASKBENCH/scripts/fetch.py" task --spec {params.task:q} --destination {params.folder:q} > {log:q} 2>&1'
+
+
+rule fetch_model:
+    input:
+        lambda wildcards: local_files(MODELS[wildcards.model].source, ["*.json", "*.safetensors", "*.txt", "*.model"]),
+    output:
+        manifest=f"{RESULTS}/data/models/{{model}}/source.json",
+    log:
+        f"{RESULTS}/logs/fetch/model-{{model}}.log",
+    conda:
+        ENVS / "data.yaml"
+    params:
+        model=lambda wildcards: MODELS[wildcards.model].weights().model_dump_json(),
+        folder=subpath(output.manifest, parent=True),
+        code=code_hash("fetch.py"),
+    shell:
+        'python "$MASKBENCH/scripts/fetch.py" model --spec {params.model:q} --destination {params.folder:q} > {log:q} 2>&1'
+
+
+rule prepare:
+    input:
+        source=rules.fetch_task.output.manifest,
+    output:
+        manifest=f"{RESULTS}/data/tasks/{{task}}/prepared/manifest.json",
+    log:
+        f"{RESULTS}/logs/prepare/{{task}}.log",
+    conda:
+        ENVS / "data.yaml"
+    params:
+        task=lambda wildcards: TASKS[wildcards.task].content().model_dump_json(),
+        source=subpath(input.source, parent=True),
+        folder=subpath(output.manifest, parent=True),
+        code=code_hash("prepare.py"),
+    shell:
+        'python "$MASKBENCH/scripts/prepare.py" --spec {params.task:q} --source {params.source:q}'
+        " --destination {params.folder:q} > {log:q} 2>&1"
+
+
+rule encode:
+    input:
+        prepared=rules.prepare.output.manifest,
+        model=rules.fetch_model.output.manifest,
+    output:
+        manifest=f"{RESULTS}/data/encoded/{{task}}.{{model}}/manifest.json",
+    log:
+        f"{RESULTS}/logs/encode/{{task}}.{{model}}.log",
+    conda:
+        ENVS / "data.yaml"
+    params:
+        task=lambda wildcards: TASKS[wildcards.task].content(max_length=True).model_dump_json(),
+        prepared=subpath(input.prepared, parent=True),
+        model=subpath(input.model, parent=True),
+        folder=subpath(output.manifest, parent=True),
+        code=code_hash("encode.py"),
+    shell:
+        'python "$MASKBENCH/scripts/encode.py" --spec {params.task:q} --prepared {params.prepared:q} --model {params.model:q}'
+        " --destination {params.folder:q} > {log:q} 2>&1"

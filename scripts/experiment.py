@@ -1,0 +1,26 @@
+"""Write the resolved experiment, with every default and preset spelled out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from maskbench.io.files import write_json
+from maskbench.io.script import run
+
+
+def main() -> None:
+    """Parse the command line and write the file."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--experiment", required=True, type=json.loads, help="the experiment as JSON")
+    parser.add_argument("--output", required=True, type=Path, help="file to write")
+    options = parser.parse_args()
+    write_json(options.output, options.experiment)
+
+
+if __name__ == "__main__":
+    run(main)

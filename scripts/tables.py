@@ -1,0 +1,30 @@
+"""Write the tables of a study: CSV, Markdown, LaTeX."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from maskbench.io.script import run
+
+
+def main() -> None:
+    """Parse the command line and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--metrics", required=True, type=Path, help="metrics.csv")
+    parser.add_argument("--comparisons", required=True, type=Path, help="comparisons.csv")
+    parser.add_argument("--baseline", required=True, help="strategy that the others are compared with")
+    parser.add_argument("--output-dir", required=True, type=Path, help="folder to write to")
+    options = parser.parse_args()
+    from maskbench.report.study import Study
+    from maskbench.report.tables import write_tables
+
+    study = Study.read(options.metrics, options.comparisons, options.baseline)
+    write_tables(study, options.output_dir)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,158 @@
+"""Synthetic run folders, written through the record's own model; values are made up and stay in tests."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from maskbench.training.record import Data, Environment, Record, Timings, number
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ENVIRONMENT = Environment(
+    python="3.11.9",
+    platform="Linux-x86_64",
+    device="cpu",
+    device_name="Intel Xeon",
+    gpu_uuid=None,
+    precision="bf16",
+    attention="eager",
+    threads=1,
+    packages={"torch": "2.13.0", "transformers": "5.23.0"},
+)
+EFFECTS = {"none": 0.0, "random": 0.004, "static": -0.012, "freeze": -0.035}
+SIZES = {"none": 22.7e6, "random": 22.7e6, "static": 22.7e6, "freeze": 5.3e6}
+TIMES = {"none": 95.0, "random": 97.0, "static": 96.0, "freeze": 58.0}
+
+
+def predictions(task: str, level: float, rng: np.random.Generator, examples: int) -> pd.DataFrame:
+    """Return outcomes of a test split, right or wrong or the counts of entity F1; what is hard is hard for all runs."""
+    fixed = np.random.default_rng(len(task))
+    entities = fixed.poisson(1.6, examples) if task == "conll2003" else np.ones(examples, dtype=int)
+    hardness = np.where(rng.random(examples) < 0.15, rng.random(examples), fixed.random(examples))
+    found = np.where(hardness < level, entities, 0)
+    if task != "conll2003":
+        return pd.DataFrame({"example": np.arange(examples), "hit": found.astype(float), "weight": np.ones(examples)})
+    predicted = found + rng.poisson(0.2, examples)
+    weight = (entities + predicted).astype(float)
+    return pd.DataFrame({"example": np.arange(examples), "hit": 2.0 * found, "weight": weight})
+
+
+def metrics(task: str, strategy: str, score: float, rng: np.random.Generator) -> list:
+    """Return the metrics of a completed run."""
+    f1 = {"conll2003": ["LOC", "MISC", "ORG", "PER"]}.get(task, ["negative", "positive"])
+    gap = 0.12 + EFFECTS.get(strategy, 0.0) + rng.normal(0, 0.01)
+    rows = [
+        number("test", "score", score),
+        number("test", "majority_score", 0.0 if task == "conll2003" else 0.503),
+        number("test", "entity_f1" if task == "conll2003" else "accuracy", score),
+        number("test", "loss", 0.45 + gap / 2),
+        number("test", "loss_gap", gap),
+        number("test", "score_gap", 40 * gap + rng.normal(0, 0.4)),
+        number("run", "step_time", TIMES.get(strategy, 95.0) * rng.lognormal(0, 0.02)),
+        number("run", "train_time", 60.0),
+        number("run", "peak_memory", 1234.0 + rng.normal(0, 5)),
+        number("run", "trained_parameters", SIZES.get(strategy, 22.7e6)),
+        number("run", "parameters", 22.7e6),
+        number("run", "steps", 126),
+    ]
+    for index, label in enumerate(f1):
+        rows += [
+            number("test", f"f1:{label}", score - 0.03 * index + rng.normal(0, 0.004)),
+            number("test", f"support:{label}", 400 + 100 * index),
+        ]
+    return rows
+
+
+def write_run(
+    folder: Path,
+    task: str,
+    strategy: str,
+    seed: int,
+    status: str = "completed",
+    examples: int = 300,
+    size: str = "2000",
+) -> str:
+    """Write one run folder; the same seed sees the same luck under every strategy."""
+    shared, own = np.random.default_rng(seed), np.random.default_rng([seed, sum(map(ord, task + strategy))])
+    base = {"conll2003": 0.78}.get(task, 0.80) + shared.normal(0, 0.006)
+    outcome = predictions(task, base + EFFECTS.get(strategy, 0.0), own, examples)
+    score = float(outcome["hit"].sum() / outcome["weight"].sum())
+    run = f"{task}.minilm-l6.{strategy}.single.{size if size == 'full' else 'n' + size}.s{seed}"
+    done = status == "completed"
+    record = Record(
+        schema=1,
+        run=run,
+        task=task,
+        model="minilm-l6",
+        strategy=strategy,
+        regime="single",
+        train_size=size,
+        seed=seed,
+        status=status,
+        error=None if done else "loss is not finite at step 40",
+        metrics=metrics(task, strategy, score, own) if done else [],
+        history=[],
+        parameters={"strategy": strategy},
+        parameters_hash=f"{sum(map(ord, run)):016x}",
+        code="0123456789abcdef",
+        data=Data(prepared="a" * 64, encoded="b" * 64, model="c" * 64),
+        environment=ENVIRONMENT,
+        timings=Timings(started=f"2026-11-22T02:{seed:02d}:00+00:00", wall_s=70.5, train_s=60.25 if done else None),
+        command=f"python scripts/train.py --run {run}",
+    )
+    place = folder / "training" / run
+    record.write(place / "metrics.json")
+    if done:
+        outcome.to_parquet(place / "predictions.parquet", index=False)
+    return run
+
+
+def write_study(
+    folder: Path, tasks: dict[str, int] | list[str], strategies: list[str], seeds: int, **options
+) -> list[str]:
+    """Write a study and return its run ids; `failed` maps (task, strategy, seed) to a status."""
+    failed = options.pop("failed", {})
+    return [
+        write_run(folder, task, strategy, seed, failed.get((task, strategy, seed), "completed"), **options)
+        for task in tasks
+        for strategy in strategies
+        for seed in range(1, seeds + 1)
+    ]
+
+
+def spec(tasks: list[str], strategies: list[str], **changes) -> dict:
+    """Return the specification that page.py reads."""
+    masks = {
+        "random": {"input": {"kind": "random", "rate": 0.15}},
+        "static": {"input": {"kind": "static", "rate": 0.15}},
+        "freeze": {"parameter": {"kind": "freeze", "layers": 3, "embeddings": True}},
+    }
+    return {
+        "study": "synthetic",
+        "question": "Does masking reduce interference when a pretrained language model is fine-tuned?",
+        "baseline": "none",
+        "tasks": [
+            {
+                "name": task,
+                "kind": "token-classification" if task == "conll2003" else "sequence-classification",
+                "licence": "MIT",
+                "citation": "Someone (2003), a shared task",
+            }
+            for task in tasks
+        ],
+        "models": [{"name": "minilm-l6", "licence": "Apache-2.0", "citation": "Wang et al. (2020), MiniLM, NeurIPS"}],
+        "strategies": [{"name": name, "masks": masks.get(name, {})} for name in strategies],
+        "command": "snakemake --cores all",
+        **changes,
+    }
+
+
+def write_spec(path: Path, content: dict) -> Path:
+    """Write a specification."""
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return path

@@ -1,0 +1,186 @@
+"""Run folders to metrics.csv, outcomes.parquet and manifest.json."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from maskbench.analysis.collect import collect, read_runs
+from maskbench.analysis.metrics import COLUMNS, read_metrics
+from maskbench.errors import InputError
+from tests.unit import synthetic
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = ("metrics.csv", "metrics.parquet", "outcomes.parquet", "manifest.json")
+
+
+@pytest.fixture
+def study(tmp_path):
+    failed = {("conll2003", "random", 2): "diverged"}
+    runs = synthetic.write_study(
+        tmp_path, ["rt-snippets", "conll2003"], ["none", "random"], 2, failed=failed, examples=50
+    )
+    return tmp_path, runs
+
+
+def test_collects_every_number_and_every_run(study, tmp_path):
+    folder, runs = study
+    collect("s", folder, runs, folder)
+    metrics = read_metrics(folder / "metrics.csv")
+    assert list(metrics["run"].unique()) == runs
+    assert list(metrics.columns) == list(COLUMNS)
+    pd.testing.assert_frame_equal(metrics, pd.read_parquet(folder / "metrics.parquet"), check_dtype=False)
+    record = json.loads((folder / "training" / runs[0] / "metrics.json").read_text())
+    stored = {(item["split"], item["measure"]): item["value"] for item in record["metrics"]}
+    rows = metrics[metrics["run"] == runs[0]]
+    assert dict(zip(zip(rows["split"], rows["measure"], strict=True), rows["value"], strict=True)) == stored
+    outcomes = pd.read_parquet(folder / "outcomes.parquet")
+    assert list(outcomes.columns) == ["run", "example", "hit", "weight"]
+    assert outcomes.groupby("run", observed=True).size().eq(50).all()
+    assert set(outcomes["run"]) == set(runs) - {"conll2003.minilm-l6.random.single.n2000.s2"}
+
+
+def test_a_failed_run_keeps_an_empty_score(study):
+    folder, runs = study
+    collect("s", folder, runs, folder)
+    metrics = read_metrics(folder / "metrics.csv")
+    rows = metrics[metrics["status"] == "diverged"]
+    assert rows[["split", "measure"]].to_numpy().tolist() == [["test", "score"]]
+    assert rows["value"].isna().all()
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["statuses"] == {"completed": 7, "diverged": 1}
+    assert manifest["records"][7]["error"] == "loss is not finite at step 40"
+
+
+def test_the_same_runs_give_the_same_bytes(study, tmp_path):
+    folder, runs = study
+    collect("s", folder, runs, folder / "one")
+    collect("s", folder, runs, folder / "two")
+    for name in FILES:
+        assert (folder / "one" / name).read_bytes() == (folder / "two" / name).read_bytes(), name
+
+
+def test_the_manifest_says_how_it_was_made(study):
+    folder, runs = study
+    path = folder / "training" / runs[0] / "metrics.json"
+    record = json.loads(path.read_text())
+    record["environment"]["packages"] = {"torch": "2.12.0", "peft": "0.19"}
+    path.write_text(json.dumps(record))
+    collect("s", folder, runs, folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["packages"] == {"python": "3.11.9"}
+    assert manifest["packages_that_differ"] == {
+        "torch": {"2.12.0": 1, "2.13.0": 7},
+        "peft": {"0.19": 1, "(absent)": 7},
+        "transformers": {"5.23.0": 7, "(absent)": 1},
+    }
+    assert manifest["wall_s"] == pytest.approx(8 * 70.5)
+    assert manifest["train_s"] == pytest.approx(7 * 60.25)
+    entry = manifest["records"][0]
+    assert entry["run"] == runs[0]
+    assert entry["code"] == "0123456789abcdef"
+    assert entry["data"] == {"prepared": "a" * 64, "encoded": "b" * 64, "model": "c" * 64}
+    assert entry["gpu_uuid"] is None
+
+
+def garble(record, path):
+    path.write_text("{", encoding="utf-8")
+
+
+def rename(record, path):
+    path.write_text(json.dumps({**record, "run": "another"}))
+
+
+def wrong_unit(record, path):
+    record["metrics"][0]["unit"] = "points"
+    path.write_text(json.dumps(record))
+
+
+def without_score(record, path):
+    path.write_text(json.dumps({**record, "metrics": record["metrics"][1:]}))
+
+
+def twice(record, path):
+    path.write_text(json.dumps({**record, "metrics": record["metrics"] * 2}))
+
+
+def future_schema(record, path):
+    path.write_text(json.dumps({**record, "schema": 2}))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (garble, "not valid JSON"),
+        (rename, "run: expected"),
+        (wrong_unit, "expected the unit fraction, got points"),
+        (without_score, "no score on test"),
+        (twice, "stands twice"),
+        (future_schema, "schema"),
+        (lambda record, path: path.unlink(), "cannot be read"),
+    ],
+)
+def test_a_bad_record_is_named(study, damage, message):
+    folder, runs = study
+    path = folder / "training" / runs[3] / "metrics.json"
+    damage(json.loads(path.read_text()), path)
+    with pytest.raises(InputError, match=message) as error:
+        collect("s", folder, runs, folder)
+    assert str(path) in str(error.value)
+    assert not any((folder / name).exists() for name in FILES)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda frame: frame.assign(hit=0.0), "add up to a score of 0.000000"),
+        (lambda frame: frame.drop(columns="weight"), "expected a parquet file with example, hit, weight"),
+        (lambda frame: frame.iloc[:0], "a row for each test example"),
+        (lambda frame: frame.assign(hit=float("inf")), "finite"),
+    ],
+)
+def test_bad_predictions_are_named(study, change, message):
+    folder, runs = study
+    path = folder / "training" / runs[1] / "predictions.parquet"
+    change(pd.read_parquet(path)).to_parquet(path)
+    with pytest.raises(InputError, match=message) as error:
+        collect("s", folder, runs, folder)
+    assert str(path) in str(error.value)
+
+
+def test_a_completed_run_without_predictions_is_named(study):
+    folder, runs = study
+    (folder / "training" / runs[1] / "predictions.parquet").unlink()
+    with pytest.raises(InputError, match=rf"{runs[1]}/predictions.parquet"):
+        collect("s", folder, runs, folder)
+
+
+def test_a_run_is_listed_once(study):
+    folder, runs = study
+    with pytest.raises(InputError, match="expected each run once"):
+        collect("s", folder, [*runs, runs[2]], folder)
+
+
+def test_reads_a_list_of_runs(tmp_path):
+    path = tmp_path / "runs.txt"
+    path.write_text("a\nb\n\n")
+    assert read_runs(path) == ["a", "b"]
+    path.write_text("\n")
+    with pytest.raises(InputError, match=r"runs\.txt: expected at least one"):
+        read_runs(path)
+
+
+def test_the_command_line_ends_in_one_line(study):
+    folder, runs = study
+    (folder / "runs.txt").write_text("\n".join([*runs, "absent"]))
+    command = [sys.executable, str(ROOT / "scripts" / "collect.py"), "--study", "s", "--results", str(folder)]
+    command += ["--output-dir", str(folder), "--runs", str(folder / "runs.txt")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "absent/metrics.json: cannot be read" in done.stderr

@@ -1,0 +1,252 @@
+"""The paired comparison, and the readers of metrics.csv and outcomes.parquet."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from maskbench.analysis.bootstrap import generator, interval_over_seeds_and_examples, resampled_scores
+from maskbench.analysis.collect import collect
+from maskbench.analysis.compare import (
+    BOTH,
+    NO_PAIRS,
+    ONE_SEED,
+    POOLED,
+    SEEDS,
+    Settings,
+    compare,
+    read_comparisons,
+    write_comparisons,
+)
+from maskbench.analysis.metrics import read_metrics
+from maskbench.errors import InputError
+from tests.unit import synthetic
+
+SETTINGS = Settings("none", 500, 0.95, 0)
+
+
+def study(folder, tasks, strategies, seeds, **options):
+    runs = synthetic.write_study(folder, tasks, strategies, seeds, examples=200, **options)
+    collect("s", folder, runs, folder)
+    return read_metrics(folder / "metrics.csv"), folder / "outcomes.parquet"
+
+
+def row(comparisons, measure, task="rt-snippets", strategy="random"):
+    found = comparisons[
+        (comparisons["measure"] == measure) & (comparisons["task"] == task) & (comparisons["strategy"] == strategy)
+    ]
+    assert len(found) == 1
+    return found.iloc[0]
+
+
+def with_values(metrics, measure, values):
+    """Return the metrics with one measure set, by (strategy, seed)."""
+    changed = metrics.copy()
+    for (strategy, seed), value in values.items():
+        place = (changed["strategy"] == strategy) & (changed["seed"] == seed) & (changed["measure"] == measure)
+        assert place.any()
+        changed.loc[place, "value"] = value
+    return changed
+
+
+def test_the_estimate_is_the_mean_paired_difference_in_points(tmp_path):
+    metrics, outcomes = study(tmp_path, ["rt-snippets"], ["none", "random"], 3)
+    scores = metrics[(metrics["measure"] == "score")].pivot_table(index="seed", columns="strategy", values="value")
+    found = row(compare(metrics, outcomes, SETTINGS), "score")
+    assert found["estimate"] == pytest.approx(100 * (scores["random"] - scores["none"]).mean())
+    assert (found["unit"], found["n_seeds"], found["interval"]) == ("points", 3, BOTH)
+    assert found["ci_low"] < found["estimate"] < found["ci_high"]
+
+
+def test_resampled_scores_are_those_of_repeated_examples():
+    rng = np.random.default_rng(3)
+    hit, weight = rng.integers(0, 3, (4, 25)) * 2.0, rng.integers(2, 7, (4, 25)).astype(float)
+    found = resampled_scores(hit, weight, 20, generator(1, "x"))
+    counts = generator(1, "x").multinomial(25, np.full(25, 1 / 25), size=20)
+    for resample in range(20):
+        drawn = np.repeat(np.arange(25), counts[resample])
+        assert len(drawn) == 25
+        np.testing.assert_allclose(found[resample], hit[:, drawn].sum(axis=1) / weight[:, drawn].sum(axis=1))
+
+
+def test_seeds_are_resampled_with_the_examples():
+    rng = np.random.default_rng(4)
+    differences = rng.normal(size=(400, 6))
+    found = interval_over_seeds_and_examples(differences, 0.9, generator(1, "x"))
+    counts = generator(1, "x").multinomial(6, np.full(6, 1 / 6), size=400)
+    means = [np.repeat(differences[i], counts[i]).mean() for i in range(400)]
+    np.testing.assert_allclose(found, np.quantile(means, [0.05, 0.95]))
+
+
+def test_equal_arms_differ_by_exactly_nothing(tmp_path):
+    metrics, _ = study(tmp_path, ["rt-snippets"], ["none", "random"], 3)
+    outcomes = pd.read_parquet(tmp_path / "outcomes.parquet").astype({"run": str})
+    twin = outcomes[outcomes["run"].str.contains("none")]
+    both = pd.concat([twin, twin.assign(run=twin["run"].str.replace("none", "random"))])
+    both.to_parquet(tmp_path / "equal.parquet", index=False)
+    base = metrics[(metrics["strategy"] == "none") & (metrics["measure"] == "score")].set_index("seed")["value"]
+    same = with_values(metrics, "score", {("random", seed): value for seed, value in base.items()})
+    found = row(compare(same, tmp_path / "equal.parquet", SETTINGS), "score")
+    assert (found["estimate"], found["ci_low"], found["ci_high"]) == (0.0, 0.0, 0.0)
+
+
+def test_without_outcomes_the_interval_is_over_seeds_and_says_so(tmp_path):
+    metrics, outcomes = study(tmp_path, ["rt-snippets"], ["none", "random"], 4)
+    alone, both = (row(compare(metrics, path, SETTINGS), "score") for path in (None, outcomes))
+    assert (alone["interval"], both["interval"]) == (SEEDS, BOTH)
+    assert alone["estimate"] == both["estimate"]
+    assert alone["ci_low"] != both["ci_low"]
+
+
+def test_times_are_compared_as_ratios(tmp_path):
+    metrics, _ = study(tmp_path, ["rt-snippets"], ["none", "random"], 2)
+    times = {("none", 1): 100.0, ("none", 2): 100.0, ("random", 1): 200.0, ("random", 2): 50.0}
+    found = row(compare(with_values(metrics, "step_time", times), None, SETTINGS), "step_time")
+    assert found["estimate"] == pytest.approx(0.0, abs=1e-9)
+    assert (found["unit"], found["ci_low"], found["ci_high"]) == ("per cent", pytest.approx(-50), pytest.approx(100))
+
+
+def test_gaps_keep_their_units(tmp_path):
+    metrics, _ = study(tmp_path, ["rt-snippets"], ["none", "random"], 2)
+    gaps = {("none", 1): 0.1, ("none", 2): 0.2, ("random", 1): 0.3, ("random", 2): 0.2}
+    comparisons = compare(with_values(metrics, "loss_gap", gaps), None, SETTINGS)
+    assert row(comparisons, "loss_gap")["estimate"] == pytest.approx(0.1)
+    assert row(comparisons, "loss_gap")["unit"] == "nats"
+    assert row(comparisons, "score_gap")["unit"] == "points"
+
+
+def test_pooled_is_the_mean_over_tasks(tmp_path):
+    metrics, outcomes = study(tmp_path, ["rt-snippets", "conll2003"], ["none", "random"], 3)
+    comparisons = compare(metrics, outcomes, SETTINGS)
+    tasks = [row(comparisons, "score", task)["estimate"] for task in ("rt-snippets", "conll2003")]
+    pooled = row(comparisons, "score", POOLED)
+    assert pooled["estimate"] == pytest.approx(np.mean(tasks))
+    assert pooled["interval"] == BOTH
+    assert pooled["n_seeds"] == 3
+
+
+def test_one_task_is_not_pooled(tmp_path):
+    metrics, _ = study(tmp_path, ["rt-snippets"], ["none", "random"], 2)
+    assert POOLED not in set(compare(metrics, None, SETTINGS)["task"])
+
+
+def test_failed_runs_are_counted_and_their_pairs_are_missing(tmp_path):
+    failed = {("conll2003", "random", 2): "oom", ("rt-snippets", "none", 1): "crashed"}
+    metrics, outcomes = study(tmp_path, ["rt-snippets", "conll2003"], ["none", "random"], 3, failed=failed)
+    comparisons = compare(metrics, outcomes, SETTINGS)
+    columns = ["n_seeds", "n_failed_strategy", "n_failed_baseline", "missing_pairs"]
+    assert row(comparisons, "score", "conll2003")[columns].tolist() == [2, 1, 0, 1]
+    assert row(comparisons, "score", "rt-snippets")[columns].tolist() == [2, 0, 1, 1]
+    pooled = row(comparisons, "score", POOLED)
+    assert pooled[columns].tolist() == [1, 1, 1, 2]
+    assert pooled["interval"] == ONE_SEED
+    assert math.isnan(pooled["ci_low"])
+
+
+def test_one_seed_has_no_interval_and_no_pair_no_estimate(tmp_path):
+    failed = {("rt-snippets", "static", 1): "diverged"}
+    metrics, outcomes = study(tmp_path, ["rt-snippets"], ["none", "random", "static"], 1, failed=failed)
+    comparisons = compare(metrics, outcomes, SETTINGS)
+    assert row(comparisons, "score")["interval"] == ONE_SEED
+    nothing = row(comparisons, "score", strategy="static")
+    assert (nothing["interval"], nothing["n_seeds"]) == (NO_PAIRS, 0)
+    assert math.isnan(nothing["estimate"])
+
+
+def test_an_interval_does_not_depend_on_the_other_strategies(tmp_path):
+    metrics, outcomes = study(tmp_path, ["rt-snippets"], ["none", "random", "static"], 3)
+    all_rows = row(compare(metrics, outcomes, SETTINGS), "score")
+    fewer = row(compare(metrics[metrics["strategy"] != "static"], outcomes, SETTINGS), "score")
+    assert all_rows["ci_low"] == fewer["ci_low"]
+    other = row(compare(metrics, outcomes, Settings("none", 500, 0.95, 1)), "score")
+    assert all_rows["ci_low"] != other["ci_low"]
+
+
+def test_only_the_baseline_gives_an_empty_table(tmp_path):
+    metrics, outcomes = study(tmp_path, ["rt-snippets"], ["none"], 2)
+    write_comparisons(compare(metrics, outcomes, SETTINGS), tmp_path / "comparisons.csv")
+    assert read_comparisons(tmp_path / "comparisons.csv").empty
+
+
+def test_comparisons_survive_writing_and_reading(tmp_path):
+    failed = {("conll2003", "random", 2): "oom"}
+    metrics, outcomes = study(tmp_path, ["rt-snippets", "conll2003"], ["none", "random"], 2, failed=failed)
+    comparisons = compare(metrics, outcomes, SETTINGS)
+    write_comparisons(comparisons, tmp_path / "comparisons.csv")
+    pd.testing.assert_frame_equal(read_comparisons(tmp_path / "comparisons.csv"), comparisons, check_dtype=False)
+
+
+def test_an_unknown_baseline_is_refused(tmp_path):
+    metrics, _ = study(tmp_path, ["rt-snippets"], ["none", "random"], 1)
+    with pytest.raises(InputError, match="none, random, got nothing"):
+        compare(metrics, None, Settings("nothing", 500, 0.95, 0))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda frame: frame[~frame["run"].str.contains("random")],
+            "random.single.n2000.s1 completed, but has no rows",
+        ),
+        (lambda frame: frame[frame.index > 0], "not tested on the same examples"),
+        (
+            lambda frame: frame.assign(example=frame["example"] + 1000 * frame["run"].str.contains("random")),
+            "same examples",
+        ),
+        (lambda frame: frame.assign(hit=1.0 - frame["hit"]), "not of the same runs"),
+        (lambda frame: frame.drop(columns="hit"), "expected a parquet file with run, example, hit, weight"),
+    ],
+)
+def test_outcomes_that_do_not_fit_are_refused(tmp_path, change, message):
+    metrics, outcomes = study(tmp_path, ["rt-snippets"], ["none", "random"], 1)
+    change(pd.read_parquet(outcomes).astype({"run": str})).to_parquet(outcomes, index=False)
+    with pytest.raises(InputError, match=message) as error:
+        compare(metrics, outcomes, SETTINGS)
+    assert str(outcomes) in str(error.value)
+
+
+GOOD = "run,task,model,strategy,regime,train_size,seed,status,split,measure,value,unit\n"
+LINE = "a.s1,a,m,none,single,full,1,completed,test,score,0.5,fraction\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "line 1: expected the columns run,task"),
+        ("run,task\n", "line 1: expected the columns"),
+        (GOOD + "a,b\n", "line 2: expected 12 values, got 2"),
+        (GOOD + LINE + LINE.replace(",1,", ",one,"), "line 3: seed: expected a whole number, got 'one'"),
+        (GOOD + LINE.replace("completed", "done"), "line 2: status: expected one of completed, diverged"),
+        (GOOD + LINE.replace("test", "dev"), "line 2: split: expected one of"),
+        (GOOD + LINE.replace("score", "bleu"), "line 2: measure: expected a measure of"),
+        (GOOD + LINE.replace("0.5", "high"), "line 2: value: expected a finite number or nothing, got 'high'"),
+        (GOOD + LINE.replace("0.5", "nan"), "line 2: value: expected a finite number"),
+        (GOOD + LINE.replace("fraction", "points"), "line 2: unit: expected fraction for score, got 'points'"),
+        (GOOD + LINE.replace(",a,", ",,"), "line 2: task: expected text"),
+        (GOOD + LINE.replace("0.5", ""), "run a.s1: completed, but the value of its test score is empty"),
+        (GOOD + LINE.replace("score,0.5,fraction", "loss,0.5,nats"), "run a.s1: expected a line with split test"),
+        (GOOD + LINE + LINE, "expected each measure once"),
+        (GOOD + LINE + LINE.replace("none", "random"), "line 3: strategy: expected none, as on the other lines"),
+        (GOOD + LINE + LINE.replace("a.s1", "again"), "expected each run once"),
+        (GOOD + '"a.s1,a', "not valid CSV"),
+    ],
+)
+def test_bad_metrics_are_named_by_line_and_column(tmp_path, content, message):
+    path = tmp_path / "metrics.csv"
+    path.write_text(content)
+    with pytest.raises(InputError) as error:
+        read_metrics(path)
+    assert str(error.value).startswith(f"{path}: ")
+    assert message in str(error.value)
+
+
+def test_a_missing_file_and_other_bytes_are_named(tmp_path):
+    with pytest.raises(InputError, match="cannot be read"):
+        read_metrics(tmp_path / "metrics.csv")
+    (tmp_path / "metrics.csv").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="expected UTF-8"):
+        read_metrics(tmp_path / "metrics.csv")

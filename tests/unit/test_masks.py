@@ -1,0 +1,406 @@
+"""Masks: the registry, how strategies are put together, and what each mask touches."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import pytest
+import torch
+import transformers
+from pydantic import ValidationError
+from scipy import stats
+
+from maskbench.errors import InputError
+from maskbench.experiment.experiment import presets
+from maskbench.experiment.load import load
+from maskbench.masks import Strategy
+from maskbench.masks.anatomy import base_of, embeddings_of, layers_of
+from maskbench.masks.base import AttentionMask, Batch, Family, InputMask, Mask, Objective, ParameterMask
+from maskbench.masks.draws import Draws
+from maskbench.masks.input import Random, Static
+from maskbench.masks.parameter import Freeze
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch.nn import Module
+
+MASK, CLS, SEP, PAD = 103, 101, 102, 0
+ORDINARY = 500
+
+
+def text_batch(rows: int, width: int, *, epoch: int = 0, first: int = 0) -> Batch:
+    """Rows of [CLS] words [SEP] [PAD]..., of different lengths."""
+    ids = torch.full((rows, width), PAD)
+    words = torch.full((rows, width), -1)
+    padding = torch.zeros((rows, width), dtype=torch.bool)
+    for row in range(rows):
+        length = width - row % (width // 2)
+        ids[row, :length] = ORDINARY + torch.arange(length)
+        ids[row, 0], ids[row, length - 1] = CLS, SEP
+        words[row, 1 : length - 1] = torch.arange(length - 2) // 2
+        padding[row, :length] = True
+    return Batch(ids, padding, words, torch.arange(first, first + rows), epoch=epoch, mask_id=MASK)
+
+
+INPUT_MASKS = [Random, Static]
+
+
+# --- the registry
+
+
+def test_masks_are_known_by_family_and_kind() -> None:
+    assert Mask.registry["input"]["random"] is Random
+    assert Mask.registry["input"]["static"] is Static
+    assert Mask.registry["parameter"]["freeze"] is Freeze
+    for family, known in Mask.registry.items():
+        for kind, mask in known.items():
+            assert (mask.family, mask(kind=kind).kind) == (family, kind)
+    assert {"random", "static", "freeze"} <= set(presets()["strategies"])
+
+
+@pytest.fixture
+def registry(monkeypatch: pytest.MonkeyPatch) -> dict[Family, dict[str, type[Mask]]]:
+    """A copy, so that masks which a test defines are gone after it."""
+    copied = {family: dict(known) for family, known in Mask.registry.items()}
+    monkeypatch.setattr(Mask, "registry", copied)
+    return copied
+
+
+def test_a_new_mask_is_usable_by_its_name_at_once(registry: dict[Family, dict[str, type[Mask]]]) -> None:
+    class Every(InputMask):
+        """Mask each n-th token."""
+
+        kind: Literal["every"] = "every"
+        nth: int = 2
+
+        def corrupt(self, batch: Batch, rng: Draws) -> Batch:
+            return batch.corrupted(torch.arange(batch.input_ids.shape[1]) % self.nth == 0, batch.mask_id)
+
+    assert registry["input"]["every"] is Every
+    strategy = Strategy.model_validate({"name": "x", "input": {"kind": "every", "nth": 3}})
+    assert isinstance(strategy.input, Every)
+    masked = strategy.input.corrupt(text_batch(2, 12), Draws(0))
+    assert masked.input_ids[0, 3] == MASK
+    assert masked.input_ids[0, 0] == CLS
+
+
+def test_two_masks_of_one_family_cannot_share_a_name(registry: dict[Family, dict[str, type[Mask]]]) -> None:
+    with pytest.raises(TypeError, match="two input masks are called 'random'"):
+
+        class Another(InputMask):
+            kind: Literal["random"] = "random"
+
+    class Elsewhere(ParameterMask):
+        kind: Literal["random"] = "random"
+
+    assert registry["parameter"]["random"] is Elsewhere
+
+
+def test_bases_are_not_in_the_registry() -> None:
+    listed = {mask for known in Mask.registry.values() for mask in known.values()}
+    assert listed & {Mask, InputMask, AttentionMask, ParameterMask, Objective} == set()
+
+
+def test_naming_masks_does_not_import_torch(root: Path) -> None:
+    code = (
+        "import sys\n"
+        "from maskbench.masks import Strategy\n"
+        "Strategy.model_validate({'name': 'x', 'input': 'random', 'parameter': 'freeze'})\n"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "False\n", done.stderr
+
+
+# --- strategies
+
+
+def test_a_strategy_is_a_mix_of_masks() -> None:
+    entry = {
+        "name": "both",
+        "input": {"kind": "random", "rate": 0.3},
+        "parameter": {"kind": "freeze", "layers": 1, "embeddings": False},
+        "learning_rate": "1e-4",
+    }
+    strategy = Strategy.model_validate(entry)
+    assert strategy.input == Random(rate=0.3)
+    assert strategy.parameter == Freeze(layers=1, embeddings=False)
+    assert strategy.attention is None
+    assert strategy.objective is None
+    assert strategy.learning_rate == 1e-4
+    assert Strategy.model_validate_json(strategy.model_dump_json()) == strategy
+    written = json.loads(strategy.model_dump_json())
+    assert written["input"] == {"kind": "random", "apply": True, "rate": 0.3}
+
+
+def test_a_kind_alone_has_its_defaults() -> None:
+    assert Strategy.model_validate({"name": "x", "input": "static"}).input == Static(rate=0.15)
+
+
+def test_a_mask_that_is_built_already_is_kept() -> None:
+    assert Strategy(name="x", input=Random(rate=0.5)).input == Random(rate=0.5)
+    with pytest.raises(ValidationError):
+        Strategy.model_validate({"name": "x", "input": Freeze()})
+
+
+def test_masks_are_strict_and_frozen() -> None:
+    with pytest.raises(ValidationError):
+        Random.model_validate({"rate": "0.5"})
+    with pytest.raises(ValidationError):
+        Random.model_validate({"kind": "static"})
+    with pytest.raises(ValidationError):
+        Random(rate=0.5).rate = 0.1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("preset", ["none", "random", "static", "freeze"])
+def test_presets_of_strategies(preset: str) -> None:
+    config = {"study": "s", "tasks": ["conll2003"], "models": ["minilm-l6"], "seeds": [1]}
+    strategies = load(config | {"strategies": [preset], "baseline": preset}).strategies
+    filled = [slot for slot in ("input", "attention", "parameter", "objective") if getattr(strategies[0], slot)]
+    assert filled == {"none": [], "random": ["input"], "static": ["input"], "freeze": ["parameter"]}[preset]
+
+
+# --- input masks
+
+
+def share(masked: Batch) -> tuple[int, int]:
+    assert masked.hit is not None
+    return int(masked.hit.sum()), int(masked.maskable.sum())
+
+
+@pytest.mark.parametrize("mask", INPUT_MASKS)
+@pytest.mark.parametrize("rate", [0.05, 0.15, 0.5, 0.9])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_the_realised_rate_is_binomial(mask: type[Random] | type[Static], rate: float, seed: int) -> None:
+    """Exact test of the count of masked tokens against Binomial(maskable, rate); the draws are fixed by the seed."""
+    masked = mask(rate=rate).corrupt(text_batch(600, 64), Draws(seed))
+    hits, maskable = share(masked)
+    assert maskable > 20_000
+    assert stats.binomtest(hits, maskable, rate).pvalue > 1e-3
+    # spread evenly over positions, too, not only in total
+    counted = masked.hit.float().mean(0)[1:30]  # type: ignore[union-attr]
+    assert (counted - rate).abs().max() < 5 * math.sqrt(rate * (1 - rate) / 600)
+
+
+@pytest.mark.parametrize("mask", INPUT_MASKS)
+def test_special_tokens_and_padding_are_never_masked(mask: type[Random] | type[Static]) -> None:
+    for rate in (0.5, 1.0):
+        clean = text_batch(40, 20)
+        masked = mask(rate=rate).corrupt(clean, Draws(3))
+        protected = (clean.input_ids == CLS) | (clean.input_ids == SEP) | ~clean.padding
+        assert torch.equal(masked.input_ids[protected], clean.input_ids[protected])
+        assert masked.hit is not None
+        assert not masked.hit[protected].any()
+        assert torch.equal(masked.input_ids == MASK, masked.hit)
+        untouched = ~masked.hit
+        assert torch.equal(masked.input_ids[untouched], clean.input_ids[untouched])
+
+
+@pytest.mark.parametrize("mask", INPUT_MASKS)
+def test_rate_0_masks_nothing_and_rate_1_everything_maskable(mask: type[Random] | type[Static]) -> None:
+    clean = text_batch(100, 64)
+    nothing = mask(rate=0.0).corrupt(clean, Draws(1))
+    assert torch.equal(nothing.input_ids, clean.input_ids)
+    assert share(nothing)[0] == 0
+    everything = mask(rate=1.0).corrupt(clean, Draws(1))
+    assert torch.equal(everything.input_ids == MASK, clean.maskable)
+
+
+@pytest.mark.parametrize("mask", INPUT_MASKS)
+def test_the_clean_batch_is_not_changed(mask: type[Random] | type[Static]) -> None:
+    clean = text_batch(10, 20)
+    before = clean.input_ids.clone()
+    masked = mask(rate=1.0).corrupt(clean, Draws(1))
+    assert torch.equal(clean.input_ids, before)
+    assert clean.hit is None
+    assert masked.input_ids.dtype == clean.input_ids.dtype
+    assert masked.examples is clean.examples
+
+
+def hits(mask: InputMask, *, seed: int = 1, epoch: int = 0, stream: int = 0) -> torch.Tensor:
+    masked = mask.corrupt(text_batch(50, 40, epoch=epoch), Draws(seed, stream))
+    assert masked.hit is not None
+    return masked.hit
+
+
+def test_random_is_drawn_anew_in_every_pass_and_static_once() -> None:
+    dynamic = [hits(Random(rate=0.3), epoch=epoch) for epoch in range(4)]
+    assert all(not torch.equal(dynamic[0], other) for other in dynamic[1:])
+    fixed = [hits(Static(rate=0.3), epoch=epoch) for epoch in range(4)]
+    assert all(torch.equal(fixed[0], other) for other in fixed[1:])
+
+
+@pytest.mark.parametrize("mask", INPUT_MASKS)
+def test_seed_and_stream_change_the_mask(mask: type[Random] | type[Static]) -> None:
+    one = hits(mask(rate=0.3))
+    assert torch.equal(one, hits(mask(rate=0.3)))
+    assert not torch.equal(one, hits(mask(rate=0.3), seed=2))
+    assert not torch.equal(one, hits(mask(rate=0.3), stream=1))
+
+
+@pytest.mark.parametrize("mask", INPUT_MASKS)
+def test_a_higher_rate_masks_more_of_the_same(mask: type[Random] | type[Static]) -> None:
+    """Rates of one seed are nested, so that a comparison of two rates is paired."""
+    low, high = hits(mask(rate=0.15)), hits(mask(rate=0.6))
+    assert (high | ~low).all()
+    assert high.sum() > low.sum()
+
+
+@pytest.mark.parametrize("mask", INPUT_MASKS)
+def test_an_example_is_masked_alike_in_any_batch(mask: type[Random] | type[Static]) -> None:
+    whole = mask(rate=0.4).corrupt(text_batch(12, 20), Draws(1))
+    for row in range(12):
+        batch = text_batch(12, 20)
+        alone = Batch(
+            *(part[row : row + 1] for part in (batch.input_ids, batch.padding, batch.words, batch.examples)),
+            epoch=0,
+            mask_id=MASK,
+        )
+        assert torch.equal(mask(rate=0.4).corrupt(alone, Draws(1)).input_ids[0], whole.input_ids[row])
+
+
+def test_replacements_may_differ_by_position() -> None:
+    clean = text_batch(3, 10)
+    other = torch.arange(30).reshape(3, 10) + 1000
+    masked = clean.corrupted(torch.ones(3, 10, dtype=torch.bool), other)
+    assert torch.equal(masked.input_ids, torch.where(clean.maskable, other, clean.input_ids))
+
+
+# --- where a model keeps its parts, and freezing
+
+LAYERS = 3
+SIZES = {
+    "vocab_size": 50,
+    "hidden_size": 16,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+}
+SPECIAL = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+
+
+class Model:
+    """A tiny random model, and what must be frozen at its bottom, by the beginnings of parameter names."""
+
+    known: ClassVar[dict[str, Model]] = {}
+
+    def __init__(self, config: transformers.PreTrainedConfig, layer: str, embeddings: list[str]) -> None:
+        self.config, self.layer, self.embeddings = config, layer, embeddings
+        Model.known[config.model_type] = self
+
+    def build(self, head: Any) -> Module:
+        torch.manual_seed(0)
+        return head.from_config(self.config)  # type: ignore[no-any-return]
+
+
+Model(transformers.BertConfig(**SIZES), "bert.encoder.layer.", ["bert.embeddings."])
+Model(transformers.RobertaConfig(**SIZES), "roberta.encoder.layer.", ["roberta.embeddings."])
+Model(
+    transformers.DistilBertConfig(vocab_size=50, dim=16, n_layers=LAYERS, n_heads=2, hidden_dim=32),
+    "distilbert.transformer.layer.",
+    ["distilbert.embeddings."],
+)
+Model(
+    transformers.ElectraConfig(**SIZES, embedding_size=8),
+    "electra.encoder.layer.",
+    ["electra.embeddings.", "electra.embeddings_project."],
+)
+Model(
+    transformers.GPT2Config(vocab_size=50, n_embd=16, n_layer=LAYERS, n_head=2, **SPECIAL),
+    "transformer.h.",
+    ["transformer.wte.", "transformer.wpe."],
+)
+Model(
+    transformers.XLNetConfig(vocab_size=50, d_model=16, n_layer=LAYERS, n_head=2, d_inner=32),
+    "transformer.layer.",
+    ["transformer.mask_emb", "transformer.word_embedding."],
+)
+Model(
+    transformers.ModernBertConfig(**SIZES, **SPECIAL, cls_token_id=1, sep_token_id=2),
+    "model.layers.",
+    ["model.embeddings."],
+)
+HEADS = [transformers.AutoModelForSequenceClassification, transformers.AutoModelForTokenClassification]
+
+
+def names_of(model: Module, parameters: Any) -> set[str]:
+    wanted = {id(parameter) for parameter in parameters}
+    return {name for name, parameter in model.named_parameters() if id(parameter) in wanted}
+
+
+@pytest.mark.parametrize("head", HEADS, ids=["sequence", "tokens"])
+@pytest.mark.parametrize("name", list(Model.known))
+@pytest.mark.parametrize(("layers", "embeddings"), [(0, True), (0, False), (1, True), (2, False), (LAYERS, True)])
+def test_freeze_selects_the_bottom_and_nothing_else(name: str, head: Any, layers: int, embeddings: bool) -> None:
+    known = Model.known[name]
+    model = known.build(head)
+    bottom = tuple(f"{known.layer}{index}." for index in range(layers))
+    expected = {
+        parameter
+        for parameter, _ in model.named_parameters()
+        if parameter.startswith(bottom + (tuple(known.embeddings) if embeddings else ()))
+    }
+    assert names_of(model, Freeze(layers=layers, embeddings=embeddings).select(model)) == expected
+    assert bool(expected) == (layers > 0 or embeddings)
+
+
+@pytest.mark.parametrize("name", list(Model.known))
+def test_nothing_below_a_frozen_bottom_gets_a_gradient(name: str) -> None:
+    """Checked by a backward pass: what still moves lies above the frozen layers."""
+    known = Model.known[name]
+    model = known.build(HEADS[0])
+    for parameter in Freeze(layers=2, embeddings=True).select(model):
+        parameter.requires_grad_(False)
+    model.train()
+    ids = torch.randint(3, 50, (2, 7))
+    model(input_ids=ids, attention_mask=torch.ones_like(ids), labels=torch.tensor([0, 1])).loss.backward()
+    moving = {parameter for parameter, value in model.named_parameters() if value.grad is not None}
+    assert any(parameter.startswith(f"{known.layer}{LAYERS - 1}.") for parameter in moving)
+    below = (*known.embeddings, f"{known.layer}0.", f"{known.layer}1.")
+    assert not any(parameter.startswith(below) for parameter in moving)
+
+
+@pytest.mark.parametrize("name", list(Model.known))
+def test_layers_are_the_same_with_and_without_a_head(name: str) -> None:
+    model = Model.known[name].build(HEADS[0])
+    assert len(layers_of(model)) == LAYERS
+    assert layers_of(base_of(model)) is layers_of(model)
+    assert names_of(base_of(model), embeddings_of(base_of(model)))
+
+
+def test_more_layers_than_there_are_is_an_error() -> None:
+    model = Model.known["bert"].build(HEADS[0])
+    with pytest.raises(InputError, match="freeze: layers is 4, but the model has 3"):
+        list(Freeze(layers=4).select(model))
+
+
+def test_a_model_without_one_stack_is_an_error() -> None:
+    model = Model.known["bert"].build(HEADS[0])
+    model.config.num_hidden_layers = 7  # type: ignore[union-attr]
+    with pytest.raises(ValueError, match="expected one stack of 7 layers, found 0"):
+        layers_of(model)
+
+
+def test_hooks_that_a_mask_lacks_do_nothing_or_say_so() -> None:
+    model, batch, draws = Model.known["bert"].build(HEADS[0]), text_batch(1, 8), Draws(0)
+    assert list(ParameterMask(kind="x").select(model)) == []
+    gradients = {"weight": torch.ones(3)}
+    ParameterMask(kind="x").gate(gradients, 1, draws)
+    assert torch.equal(gradients["weight"], torch.ones(3))
+    with pytest.raises(NotImplementedError):
+        InputMask(kind="x").corrupt(batch, draws)
+    with pytest.raises(NotImplementedError):
+        AttentionMask(kind="x").attend(batch, draws)
+    with pytest.raises(NotImplementedError):
+        Objective(kind="x").penalty(model, batch, batch)
+
+
+def test_mistakes_in_a_mask_are_one_line() -> None:
+    config = {"study": "s", "tasks": ["conll2003"], "models": ["minilm-l6"], "seeds": [1]}
+    with pytest.raises(InputError, match=r"^configuration: strategies\[1\] \(x\)\.input\.rate: expected .* got 2$"):
+        load(config | {"strategies": ["none", {"name": "x", "input": {"kind": "random", "rate": 2}}]})

@@ -1,0 +1,380 @@
+"""Tables, figures and the page, from recorded metrics alone."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from maskbench.analysis.collect import collect, runs_of_experiment
+from maskbench.analysis.compare import Settings, compare_files
+from maskbench.errors import InputError
+from maskbench.experiment.cell import cells
+from maskbench.experiment.load import load_file
+from maskbench.report.answer import answer, direction
+from maskbench.report.figures import FIGURES, write_figures
+from maskbench.report.page import Spec, masks_in_words, write_page
+from maskbench.report.study import Study
+from maskbench.report.tables import NAMES, latex, markdown, scores, write_tables
+from maskbench.report.text import mean_and_spread, plain, signed
+from tests.unit import synthetic
+
+ROOT = Path(__file__).resolve().parents[2]
+TASKS, STRATEGIES = ["rt-snippets", "conll2003"], ["none", "random", "static", "freeze"]
+
+
+def analysed(folder: Path, outcomes: bool = True) -> Study:
+    """Compare what metrics.csv holds, and return the study."""
+    path = folder / "outcomes.parquet" if outcomes else None
+    comparisons = folder / "analysis" / "comparisons.csv"
+    compare_files(folder / "metrics.csv", path, comparisons, Settings("none", 300, 0.95, 0))
+    return Study.read(folder / "metrics.csv", comparisons, "none")
+
+
+def make(folder: Path, tasks=TASKS, strategies=STRATEGIES, seeds=2, **options) -> Study:
+    """Write, collect and compare a synthetic study."""
+    runs = synthetic.write_study(folder, tasks, strategies, seeds, examples=options.pop("examples", 120), **options)
+    collect("synthetic", folder, runs, folder)
+    return analysed(folder)
+
+
+def report(folder: Path, study: Study, **changes) -> str:
+    """Write tables, figures and the page, and return the page."""
+    write_tables(study, folder / "tables")
+    write_figures(study, folder / "figures")
+    tasks = list(study.runs["task"].unique())
+    spec = synthetic.write_spec(folder / "spec.json", synthetic.spec(tasks, study.strategies, **changes))
+    write_page(folder, Spec.read(spec))
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
+class Text(HTMLParser):
+    """Reads a page: its tags, their attributes and its text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.words = ""
+        self.feed(page)
+        self.words = " ".join(self.words.split())
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_data(self, data):
+        self.words += data
+
+
+@pytest.fixture(scope="module")
+def usual(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("usual")
+    study = make(folder)
+    return folder, study, report(folder, study)
+
+
+def test_the_table_of_scores(usual):
+    folder, study, _ = usual
+    table = pd.read_csv(folder / "tables" / "scores.csv", keep_default_na=False)
+    row = table[(table["task"] == "conll2003") & (table["strategy"] == "static")].iloc[0]
+    values = 100 * study.metrics.query("task == 'conll2003' and strategy == 'static' and measure == 'score'")["value"]
+    assert float(row["mean"]) == pytest.approx(values.mean())
+    assert float(row["sd"]) == pytest.approx(values.std(ddof=1))
+    assert (row["n"], row["score"], float(row["majority_class"])) == (2, "entity F1", 0.0)
+    shown = scores(study).shown
+    assert shown.columns.tolist() == ["strategy", "rt-snippets: accuracy, %", "conll2003: entity F1, %"]
+    assert shown["strategy"].tolist() == [*STRATEGIES, "(majority class)"]
+    assert shown.iloc[2, 2] == f"{values.mean():.2f} ± {values.std(ddof=1):.2f} (n = 2)"
+    assert shown.iloc[4, 1] == "50.3"
+
+
+def test_every_table_has_three_forms(usual):
+    folder, _, _ = usual
+    for name in NAMES:
+        lines = (folder / "tables" / f"{name}.md").read_text(encoding="utf-8").splitlines()
+        table = [line for line in lines if line.startswith("|")]
+        assert len(table) > 2
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table}) == 1
+        tex = (folder / "tables" / f"{name}.tex").read_text(encoding="utf-8")
+        rows = [line for line in tex.splitlines() if line.endswith(r"\\")]
+        assert len({len(re.findall(r"(?<!\\)&", line)) for line in rows}) == 1
+        assert [tex.count(rule) for rule in (r"\toprule", r"\midrule", r"\bottomrule")] == [1, 1, 1]
+        assert tex.isascii()
+        assert len(pd.read_csv(folder / "tables" / f"{name}.csv")) > 0
+
+
+def test_markup_of_names_is_escaped(tmp_path):
+    study = make(tmp_path, ["rt-snippets"], ["none"], 1)
+    path = tmp_path / "metrics.csv"
+    path.write_text(path.read_text().replace("rt-snippets", "a_b|50%&<i>"))
+    table = scores(Study.read(path, tmp_path / "analysis" / "comparisons.csv", "none"))
+    assert study.blocks[0].task == "rt-snippets"
+    assert r"a\_b\|50%&\<i\>: accuracy" in markdown(table)
+    assert r"a\_b|50\%\&\textless{}i\textgreater{}: accuracy" in latex(table)
+
+
+def test_figures_and_tables_are_the_same_bytes_again(usual, tmp_path):
+    folder, study, _ = usual
+    write_figures(Study(study.metrics, study.comparisons, "none"), tmp_path / "figures")
+    write_tables(Study(study.metrics, study.comparisons, "none"), tmp_path / "tables")
+    names = [f"figures/{name}.{suffix}" for name in FIGURES for suffix in ("svg", "png")]
+    names += [
+        "figures/captions.json",
+        *(f"tables/{name}.{suffix}" for name in NAMES for suffix in ("csv", "md", "tex")),
+    ]
+    for name in names:
+        assert (folder / name).read_bytes() == (tmp_path / name).read_bytes(), name
+
+
+def test_captions_say_n_and_interval(usual):
+    folder, _, _ = usual
+    captions = json.loads((folder / "figures" / "captions.json").read_text())
+    assert set(captions) == set(FIGURES)
+    assert "n = 2 paired seeds" in captions["differences"]["caption"]
+    assert "95 % intervals of a paired bootstrap over seeds × examples, 300" in captions["differences"]["caption"]
+    assert "bootstrap over seeds." in captions["cost"]["caption"]
+    assert "no intervals, which need at least 3 seeds" in captions["scores"]["caption"]
+
+
+def test_the_page_needs_no_other_file(usual):
+    _, _, page = usual
+    content = Text(page)
+    assert "script" not in content.tags
+    assert content.tags.count("img") == len(FIGURES)
+    addresses = [value for name, value in content.attributes if name in ("src", "href", "srcset", "action")]
+    assert all(value.startswith(("data:", "#")) for value in addresses)
+    assert not re.search(r"@import|url\(", page)
+    assert "https:" not in page
+
+
+def test_the_page_answers_and_says_how_it_was_made(usual):
+    _, _, page = usual
+    words = Text(page).words
+    for part in (
+        "Does masking reduce interference",
+        "This study cannot tell yet: it has at most 2 paired seeds",
+        "torch 2.13.0",
+        "0123456789abcdef",
+        "cpu, Intel Xeon, bf16, eager attention, 1 thread (16 runs)",
+        "snakemake --cores all",
+        "input: random (rate 0.15)",
+        "plain fine-tuning, no mask",
+        "Someone (2003), a shared task",
+        "a" * 64,
+    ):
+        assert part in words, part
+
+
+def test_the_page_is_the_same_bytes_again(usual):
+    folder, _, page = usual
+    write_page(folder, Spec.read(folder / "spec.json"))
+    assert (folder / "report.html").read_text(encoding="utf-8") == page
+
+
+def test_from_metrics_alone(tmp_path):
+    make(tmp_path)
+    (tmp_path / "manifest.json").unlink()
+    study = analysed(tmp_path, outcomes=False)
+    words = Text(report(tmp_path, study)).words
+    assert "The run records (manifest.json) are not at hand" in words
+    assert "so the score's intervals are over seeds alone" in words
+    assert "paired bootstrap over seeds, 300 resamples" in words
+
+
+def test_everything_from_outside_is_escaped(tmp_path):
+    failed = {("rt-snippets", "random", 1): "crashed"}
+    make(tmp_path, ["rt-snippets"], ["none", "random"], 2, failed=failed)
+    evil = "<script>alert(1)</script>"
+    path = tmp_path / "metrics.csv"
+    path.write_text(path.read_text().replace("rt-snippets.minilm-l6.random.single.n2000.s1", evil))
+    path.write_text(path.read_text().replace(",random,", ",$x_1$<img onerror=alert(2)>,"))
+    manifest = tmp_path / "manifest.json"
+    manifest.write_text(manifest.read_text().replace("loss is not finite", "<b onclick=alert(3)>"))
+    study = analysed(tmp_path, outcomes=False)
+    question = "</title><script>alert(4)</script> {{ 7 * 7 }}"
+    page = report(tmp_path, study, question=question, command="'\"><iframe>")
+    content = Text(page)
+    assert not {"script", "iframe", "b"} & set(content.tags)
+    assert content.tags.count("img") == len(FIGURES)
+    assert not [name for name, _ in content.attributes if name.startswith("on")]
+    assert evil in content.words
+    assert question in content.words
+    assert "<b onclick=alert(3)>" in content.words
+    svg = (tmp_path / "figures" / "scores.svg").read_text(encoding="utf-8")
+    assert "<img" not in svg
+
+
+def cannot(study: Study) -> str:
+    return " ".join([answer(study).lead, *answer(study).more])
+
+
+def test_only_the_baseline(tmp_path):
+    study = make(tmp_path, strategies=["none"])
+    words = Text(report(tmp_path, study)).words
+    assert "Only the baseline none was run, so this study cannot say what masking does." in words
+    assert "nothing to show here" in words
+
+
+def test_one_seed_and_one_task(tmp_path):
+    study = make(tmp_path, ["conll2003"], ["none", "random"], 1)
+    words = Text(report(tmp_path, study)).words
+    assert "it has one paired seed for each comparison with none" in words
+    assert "no interval" in words
+    assert "There is one task" in words
+
+
+def test_failed_cells_are_shown(tmp_path):
+    failed = {("rt-snippets", "freeze", seed): "oom" for seed in (1, 2, 3)} | {("conll2003", "none", 1): "diverged"}
+    study = make(tmp_path, seeds=3, failed=failed)
+    words = Text(report(tmp_path, study)).words
+    assert "4 of 24 runs did not complete (3 out of memory and 1 diverged)" in words
+    assert "– (n = 0, 3 failed)" in words
+    assert "loss is not finite at step 40" in words
+    assert "rt-snippets.minilm-l6.freeze.single.n2000.s1" in words
+
+
+def test_a_study_in_which_everything_failed(tmp_path):
+    failed = {("rt-snippets", name, 1): "crashed" for name in ("none", "random")}
+    study = make(tmp_path, ["rt-snippets"], ["none", "random"], 1, failed=failed)
+    words = Text(report(tmp_path, study)).words
+    assert "it has no pair of completed runs for each comparison" in words
+
+
+def test_train_sizes_are_told_apart(tmp_path):
+    runs = []
+    for size in ("2000", "full"):
+        runs += synthetic.write_study(tmp_path, TASKS, ["none", "random"], 2, size=size, examples=60)
+    collect("s", tmp_path, runs, tmp_path)
+    study = analysed(tmp_path)
+    titles = [study.title(block) for block in study.blocks]
+    assert titles[0] == "rt-snippets, 2000 examples"
+    assert titles[2] == "rt-snippets, full train set"
+    report(tmp_path, study)
+    assert len(answer(study).findings) == 2
+
+
+def test_comparisons_of_another_study_are_refused(usual, tmp_path):
+    folder, _, _ = usual
+    make(tmp_path, ["rt-snippets"], ["none", "random"], 1)
+    with pytest.raises(InputError, match="does not belong to"):
+        Study.read(folder / "metrics.csv", tmp_path / "analysis" / "comparisons.csv", "none")
+    with pytest.raises(InputError, match="expected the baseline base among none, random"):
+        Study.read(folder / "metrics.csv", folder / "analysis" / "comparisons.csv", "base")
+
+
+@pytest.mark.parametrize(
+    ("seeds", "words"),
+    [(4, "cannot tell yet"), (5, "runs point to a smaller gap for freeze"), (10, "runs show a smaller gap for freeze")],
+)
+def test_a_claim_is_as_strong_as_its_seeds(tmp_path, seeds, words):
+    study = make(tmp_path, ["rt-snippets"], ["none", "freeze"], seeds, examples=600)
+    assert words in cannot(study)
+    if seeds < 5:
+        assert "smaller" not in cannot(study)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "seeds", "found"),
+    [
+        (-2.0, -1.0, 5, "lower"),
+        (1.0, 2.0, 5, "higher"),
+        (-1.0, 2.0, 20, "open"),
+        (0.0, 2.0, 20, "open"),
+        (1.0, 2.0, 4, "open"),
+        (float("nan"), float("nan"), 9, "open"),
+    ],
+)
+def test_no_direction_is_named_unless_the_interval_shows_one(low, high, seeds, found):
+    assert direction((low + high) / 2, low, high, seeds) == found
+
+
+def test_numbers_in_words():
+    assert [plain(-0.04, 1), plain(-1234.5, 1), signed(0.0004, 2), signed(0.5, 2)] == [
+        "0.0",
+        "\N{MINUS SIGN}1\N{NARROW NO-BREAK SPACE}234.5",
+        "0.00",
+        "+0.50",
+    ]
+    assert mean_and_spread(1.0, float("nan")) == "1.0"
+    assert masks_in_words({"input": {"kind": "random", "rate": 0.15}, "attention": None}) == "input: random (rate 0.15)"
+
+
+def test_the_specification_comes_from_the_experiment(tmp_path):
+    experiment = load_file(ROOT / "config.yaml")
+    path = tmp_path / "experiment.json"
+    path.write_text(experiment.model_dump_json(exclude={"cache"}))
+    spec = Spec.of_experiment(path, "snakemake --cores 2")
+    assert [item.name for item in spec.tasks] == [task.name for task in experiment.tasks]
+    assert [item.licence for item in spec.models] == [model.licence for model in experiment.models]
+    words = {item.name: masks_in_words(item.masks) for item in spec.strategies}
+    assert words["none"] == "plain fine-tuning, no mask"
+    assert words["random"] == "input: random (rate 0.15)"
+    assert runs_of_experiment(path) == (experiment.study, [cell.run for cell in cells(experiment)])
+    path.write_text('{"study": "s"}')
+    with pytest.raises(InputError, match=r"experiment\.json: tasks: Field required"):
+        Spec.of_experiment(path, "snakemake")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "not valid JSON"),
+        ('{"study": "s"}', "question: Field required"),
+        (json.dumps({**synthetic.spec(["a"], ["none"]), "extra": 1}), "extra: Extra inputs"),
+    ],
+)
+def test_a_bad_specification_is_named(tmp_path, content, message):
+    (tmp_path / "spec.json").write_text(content)
+    with pytest.raises(InputError, match=message) as error:
+        Spec.read(tmp_path / "spec.json")
+    assert str(tmp_path / "spec.json") in str(error.value)
+
+
+def test_a_missing_figure_and_a_foreign_manifest_are_named(tmp_path):
+    report(tmp_path, make(tmp_path, ["rt-snippets"], ["none"], 1))
+    spec = Spec.read(tmp_path / "spec.json")
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(InputError, match=r"manifest\.json: not a manifest"):
+        write_page(tmp_path, spec)
+    (tmp_path / "figures" / "cost.svg").unlink()
+    with pytest.raises(InputError, match=r"cost\.svg: cannot be read"):
+        write_page(tmp_path, spec)
+
+
+def test_two_hundred_runs_take_seconds_and_no_torch(tmp_path):
+    """The five command lines, each in a process of its own that says which heavy modules it imported."""
+    strategies = [*STRATEGIES, *(f"s{index}" for index in range(6))]
+    runs = synthetic.write_study(tmp_path, TASKS, strategies, 10, examples=100)
+    assert len(runs) == 200
+    (tmp_path / "runs.txt").write_text("\n".join(runs))
+    synthetic.write_spec(tmp_path / "spec.json", synthetic.spec(TASKS, strategies))
+    folder, numbers = str(tmp_path), ["--metrics", str(tmp_path / "metrics.csv")]
+    compared = str(tmp_path / "analysis" / "comparisons.csv")
+    settings = ["--baseline", "none", "--resamples", "300", "--confidence", "0.95", "--seed", "0", "--output", compared]
+    shown = [*numbers, "--comparisons", compared, "--baseline", "none", "--output-dir"]
+    calls = {
+        "collect": ["--study", "s", "--results", folder, "--output-dir", folder, "--runs", str(tmp_path / "runs.txt")],
+        "compare": [*numbers, "--outcomes", str(tmp_path / "outcomes.parquet"), *settings],
+        "tables": [*shown, str(tmp_path / "tables")],
+        "figures": [*shown, str(tmp_path / "figures")],
+        "page": ["--results", folder, "--spec", str(tmp_path / "spec.json")],
+    }
+    heavy = "sorted({name.split('.')[0] for name in sys.modules} & {'torch', 'transformers', 'datasets', 'evaluate'})"
+    start = time.monotonic()
+    for name, arguments in calls.items():
+        script = ROOT / "scripts" / f"{name}.py"
+        code = f"import runpy, sys; sys.argv = {[str(script), *arguments]!r}\n"
+        code += f"runpy.run_path(sys.argv[0], run_name='__main__')\nprint({heavy})"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.strip() == "[]", name
+    assert time.monotonic() - start < 120
+    assert (tmp_path / "report.html").stat().st_size > 100_000

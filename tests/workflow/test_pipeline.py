@@ -1,0 +1,295 @@
+"""The whole pipeline through Snakemake, on a copy of the project: a user's own files and a tiny random model."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from maskbench.config.measures import MEASURES
+from maskbench.training.record import Record
+from tests.unit.tiny import _sentences, _texts, make_model
+
+pytestmark = pytest.mark.workflow
+
+ROOT = Path(__file__).resolve().parents[2]
+PARTS = ("Snakefile", "config.yaml", "rules", "scripts", "maskbench", "envs", "profiles")
+COLUMNS = "run,task,model,strategy,regime,train_size,seed,status,split,measure,value,unit"
+
+
+def copy_project(folder: Path) -> Path:
+    """Copy what a user runs."""
+    folder.mkdir(parents=True)
+    for part in PARTS:
+        source = ROOT / part
+        if source.is_dir():
+            shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, folder / part)
+    return folder
+
+
+def snakemake(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run Snakemake in a copy of the project."""
+    return subprocess.run(
+        [sys.executable, "-m", "snakemake", "--cores", "2", *arguments],
+        cwd=folder,
+        env={**os.environ, "MASKBENCH_GPUS": "-1"} | environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+    )
+
+
+def planned(folder: Path, *arguments: str) -> dict[str, int]:
+    """Return how many jobs of each rule a call would run; empty if there is nothing to be done."""
+    output = snakemake(folder, "--dry-run", *arguments).stdout
+    if "Nothing to be done" in output:
+        return {}
+    table = output[output.index("Job stats:") :].split("\n\n")[0]
+    counts = {match[1]: int(match[2]) for match in re.finditer(r"^(\w+) +(\d+)$", table, re.M)}
+    return {rule: count for rule, count in counts.items() if rule not in ("all", "total")}
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    """Replace a text that must be there."""
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def write_config(folder: Path, **changes: object) -> None:
+    """Write an experiment over the user's files."""
+    config = {
+        "study": "mine",
+        "tasks": [
+            {
+                "name": "reviews",
+                "kind": "sequence-classification",
+                "source": {"local": "data"},
+                "format": "csv",
+                "files": {"train": "reviews.csv"},
+                "max_length": 32,
+            },
+            {
+                "name": "names",
+                "kind": "token-classification",
+                "source": {"local": "data"},
+                "format": "conll",
+                "files": {"train": "names.txt"},
+                "text": 0,
+                "label": 1,
+                "max_length": 32,
+            },
+        ],
+        "models": [{"name": "tiny", "source": {"local": "data/model"}}],
+        "strategies": ["none", "random", {"name": "freeze", "parameter": {"kind": "freeze", "layers": 1}}],
+        "seeds": [1, 2],
+        "training": {"batch_size": 8, "learning_rate": 1e-2},
+        "analysis": {"resamples": 100},
+    }
+    (folder / "config.yaml").write_text(yaml.safe_dump(config | changes))
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """A finished study on a user's own files."""
+    folder = copy_project(tmp_path_factory.mktemp("pipeline") / "project")
+    make_model(folder / "data/model")
+    (folder / "data/model/source.json").unlink()
+    (folder / "data/reviews.csv").write_text(_texts(120))
+    (folder / "data/names.txt").write_text(_sentences(120))
+    write_config(folder)
+    result = snakemake(folder)
+    assert result.returncode == 0, result.stdout
+    return folder, result.stdout
+
+
+@pytest.fixture
+def copied(study, tmp_path):
+    """A copy of the finished study that a test may change; times of the files are kept."""
+    shutil.copytree(study[0], tmp_path / "copy", symlinks=True)
+    return tmp_path / "copy"
+
+
+# --- what comes out
+
+
+def test_every_cell_is_in_the_metrics(study):
+    folder, _ = study
+    path = folder / "results/mine/metrics.csv"
+    assert path.read_text().splitlines()[0] == COLUMNS
+    metrics = pd.read_csv(path)
+    assert metrics["run"].nunique() == 12
+    assert set(metrics["status"]) == {"completed"}
+    assert {name.split(":")[0] for name in metrics["measure"]} <= set(MEASURES)
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(folder / "results/mine/metrics.parquet").astype({"train_size": str}),
+        metrics.astype({"train_size": str}),
+        check_dtype=False,
+    )
+    for run in metrics["run"].unique():
+        record = Record.read(folder / f"results/mine/training/{run}/metrics.json")
+        outcomes = pd.read_parquet(folder / f"results/mine/training/{run}/predictions.parquet")
+        score = metrics[(metrics["run"] == run) & (metrics["split"] == "test") & (metrics["measure"] == "score")]
+        assert score["value"].item() == pytest.approx(outcomes["hit"].sum() / outcomes["weight"].sum())
+        assert record.code == Record.read(next((folder / "results/mine/training").glob("*/metrics.json"))).code
+
+
+def test_tables_figures_and_page_are_there(study):
+    results = study[0] / "results/mine"
+    for name in ("scores", "comparisons", "cost", "per_class"):
+        assert all((results / f"tables/{name}.{ending}").stat().st_size > 50 for ending in ("csv", "md", "tex"))
+    for name in ("scores", "differences", "gaps", "cost"):
+        assert (results / f"figures/{name}.png").read_bytes()[:4] == b"\x89PNG"
+        assert "<svg" in (results / f"figures/{name}.svg").read_text()
+    page = (results / "report.html").read_text()
+    assert "Does masking reduce interference" in page
+    manifest = json.loads((results / "manifest.json").read_text())
+    assert manifest["study"] == "mine"
+
+
+def test_progress_and_the_head_of_the_log(study):
+    folder, output = study
+    assert re.search(r"cells: [123] of 12 done, \d+ left, about \d+ min", output)
+    assert "cells: 12 of 12 done, 0 left" in output
+    lines = (folder / "results/mine/logs/train/reviews.tiny.none.single.full.s1.log").read_text().splitlines()
+    assert lines[0] == "run reviews.tiny.none.single.full.s1"
+    assert re.match(r"device \w+ \(.*\), GPU slot none/0 \(none\), \w+, attention \w+, 1 thread\(s\)", lines[1])
+
+
+# --- what changed reruns, and nothing else
+
+
+def test_a_second_call_does_nothing(study):
+    assert planned(study[0]) == {}
+
+
+def test_a_changed_rate_reruns_the_cells_of_its_strategy(copied):
+    strategies = ["none", {"preset": "random", "input": {"kind": "random", "rate": 0.3}}]
+    write_config(copied, strategies=[*strategies, {"name": "freeze", "parameter": {"kind": "freeze", "layers": 1}}])
+    output = snakemake(copied, "--dry-run").stdout
+    assert planned(copied)["train"] == 4
+    assert len(re.findall(r"wildcards: .*random", output)) == 4
+    assert "encode" not in planned(copied)
+
+
+def test_another_seed_trains_only_its_cells(copied):
+    write_config(copied, seeds=[1, 2, 3])
+    assert planned(copied)["train"] == 6
+
+
+def test_an_edit_in_masks_reruns_training(copied):
+    edit(copied / "maskbench/masks/input.py", "rng.uniform(batch) < self.rate", "rng.uniform(batch) <= self.rate")
+    assert planned(copied)["train"] == 12
+    assert "encode" not in planned(copied)
+
+
+def test_a_comment_or_a_docstring_reruns_nothing(copied):
+    edit(copied / "maskbench/masks/input.py", '"""Mask each token independently."""', '"""Mask."""  # independently')
+    assert planned(copied) == {}
+
+
+def test_an_edit_in_report_reruns_the_report_alone(copied):
+    with (copied / "maskbench/report/page.py").open("a") as stream:
+        stream.write("\n\nEXTRA = 1\n")
+    assert planned(copied) == {"page": 1}
+
+
+def test_another_text_reruns_its_task_alone(copied):
+    with (copied / "data/reviews.csv").open("a") as stream:
+        stream.write("a very warm film,up\n")
+    output = snakemake(copied, "--dry-run").stdout
+    assert planned(copied)["train"] == 6
+    assert not re.search(r"rule (prepare|encode|train):[^\[]*names", output)
+
+
+def test_question_licence_and_cache_retrain_nothing(copied):
+    config = yaml.safe_load((copied / "config.yaml").read_text())
+    config["tasks"][0]["licence"] = "CC0"
+    write_config(copied, question="Should I mask?", tasks=config["tasks"], cache="elsewhere")
+    assert not {"fetch_task", "prepare", "encode", "train"} & set(planned(copied))
+
+
+# --- figures from recorded metrics alone
+
+
+def test_figures_need_nothing_but_metrics(study, tmp_path):
+    folder = copy_project(tmp_path / "project")
+    write_config(folder, tasks=["rt-snippets"], models=["minilm-l6"])
+    (folder / "results/mine").mkdir(parents=True)
+    shutil.copy(study[0] / "results/mine/metrics.csv", folder / "results/mine")
+    (tmp_path / "blocked").mkdir()
+    for module in ("torch", "transformers", "datasets", "evaluate"):
+        (tmp_path / f"blocked/{module}.py").write_text(f"raise ImportError('{module} was imported')\n")
+    result = snakemake(folder, "figures", PYTHONPATH=str(tmp_path / "blocked"))
+    assert result.returncode == 0, result.stdout
+    assert (folder / "results/mine/figures/scores.png").exists()
+    assert (folder / "results/mine/tables/comparisons.csv").exists()
+    assert not (folder / "results/mine/training").exists()
+    assert "Nothing to be done" in snakemake(folder, "figures").stdout
+
+
+def test_figures_are_the_same_bytes_again(study, copied):
+    shutil.rmtree(copied / "results/mine/figures")
+    shutil.rmtree(copied / "results/mine/tables")
+    assert snakemake(copied, "figures").returncode == 0
+    for one in sorted((study[0] / "results/mine").glob("[ft]*s/*")):
+        other = copied / one.relative_to(study[0])
+        assert one.read_bytes() == other.read_bytes(), one.name
+
+
+# --- wrong input
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"seeds": []}, r"config\.yaml: seeds: expected at least one entry"),
+        ({"strategies": ["none", "randm"]}, r"config\.yaml: strategies\[1\] \(randm\): expected one of the presets"),
+        ({"models": [{"name": "gone", "source": {"local": "data/gone"}}]}, r"data/gone.* does not exist"),
+    ],
+)
+def test_a_wrong_configuration_starts_nothing(copied, change, line):
+    shutil.rmtree(copied / "results")
+    write_config(copied, **change)
+    result = snakemake(copied)
+    assert result.returncode != 0
+    assert len(re.findall(line, result.stdout)) == 1
+    assert "Traceback" not in result.stdout
+    assert not (copied / "results").exists()
+
+
+def test_a_broken_row_is_named_and_the_rest_goes_on(copied):
+    with (copied / "data/reviews.csv").open("a") as stream:
+        stream.write("no label here\n")
+    result = snakemake(copied)
+    assert result.returncode != 0
+    assert re.search(r"reviews\.csv:122: .*expected", result.stdout)
+    assert "Traceback" not in result.stdout
+
+
+# --- GPU slots
+
+
+def test_concurrent_jobs_get_distinct_devices(study, copied):
+    shutil.rmtree(copied / "results/mine/training")
+    write_config(copied, strategies=["none"], seeds=[1, 2])
+    leases = {"MASKBENCH_GPUS": "0,1", "MASKBENCH_LEASES": str(copied / "leases")}
+    result = snakemake(copied, "--resources", "gpu=2", "--forcerun", "train", **leases)
+    assert result.returncode == 0, result.stdout
+    logs = [path.read_text() for path in sorted((copied / "results/mine/logs/train").glob("*none*.log"))]
+    assert len(logs) == 4
+    assert {re.search(r"GPU slot (\d)/0 \(pool\)", log)[1] for log in logs} == {"0", "1"}
+    too_many = snakemake(copied, "--resources", "gpu=3", **leases)
+    assert too_many.returncode != 0
+    assert re.search(r"gpu.*3.*2", too_many.stdout)
