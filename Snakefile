@@ -26,5 +26,4 @@ include: "rules/report.smk"
 rule all:
     default_target: True
     input:
-        f"{RESULTS}/manifest.json",
         f"{RESULTS}/report.html",

@@ -15,8 +15,17 @@ from maskbench.training.leases import check_request
 
 ENVS = Path(workflow.basedir) / "envs"
 
+# A study may be there as its recorded metrics alone (results/reference, a download): then only the analysis and the
+# report are made, nothing is trained, and what training needs may be elsewhere.
+FOLDER = Path("results") / str(config.get("study"))
+RECORDED = (FOLDER / "metrics.csv").exists() and not (FOLDER / "training").exists()
+if RECORDED:
+    print(f"{FOLDER}: metrics.csv without runs: analysis and report only; to train, remove metrics.csv", file=sys.stderr)
+
 try:
-    EXPERIMENT = load(config | typed(workflow.config_settings.config), workflow.configfiles)
+    EXPERIMENT = load(
+        config | typed(workflow.config_settings.config), workflow.configfiles, runs_here=not RECORDED
+    )
     if workflow.local_exec and not workflow.remote_exec:
         asked = workflow.global_resources.get("gpu")
         check_request(asked and asked.value, EXPERIMENT.resources.slots_per_gpu)
@@ -30,10 +39,6 @@ RESULTS = f"results/{EXPERIMENT.study}"
 COMMAND = " ".join(
     ["snakemake --cores all", *(f"--configfile {Path(path).name}" for path in workflow.overwrite_configfiles)]
 )
-
-# A study may be there as its recorded metrics alone (results/reference, a download): then only the analysis and the
-# report are made, and nothing is trained.
-RECORDED = Path(f"{RESULTS}/metrics.csv").exists() and not Path(f"{RESULTS}/training").exists()
 
 
 wildcard_constraints:
@@ -69,3 +74,8 @@ onstart:
         MASKBENCH_CELLS=str(sum(job.rule.name == "train" for job in workflow.dag.needrun_jobs())),
         MASKBENCH_STARTED=str(time.time()),
     )
+
+
+onsuccess:
+    if Path(f"{RESULTS}/report.html").exists():
+        print(f"read {RESULTS}/report.html", file=sys.stderr)

@@ -36,6 +36,7 @@ def main() -> None:
 
     with lease(int(os.environ.get("MASKBENCH_SLOTS_PER_GPU", "1")), run=cell.run) as slot:
         os.environ |= slot.environment() | {"OMP_NUM_THREADS": str(cell.training.threads)}
+        os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(options.output / "tensorboard"))
         from maskbench.training.device import choose
         from maskbench.training.run import Inputs, run_cell
 

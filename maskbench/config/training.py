@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from maskbench.config.block import Block, Count, NonNegative, Positive, Rate
+
+Tracker = Literal[
+    "clearml",
+    "codecarbon",
+    "comet_ml",
+    "dvclive",
+    "mlflow",
+    "neptune",
+    "swanlab",
+    "tensorboard",
+    "trackio",
+    "wandb",
+]
+"""Experiment trackers that the transformers Trainer reports to; each is the name of its Python package."""
 
 
 class Training(Block):
@@ -46,7 +60,7 @@ class Training(Block):
     """CPU threads of a training job; results are bit-identical only at the same number."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, more time."""
-    report_to: list[Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]] = Field(default_factory=list)
+    report_to: list[Tracker] = Field(default_factory=list)
     """Experiment trackers of the transformers Trainer: tensorboard, trackio, wandb, ..."""
 
     @model_validator(mode="after")

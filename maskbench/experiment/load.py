@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -189,7 +190,14 @@ def _impossible_training(experiment: Experiment) -> Iterator[str]:
             yield f"training of task {task.name} and model {model.name} together: {problem}"
 
 
-def load(config: Mapping[str, Any], files: Sequence[str | Path] = ()) -> Experiment:
+def _missing_trackers(experiment: Experiment) -> Iterator[str]:
+    """Yield one line for each experiment tracker whose package is not installed."""
+    for index, tracker in enumerate(experiment.training.report_to):
+        if find_spec(tracker) is None:
+            yield f"training.report_to[{index}] ({tracker}): expected an installed package; pip install {tracker}"
+
+
+def load(config: Mapping[str, Any], files: Sequence[str | Path] = (), *, runs_here: bool = True) -> Experiment:
     """Validate a configuration.
 
     Parameters
@@ -198,6 +206,8 @@ def load(config: Mapping[str, Any], files: Sequence[str | Path] = ()) -> Experim
         The merged configuration.
     files
         The files that it came from; they are read again to find keys that stand twice, and named in messages.
+    runs_here
+        Also check that what training needs from this machine is there: local files, packages of trackers.
 
     Raises
     ------
@@ -212,7 +222,10 @@ def load(config: Mapping[str, Any], files: Sequence[str | Path] = ()) -> Experim
         experiment = Experiment.model_validate(dict(config))
     except ValidationError as error:
         raise InputError("\n".join(explain(error, config, source))) from None
-    if problems := [*_impossible_training(experiment), *_missing_paths(experiment)]:
+    problems = [*_impossible_training(experiment)]
+    if runs_here:
+        problems += [*_missing_paths(experiment), *_missing_trackers(experiment)]
+    if problems:
         raise InputError("\n".join(_one_line(f"{source}: {problem}") for problem in problems))
     return experiment
 

@@ -1,10 +1,14 @@
-"""What every command line of scripts/ shares: errors of the user end in one line, not in a traceback."""
+"""What every command line of scripts/ shares: a log that begins with where it runs, errors in one line."""
 
 from __future__ import annotations
 
+import platform
 import sys
+from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from maskbench import __version__
 from maskbench.errors import InputError
 
 if TYPE_CHECKING:
@@ -12,7 +16,10 @@ if TYPE_CHECKING:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Call `main`; an InputError is printed as it is and ends the process with status 1."""
+    """Say what runs where, then call `main`; an InputError is printed as it is and ends the process with status 1."""
+    where = f"Python {platform.python_version()} on {platform.node()} ({platform.machine()})"
+    now = datetime.now().astimezone().isoformat(timespec="seconds")
+    print(f"maskbench {__version__}, {Path(sys.argv[0]).name}, {where}, {now}", flush=True)
     try:
         main()
     except InputError as error:

@@ -88,7 +88,7 @@ class Outcome:
         names = np.array(self.labels)
         return dict(
             metric.compute(
-                predictions=[as_iob2(list(names[tags])) for tags in predicted],
+                predictions=[list(names[tags]) for tags in predicted],
                 references=[list(names[tags]) for tags in gold],
                 types=types,
             )

@@ -217,7 +217,7 @@ class Run:
             logging_strategy="steps",
             logging_steps=every,
             logging_nan_inf_filter=False,
-            report_to=settings.report_to or "none",
+            report_to=list(settings.report_to) or "none",
             run_name=self.cell.run,
             remove_unused_columns=False,
             label_names=["labels"],

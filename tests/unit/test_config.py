@@ -161,7 +161,12 @@ MISTAKES: dict[str, tuple[dict[Any, Any], str]] = {
     ),
     "tracker that is no name": (
         {"training": {"report_to": ["W&B"]}},
-        "training.report_to[0] (W&B): expected text of the form ^[a-z0-9_]+$, got 'W&B'",
+        "training.report_to[0] (W&B): expected 'clearml', 'codecarbon', 'comet_ml', 'dvclive', 'mlflow', 'neptune', "
+        "'swanlab', 'tensorboard', 'trackio' or 'wandb', got 'W&B'",
+    ),
+    "tracker that is not installed": (
+        {"training": {"report_to": ["neptune"]}},
+        "training.report_to[0] (neptune): expected an installed package; pip install neptune",
     ),
     "confidence of 1": ({"analysis": {"confidence": 1.0}}, "analysis.confidence: expected a number below 1.0, got 1.0"),
     "no kind of source": (
@@ -577,6 +582,7 @@ LEFT_TO_LOAD = {
     "cut that takes everything",
     "folder that is not there",
     "model folder that is not there",
+    "tracker that is not installed",
     # `$` matches before a line break in Python's regular expressions, not in an editor's
     "name with a line break",
 }

@@ -162,9 +162,11 @@ def test_progress_and_the_head_of_the_log(study):
     folder, output = study
     assert re.search(r"cells: [123] of 12 done, \d+ left, about \d+ min", output)
     assert "cells: 12 of 12 done, 0 left" in output
+    for log in (folder / "results/mine/logs").rglob("*.log"):
+        assert re.match(r"maskbench [\d.]+, \w+\.py, Python [\d.]+ on ", log.read_text()), log
     lines = (folder / "results/mine/logs/train/reviews.tiny.none.single.full.s1.log").read_text().splitlines()
-    assert lines[0] == "run reviews.tiny.none.single.full.s1"
-    assert re.match(r"device \w+ \(.*\), GPU slot none/0 \(none\), \w+, attention \w+, 1 thread\(s\)", lines[1])
+    assert lines[1] == "run reviews.tiny.none.single.full.s1"
+    assert re.match(r"device \w+ \(.*\), GPU slot none/0 \(none\), \w+, attention \w+, 1 thread\(s\)", lines[2])
 
 
 # --- what changed reruns, and nothing else
@@ -225,7 +227,7 @@ def test_question_licence_and_cache_retrain_nothing(copied):
 
 def test_figures_need_nothing_but_metrics(study, tmp_path):
     folder = copy_project(tmp_path / "project")
-    write_config(folder, tasks=["rt-snippets"], models=["minilm-l6"])
+    write_config(folder)  # its data and its model are not here
     (folder / "results/mine").mkdir(parents=True)
     shutil.copy(study[0] / "results/mine/metrics.csv", folder / "results/mine")
     (tmp_path / "blocked").mkdir()
@@ -281,15 +283,20 @@ def test_a_broken_row_is_named_and_the_rest_goes_on(copied):
 # --- GPU slots
 
 
-def test_concurrent_jobs_get_distinct_devices(study, copied):
-    shutil.rmtree(copied / "results/mine/training")
-    write_config(copied, strategies=["none"], seeds=[1, 2])
+def test_concurrent_jobs_get_distinct_devices_and_leave_models_and_traces(copied):
+    training = {"batch_size": 8, "learning_rate": 1e-2, "report_to": ["tensorboard"]}
+    write_config(copied, strategies=["none"], training=training, keep_models=True)
     leases = {"MASKBENCH_GPUS": "0,1", "MASKBENCH_LEASES": str(copied / "leases")}
-    result = snakemake(copied, "--resources", "gpu=2", "--forcerun", "train", **leases)
+    result = snakemake(copied, "--resources", "gpu=2", **leases)
     assert result.returncode == 0, result.stdout
     logs = [path.read_text() for path in sorted((copied / "results/mine/logs/train").glob("*none*.log"))]
     assert len(logs) == 4
     assert {re.search(r"GPU slot (\d)/0 \(pool\)", log)[1] for log in logs} == {"0", "1"}
+    runs = list((copied / "results/mine/training").glob("*.none.*"))
+    assert len(runs) == 4
+    for run in runs:
+        assert (run / "model/model.safetensors").exists()
+        assert list(run.glob("tensorboard/events.*"))
     too_many = snakemake(copied, "--resources", "gpu=3", **leases)
     assert too_many.returncode != 0
     assert re.search(r"gpu.*3.*2", too_many.stdout)

@@ -7,13 +7,16 @@ import evaluate
 from seqeval.metrics import accuracy_score, classification_report
 from seqeval.scheme import IOB2
 
+from maskbench.training.tagging import as_iob2
+
 _DESCRIPTION = "Entity precision, recall and F1 in seqeval's strict IOB2 mode, per type and averaged; token accuracy."
 
 
 class Entities(evaluate.Metric):
     """Entity-level precision / recall / F1; an entity counts if both its words and its type are right.
 
-    ``compute(predictions=, references=, types=[names])`` takes IOB2 tags as text, one list per sentence.
+    ``compute(predictions=, references=, types=[names])`` takes tags as text, one list per sentence; predictions need
+    not be valid IOB2 and are read as conlleval reads them. Token accuracy compares the tags as they are.
     """
 
     def _info(self) -> evaluate.MetricInfo:
@@ -22,13 +25,13 @@ class Entities(evaluate.Metric):
         return evaluate.MetricInfo(
             description=_DESCRIPTION,
             citation="Tjong Kim Sang & De Meulder (2003), CoNLL; Nakayama (2018), seqeval",
-            inputs_description="predictions and references: lists of IOB2 tags; types: names of the entity types",
+            inputs_description="predictions and references: lists of tags; types: names of the entity types",
             features=datasets.Features({"predictions": tags, "references": tags}),
         )
 
     def _compute(self, predictions: list[list[str]], references: list[list[str]], types: list[str]) -> dict[str, float]:
         """Return the measures by their names in the registry; types that do not occur have F1 0 and support 0."""
-        report = _report(predictions, references)
+        report = _report([as_iob2(tags) for tags in predictions], references)
         micro = report.get("micro avg", {})
         scores = {
             "entity_precision": micro.get("precision", 0.0),
