@@ -37,7 +37,7 @@ MODELS = {model.name: model for model in EXPERIMENT.models}
 CELLS = {cell.run: cell for cell in cells(EXPERIMENT)}
 RESULTS = f"results/{EXPERIMENT.study}"
 COMMAND = " ".join(
-    ["snakemake --cores all", *(f"--configfile {Path(path).name}" for path in workflow.overwrite_configfiles)]
+    ["snakemake --cores all", *(f"--configfile {os.path.relpath(path)}" for path in workflow.overwrite_configfiles)]
 )
 
 
