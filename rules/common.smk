@@ -20,12 +20,12 @@ ENVS = Path(workflow.basedir) / "envs"
 FOLDER = Path("results") / str(config.get("study"))
 RECORDED = (FOLDER / "metrics.csv").exists() and not (FOLDER / "training").exists()
 if RECORDED:
-    print(f"{FOLDER}: metrics.csv without runs: analysis and report only; to train, remove metrics.csv", file=sys.stderr)
+    print(
+        f"{FOLDER}: metrics.csv without runs: analysis and report only; to train, remove metrics.csv", file=sys.stderr
+    )
 
 try:
-    EXPERIMENT = load(
-        config | typed(workflow.config_settings.config), workflow.configfiles, runs_here=not RECORDED
-    )
+    EXPERIMENT = load(config | typed(workflow.config_settings.config), workflow.configfiles, runs_here=not RECORDED)
     if workflow.local_exec and not workflow.remote_exec:
         asked = workflow.global_resources.get("gpu")
         check_request(asked and asked.value, EXPERIMENT.resources.slots_per_gpu)

@@ -15,13 +15,27 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def run(main: Callable[[], None]) -> None:
-    """Say what runs where, then call `main`; an InputError is printed as it is and ends the process with status 1."""
-    where = f"Python {platform.python_version()} on {platform.node()} ({platform.machine()})"
-    now = datetime.now().astimezone().isoformat(timespec="seconds")
-    print(f"maskbench {__version__}, {Path(sys.argv[0]).name}, {where}, {now}", flush=True)
+def run(main: Callable[[], None], *, log: bool = True) -> None:
+    """Call `main`; an InputError is printed as it is and ends the process with status 1.
+
+    Parameters
+    ----------
+    main
+        The command line.
+    log
+        The output is a job's log: say first what runs where, and since when.
+    """
+    if log:
+        _announce()
     try:
         main()
     except InputError as error:
         print(error, file=sys.stderr)
         sys.exit(1)
+
+
+def _announce() -> None:
+    """Print the head of a log."""
+    where = f"Python {platform.python_version()} on {platform.node()} ({platform.machine()})"
+    now = datetime.now().astimezone().isoformat(timespec="seconds")
+    print(f"maskbench {__version__}, {Path(sys.argv[0]).name}, {where}, {now}", flush=True)

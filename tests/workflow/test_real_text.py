@@ -27,7 +27,10 @@ def study(tmp_path_factory):
     small = {"max_validation": 100, "max_test": 400}
     write_config(
         folder,
-        tasks=[{"preset": "rt-snippets", **small}, {"preset": "conll2003", **small}],
+        tasks=[
+            {"preset": "rt-snippets", "training": {"learning_rate": 2e-4, "epochs": 3.0}, **small},
+            {"preset": "conll2003", **small},
+        ],
         models=["minilm-l6"],
         strategies=["none"],
         seeds=[1],
