@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -193,4 +194,5 @@ def test_an_input_error_ends_a_script_in_one_line(root: Path) -> None:
         run(main)
     """)
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", "x.csv: line 3: expected two columns\n")
+    assert (done.returncode, done.stderr) == (1, "x.csv: line 3: expected two columns\n")
+    assert re.fullmatch(r"maskbench [\d.]+, -c, Python [\d.]+ on \S+ \(\w+\), [\dT:+-]+\n", done.stdout)
