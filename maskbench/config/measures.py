@@ -47,6 +47,8 @@ _ROWS: tuple[tuple[str, str, Literal["higher", "lower", "neither"], str], ...] =
     ("loss_gap", "nats", "lower", "generalisation gap (cross-entropy)"),
     ("score_gap", "points", "lower", "generalisation gap (score)"),
     ("mask_rate", "fraction", "neither", "realised mask rate"),
+    ("attention_mask_rate", "fraction", "neither", "realised share of hidden attention"),
+    ("fit_time", "s", "lower", "time to fit the masks"),
     ("selected_epoch", "epochs", "neither", "epoch of the selected checkpoint"),
     ("steps", "updates", "neither", "updates"),
     ("train_time", "s", "lower", "training time"),

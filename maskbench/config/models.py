@@ -16,6 +16,8 @@ class Model(Block):
     """Name in results and figures."""
     source: Source
     """Where the folder with config.json, the weights (safetensors) and the tokenizer comes from."""
+    masked_lm: bool | None = None
+    """Whether the weights hold a masked-LM head, which some strategies need; null: unknown (local folders are read)."""
     training: TrainingOverrides = Field(default_factory=TrainingOverrides)
     """Hyperparameters of this model that differ from `training`."""
     licence: str | None = None
@@ -25,4 +27,6 @@ class Model(Block):
 
     def weights(self) -> Model:
         """Return the model with all that does not change its files reset, so that no other change refetches it."""
-        return self.model_copy(update={"training": TrainingOverrides(), "licence": None, "citation": None})
+        return self.model_copy(
+            update={"training": TrainingOverrides(), "masked_lm": None, "licence": None, "citation": None}
+        )

@@ -19,6 +19,7 @@ from maskbench.config.tasks import SPLITS
 from maskbench.data.folders import new_folder
 from maskbench.data.manifests import NAME, EncodedManifest, EncodedSplit, PreparedManifest, TokenizerInfo
 from maskbench.data.prepare import load_prepared
+from maskbench.data.surface import name_like
 from maskbench.errors import InputError
 from maskbench.io.files import canonical, read_json, sha256_files, sha256_text, verify
 
@@ -71,7 +72,8 @@ def encode(task: Task, prepared: Path, model: Path, destination: Path) -> None:
         Folder to make, in one piece: one folder for each split (datasets.save_to_disk) and manifest.json. Columns:
         `input_ids` (int32), `words` (int32: index of the word that a subword belongs to, -1 on special tokens),
         `labels` (int64; in tagging one for each subword, -100 except on the first subword of a word), `example`
-        (int64), `length` (int32), in tagging `tags` (int64: one for each word, also for those cut off), and
+        (int64), `length` (int32), `capitals` (bool: subwords of words that look like names, surface.py), in tagging
+        `tags` (int64: one for each word, also for those cut off), and
         `token_type_ids` (int8) if the model takes them and they are not all 0. The same input gives the same bytes.
 
     Raises
@@ -253,6 +255,7 @@ class _Encoder:
             "example": Value("int64"),
             "input_ids": List(Value("int32")),
             "words": List(Value("int32")),
+            "capitals": List(Value("bool")),
             "labels": List(Value("int64")) if self.tagging else Value("int64"),
             "length": Value("int32"),
         }
@@ -273,6 +276,10 @@ class _Encoder:
             "example": batch["example"],
             "input_ids": encoded["input_ids"],
             "words": words,
+            "capitals": [
+                self._capitals(*item)
+                for item in zip(words, batch["tokens"] if self.tagging else texts, encoded.encodings, strict=True)
+            ],
             "labels": [_first_subwords(*pair) for pair in zip(words, batch["tags"], strict=True)]
             if self.tagging
             else batch["label"],
@@ -283,6 +290,14 @@ class _Encoder:
         if self.with_types:
             columns["token_type_ids"] = encoded["token_type_ids"]
         return columns
+
+    def _capitals(self, words: list[int], text: Any, encoding: Any) -> list[bool]:
+        """Return for each subword whether its word looks like a name."""
+        if not self.tagging:
+            spans = [encoding.word_to_chars(word) for word in range(max(words, default=-1) + 1)]
+            text = [text[slice(*span)].strip() if span else "" for span in spans]
+        found = name_like(text)
+        return [word >= 0 and found[word] for word in words]
 
     def _words(self, row: int, encoding: Any, batch: Mapping[str, list[Any]]) -> list[int]:
         """Return the word of each subword of one row, and count what is missing."""

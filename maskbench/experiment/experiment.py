@@ -107,6 +107,11 @@ def _unique(items: list[Item]) -> list[Item]:
     return items
 
 
+def _with_twins(strategies: list[Strategy]) -> list[Strategy]:
+    """Put the twins that a strategy asks for behind it."""
+    return [member for strategy in strategies for member in strategy.expanded()]
+
+
 class Experiment(Block):
     """Everything that a study is made of."""
 
@@ -119,9 +124,12 @@ class Experiment(Block):
     models: Annotated[list[Annotated[Model, _Preset("models")]], Field(min_length=1), AfterValidator(_unique)]
     """Pretrained models: names of presets, or full definitions."""
     strategies: Annotated[
-        list[Annotated[Strategy, _Preset("strategies")]], Field(min_length=1), AfterValidator(_unique)
+        list[Annotated[Strategy, _Preset("strategies")]],
+        Field(min_length=1),
+        AfterValidator(_with_twins),
+        AfterValidator(_unique),
     ]
-    """Mask strategies: names of presets, or `{name, input, attention, parameter, objective}`."""
+    """Mask strategies: names of presets, or `{name, input, attention, parameter, objective, twins}` (docs/masks.md)."""
     baseline: Name = "none"
     """The strategy that the others are compared with."""
     regimes: Annotated[list[Regime], Field(min_length=1), AfterValidator(_unique)] = ["single"]

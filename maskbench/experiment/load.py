@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from itertools import product
@@ -12,6 +13,7 @@ import yaml
 from pydantic import ValidationError
 
 from maskbench.config.block import NAME_PATTERN
+from maskbench.config.models import Model
 from maskbench.config.sources import KINDS, REVISION_PATTERN, SHA256_PATTERN, LocalSource
 from maskbench.errors import InputError
 from maskbench.experiment.cell import resolve
@@ -190,6 +192,34 @@ def _impossible_training(experiment: Experiment) -> Iterator[str]:
             yield f"training of task {task.name} and model {model.name} together: {problem}"
 
 
+def _has_head(model: Model) -> bool | None:
+    """Tell whether a model's weights hold a masked-LM head; None if nobody knows before they are fetched."""
+    if model.masked_lm is not None or not isinstance(model.source, LocalSource):
+        return model.masked_lm
+    try:
+        architectures = json.loads((Path(model.source.local) / "config.json").read_text()).get("architectures")
+    except (OSError, ValueError, AttributeError):
+        return None  # a missing or broken file has a line of its own
+    return any(str(name).endswith(("ForMaskedLM", "ForPreTraining")) for name in architectures or [])
+
+
+def _unmet_needs(experiment: Experiment) -> Iterator[str]:
+    """Yield one line for each mask that asks for what a task or a model does not have."""
+    for index, strategy in enumerate(experiment.strategies):
+        for family, mask in strategy.masks():
+            place = f"strategies[{index}] ({strategy.name}).{family}: {mask.kind} needs"
+            needs = mask.needs()
+            for task in experiment.tasks if "gold mentions" in needs else ():
+                if task.kind != "token-classification":
+                    yield f"{place} gold mentions, but the task {task.name} has none; expected a tagging task"
+            for model in experiment.models if "a masked-LM head" in needs else ():
+                head = _has_head(model)
+                if head is None:
+                    yield f"{place} a masked-LM head: expected masked_lm: true or false at the model {model.name}"
+                elif not head:
+                    yield f"{place} a masked-LM head, and the model {model.name} has none; leave one of them out"
+
+
 def _missing_trackers(experiment: Experiment) -> Iterator[str]:
     """Yield one line for each experiment tracker whose package is not installed."""
     for index, tracker in enumerate(experiment.training.report_to):
@@ -222,7 +252,7 @@ def load(config: Mapping[str, Any], files: Sequence[str | Path] = (), *, runs_he
         experiment = Experiment.model_validate(dict(config))
     except ValidationError as error:
         raise InputError("\n".join(explain(error, config, source))) from None
-    problems = [*_impossible_training(experiment)]
+    problems = [*_impossible_training(experiment), *_unmet_needs(experiment)]
     if runs_here:
         problems += [*_missing_paths(experiment), *_missing_trackers(experiment)]
     if problems:

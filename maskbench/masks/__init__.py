@@ -1,4 +1,4 @@
-"""Mask strategies: typed parameters and at most four hooks each; importing them does not import torch."""
+"""Mask strategies: typed parameters and a few hooks each; importing them does not import torch."""
 
 from __future__ import annotations
 

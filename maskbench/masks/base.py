@@ -1,4 +1,4 @@
-"""The four hooks of a mask strategy, what they are given, and the registry of what implements them."""
+"""The hooks of a mask strategy, what they are given, and the registry of what implements them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     from torch.nn import Module, Parameter
 
     from maskbench.masks.draws import Draws
+    from maskbench.masks.setting import Setting
 
 Family = Literal["input", "attention", "parameter", "objective"]
+Need = Literal["a masked-LM head", "gold mentions"]
+"""What a mask cannot do without: weights of a masked-LM head beside the model's; tags that mark entities."""
 
 
 @dataclass(frozen=True)
@@ -29,18 +32,37 @@ class Batch:
     words: Tensor
     """(B, T) index of the word that a subword belongs to; -1 on special tokens and padding."""
     examples: Tensor
-    """(B,) index of each example in the training split."""
+    """(B,) index of each example in its split."""
     epoch: int
     """Pass over the training examples, from 0."""
     mask_id: int
     """Token id that stands for [MASK]."""
+    labels: Tensor | None = None
+    """(B,) classes, or (B, T) classes of words at their first subword and -100 elsewhere."""
+    capitals: Tensor | None = None
+    """(B, T) bool: subwords of words that look like a name's (data/surface.py)."""
+    token_types: Tensor | None = None
+    """(B, T) segment ids, for models that take them."""
+    noise: int = 0
+    """Seed of dropout in this micro-batch: a second pass that starts from it sees the same dropout as the first."""
     hit: Tensor | None = None
     """(B, T) bool: positions that an input mask replaced; None before one was applied."""
+    mix: Tensor | None = None
+    """(B, T) weights in [0, 1] with which embeddings go over to that of [MASK]; None: as the token ids say."""
+    hidden: Tensor | None = None
+    """(B, T, H) last hidden states of the pass that the task loss came from; None before it."""
 
     @property
     def maskable(self) -> Tensor:
         """(B, T) bool: positions that a mask may touch: never special tokens, never padding."""
         return self.words >= 0
+
+    @property
+    def positions(self) -> Tensor:
+        """(B, T) index of each token among the real ones of its text, whichever side is padded; padding is below 0."""
+        import torch
+
+        return torch.where(self.padding, self.padding.cumsum(1) - 1, -1)
 
     def corrupted(self, hit: Tensor, replacement: Tensor | int) -> Batch:
         """Return the batch with `replacement` at the positions in `hit`.
@@ -58,12 +80,18 @@ class Batch:
         other = torch.as_tensor(replacement, dtype=self.input_ids.dtype, device=self.input_ids.device)
         return replace(self, input_ids=torch.where(hit, other, self.input_ids), hit=hit)
 
+    def inputs(self) -> dict[str, Tensor]:
+        """Return what a model's forward pass takes, without labels."""
+        inputs = {"input_ids": self.input_ids, "attention_mask": self.padding.long()}
+        return inputs if self.token_types is None else inputs | {"token_type_ids": self.token_types}
+
 
 class Mask(Block):
     """A mask: its parameters are the fields, its behaviour the hooks that it overrides.
 
     A subclass names its `kind` with a Literal default and is known by that name in the configuration as soon as
-    it is defined; docs/add-a-mask.md walks through one.
+    it is defined; docs/add-a-mask.md walks through one. What it learns before or while training it keeps in private
+    attributes: a run works on its own copy.
     """
 
     family: ClassVar[Family]
@@ -75,6 +103,8 @@ class Mask(Block):
     }
 
     kind: str
+    apply: bool = True
+    """false: do all the work but change nothing (a control: must be bit-identical to no mask)."""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -86,30 +116,70 @@ class Mask(Block):
             if known.setdefault(kind, cls).__qualname__ != cls.__qualname__:
                 raise TypeError(f"two {cls.family} masks are called {kind!r}")
 
+    def needs(self) -> frozenset[Need]:
+        """Return what the model and the task must have, checked before anything starts."""
+        return frozenset()
+
+    def fit(self, setting: Setting, rng: Draws) -> None:
+        """Prepare on the training split and the pretrained model, once, before the first update.
+
+        Raises
+        ------
+        InputError
+            If the data or the model cannot serve the mask.
+        """
+
+    def modules(self) -> Mapping[str, Module]:
+        """Return modules that are trained with the task and belong to the mask, not to the model."""
+        return {}
+
+    def state(self) -> dict[str, Any]:
+        """Return what changes while training (beside modules), so that a resumed run goes on as it would have."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over what `state` returned."""
+
 
 class InputMask(Mask):
-    """Replaces tokens of the training input."""
+    """Replaces tokens of the training input: `where` says which ones, `replacement` what stands there instead."""
 
     family = "input"
-    apply: bool = True
-    """false: draw the mask but leave the input as it is (a control: must be bit-identical to no mask)."""
+    replacement: Literal["mask", "bert", "noise"] = "mask"
+    """What hit tokens become: [MASK]; BERT's 80 % [MASK], 10 % random token, 10 % unchanged; or random tokens."""
+    _vocabulary: Any = None
+    """Token ids that random replacements are drawn from."""
+
+    def fit(self, setting: Setting, rng: Draws) -> None:
+        """Remember the tokens that random replacements are drawn from; a mask that overrides this calls it."""
+        self._vocabulary = setting.vocabulary
+
+    def where(self, batch: Batch, rng: Draws) -> Tensor:
+        """Return (B, T) bool, True at the positions to be hit; what may not be masked is left out by the caller."""
+        raise NotImplementedError
 
     def corrupt(self, batch: Batch, rng: Draws) -> Batch:
-        """Return the batch with some tokens replaced (`Batch.corrupted`)."""
-        raise NotImplementedError
+        """Return the batch with the tokens of `where` replaced."""
+        from maskbench.masks.replacement import replaced
+
+        return replaced(self.replacement, batch, self.where(batch, rng), rng, self._vocabulary)
+
+    def observe(self, loss: Tensor) -> None:
+        """See the task loss (a scalar, in nats) of the micro-batch that was corrupted last."""
 
 
 class AttentionMask(Mask):
-    """Hides positions from the attention of the model while it trains."""
+    """Hides positions from the attention of the model."""
 
     family = "attention"
-    apply: bool = True
-    """false: draw the mask but hide nothing (a control: must be bit-identical to no mask)."""
+    at: Literal["train", "always"] = "train"
+    """train: evaluation sees all; always: the mask is part of the model, and the record says so."""
 
-    def attend(self, batch: Batch, rng: Draws) -> Tensor:
-        """Return (B, 1, T, T) or (1, 1, T, T) bool, True where a query (row) may see a key (column).
+    def attend(self, batch: Batch, rng: Draws) -> Tensor | None:
+        """Return (B, 1, T, T) or (1, 1, T, T) bool, True where a query (row) may see a key (column); None: all.
 
-        Padding is added by the caller, which also turns the result into an additive bias.
+        Padding, and what the model itself hides (GPT-2's future, ModernBERT's far tokens), is added by the caller;
+        a query always sees itself, so no row is empty.
         """
         raise NotImplementedError
 
@@ -123,8 +193,22 @@ class ParameterMask(Mask):
         """Return the parameters that are frozen before training starts."""
         return ()
 
-    def gate(self, gradients: Mapping[str, Tensor], step: int, rng: Draws) -> None:
-        """Change the gradients (by parameter name) in place, just before the optimiser's update `step`."""
+    def gate(self, gradients: Mapping[str, Tensor], step: int, rng: Draws) -> Mapping[str, Tensor] | None:
+        """Change the (clipped) gradients in place, by parameter name, just before the optimiser's update `step`.
+
+        Returns
+        -------
+        Mapping or None
+            Bool tensors by parameter name, True where a weight may move in this update; the others keep every bit,
+            whatever momentum and weight decay want. Parameters that are not named move freely.
+        """
+        return None
+
+    def updated(self, model: Module, step: int) -> None:
+        """Act just after update `step`, while the gradients are still there."""
+
+    def finish(self, model: Module) -> None:
+        """Turn the trained model into an ordinary one of its class again; called before it is scored."""
 
 
 class Objective(Mask):
@@ -133,5 +217,20 @@ class Objective(Mask):
     family = "objective"
 
     def penalty(self, model: Module, clean: Batch, masked: Batch) -> Tensor:
-        """Return a scalar that is added to the task loss."""
+        """Return a scalar.
+
+        Parameters
+        ----------
+        model
+            The model in training mode.
+        clean
+            The batch as it is.
+        masked
+            The batch after the strategy's input mask (`clean` if it has none), which the task loss came from;
+            its `hidden` are the last hidden states of that pass.
+        """
         raise NotImplementedError
+
+    def combine(self, task: Tensor, penalty: Tensor) -> Tensor:
+        """Return the loss that is minimised."""
+        return task + penalty

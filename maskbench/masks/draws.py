@@ -34,7 +34,7 @@ def _fold(key: Tensor, index: Tensor | int) -> Tensor:
 
 
 class Draws:
-    """Uniform random numbers addressed by (seed, stream, pass, example, position).
+    """Uniform random numbers addressed by (seed, stream, pass, example, place).
 
     Integer arithmetic modulo 2**64, so every device gives the same bits; nothing is drawn from torch's global
     generator, so dropout and data order are those of a run without masks.
@@ -50,21 +50,36 @@ class Draws:
     def __init__(self, seed: int, stream: int = 0) -> None:
         self._key = _fold(_fold(torch.tensor(0), seed), stream)
 
-    def uniform(self, batch: Batch, *, fixed: bool = False, channel: int = 0) -> Tensor:
-        """Return (B, T) float32 multiples of 2**-24 in [0, 1), one for each position of each example.
+    def uniform(self, batch: Batch, *places: Tensor, time: int | None = None, channel: int = 0) -> Tensor:
+        """Return float32 multiples of 2**-24 in [0, 1), one for each place of each example.
 
         Parameters
         ----------
         batch
             Its `examples` and `epoch` address the numbers.
-        fixed
-            Leave the pass out of the address: the same numbers in every epoch.
+        places
+            int64 tensors that broadcast with (B, 1, ...) and with each other, such as `batch.words`: equal places of
+            an example share a number. Without any, every position has its own, and the result is (B, T).
+        time
+            Pass to draw for; None: the batch's own. A constant gives the same numbers in every pass.
         channel
             Number of an independent set of draws at the same address.
         """
         device = batch.input_ids.device
-        key = _fold(_fold(self._key, channel), 0 if fixed else batch.epoch + 1).to(device)
-        rows = _fold(key, batch.examples.to(device))
-        bits = _fold(rows[:, None], torch.arange(batch.input_ids.shape[1], device=device)[None, :])
+        key = _fold(_fold(self._key, channel), (batch.epoch if time is None else time) + 1).to(device)
+        places = places or (batch.positions,)
+        bits = _fold(key, batch.examples.to(device)).view(-1, *[1] * (max(place.dim() for place in places) - 1))
+        for place in places:
+            bits = _fold(bits, place)
         # 24 bits fill a float32 exactly; float64 does not exist on Apple's GPUs
         return _shift(bits, 40).to(torch.float32) * 2.0**-24
+
+    def generator(self, *path: int, device: str | torch.device = "cpu") -> torch.Generator:
+        """Return a generator for draws that belong to no example, seeded by (seed, stream, path).
+
+        Its numbers are those of torch's generator on the device, so they differ between kinds of devices.
+        """
+        key = self._key
+        for index in path:
+            key = _fold(key, index)
+        return torch.Generator(device).manual_seed(int(_shift(key, 1)))

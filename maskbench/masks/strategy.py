@@ -1,57 +1,18 @@
-"""A strategy: at most one mask of each family, put together in the configuration."""
+"""A strategy: at most one mask of each family, put together in the configuration, and its twins."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, Self
 
-from pydantic import BeforeValidator, GetJsonSchemaHandler, SerializeAsAny
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from pydantic import model_validator
 
 from maskbench.config.block import Block, Name, Positive
-from maskbench.masks.base import AttentionMask, Family, InputMask, Mask, Objective, ParameterMask
+from maskbench.masks.base import Family, Mask
+from maskbench.masks.slots import AttentionSlot, InputSlot, ObjectiveSlot, ParameterSlot
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pydantic.json_schema import JsonSchemaValue
-
-
-def _known(family: Family) -> Callable[[Any], Any]:
-    """Return a validator that builds the mask that `kind` names."""
-
-    def build(value: Any) -> Any:
-        if value is None or isinstance(value, Mask):
-            return value
-        known = Mask.registry[family]
-        entry = {"kind": value} if isinstance(value, str) else value
-        kind = entry.get("kind") if isinstance(entry, dict) else None
-        if not isinstance(kind, str) or kind not in known:
-            raise PydanticCustomError(
-                "unknown_mask",
-                "expected kind to be one of the {family} masks {known}",
-                {"family": family, "known": ", ".join(sorted(known)) or "(none yet)"},
-            )
-        return known[kind].model_validate(entry)
-
-    return build
-
-
-class _AnyMask:
-    """JSON schema of a slot: one of the masks that the family has, or just its kind."""
-
-    def __init__(self, family: Family) -> None:
-        self.family = family
-
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        known = dict(sorted(Mask.registry[self.family].items()))
-        if not known:
-            return handler(core_schema.none_schema())
-        # a union of one, since pydantic makes references of a union's members alone
-        full = [handler(core_schema.union_schema([mask.__pydantic_core_schema__])) for mask in known.values()]
-        for reference in full:
-            # `kind` has a default in code, but a configuration has to say it
-            handler.resolve_ref_schema(reference)["required"] = ["kind"]
-        return {"anyOf": [{"enum": list(known)}, *full, {"type": "null"}]}
+Twin = Literal["noise-twin", "rate-twin", "compute-twin", "step-twin", "drawn-not-applied", "rate-zero", "all"]
+"""Controls that are made of a strategy; docs/masks.md says what each holds equal."""
 
 
 class Strategy(Block):
@@ -59,19 +20,124 @@ class Strategy(Block):
 
     name: Name
     """Name in results and figures."""
-    input: Annotated[SerializeAsAny[InputMask] | None, BeforeValidator(_known("input")), _AnyMask("input")] = None
+    input: InputSlot | None = None
     """What is masked in the training input."""
-    attention: Annotated[
-        SerializeAsAny[AttentionMask] | None, BeforeValidator(_known("attention")), _AnyMask("attention")
-    ] = None
+    attention: AttentionSlot | None = None
     """What is hidden from attention."""
-    parameter: Annotated[
-        SerializeAsAny[ParameterMask] | None, BeforeValidator(_known("parameter")), _AnyMask("parameter")
-    ] = None
+    parameter: ParameterSlot | None = None
     """Which parameters move."""
-    objective: Annotated[
-        SerializeAsAny[Objective] | None, BeforeValidator(_known("objective")), _AnyMask("objective")
-    ] = None
+    objective: ObjectiveSlot | None = None
     """What is added to the loss."""
     learning_rate: Positive | None = None
     """Peak learning rate of this strategy; null: the shared one."""
+    twins: list[Twin] = []
+    """Controls that are run beside it, each a strategy of its own called <name>-<twin>."""
+    twin: Twin | None = None
+    """Filled in by the program: which twin this is."""
+    twin_of: Name | None = None
+    """Filled in by the program: the strategy that this is a twin of."""
+
+    def masks(self) -> Iterator[tuple[Family, Mask]]:
+        """Yield the masks of the strategy with their families."""
+        slots: tuple[Family, ...] = ("input", "attention", "parameter", "objective")
+        for family in slots:
+            mask = getattr(self, family)
+            if mask is not None:
+                yield family, mask
+
+    @model_validator(mode="after")
+    def _twins_make_sense(self) -> Self:
+        if len(set(self.twins)) < len(self.twins):
+            raise ValueError("twins: expected each twin once")
+        for twin in self.twins:
+            _TWINS[twin](self)
+        return self
+
+    def expanded(self) -> Iterator[Strategy]:
+        """Yield the strategy, then its twins."""
+        yield self.model_copy(update={"twins": []})
+        for twin in self.twins:
+            name = f"{self.name}-{twin}"
+            update = {"name": name, "twins": [], "twin": twin, "twin_of": self.name}
+            yield Strategy.model_validate(dict(_TWINS[twin](self).model_copy(update=update)))
+
+
+def _changed(strategy: Strategy, family: Family, **keys: Any) -> Strategy:
+    """Return the strategy with keys of one of its masks changed."""
+    return strategy.model_copy(update={family: getattr(strategy, family).model_copy(update=keys)})
+
+
+def _require(strategy: Strategy, twin: str, condition: bool, what: str) -> None:
+    if not condition:
+        raise ValueError(f"twins: {twin} of {strategy.name} makes no sense without {what}")
+
+
+def _noise(strategy: Strategy) -> Strategy:
+    """Tell masking from noise: random tokens instead of [MASK], at the same places."""
+    _require(strategy, "noise-twin", getattr(strategy.input, "replacement", "noise") != "noise", "an input mask")
+    return _changed(strategy, "input", replacement="noise")
+
+
+def _rate(strategy: Strategy) -> Strategy:
+    """Tell the place from the amount: as many tokens of each text, at random places."""
+    _require(strategy, "rate-twin", strategy.input is not None, "an input mask")
+    return strategy.model_copy(
+        update={"input": Mask.registry["input"]["rate-twin"].model_validate({"of": strategy.input})}
+    )
+
+
+def _compute(strategy: Strategy) -> Strategy:
+    """Tell the objective from its compute: all of its passes, without its effect."""
+    _require(strategy, "compute-twin", strategy.objective is not None, "an objective")
+    return _changed(strategy, "objective", apply=False)
+
+
+def _step(strategy: Strategy) -> Strategy:
+    """Tell the choice of parameters from the step size: all move, by steps as small as the mask's."""
+    _require(strategy, "step-twin", strategy.parameter is not None, "a parameter mask")
+    twin = Mask.registry["parameter"]["step-twin"].model_validate({"of": strategy.parameter})
+    return strategy.model_copy(update={"parameter": twin})
+
+
+def _drawn(strategy: Strategy) -> Strategy:
+    """Do all the work and change nothing: must be bit-identical to no mask."""
+    families = [family for family, _ in strategy.masks()]
+    _require(strategy, "drawn-not-applied", bool(families), "a mask")
+    for family in families:
+        strategy = _changed(strategy, family, apply=False)
+    return strategy
+
+
+def _with_rate(mask: Mask, rate: float) -> Mask:
+    """Return a mask at another rate, masks inside it included; the same object if nothing has one."""
+    inner = {key: getattr(mask, key) for key in type(mask).model_fields}
+    update: dict[str, Any] = {
+        key: changed
+        for key, value in inner.items()
+        if isinstance(value, Mask) and (changed := _with_rate(value, rate)) is not value
+    }
+    if "rate" in inner:
+        update["rate"] = rate
+    return mask.model_copy(update=update) if update else mask
+
+
+def _at_rate(rate: float, twin: str) -> Callable[[Strategy], Strategy]:
+    def change(strategy: Strategy) -> Strategy:
+        update: dict[str, Mask] = {family: _with_rate(mask, rate) for family, mask in strategy.masks()}
+        _require(
+            strategy, twin, any(mask is not update[family] for family, mask in strategy.masks()), "a mask with a rate"
+        )
+        return strategy.model_copy(update=update)
+
+    return change
+
+
+_TWINS: dict[Twin, Callable[[Strategy], Strategy]] = {
+    "noise-twin": _noise,
+    "rate-twin": _rate,
+    "compute-twin": _compute,
+    "step-twin": _step,
+    "drawn-not-applied": _drawn,
+    "rate-zero": _at_rate(0.0, "rate-zero"),
+    "all": _at_rate(1.0, "all"),
+}

@@ -34,7 +34,9 @@ class Collator:
     multiple: int = 1
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-        """Return (B, T) `input_ids`, `attention_mask`, `words` (-1 outside words), (B,) `examples`, and `labels`.
+        """Return (B, T) `input_ids`, `attention_mask`, `words`, `capitals`, (B,) `examples`, and `labels`.
+
+        `words` is -1 outside words, `capitals` is bool.
 
         `labels` is (B,) for classification and (B, T), -100 where there is none, for tagging.
         """
@@ -52,6 +54,7 @@ class Collator:
             "input_ids": padded("input_ids", self.pad_id),
             "attention_mask": torch.from_numpy(real.astype(np.int64)),
             "words": padded("words", -1),
+            "capitals": padded("capitals", 0).bool(),
             "examples": torch.tensor([row["example"] for row in rows]),
         }
         if "token_type_ids" in rows[0]:

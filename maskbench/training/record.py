@@ -106,6 +106,8 @@ class Record(_Part):
     error: str | None
     metrics: list[Metric]
     history: list[Progress]
+    notes: list[str] = Field(default_factory=list)
+    """What a reader of the scores has to know: an attention mask in evaluation, a mask token that was added."""
     parameters: dict[str, Any]
     parameters_hash: str
     code: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import shutil
 import time
 import traceback
@@ -31,10 +32,11 @@ from transformers.utils import logging as transformers_logging
 from maskbench.data.encode import IGNORED, load_encoded
 from maskbench.errors import InputError
 from maskbench.io.files import canonical, read_json, sha256_text
+from maskbench.masks.setting import Setting
 from maskbench.training import evaluation
 from maskbench.training.collate import Collator
 from maskbench.training.record import Data, Metric, Progress, Record, Timings, number
-from maskbench.training.trainer import DivergedError, MaskedTrainer, freeze, parameter_counts
+from maskbench.training.trainer import DivergedError, MaskedTrainer, mean_cross_entropy, parameter_counts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,6 +52,8 @@ _HEADS: dict[str, Any] = {
     "sequence-classification": AutoModelForSequenceClassification,
     "token-classification": AutoModelForTokenClassification,
 }
+MASK_TOKEN = "<mask>"
+"""Name of the mask token that models without one are given."""
 _SUBSET = 11  # what a derived generator is for
 
 
@@ -110,6 +114,26 @@ def build_model(folder: Path, cell: Cell, labels: list[str], device: Device) -> 
     return model
 
 
+def give_mask_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """Add a mask token to a model that has none (GPT-2), whatever the strategy, so that all strategies stay paired.
+
+    Its embedding starts as the mean of all others and is learnt with them. Returns a note if it was done.
+    """
+    if tokenizer.mask_token_id is not None:
+        return []
+    tokenizer.add_special_tokens({"mask_token": MASK_TOKEN})
+    token = cast("int", tokenizer.mask_token_id)
+    table = cast("torch.nn.Embedding", model.get_input_embeddings())
+    mean = table.weight.detach().mean(0)
+    if token >= table.num_embeddings:
+        table = model.resize_token_embeddings(token + 1, mean_resizing=False)
+    with torch.no_grad():
+        table.weight[token] = mean
+    return [
+        f"the tokenizer has no mask token: {MASK_TOKEN} was added, with the mean of all token embeddings, learnt on"
+    ]
+
+
 class Run:
     """A cell that is being trained.
 
@@ -136,14 +160,20 @@ class Run:
         }
         self.metrics: list[Metric] = []
         self.history: list[Progress] = []
+        self.notes: list[str] = []
+        self.fit_time = 0.0
 
     def fit(self) -> Outcome:
         """Train and score the cell; returns its outcome on the test split."""
         tokenizer = AutoTokenizer.from_pretrained(self.inputs.model, local_files_only=True)
         model = build_model(self.inputs.model, self.cell, self.labels, self.device)
-        freeze(model, self.cell.strategy)
+        self.notes += give_mask_token(model, tokenizer)
         trainer = self._trainer(model, tokenizer)
+        began = time.perf_counter()
+        trainer.masking.fit(self._setting(trainer, tokenizer))
+        self.fit_time = time.perf_counter() - began
         trainer.train()
+        trainer.masking.finish(model)
         trainer.compute_metrics = None  # it scores the validation split alone
         outcomes = {split: self.score(trainer, dataset) for split, dataset in self.splits.items()}
         if not all(np.isfinite(outcome.table["nll"]).all() for outcome in outcomes.values()):
@@ -173,18 +203,34 @@ class Run:
             callbacks=callbacks,
             strategy=self.cell.strategy,
             seed=self.cell.seed,
-            mask_id=self._mask_id(tokenizer),
+            mask_id=cast("int", tokenizer.mask_token_id),
             group_by_length=settings.group_by_length,
         )
 
-    def _mask_id(self, tokenizer: PreTrainedTokenizerBase) -> int:
-        """Return the id of [MASK]."""
-        if tokenizer.mask_token_id is None and self.cell.strategy.input is not None:
-            raise InputError(
-                f"strategy {self.cell.strategy.name}: the model {self.cell.model} has no mask token, "
-                "so its input cannot be masked; leave the strategy or the model out"
-            )
-        return -1 if tokenizer.mask_token_id is None else int(tokenizer.mask_token_id)
+    def _setting(self, trainer: MaskedTrainer, tokenizer: PreTrainedTokenizerBase) -> Setting:
+        """Return what masks may look at before the first update."""
+        collate, model = cast("Collator", trainer.data_collator), cast("PreTrainedModel", trainer.model)
+        settings, train = self.cell.training, self.train
+        beside = ("words", "examples", "capitals")
+
+        def batches(size: int) -> Iterator[dict[str, Any]]:
+            for start in range(0, len(train), size):
+                batch = collate([train[row] for row in range(start, min(start + size, len(train)))])
+                yield {name: value.to(model.device) for name, value in batch.items() if name not in beside}
+
+        special = set(tokenizer.all_special_ids)
+        return Setting(
+            kind=self.cell.kind,
+            labels=tuple(self.labels),
+            train=train,
+            model=model,
+            folder=self.inputs.model,
+            tokenizer=tokenizer,
+            vocabulary=torch.tensor([token for token in range(len(tokenizer)) if token not in special]),
+            updates=math.ceil(math.ceil(len(train) / settings.batch_size) * settings.epochs),
+            batches=batches,
+            loss=mean_cross_entropy,
+        )
 
     def _arguments(self) -> TrainingArguments:
         """Translate the hyperparameters for the Trainer."""
@@ -288,13 +334,14 @@ class Run:
             "train_time": sum(durations),
             "step_time": 1000 * float(np.median(durations)),
             "throughput": examples / sum(durations),
+            "fit_time": self.fit_time,
             "peak_memory": self.device.peak_memory(),
             "steps": len(durations),
             "selected_epoch": epochs * best / trainer.state.max_steps,
             **counts,
         }
-        if trainer.realised_rate is not None:
-            values["mask_rate"] = trainer.realised_rate
+        if trainer.masking.realised_rate is not None:
+            values["mask_rate"] = trainer.masking.realised_rate
         return [number("run", name, float(value)) for name, value in values.items()]
 
 
@@ -366,6 +413,7 @@ def run_cell(
         error=message,
         metrics=[*run.metrics, number("run", "wall_time", wall)],
         history=run.history,
+        notes=run.notes,
         parameters=parameters,
         parameters_hash=sha256_text(canonical(parameters)),
         code=code,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,10 +12,12 @@ from torch import Tensor
 from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_pt_utils import LengthGroupedSampler
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from maskbench.data.encode import IGNORED
-from maskbench.masks.base import AttentionMask, Batch, ParameterMask
-from maskbench.masks.draws import Draws
+from maskbench.masks.base import Batch, InputMask
+from maskbench.masks.passes import mixing
+from maskbench.training.masking import Masking
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,20 +82,33 @@ class Clock(TrainerCallback):
         self.durations.append(time.perf_counter() - self._began)
 
 
-class Gate(TrainerCallback):
-    """Hands the gradients to the strategy's parameter mask just before each update."""
+class Hooks(TrainerCallback):
+    """Lets the strategy act around each update: gradients before it, weights after it, its own modules with it."""
 
-    def __init__(self, mask: ParameterMask, draws: Draws) -> None:
-        self.mask, self.draws = mask, draws
+    def __init__(self, masking: Masking) -> None:
+        self.masking = masking
+        self._held: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
+        """Forget the gradients of the masks' modules, as the Trainer does with the model's."""
+        for _mask, module in self.masking.modules():
+            module.zero_grad()
 
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Call the hook."""
-        gradients = {
-            name: parameter.grad for name, parameter in kwargs["model"].named_parameters() if parameter.grad is not None
-        }
-        self.mask.gate(gradients, state.global_step, self.draws)
+        """Clip the modules' gradients and let the parameter mask change the model's."""
+        for _mask, module in self.masking.modules():
+            if args.max_grad_norm:
+                torch.nn.utils.clip_grad_norm_(module.parameters(), args.max_grad_norm)
+        self._held = self.masking.gate(kwargs["model"], state.global_step)
+
+    def on_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Hold the weights that the parameter mask hides."""
+        self.masking.hold(kwargs["model"], self._held, state.global_step)
+        self._held = {}
 
 
 def mean_cross_entropy(outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
@@ -134,16 +151,32 @@ class MaskedTrainer(Trainer):
     ) -> None:
         kwargs["compute_loss_func"] = mean_cross_entropy
         super().__init__(*args, **kwargs)
-        self.strategy, self.seed, self.mask_id, self.group_by_length = strategy, seed, mask_id, group_by_length
+        self.seed, self.mask_id, self.group_by_length = seed, mask_id, group_by_length
+        self.masking = Masking(strategy, seed)
         self._micro = (-1, 0)  # update, and micro-batch in it
+        self._noise = 0
         self.clock = Clock()
         self.add_callback(self.clock)
-        self.draws = {family: Draws(seed, stream) for stream, family in enumerate(("input", "attention", "parameter"))}
-        self.masked = torch.zeros(2, dtype=torch.int64, device=self.args.device)
-        """Numbers of masked and of maskable positions so far."""
-        gate = strategy.parameter
-        if gate is not None and type(gate).gate is not ParameterMask.gate:
-            self.add_callback(Gate(gate, self.draws["parameter"]))
+        self.add_callback(Hooks(self.masking))
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """Train the modules of the masks with the model, at their own learning rate if they have one."""
+        optimizer = super().create_optimizer(model)
+        for mask, module in self.masking.modules():
+            rate = getattr(mask, "learning_rate", None) or self.args.learning_rate
+            optimizer.add_param_group({"params": list(module.parameters()), "lr": rate, "weight_decay": 0.0})
+        return optimizer
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        # before the Trainer's own files: a checkpoint that has its trainer_state.json has everything
+        folder = Path(self._get_output_dir(trial=trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        folder.mkdir(parents=True, exist_ok=True)
+        self.masking.save(folder / "masks.pt")
+        super()._save_checkpoint(model, trial)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        self.masking.load(Path(resume_from_checkpoint) / "masks.pt")
 
     def _get_train_sampler(self, train_dataset: Any = None) -> PairedOrder:
         dataset: Any = self.train_dataset if train_dataset is None else train_dataset
@@ -157,7 +190,8 @@ class MaskedTrainer(Trainer):
         """Seed dropout by run, update and micro-batch, so that it is the same for every strategy; then train."""
         update, micro = self._micro
         self._micro = (self.state.global_step, micro + 1 if update == self.state.global_step else 0)
-        torch.manual_seed(derived(self.seed, _NOISE, *self._micro))
+        self._noise = derived(self.seed, _NOISE, *self._micro)
+        torch.manual_seed(self._noise)
         loss = super().training_step(model, inputs, num_items_in_batch)
         if not torch.isfinite(loss):
             raise DivergedError(f"loss is {loss.item()} at update {self.state.global_step + 1}")
@@ -167,68 +201,41 @@ class MaskedTrainer(Trainer):
         self, model: Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """Compute the loss, on masked input and with the objective's penalty while training."""
-        inputs = dict(inputs)
-        words, examples = inputs.pop("words"), inputs.pop("examples")
+        clean, inputs = self._batch(inputs)
         if not model.training:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        clean = Batch(
-            input_ids=inputs["input_ids"],
-            padding=inputs["attention_mask"].bool(),
-            words=words,
-            examples=examples,
-            epoch=int(self.state.epoch or 0),
-            mask_id=self.mask_id,
-        )
-        masked = self._corrupt(clean)
+        strategy = self.masking.strategy
+        masked = self.masking.corrupt(clean)
         inputs["input_ids"] = masked.input_ids
-        if self.strategy.attention is not None:
-            inputs["attention_mask"] = self._attend(self.strategy.attention, masked, inputs["attention_mask"])
-        loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
-        if self.strategy.objective is not None:
-            penalty = self.strategy.objective.penalty(model, clean, masked)
-            loss = loss + penalty / self.current_gradient_accumulation_steps
+        if strategy.objective is not None:
+            inputs["output_hidden_states"] = True
+        with mixing(model, masked):
+            loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
+        if strategy.input is not None and type(strategy.input).observe is not InputMask.observe:
+            strategy.input.observe(mean_cross_entropy(outputs, inputs["labels"]).detach())
+        if strategy.objective is not None:
+            masked = replace(masked, hidden=outputs["hidden_states"][-1])
+            penalty = strategy.objective.penalty(model, clean, masked) / self.current_gradient_accumulation_steps
+            if strategy.objective.apply:
+                loss = strategy.objective.combine(loss, penalty)
         return (loss, outputs) if return_outputs else loss
 
-    def _corrupt(self, clean: Batch) -> Batch:
-        """Apply the input mask, and count what it hit."""
-        mask = self.strategy.input
-        if mask is None:
-            return clean
-        masked = mask.corrupt(clean, self.draws["input"])
-        if not mask.apply:
-            return clean
-        if masked.hit is not None:
-            self.masked += torch.stack([masked.hit.sum(), clean.maskable.sum()])
-        return masked
-
-    def _attend(self, mask: AttentionMask, batch: Batch, padding: Tensor) -> Tensor:
-        """Turn what the attention mask shows, and padding, into an additive bias (B, 1, T, T).
-
-        Boolean masks of four dimensions are added to the scores by transformers' eager attention and hide nothing;
-        an additive one is right under every implementation. Every query keeps itself, so no row is empty.
-        """
-        visible = mask.attend(batch, self.draws["attention"])
-        if not mask.apply:
-            return padding
-        width = padding.shape[1]
-        itself = torch.eye(width, dtype=torch.bool, device=padding.device)
-        visible = (visible & batch.padding[:, None, None, :]) | itself
-        dtype = torch.bfloat16 if self.args.bf16 else torch.float32
-        hidden = torch.finfo(dtype).min
-        return torch.where(visible, 0.0, hidden).to(dtype)
-
-    @property
-    def realised_rate(self) -> float | None:
-        """Share of the maskable positions that were masked, over the whole training; None without an input mask."""
-        hits, positions = self.masked.tolist()
-        return hits / positions if positions else None
-
-
-def freeze(model: Module, strategy: Strategy) -> None:
-    """Freeze the parameters that the strategy's parameter mask selects."""
-    if strategy.parameter is not None:
-        for parameter in strategy.parameter.select(model):
-            parameter.requires_grad_(False)
+    def _batch(self, inputs: dict[str, Any]) -> tuple[Batch, dict[str, Any]]:
+        """Split what the collator gives into what the hooks see and what the model takes."""
+        inputs = dict(inputs)
+        batch = Batch(
+            input_ids=inputs["input_ids"],
+            padding=inputs["attention_mask"].bool(),
+            words=inputs.pop("words"),
+            examples=inputs.pop("examples"),
+            epoch=int(self.state.epoch or 0),
+            mask_id=self.mask_id,
+            labels=inputs["labels"],
+            capitals=inputs.pop("capitals"),
+            token_types=inputs.get("token_type_ids"),
+            noise=self._noise,
+        )
+        return batch, inputs
 
 
 def parameter_counts(model: Module) -> Mapping[str, int]:

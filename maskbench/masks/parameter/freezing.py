@@ -1,4 +1,4 @@
-"""Parameter masks: some parameters of the model do not move."""
+"""Parameter masks that leave whole blocks of the model as they are."""
 
 from __future__ import annotations
 

@@ -1,0 +1,41 @@
+"""Equal budgets: how many tokens of each text are hit, and which come first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from maskbench.masks.base import Batch
+    from maskbench.masks.draws import Draws
+
+
+def budget(batch: Batch, rng: Draws, rate: float | Tensor) -> Tensor:
+    """Return (B,) how many tokens of each text `random` hits at this rate, seed and pass.
+
+    A mask that spends this budget is rate-matched to `random` text by text, not only on average.
+
+    Parameters
+    ----------
+    rate
+        One rate, or one for each text (B,).
+    """
+    limit = torch.as_tensor(rate, device=batch.input_ids.device).view(-1, 1)
+    return ((rng.uniform(batch) < limit) & batch.maskable).sum(1)
+
+
+def first(batch: Batch, order: Tensor, counts: Tensor) -> Tensor:
+    """Return (B, T) bool: the tokens of each text that come first.
+
+    Parameters
+    ----------
+    order
+        (B, T) numbers, the smallest first; equal ones in the order of the text.
+    counts
+        (B,) how many; at most the maskable ones of a text.
+    """
+    ranked = torch.where(batch.maskable, order.float(), torch.inf).argsort(dim=1, stable=True).argsort(dim=1)
+    return (ranked < counts[:, None]) & batch.maskable

@@ -1,0 +1,54 @@
+"""Masks that hit every token, or every word, with the same probability."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from maskbench.config.block import Count, Rate
+from maskbench.masks.base import Batch, InputMask
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from maskbench.masks.draws import Draws
+
+
+class Random(InputMask):
+    """Every token is hit with probability `rate`, drawn anew in every pass.
+
+    References
+    ----------
+    Devlin et al. (2019), BERT, section 3.1; drawn anew: Liu et al. (2019), RoBERTa, section 4.1 (dynamic masking).
+    """
+
+    kind: Literal["random"] = "random"
+    rate: Rate = 0.15
+    """Probability that a token is hit."""
+    whole_words: bool = False
+    """Draw once for each word, so that its subwords are hit together."""
+
+    def where(self, batch: Batch, rng: Draws) -> Tensor:
+        """Draw for each token or word."""
+        return rng.uniform(batch, *([batch.words] if self.whole_words else [])) < self.rate
+
+
+class Static(InputMask):
+    """Every token is hit with probability `rate`, drawn in the first pass and kept.
+
+    References
+    ----------
+    Devlin et al. (2019), BERT, section 3.1; Liu et al. (2019), RoBERTa, section 4.1 (static masking).
+    """
+
+    kind: Literal["static"] = "static"
+    rate: Rate = 0.15
+    """Probability that a token is hit."""
+    whole_words: bool = False
+    """Draw once for each word, so that its subwords are hit together."""
+    duplicates: Count = 1
+    """Number of masks that each example has, seen in turn (BERT's preprocessing made 10)."""
+
+    def where(self, batch: Batch, rng: Draws) -> Tensor:
+        """Draw what `random` draws in one of the first passes."""
+        places = [batch.words] if self.whole_words else []
+        return rng.uniform(batch, *places, time=batch.epoch % self.duplicates) < self.rate

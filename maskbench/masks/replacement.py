@@ -1,0 +1,49 @@
+"""What stands at the places that an input mask hits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from maskbench.masks.base import Batch
+    from maskbench.masks.draws import Draws
+
+_WHICH, _TOKEN = 101, 102  # channels of draws, far from those that masks take for their places
+
+
+def random_tokens(batch: Batch, rng: Draws, vocabulary: Tensor) -> Tensor:
+    """Return (B, T) token ids drawn uniformly from a vocabulary (V,)."""
+    place = (rng.uniform(batch, channel=_TOKEN) * len(vocabulary)).long()
+    return vocabulary.to(batch.input_ids.device)[place]
+
+
+def replaced(how: str, batch: Batch, hit: Tensor, rng: Draws, vocabulary: Tensor | None) -> Batch:
+    """Replace the tokens at `hit`.
+
+    Parameters
+    ----------
+    how
+        `mask`: by [MASK]; `noise`: by random tokens; `bert`: 80 %, 10 % random, 10 % unchanged, yet counted as hit
+        (Devlin et al. 2019, BERT, section 3.1).
+    batch
+        The clean batch.
+    hit
+        (B, T) bool.
+    rng
+        Draws of the mask.
+    vocabulary
+        (V,) ids that random tokens are drawn from; not needed for `mask`.
+    """
+    if how == "mask":
+        return batch.corrupted(hit, batch.mask_id)
+    assert vocabulary is not None, "the mask was not fitted"
+    noise = random_tokens(batch, rng, vocabulary)
+    if how == "noise":
+        return batch.corrupted(hit, noise)
+    which = rng.uniform(batch, channel=_WHICH)
+    kept = torch.where(which < 0.9, noise, batch.input_ids)
+    return batch.corrupted(hit, torch.where(which < 0.8, batch.mask_id, kept))

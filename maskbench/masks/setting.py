@@ -1,0 +1,43 @@
+"""What a mask may look at before the first update."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from datasets import Dataset
+    from torch import Tensor
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from maskbench.config.tasks import Kind
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The run that a mask is part of: its training split and its model at θ₀."""
+
+    kind: Kind
+    """What is predicted."""
+    labels: tuple[str, ...]
+    """Names of the classes or tags, in the order of their indices."""
+    train: Dataset
+    """Encoded examples that the run trains on (columns: data/encode.py); the other splits are out of reach."""
+    model: PreTrainedModel
+    """The pretrained model with its fresh head, on its device."""
+    folder: Path
+    """Folder of the pretrained model."""
+    tokenizer: PreTrainedTokenizerBase
+    """The model's tokenizer; it has a mask token."""
+    vocabulary: Tensor
+    """(V,) ids of all ordinary tokens: no special ones, none that is unused."""
+    updates: int
+    """Number of updates that the run makes."""
+    batches: Callable[[int], Iterator[dict[str, Any]]]
+    """Collated batches of the given size of the training split, in its order, on the model's device: what the model's
+    forward pass takes, and `labels`."""
+    loss: Callable[[Any, Tensor], Tensor]
+    """Task loss in nats of a model's outputs and labels: a mean over labels."""

@@ -1,0 +1,134 @@
+"""A strategy at work in a run: fitted masks, their draws, their state, and what they did."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from maskbench.masks.base import Family, Mask, ParameterMask
+from maskbench.masks.draws import Draws
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from torch import Tensor
+    from torch.nn import Module
+
+    from maskbench.masks import Strategy
+    from maskbench.masks.base import Batch
+    from maskbench.masks.setting import Setting
+
+FAMILIES: tuple[Family, ...] = ("input", "attention", "parameter", "objective")
+"""The order gives each family its stream of draws."""
+
+
+class Masking:
+    """The masks of one run.
+
+    Parameters
+    ----------
+    strategy
+        What the configuration says; it stays as it is, the run works on a copy.
+    seed
+        Seed of the run.
+    """
+
+    def __init__(self, strategy: Strategy, seed: int) -> None:
+        self.strategy = strategy.model_copy(deep=True)
+        self.draws = {family: Draws(seed, stream) for stream, family in enumerate(FAMILIES)}
+        self.masked = torch.zeros(2, dtype=torch.int64)
+        """Numbers of masked and of maskable positions so far."""
+
+    @property
+    def masks(self) -> dict[Family, Mask]:
+        """The masks that the strategy has, by family."""
+        found = {family: getattr(self.strategy, family) for family in FAMILIES}
+        return {family: mask for family, mask in found.items() if mask is not None}
+
+    def fit(self, setting: Setting) -> None:
+        """Fit all masks, freeze what is to be frozen, and move modules to the model's device."""
+        device = setting.model.device
+        self.masked = self.masked.to(device)
+        for family, mask in self.masks.items():
+            mask.fit(setting, self.draws[family])
+            for module in mask.modules().values():
+                module.to(device)
+        parameter = self.strategy.parameter
+        if parameter is not None and parameter.apply:
+            for frozen in parameter.select(setting.model):
+                frozen.requires_grad_(False)
+
+    def corrupt(self, clean: Batch) -> Batch:
+        """Apply the input mask, and count what it hit."""
+        mask = self.strategy.input
+        if mask is None:
+            return clean
+        masked = mask.corrupt(clean, self.draws["input"])
+        if not mask.apply:
+            return clean
+        if masked.hit is not None:
+            self.masked += torch.stack([masked.hit.sum(), clean.maskable.sum()])
+        return masked
+
+    def gate(self, model: Module, step: int) -> dict[str, tuple[Tensor, Tensor]]:
+        """Let the parameter mask change the gradients; returns the old values and what moves, by parameter name."""
+        mask = self.strategy.parameter
+        if mask is None or type(mask).gate is ParameterMask.gate:
+            return {}
+        named = dict(model.named_parameters())
+        gradients = {name: parameter.grad for name, parameter in named.items() if parameter.grad is not None}
+        if not mask.apply:
+            gradients = {name: gradient.clone() for name, gradient in gradients.items()}
+        moves = mask.gate(gradients, step, self.draws["parameter"])
+        if not mask.apply or moves is None:
+            return {}
+        return {name: (named[name].detach().clone(), moving) for name, moving in moves.items()}
+
+    @torch.no_grad()
+    def hold(self, model: Module, held: dict[str, tuple[Tensor, Tensor]], step: int) -> None:
+        """Give the weights that may not move their old values back, after an update."""
+        named = dict(model.named_parameters())
+        for name, (old, moving) in held.items():
+            torch.where(moving, named[name], old, out=named[name].data)
+        mask = self.strategy.parameter
+        if mask is not None and mask.apply:
+            mask.updated(model, step)
+
+    def finish(self, model: Module) -> None:
+        """Make the trained model an ordinary one of its class."""
+        if self.strategy.parameter is not None and self.strategy.parameter.apply:
+            self.strategy.parameter.finish(model)
+
+    def modules(self) -> Iterator[tuple[Mask, Module]]:
+        """Yield the modules that are trained beside the model, each with its mask."""
+        for mask in self.masks.values():
+            for module in mask.modules().values():
+                yield mask, module
+
+    def save(self, path: Path) -> None:
+        """Write what a resumed run needs."""
+        masks = {
+            family: {
+                "modules": {name: module.state_dict() for name, module in mask.modules().items()},
+                "state": mask.state(),
+            }
+            for family, mask in self.masks.items()
+        }
+        torch.save({"masks": masks, "masked": self.masked}, path)
+
+    def load(self, path: Path) -> None:
+        """Go on from what `save` wrote."""
+        saved: dict[str, Any] = torch.load(path, map_location=self.masked.device, weights_only=True)
+        self.masked.copy_(saved["masked"])
+        for family, mask in self.masks.items():
+            for name, module in mask.modules().items():
+                module.load_state_dict(saved["masks"][family]["modules"][name])
+            mask.restore(saved["masks"][family]["state"])
+
+    @property
+    def realised_rate(self) -> float | None:
+        """Share of the maskable positions that were masked, over the whole training; None without an input mask."""
+        hits, positions = self.masked.tolist()
+        return hits / positions if positions else None
