@@ -29,7 +29,7 @@ def ours(encoded: Path, model: Path, examples: int, threads: int) -> float:
     from maskbench.experiment.cell import Cell
     from maskbench.masks import Strategy
     from maskbench.training.device import choose
-    from maskbench.training.run import Inputs, Run, build_model
+    from maskbench.training.run import Inputs, Run
 
     manifest = EncodedManifest.read(encoded)
     cell = Cell(
@@ -50,7 +50,7 @@ def ours(encoded: Path, model: Path, examples: int, threads: int) -> float:
         from transformers import AutoTokenizer
 
         tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True)
-        trainer = run._trainer(build_model(model, cell, run.labels, device), tokenizer)
+        trainer = run.prepare(tokenizer)
         trainer.args.eval_strategy = trainer.args.save_strategy = "no"
         trainer.args.load_best_model_at_end = False
         start = time.perf_counter()

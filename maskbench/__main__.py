@@ -7,7 +7,7 @@ from pathlib import Path
 
 from maskbench.config.measures import MEASURES
 from maskbench.errors import InputError
-from maskbench.experiment import document
+from maskbench.experiment import catalogue, document
 from maskbench.experiment.cell import cells
 from maskbench.experiment.load import load_file
 from maskbench.io.code import ROOT
@@ -16,7 +16,7 @@ from maskbench.io.script import run
 
 def masks(_: argparse.Namespace) -> None:
     """List the masks of the registry."""
-    for entry in document.masks():
+    for entry in catalogue.masks():
         parameters = ", ".join(f"{key}: {value}".lower() for key, value in entry.parameters.items())
         print(f"{entry.kind} ({entry.family})  {parameters}\n    {entry.summary}\n    Source: {entry.source}")
 

@@ -6,7 +6,6 @@ import inspect
 import json
 import textwrap
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from maskbench.config.resources import Resources
 from maskbench.config.sources import HubSource, LocalSource, PackageSource
 from maskbench.config.tasks import Cut, Task
 from maskbench.config.training import Training, TrainingOverrides
+from maskbench.experiment.catalogue import masks, twins
 from maskbench.experiment.experiment import Experiment, presets
 from maskbench.experiment.load import load_file, read_yaml
 from maskbench.io.files import write_text
@@ -101,33 +101,6 @@ def default_config(values: dict[str, Any]) -> str:
     return f"{_HEADER}\n" + "\n".join(_lines(Experiment, values)).rstrip() + "\n"
 
 
-# --- masks
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What the registry tells about one mask."""
-
-    family: Family
-    kind: str
-    parameters: dict[str, Any]
-    """Defaults by name."""
-    summary: str
-    """First line of the docstring."""
-    source: str
-    """Its references, in one line."""
-
-
-def masks() -> Iterator[Entry]:
-    """Yield all masks of the registry, by family and name."""
-    for family, known in Mask.registry.items():
-        for kind, mask in sorted(known.items()):
-            text, _, references = inspect.cleandoc(mask.__doc__ or "").partition("References\n----------\n")
-            parameters = {key: field.default for key, field in mask.model_fields.items() if key != "kind"}
-            summary = " ".join(text.split("\n\n")[0].split())
-            yield Entry(family, kind, parameters, summary, " ".join(references.split()))
-
-
 # --- docs/config.md
 
 
@@ -156,6 +129,8 @@ def _type(entry: dict[str, Any]) -> str:
             return f"list of {_type(entry['items'])}"
         case "object" if entry.get("required") == ["preset"]:
             return "`{preset: ..., changes}`"
+        case "object" if "kind" in entry.get("properties", {}):
+            return "a mask"
         case "object":
             keys = _type(entry.get("propertyNames", {"type": "string"}))
             return f"mapping of {keys} to {_type(entry['additionalProperties'])}"
@@ -174,8 +149,8 @@ def _table(block: type[Block], content: dict[str, Any]) -> Iterator[str]:
     yield "| key | value | default | meaning |"
     yield "|---|---|---|---|"
     for key, field in block.model_fields.items():
-        if key == "kind" and issubclass(block, Mask):
-            continue
+        if issubclass(block, Mask) and key in Mask.model_fields:
+            continue  # kind is the heading, apply is on top of the page
         entry = properties[key]
         default = field.get_default(call_default_factory=True)
         shown = (
@@ -187,6 +162,62 @@ def _table(block: type[Block], content: dict[str, Any]) -> Iterator[str]:
         )
         cells = (f"`{key}`", _type(entry), shown, " ".join(entry["description"].split()))
         yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+# --- docs/masks.md
+
+_FAMILIES: dict[Family, str] = {
+    "input": "Input masks replace tokens of the training text; evaluation never sees them. `replacement` says what "
+    "stands there instead: `mask` ([MASK]), `bert` (80 % [MASK], 10 % a random token, 10 % unchanged yet counted) or "
+    "`noise` (random tokens). Special tokens and padding are never hit, and the record has the realised rate.",
+    "attention": "Attention masks hide tokens from each other, on top of padding and of what the model itself hides. "
+    "`at: train` leaves evaluation alone; `at: always` makes the mask part of the model, and the record says so.",
+    "parameter": "Parameter masks choose the weights that move. Masked weights keep every bit of the pretrained ones, "
+    "whatever momentum and weight decay want.",
+    "objective": "Objectives add a term to the task loss.",
+}
+
+
+def masks_page() -> str:
+    """Return the page that lists every mask and every twin."""
+    content = json.loads(schema())
+    lines = [
+        "# Masks",
+        "Written by `make schema` from the classes in maskbench/masks; `python -m maskbench masks` prints the list.",
+        "[add-a-mask.md](add-a-mask.md) walks through a new one, [exhibits.md](exhibits.md) shows what goes wrong when",
+        "masks are written as the articles do.",
+        "",
+        "A strategy is a name and at most one mask of each family:",
+        "",
+        "```yaml",
+        "strategies:",
+        "  - none                                             # a preset",
+        "  - {name: random-30, input: {kind: random, rate: 0.3}}",
+        "  - name: span-and-freeze",
+        "    input: {kind: span, rate: 0.15}",
+        "    parameter: {kind: freeze, layers: 3}",
+        "    twins: [noise-twin, rate-twin]                   # controls, each a strategy of its own",
+        "```",
+        "",
+        "Every mask has `apply` (true); with `apply: false` all the work is done and nothing is changed, so the run",
+        "must equal one without the mask bit for bit. Masks draw from their own counter-based generator, addressed by",
+        "seed, pass, example and place: a mask does not depend on the batch, the device or the order of the examples.",
+        "",
+        "## Twins",
+        "Controls of a strategy, asked for by `twins: [...]`; each runs as the strategy `<name>-<twin>`.",
+        "",
+        "| twin | what it does |",
+        "|---|---|",
+        *(f"| `{twin}` | {doc} |" for twin, doc in twins()),
+    ]
+    for family, introduction in _FAMILIES.items():
+        lines += [f"\n## {family.capitalize()}", introduction, "", "| kind | what it does |", "|---|---|"]
+        members = [entry for entry in masks() if entry.family == family]
+        lines += [f"| [`{entry.kind}`](#{entry.kind}) | {entry.summary} |" for entry in members]
+        for entry in members:
+            lines += [f"\n### {entry.kind}", entry.description, "", f"Source: {entry.source}", ""]
+            lines += _table(Mask.registry[family][entry.kind], content)
+    return "\n".join(lines) + "\n"
 
 
 _BLOCKS: tuple[type[Block], ...] = (
@@ -215,7 +246,8 @@ def reference() -> str:
         "# Configuration",
         "Written by `make schema` from the types and docstrings in maskbench/config, maskbench/experiment and",
         "maskbench/masks; a test fails when this page, config.schema.json or the comments in config.yaml differ from",
-        "them. `python -m maskbench validate FILE` checks a file without starting anything.",
+        "them. `python -m maskbench validate FILE` checks a file without starting anything. The masks are in",
+        "[masks.md](masks.md).",
         "",
         "## Experiment",
         "The keys at the top of a file.",
@@ -224,11 +256,6 @@ def reference() -> str:
     ]
     for block in _BLOCKS:
         lines += _section(block, content)
-    for entry in masks():
-        mask = Mask.registry[entry.family][entry.kind]
-        lines += [f"\n### {mask.__name__}", f"`{entry.family}: {{kind: {entry.kind}}}`. {entry.summary}"]
-        lines += [f"Source: {entry.source}", ""]
-        lines += _table(mask, content)
     for block in _LAST_BLOCKS:
         lines += _section(block, content)
     lines += ["\n## Presets", "Names that stand for a full entry (maskbench/config/presets.yaml).", ""]
@@ -250,6 +277,7 @@ GENERATED: dict[str, Callable[[Path], str]] = {
     "config.schema.json": lambda _: schema(),
     "config.yaml": _default_again,
     "docs/config.md": lambda _: reference(),
+    "docs/masks.md": lambda _: masks_page(),
 }
 """Generated files, relative to the top of the repository, and what makes their text."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
 from datetime import datetime
@@ -29,9 +30,13 @@ def run(main: Callable[[], None], *, log: bool = True) -> None:
         _announce()
     try:
         main()
+        sys.stdout.flush()
     except InputError as error:
         print(error, file=sys.stderr)
         sys.exit(1)
+    except BrokenPipeError:
+        # the reader has seen enough (`| head`); what is still buffered goes nowhere, or Python would complain at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _announce() -> None:

@@ -103,6 +103,7 @@ def test_classification(tmp_path, bert):
         "example": 0,
         "input_ids": [CLS, ID["un"], ID["##believ"], ID["##able"], ID["film"], ID["."], SEP],
         "words": [-1, 0, 0, 0, 1, 2, -1],
+        "capitals": [False] * 7,
         "labels": 0,
         "length": 7,
     }
@@ -125,6 +126,22 @@ def test_classification(tmp_path, bert):
     }
 
 
+def test_capitals_mark_the_subwords_of_words_that_look_like_names(tmp_path, bert):
+    _, splits = texts(tmp_path, "in Unbelievable film.", bert)
+    assert splits["train"][0]["words"] == [-1, 0, 1, 1, 1, 2, 3, -1]
+    assert splits["train"][0]["capitals"] == [False, False, True, True, True, False, False, False]
+
+
+def test_capitals_of_given_words(tmp_path, bert):
+    _, splits = sentence(tmp_path, ["in O", "a O", "film O", "Unbelievable B-PER"], bert)
+    marked = [
+        word
+        for word, capital in zip(*(splits["train"][0][key] for key in ("words", "capitals")), strict=True)
+        if capital
+    ]
+    assert marked == [3, 3, 3]
+
+
 def test_types(tmp_path, bert):
     _, splits = sentence(tmp_path, ["Ada B-PER"], bert)
     integers = {name: str(feature) for name, feature in splits["train"].features.items()}
@@ -132,6 +149,7 @@ def test_types(tmp_path, bert):
         "example": "Value('int64')",
         "input_ids": "List(Value('int32'))",
         "words": "List(Value('int32'))",
+        "capitals": "List(Value('bool'))",
         "labels": "List(Value('int64'))",
         "length": "Value('int32')",
         "tags": "List(Value('int64'))",

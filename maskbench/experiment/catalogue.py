@@ -1,0 +1,49 @@
+"""What the registry tells about masks and twins: for the command line and the generated pages."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from maskbench.masks.base import Family, Mask
+from maskbench.masks.strategy import TWINS
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the registry tells about one mask."""
+
+    family: Family
+    kind: str
+    parameters: dict[str, Any]
+    """Defaults by name, without those that every mask has."""
+    summary: str
+    """First line of the docstring."""
+    description: str
+    """The whole docstring up to the references."""
+    source: str
+    """Its references, in one line."""
+
+
+def masks() -> Iterator[Entry]:
+    """Yield all masks of the registry, by family and name."""
+    for family, known in Mask.registry.items():
+        for kind, mask in sorted(known.items()):
+            text, _, references = inspect.cleandoc(mask.__doc__ or "").partition("References\n----------\n")
+            fields = {key: field for key, field in mask.model_fields.items() if key not in Mask.model_fields}
+            yield Entry(
+                family=family,
+                kind=kind,
+                parameters={key: field.get_default(call_default_factory=True) for key, field in fields.items()},
+                summary=" ".join(text.split("\n\n")[0].split()),
+                description=text.strip(),
+                source=" ".join(references.split()),
+            )
+
+
+def twins() -> Iterator[tuple[str, str]]:
+    """Yield the name of each twin and what it does."""
+    for name, change in TWINS.items():
+        yield name, " ".join((change.__doc__ or "").split())

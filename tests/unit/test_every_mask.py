@@ -1,0 +1,137 @@
+"""What holds for every mask of the registry, on both kinds of tasks: a new mask is tested by being there."""
+
+from __future__ import annotations
+
+import hashlib
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from maskbench.masks.base import Mask
+from maskbench.training.device import choose
+from maskbench.training.run import Inputs, run_cell
+from maskbench.training.trainer import MaskedTrainer
+from tests.unit.tiny import make_cell, make_encoded, make_model
+
+KINDS = ["sequence-classification", "token-classification"]
+NEEDED = {
+    "fixed-positions": {"every": 2},
+    "oracle-cue": {"cues": ["film", "Rome"]},
+    "entity": {"by": "capitals"},
+    "multiplicative": {"of": "causal"},
+    "rate-twin": {"of": "span"},
+    "step-twin": {"of": "child-f"},
+    "consistency": {"mask": "random"},
+}
+"""Parameters of masks that have no complete defaults, or none that suit both tiny tasks."""
+MASKS = [(family, kind) for family, known in Mask.registry.items() for kind in sorted(known)]
+NEUTRAL = {"rate": 0.0, "share": 1.0}
+"""Values at which a mask hides nothing."""
+
+
+def entry(kind, **keys):
+    return {"kind": kind, **NEEDED.get(kind, {}), **keys}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    base = tmp_path_factory.mktemp("every")
+    model = make_model(base / "model", head=True)
+    return {"model": model} | {kind: make_encoded(base / kind, model, kind) for kind in KINDS}
+
+
+@pytest.fixture(scope="module")
+def train(folders, tmp_path_factory):
+    """Train a cell once and keep its weights, outcome and record."""
+    made = {}
+
+    def call(kind, strategy=None):
+        cell = make_cell(kind, strategy, training={"epochs": 1})
+        key = hashlib.sha256(cell.model_dump_json().encode()).hexdigest()
+        if key not in made:
+            base = tmp_path_factory.mktemp("run")
+            inputs = Inputs(folders[kind], folders["model"], base / "work", base / "model")
+            record, outcome = run_cell(cell, inputs, choose(cell.training), code="c", command="x")
+            assert record.status == "completed", record.error
+            made[key] = SimpleNamespace(
+                record=record, outcome=outcome, weights=load_file(base / "model/model.safetensors")
+            )
+        return made[key]
+
+    return call
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_every_family_has_masks():
+    assert {family for family, _ in MASKS} == {"input", "attention", "parameter", "objective"}
+
+
+@pytest.mark.parametrize("task", KINDS)
+@pytest.mark.parametrize(("family", "kind"), MASKS)
+def test_drawn_and_not_applied_is_bit_identical_to_none(train, family, kind, task):
+    none, other = train(task), train(task, {"name": "m", family: entry(kind, apply=False)})
+    assert same(none.weights, other.weights)
+    pd.testing.assert_frame_equal(none.outcome.table, other.outcome.table)
+
+
+@pytest.mark.parametrize("task", KINDS)
+@pytest.mark.parametrize(("family", "kind"), MASKS)
+def test_at_rate_0_it_is_bit_identical_to_none(train, family, kind, task):
+    mask = Mask.registry[family][kind].model_validate(entry(kind))
+    neutral = {key: value for key, value in NEUTRAL.items() if key in type(mask).model_fields}
+    inner = [key for key in type(mask).model_fields if isinstance(getattr(mask, key), Mask)]
+    for key in inner:
+        fields = {name: value for name, value in NEUTRAL.items() if name in type(getattr(mask, key)).model_fields}
+        if fields:
+            neutral[key] = getattr(mask, key).model_dump() | fields
+    if not neutral:
+        pytest.skip(f"{kind} has no rate")
+    other = train(task, {"name": "m", family: entry(kind, **neutral)})
+    assert same(train(task).weights, other.weights)
+
+
+@pytest.mark.parametrize("task", KINDS)
+@pytest.mark.parametrize(("family", "kind"), MASKS)
+def test_applied_it_makes_a_difference(train, family, kind, task):
+    assert not same(train(task).weights, train(task, {"name": "m", family: entry(kind)}).weights)
+
+
+@pytest.mark.parametrize(("family", "kind"), MASKS)
+def test_evaluation_gets_the_text_as_it_is(folders, family, kind, monkeypatch, tmp_path):
+    """Everything that the model is given in evaluation, by hash, is what it is given without a mask."""
+    original = MaskedTrainer.prediction_step
+    seen = []
+
+    def spy(self, model, inputs, *args, **kwargs):
+        def watch(_, __, given):
+            seen.append(
+                {name: hash(tuple(value.flatten().tolist())) for name, value in given.items() if torch.is_tensor(value)}
+            )
+
+        handle = model.register_forward_pre_hook(lambda *call: watch(*call), with_kwargs=True)
+        try:
+            return original(self, model, inputs, *args, **kwargs)
+        finally:
+            handle.remove()
+
+    monkeypatch.setattr(MaskedTrainer, "prediction_step", spy)
+    found = []
+    for strategy in (None, {"name": "m", family: entry(kind)}):
+        seen.clear()
+        cell = make_cell(KINDS[0], strategy, training={"epochs": 1})
+        run_cell(
+            cell,
+            Inputs(folders[KINDS[0]], folders["model"], tmp_path / "w"),
+            choose(cell.training),
+            code="c",
+            command="x",
+        )
+        found.append([sorted(given.items()) for given in seen])
+    assert found[0]
+    assert found[0] == found[1]
