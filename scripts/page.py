@@ -15,16 +15,13 @@ def main() -> None:
     """Parse the command line and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results", required=True, type=Path, help="folder of the study")
-    parser.add_argument("--experiment", type=Path, help="experiment.json, which says what the study is made of")
-    parser.add_argument("--command", help="with --experiment: the command that makes the study again")
-    parser.add_argument("--spec", type=Path, help="without --experiment: JSON file that says the same")
+    parser.add_argument("--experiment", required=True, type=Path, help="experiment.json: what the study is made of")
+    parser.add_argument("--command", required=True, help="the command that makes the study again")
     options = parser.parse_args()
-    if (options.spec is None) == (options.experiment is None or options.command is None):
-        parser.error("give either --experiment and --command, or --spec")
-    from maskbench.report.page import Spec, write_page
+    from maskbench.analysis.resolved import read_experiment
+    from maskbench.report.page import write_page
 
-    spec = Spec.read(options.spec) if options.spec else Spec.of_experiment(options.experiment, options.command)
-    write_page(options.results, spec)
+    write_page(options.results, read_experiment(options.experiment), options.command)
 
 
 if __name__ == "__main__":

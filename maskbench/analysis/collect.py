@@ -12,10 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from maskbench.analysis.metrics import COLUMNS, OUTCOME_TYPES, check_scores
-from maskbench.analysis.resolved import read_experiment
 from maskbench.config.measures import measure
 from maskbench.errors import InputError
-from maskbench.experiment.cell import cells
 from maskbench.io.files import atomic, write_json
 from maskbench.training.record import Record
 
@@ -24,32 +22,6 @@ if TYPE_CHECKING:
 
 ROWS_IN_GROUP = 1_000_000
 """Outcomes that are held in memory at once, and rows of a row group of outcomes.parquet."""
-
-
-def read_runs(path: str | Path) -> list[str]:
-    """Read a list of run ids, one a line.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read or is empty.
-    """
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: expected UTF-8 text, one run id a line") from None
-    runs = [line.strip() for line in lines if line.strip()]
-    if not runs:
-        raise InputError(f"{path}: expected at least one run id, one a line")
-    return runs
-
-
-def runs_of_experiment(path: str | Path) -> tuple[str, list[str]]:
-    """Return the name of a study and the ids of its runs, from its experiment.json."""
-    experiment = read_experiment(path)
-    return experiment.study, [cell.run for cell in cells(experiment)]
 
 
 def _read_record(path: Path, run: str) -> Record:
@@ -126,6 +98,7 @@ def _entry(record: Record) -> dict[str, Any]:
         "run": record.run,
         "status": record.status,
         "error": record.error,
+        "notes": record.notes,
         "parameters_hash": record.parameters_hash,
         "code": record.code,
         "data": record.data.model_dump(),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from maskbench.config.block import first_mistake
 from maskbench.errors import InputError
 from maskbench.experiment.experiment import Experiment
 
@@ -23,6 +24,4 @@ def read_experiment(path: str | Path) -> Experiment:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', 'expected UTF-8 text')}") from None
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "(top level)"
-        raise InputError(f"{path}: {place}: {first['msg']}; delete it and run again") from None
+        raise InputError(f"{path}: {first_mistake(error)}; delete it and run again") from None

@@ -6,7 +6,15 @@ import re
 from difflib import get_close_matches
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 
@@ -16,6 +24,21 @@ def _word(key: Any) -> str:
         return str(key).encode("utf-8", "backslashreplace").decode()
     except ValueError:
         return f"({type(key).__name__})"
+
+
+def first_mistake(error: ValidationError, top: str = "(top level)") -> str:
+    """Return the first mistake of a file that the program itself wrote: the place, and what was expected.
+
+    Configurations, which people write, are explained more fully (experiment/load.py).
+
+    Parameters
+    ----------
+    top
+        Name of the place if it is the whole file.
+    """
+    first = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in first["loc"]) or top
+    return f"{place}: {first['msg']}"
 
 
 class Block(BaseModel):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from maskbench.config.block import first_mistake
 from maskbench.config.tasks import Kind, Split
 from maskbench.errors import InputError
 from maskbench.io.files import read_json, write_json
@@ -43,9 +44,7 @@ class _Manifest(_Part):
         try:
             return cls.model_validate(content)
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            place = ".".join(str(part) for part in first["loc"]) or "(top level)"
-            raise InputError(f"{folder / NAME}: {place}: {first['msg']}; delete {folder} and run again") from None
+            raise InputError(f"{folder / NAME}: {first_mistake(error)}; delete {folder} and run again") from None
 
 
 class PreparedSplit(_Part):

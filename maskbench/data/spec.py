@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import ValidationError
 
+from maskbench.config.block import first_mistake
 from maskbench.config.tasks import Task
 from maskbench.errors import InputError
 
@@ -19,6 +20,4 @@ def read_task(spec: str) -> Task:
     try:
         return Task.model_validate_json(spec)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "task"
-        raise InputError(f"--spec: {place}: {first['msg']}") from None
+        raise InputError(f"--spec: {first_mistake(error, 'task')}") from None

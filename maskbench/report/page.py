@@ -8,11 +8,10 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from pydantic import BaseModel, ConfigDict, ValidationError
 
-from maskbench.analysis.resolved import read_experiment
 from maskbench.errors import InputError
 from maskbench.io.files import read_json, write_text
+from maskbench.masks.base import Mask
 from maskbench.report import text
 from maskbench.report.answer import answer
 from maskbench.report.figures import FIGURES
@@ -22,105 +21,36 @@ from maskbench.report.tables import TABLES
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from maskbench.experiment.experiment import Experiment
+    from maskbench.masks import Strategy
+
 SHOWN_RUNS = 500
 """Most runs that the page lists one by one; the manifest has all."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+_ALWAYS = ("rate", "share", "layers")
+"""Parameters that are shown even at their default."""
 
 
-class TaskSpec(_Part):
-    """What the page says of a task."""
-
-    name: str
-    kind: str
-    licence: str | None = None
-    citation: str | None = None
-
-
-class ModelSpec(_Part):
-    """What the page says of a model."""
-
-    name: str
-    licence: str | None = None
-    citation: str | None = None
+def _in_words(mask: Mask) -> str:
+    """Write a mask's kind and what it sets, such as ``random (rate 0.15)``."""
+    shown = []
+    for key, field in type(mask).model_fields.items():
+        value = getattr(mask, key)
+        usual = field.get_default(call_default_factory=True)
+        if key != "kind" and value is not None and (value != usual or key in _ALWAYS):
+            words = _in_words(value) if isinstance(value, Mask) else json.dumps(value).strip('"')
+            shown.append(f"{key.replace('_', ' ')} {words}")
+    return mask.kind + (f" ({', '.join(shown)})" if shown else "")
 
 
-class StrategySpec(_Part):
-    """What the page says of a strategy."""
-
-    name: str
-    masks: dict[str, Any] = {}
-    """Masks by family, as in the configuration; empty: plain fine-tuning."""
-
-
-class Spec(_Part):
-    """What the page needs to know of the experiment and metrics.csv does not say."""
-
-    study: str
-    question: str
-    baseline: str
-    tasks: list[TaskSpec]
-    models: list[ModelSpec]
-    strategies: list[StrategySpec]
-    command: str
-    """How the study is made again."""
-
-    @classmethod
-    def read(cls, path: str | Path) -> Spec:
-        """Read a specification from a JSON file.
-
-        Raises
-        ------
-        InputError
-            If it is missing, is no JSON, or has other keys.
-        """
-        try:
-            return cls.model_validate(read_json(path))
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            place = ".".join(str(part) for part in first["loc"]) or "(top level)"
-            raise InputError(f"{path}: {place}: {first['msg']}") from None
-
-    @classmethod
-    def of_experiment(cls, path: str | Path, command: str) -> Spec:
-        """Make a specification from experiment.json and the command that makes the study again."""
-        experiment = read_experiment(path)
-        strategies = []
-        for strategy in experiment.strategies:
-            content = strategy.model_dump(mode="json", exclude_none=True)
-            masks = {key: value for key, value in content.items() if key != "name"}
-            strategies.append(StrategySpec(name=strategy.name, masks=masks))
-        return cls(
-            study=experiment.study,
-            question=experiment.question,
-            baseline=experiment.baseline,
-            tasks=[
-                TaskSpec(name=task.name, kind=task.kind, licence=task.licence, citation=task.citation)
-                for task in experiment.tasks
-            ],
-            models=[
-                ModelSpec(name=model.name, licence=model.licence, citation=model.citation)
-                for model in experiment.models
-            ],
-            strategies=strategies,
-            command=command,
-        )
-
-
-def masks_in_words(masks: dict[str, Any]) -> str:
-    """Write masks in one line, such as ``input: random (rate 0.15)``."""
-    parts = []
-    for family, mask in masks.items():
-        if isinstance(mask, dict):
-            # Every mask is applied unless it says otherwise, so only the exception is worth a word.
-            usual = {"kind": mask.get("kind"), "apply": True}
-            given = {key: value for key, value in mask.items() if value is not None and usual.get(key) != value}
-            settings = [f"{key} {json.dumps(value)}" for key, value in given.items()]
-            parts.append(f"{family}: {mask.get('kind', '')}" + (f" ({', '.join(settings)})" if settings else ""))
-        elif mask is not None:
-            parts.append(f"{family.replace('_', ' ')}: {mask}")
+def strategy_in_words(strategy: Strategy) -> str:
+    """Write a strategy in one line, such as ``input: random (rate 0.15)``."""
+    parts = [f"{family}: {_in_words(mask)}" for family, mask in strategy.masks()]
+    if strategy.learning_rate is not None:
+        parts.append(f"learning rate {strategy.learning_rate:g}")
+    if strategy.twin_of is not None:
+        parts.append(f"{strategy.twin} of {strategy.twin_of}")
     return "; ".join(parts) or "plain fine-tuning, no mask"
 
 
@@ -169,6 +99,7 @@ def _made(path: Path) -> dict[str, Any] | None:
             "codes": sorted({record["code"] for record in records}),
             "machines": _machines(records),
             "data": _data(records),
+            "notes": _notes(records),
             "failures": [record for record in records if record["status"] != "completed"][:SHOWN_RUNS],
             "records": shown,
             "left_out": max(0, len(records) - SHOWN_RUNS),
@@ -188,6 +119,15 @@ def _machines(records: list[dict[str, Any]]) -> list[str]:
         )
         counts[words] = counts.get(words, 0) + 1
     return [f"{words} ({text.count(number, 'run')})" for words, number in sorted(counts.items())]
+
+
+def _notes(records: list[dict[str, Any]]) -> list[str]:
+    """Return what runs note about themselves, each note once, with the strategies that it holds for."""
+    holders: dict[str, set[str]] = {}
+    for record in records:
+        for note in record["notes"]:
+            holders.setdefault(note, set()).add(record["strategy"])
+    return [f"{', '.join(sorted(names))}: {note}" for note, names in sorted(holders.items())]
 
 
 def _data(records: list[dict[str, Any]]) -> list[dict[str, str]]:
@@ -211,7 +151,9 @@ def _facts(study: Study) -> list[str]:
     ]
 
 
-def render(study: Study, spec: Spec, figures: list[dict[str, Any]], made: dict[str, Any] | None) -> str:
+def render(
+    study: Study, experiment: Experiment, command: str, figures: list[dict[str, Any]], made: dict[str, Any] | None
+) -> str:
     """Return the page; everything that comes from data or configuration is escaped."""
     environment = Environment(
         loader=PackageLoader("maskbench.report"),
@@ -221,28 +163,31 @@ def render(study: Study, spec: Spec, figures: list[dict[str, Any]], made: dict[s
         lstrip_blocks=True,
     )
     return environment.get_template("page.html.j2").render(
-        spec=spec,
+        experiment=experiment,
+        command=command,
         facts=_facts(study),
         answer=answer(study),
         per_cent=f"{100 * study.confidence:g} %",
         figures=figures,
         tables=[build(study) for build in TABLES],
-        strategies=[{"name": item.name, "masks": masks_in_words(item.masks)} for item in spec.strategies],
+        strategies=[{"name": item.name, "masks": strategy_in_words(item)} for item in experiment.strategies],
         failures=study.failures.to_dict("records")[:SHOWN_RUNS],
         made=made,
     )
 
 
-def write_page(results: Path, spec: Spec) -> None:
+def write_page(results: Path, experiment: Experiment, command: str) -> None:
     """Write report.html of a study from its metrics, comparisons and figures, and its manifest where there is one.
 
     Parameters
     ----------
     results
         Folder that holds metrics.csv, analysis/comparisons.csv, figures/ and, usually, manifest.json.
-    spec
-        What the experiment says of itself.
+    experiment
+        What the study is made of.
+    command
+        How it is made again.
     """
-    study = Study.read(results / "metrics.csv", results / "analysis" / "comparisons.csv", spec.baseline)
-    page = render(study, spec, _figures(results / "figures"), _made(results / "manifest.json"))
+    study = Study.read(results / "metrics.csv", results / "analysis" / "comparisons.csv", experiment.baseline)
+    page = render(study, experiment, command, _figures(results / "figures"), _made(results / "manifest.json"))
     write_text(results / "report.html", page)

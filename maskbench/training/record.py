@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from maskbench.config.block import first_mistake
 from maskbench.config.measures import measure
 from maskbench.errors import InputError
 from maskbench.io.files import read_json, write_json
@@ -135,10 +136,8 @@ class Record(_Part):
         try:
             return cls.model_validate(content)
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            place = ".".join(str(part) for part in first["loc"]) or "(top level)"
             raise InputError(
-                f"{path}: {place}: not a run record of schema {SCHEMA} ({first['msg']}); delete it and run again"
+                f"{path}: not a run record of schema {SCHEMA} ({first_mistake(error)}); delete it and run again"
             ) from None
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from maskbench.experiment.experiment import Experiment
 from maskbench.training.record import Data, Environment, Record, Timings, number
 
 if TYPE_CHECKING:
@@ -125,34 +125,26 @@ def write_study(
     ]
 
 
-def spec(tasks: list[str], strategies: list[str], **changes) -> dict:
-    """Return the specification that page.py reads."""
+def experiment(tasks: list[str], strategies: list[str], seeds: int = 1, **changes) -> Experiment:
+    """Return the experiment that a synthetic study is the result of."""
     masks = {
         "random": {"input": {"kind": "random", "rate": 0.15}},
         "static": {"input": {"kind": "static", "rate": 0.15}},
         "freeze": {"parameter": {"kind": "freeze", "layers": 3, "embeddings": True}},
     }
-    return {
+    content = {
         "study": "synthetic",
-        "question": "Does masking reduce interference when a pretrained language model is fine-tuned?",
-        "baseline": "none",
-        "tasks": [
-            {
-                "name": task,
-                "kind": "token-classification" if task == "conll2003" else "sequence-classification",
-                "licence": "MIT",
-                "citation": "Someone (2003), a shared task",
-            }
-            for task in tasks
-        ],
-        "models": [{"name": "minilm-l6", "licence": "Apache-2.0", "citation": "Wang et al. (2020), MiniLM, NeurIPS"}],
-        "strategies": [{"name": name, "masks": masks.get(name, {})} for name in strategies],
-        "command": "snakemake --cores all",
-        **changes,
+        "tasks": [{"preset": "conll2003" if task == "conll2003" else "rt-snippets", "name": task} for task in tasks],
+        "models": ["minilm-l6"],
+        "strategies": [{"name": name, **masks.get(name, {})} for name in strategies],
+        "baseline": strategies[0],
+        "train_sizes": [2000],
+        "seeds": list(range(1, seeds + 1)),
     }
+    return Experiment.model_validate(content | changes)
 
 
-def write_spec(path: Path, content: dict) -> Path:
-    """Write a specification."""
-    path.write_text(json.dumps(content), encoding="utf-8")
+def write_experiment(path: Path, content: Experiment) -> Path:
+    """Write experiment.json as its rule does."""
+    path.write_text(content.model_dump_json(exclude={"cache"}), encoding="utf-8")
     return path

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from maskbench.analysis.collect import collect, read_runs
+from maskbench.analysis.collect import collect
 from maskbench.analysis.metrics import COLUMNS, read_metrics
 from maskbench.errors import InputError
 from tests.unit import synthetic
@@ -166,21 +166,21 @@ def test_a_run_is_listed_once(study):
         collect("s", folder, [*runs, runs[2]], folder)
 
 
-def test_reads_a_list_of_runs(tmp_path):
-    path = tmp_path / "runs.txt"
-    path.write_text("a\nb\n\n")
-    assert read_runs(path) == ["a", "b"]
-    path.write_text("\n")
-    with pytest.raises(InputError, match=r"runs\.txt: expected at least one"):
-        read_runs(path)
-
-
 def test_the_command_line_ends_in_one_line(study):
-    folder, runs = study
-    (folder / "runs.txt").write_text("\n".join([*runs, "absent"]))
-    command = [sys.executable, str(ROOT / "scripts" / "collect.py"), "--study", "s", "--results", str(folder)]
-    command += ["--output-dir", str(folder), "--runs", str(folder / "runs.txt")]
+    folder, _ = study
+    experiment = synthetic.experiment(
+        ["rt-snippets", "conll2003"], ["none", "random"], 3
+    )  # the third seed is not there
+    path = synthetic.write_experiment(folder / "experiment.json", experiment)
+    command = [
+        sys.executable,
+        str(ROOT / "scripts" / "collect.py"),
+        "--experiment",
+        str(path),
+        "--results",
+        str(folder),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
-    assert "absent/metrics.json: cannot be read" in done.stderr
+    assert "rt-snippets.minilm-l6.none.single.n2000.s3/metrics.json: cannot be read" in done.stderr

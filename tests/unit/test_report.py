@@ -13,20 +13,21 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from maskbench.analysis.collect import collect, runs_of_experiment
+from maskbench.analysis.collect import collect
 from maskbench.analysis.compare import Settings, compare_files
+from maskbench.analysis.resolved import read_experiment
 from maskbench.errors import InputError
-from maskbench.experiment.cell import cells
-from maskbench.experiment.load import load_file
+from maskbench.masks import Strategy
 from maskbench.report.answer import answer, direction
 from maskbench.report.figures import FIGURES, write_figures
-from maskbench.report.page import Spec, masks_in_words, write_page
+from maskbench.report.page import strategy_in_words, write_page
 from maskbench.report.study import Study
 from maskbench.report.tables import NAMES, latex, markdown, scores, write_tables
 from maskbench.report.text import mean_and_spread, plain, signed
 from tests.unit import synthetic
 
 ROOT = Path(__file__).resolve().parents[2]
+COMMAND = "snakemake --cores all"
 TASKS, STRATEGIES = ["rt-snippets", "conll2003"], ["none", "random", "static", "freeze"]
 
 
@@ -45,13 +46,12 @@ def make(folder: Path, tasks=TASKS, strategies=STRATEGIES, seeds=2, **options) -
     return analysed(folder)
 
 
-def report(folder: Path, study: Study, **changes) -> str:
+def report(folder: Path, study: Study, command: str = COMMAND, **changes) -> str:
     """Write tables, figures and the page, and return the page."""
     write_tables(study, folder / "tables")
     write_figures(study, folder / "figures")
     tasks = list(study.runs["task"].unique())
-    spec = synthetic.write_spec(folder / "spec.json", synthetic.spec(tasks, study.strategies, **changes))
-    write_page(folder, Spec.read(spec))
+    write_page(folder, synthetic.experiment(tasks, changes.pop("named", study.strategies), **changes), command)
     return (folder / "report.html").read_text(encoding="utf-8")
 
 
@@ -167,7 +167,7 @@ def test_the_page_answers_and_says_how_it_was_made(usual):
         "snakemake --cores all",
         "input: random (rate 0.15)",
         "plain fine-tuning, no mask",
-        "Someone (2003), a shared task",
+        "Tjong Kim Sang & De Meulder (2003), CoNLL shared task",
         "a" * 64,
     ):
         assert part in words, part
@@ -175,8 +175,19 @@ def test_the_page_answers_and_says_how_it_was_made(usual):
 
 def test_the_page_is_the_same_bytes_again(usual):
     folder, _, page = usual
-    write_page(folder, Spec.read(folder / "spec.json"))
+    write_page(folder, synthetic.experiment(TASKS, STRATEGIES), COMMAND)
     assert (folder / "report.html").read_text(encoding="utf-8") == page
+
+
+def test_what_runs_note_is_said_once_with_its_strategies(tmp_path):
+    study = make(tmp_path)
+    note = "evaluated with its attention mask (at: always)"
+    for path in (tmp_path / "training").glob("*.static.*/metrics.json"):
+        record = json.loads(path.read_text())
+        path.write_text(json.dumps(record | {"notes": [note]}))
+    runs = [path.parent.name for path in sorted((tmp_path / "training").glob("*/metrics.json"))]
+    collect("synthetic", tmp_path, runs, tmp_path)
+    assert report(tmp_path, study).count(f"static: {note}") == 1
 
 
 def test_from_metrics_alone(tmp_path):
@@ -200,7 +211,7 @@ def test_everything_from_outside_is_escaped(tmp_path):
     manifest.write_text(manifest.read_text().replace("loss is not finite", "<b onclick=alert(3)>"))
     study = analysed(tmp_path, outcomes=False)
     question = "</title><script>alert(4)</script> {{ 7 * 7 }}"
-    page = report(tmp_path, study, question=question, command="'\"><iframe>")
+    page = report(tmp_path, study, question=question, command="'\"><iframe>", named=STRATEGIES)
     content = Text(page)
     assert not {"script", "iframe", "b"} & set(content.tags)
     assert content.tags.count("img") == len(FIGURES)
@@ -304,49 +315,47 @@ def test_numbers_in_words():
         "+0.50",
     ]
     assert mean_and_spread(1.0, float("nan")) == "1.0"
-    assert masks_in_words({"input": {"kind": "random", "rate": 0.15}, "attention": None}) == "input: random (rate 0.15)"
-
-
-def test_the_specification_comes_from_the_experiment(tmp_path):
-    experiment = load_file(ROOT / "config.yaml")
-    path = tmp_path / "experiment.json"
-    path.write_text(experiment.model_dump_json(exclude={"cache"}))
-    spec = Spec.of_experiment(path, "snakemake --cores 2")
-    assert [item.name for item in spec.tasks] == [task.name for task in experiment.tasks]
-    assert [item.licence for item in spec.models] == [model.licence for model in experiment.models]
-    words = {item.name: masks_in_words(item.masks) for item in spec.strategies}
-    assert words["none"] == "plain fine-tuning, no mask"
-    assert words["random"] == "input: random (rate 0.15)"
-    assert runs_of_experiment(path) == (experiment.study, [cell.run for cell in cells(experiment)])
-    path.write_text('{"study": "s"}')
-    with pytest.raises(InputError, match=r"experiment\.json: tasks: Field required"):
-        Spec.of_experiment(path, "snakemake")
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("entry", "words"),
     [
-        ("{", "not valid JSON"),
-        ('{"study": "s"}', "question: Field required"),
-        (json.dumps({**synthetic.spec(["a"], ["none"]), "extra": 1}), "extra: Extra inputs"),
+        ({}, "plain fine-tuning, no mask"),
+        ({"input": "random"}, "input: random (rate 0.15)"),
+        ({"input": {"kind": "static", "whole_words": True}}, "input: static (rate 0.15, whole words true)"),
+        (
+            {"input": {"kind": "random", "rate": 0.4, "apply": False}, "parameter": {"kind": "freeze", "layers": 2}},
+            "input: random (apply false, rate 0.4); parameter: freeze (layers 2)",
+        ),
+        ({"input": "random", "learning_rate": 5e-5}, "input: random (rate 0.15); learning rate 5e-05"),
     ],
 )
-def test_a_bad_specification_is_named(tmp_path, content, message):
-    (tmp_path / "spec.json").write_text(content)
-    with pytest.raises(InputError, match=message) as error:
-        Spec.read(tmp_path / "spec.json")
-    assert str(tmp_path / "spec.json") in str(error.value)
+def test_strategies_in_words(entry, words):
+    assert strategy_in_words(Strategy.model_validate({"name": "x", **entry})) == words
+
+
+def test_a_twin_says_whose_it_is():
+    twin = list(Strategy.model_validate({"name": "x", "input": "random", "twins": ["noise-twin"]}).expanded())[1]
+    assert strategy_in_words(twin) == "input: random (replacement noise, rate 0.15); noise-twin of x"
+
+
+def test_a_damaged_experiment_is_named(tmp_path):
+    path = tmp_path / "experiment.json"
+    for content, message in (("{", "Invalid JSON"), ('{"study": "s"}', "tasks: Field required")):
+        path.write_text(content)
+        with pytest.raises(InputError, match=rf"experiment\.json: .*{message}"):
+            read_experiment(path)
 
 
 def test_a_missing_figure_and_a_foreign_manifest_are_named(tmp_path):
     report(tmp_path, make(tmp_path, ["rt-snippets"], ["none"], 1))
-    spec = Spec.read(tmp_path / "spec.json")
+    experiment = synthetic.experiment(["rt-snippets"], ["none"])
     (tmp_path / "manifest.json").write_text("{}")
     with pytest.raises(InputError, match=r"manifest\.json: not a manifest"):
-        write_page(tmp_path, spec)
+        write_page(tmp_path, experiment, COMMAND)
     (tmp_path / "figures" / "cost.svg").unlink()
     with pytest.raises(InputError, match=r"cost\.svg: cannot be read"):
-        write_page(tmp_path, spec)
+        write_page(tmp_path, experiment, COMMAND)
 
 
 def test_two_hundred_runs_take_seconds_and_no_torch(tmp_path):
@@ -354,18 +363,18 @@ def test_two_hundred_runs_take_seconds_and_no_torch(tmp_path):
     strategies = [*STRATEGIES, *(f"s{index}" for index in range(6))]
     runs = synthetic.write_study(tmp_path, TASKS, strategies, 10, examples=100)
     assert len(runs) == 200
-    (tmp_path / "runs.txt").write_text("\n".join(runs))
-    synthetic.write_spec(tmp_path / "spec.json", synthetic.spec(TASKS, strategies))
+    experiment = synthetic.experiment(TASKS, strategies, 10)
+    described = ["--experiment", str(synthetic.write_experiment(tmp_path / "experiment.json", experiment))]
     folder, numbers = str(tmp_path), ["--metrics", str(tmp_path / "metrics.csv")]
     compared = str(tmp_path / "analysis" / "comparisons.csv")
     settings = ["--baseline", "none", "--resamples", "300", "--confidence", "0.95", "--seed", "0", "--output", compared]
     shown = [*numbers, "--comparisons", compared, "--baseline", "none", "--output-dir"]
     calls = {
-        "collect": ["--study", "s", "--results", folder, "--output-dir", folder, "--runs", str(tmp_path / "runs.txt")],
+        "collect": ["--results", folder, *described],
         "compare": [*numbers, "--outcomes", str(tmp_path / "outcomes.parquet"), *settings],
         "tables": [*shown, str(tmp_path / "tables")],
         "figures": [*shown, str(tmp_path / "figures")],
-        "page": ["--results", folder, "--spec", str(tmp_path / "spec.json")],
+        "page": ["--results", folder, *described, "--command", COMMAND],
     }
     heavy = "sorted({name.split('.')[0] for name in sys.modules} & {'torch', 'transformers', 'datasets', 'evaluate'})"
     start = time.monotonic()

@@ -191,13 +191,13 @@ def test_another_seed_trains_only_its_cells(copied):
 
 
 def test_an_edit_in_masks_reruns_training(copied):
-    edit(copied / "maskbench/masks/input.py", "rng.uniform(batch) < self.rate", "rng.uniform(batch) <= self.rate")
+    edit(copied / "maskbench/masks/input/chance.py", "else [])) < self.rate", "else [])) <= self.rate")
     assert planned(copied)["train"] == 12
     assert "encode" not in planned(copied)
 
 
 def test_a_comment_or_a_docstring_reruns_nothing(copied):
-    edit(copied / "maskbench/masks/input.py", '"""Mask each token independently."""', '"""Mask."""  # independently')
+    edit(copied / "maskbench/masks/input/chance.py", '"""Draw for each token or word."""', '"""Draw."""  # for each')
     assert planned(copied) == {}
 
 
