@@ -96,6 +96,7 @@ def _entry(record: Record) -> dict[str, Any]:
     machine = record.environment
     return {
         "run": record.run,
+        "strategy": record.strategy,
         "status": record.status,
         "error": record.error,
         "notes": record.notes,
