@@ -17,7 +17,7 @@ from maskbench.io.script import run
 def masks(_: argparse.Namespace) -> None:
     """List the masks of the registry."""
     for entry in catalogue.masks():
-        parameters = ", ".join(f"{key}: {value}".lower() for key, value in entry.parameters.items())
+        parameters = ", ".join(f"{key}: {value}" for key, value in entry.parameters.items())
         print(f"{entry.kind} ({entry.family})  {parameters}\n    {entry.summary}\n    Source: {entry.source}")
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+
+from pydantic.fields import FieldInfo
 
 from maskbench.masks.base import Family, Mask
 from maskbench.masks.strategy import TWINS
@@ -17,14 +19,22 @@ class Entry:
 
     family: Family
     kind: str
-    parameters: dict[str, Any]
-    """Defaults by name, without those that every mask has."""
+    parameters: dict[str, str]
+    """Defaults by name, as a configuration would write them, without those that every mask has."""
     summary: str
     """First line of the docstring."""
     description: str
     """The whole docstring up to the references."""
     source: str
     """Its references, in one line."""
+
+
+def _default(field: FieldInfo) -> str:
+    """Write the default of a parameter."""
+    value = field.get_default(call_default_factory=True)
+    if field.is_required():
+        return "(required)"
+    return value.kind if isinstance(value, Mask) else json.dumps(value).strip('"')
 
 
 def masks() -> Iterator[Entry]:
@@ -36,7 +46,7 @@ def masks() -> Iterator[Entry]:
             yield Entry(
                 family=family,
                 kind=kind,
-                parameters={key: field.get_default(call_default_factory=True) for key, field in fields.items()},
+                parameters={key: _default(field) for key, field in fields.items()},
                 summary=" ".join(text.split("\n\n")[0].split()),
                 description=text.strip(),
                 source=" ".join(references.split()),
