@@ -109,6 +109,8 @@ def _place(config: Any, location: Sequence[str | int]) -> str:
         elif isinstance(here, dict) and (step in here or step == location[-1]):
             here = here.get(step)
             place += f".{step}" if place else str(step)
+        elif isinstance(here, str) and step == location[-1] != "[key]":  # a mask's kind alone, without a key that it needs
+            place += f".{step}"
     return place or "(top level)"
 
 

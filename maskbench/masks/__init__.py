@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from maskbench.masks import input, parameter
+from maskbench.masks import attention, input, objective, parameter
 from maskbench.masks.strategy import Strategy
 
-__all__ = ["Strategy", "input", "parameter"]
+__all__ = ["Strategy", "attention", "input", "objective", "parameter"]

@@ -1,13 +1,13 @@
-"""Where a transformers model keeps its parts: the stack of layers and what comes before it."""
+"""Where a transformers model keeps its parts: the stack of layers, what comes before it, and the task's head."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from torch.nn import Module, ModuleList, Parameter
+from torch.nn import Linear, Module, ModuleList, Parameter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 
 def base_of(model: Module) -> Module:
@@ -43,3 +43,35 @@ def embeddings_of(model: Module) -> Iterator[Parameter]:
         if id(parameter) in in_stack:
             return
         yield parameter
+
+
+def mark_fresh(model: Module, names: Iterable[str]) -> None:
+    """Note which parameters the pretrained model lacks, by name: the head's, and perhaps a pooler's."""
+    parameters = dict(model.named_parameters())
+    for name in names:
+        if name in parameters:
+            parameters[name].fresh = True  # type: ignore[attr-defined]
+
+
+def pretrained_of(model: Module) -> Iterator[tuple[str, Parameter]]:
+    """Yield the pretrained parameters, by their names in the whole model: what a fresh head is put on.
+
+    These are the base model's, BERT's pooler included, unless they are marked as fresh.
+    """
+    base = {id(parameter) for parameter in base_of(model).parameters()}
+    for name, parameter in model.named_parameters():
+        if id(parameter) in base and not getattr(parameter, "fresh", False):
+            yield name, parameter
+
+
+def linears_of(model: Module, first: int = 0) -> Iterator[tuple[str, Module]]:
+    """Yield the linear modules of the layers from `first` (counted from 0) upward, by their names in the model.
+
+    GPT-2's Conv1D is one, too: a linear map whose weight is stored the other way round.
+    """
+    from transformers.pytorch_utils import Conv1D
+
+    layers = {id(part) for layer in list(layers_of(model))[first:] for part in layer.modules()}
+    for name, part in model.named_modules():
+        if id(part) in layers and isinstance(part, (Linear, Conv1D)):
+            yield name, part

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from maskbench.masks.setting import Setting
 
 Family = Literal["input", "attention", "parameter", "objective"]
+Form = Literal["additive", "multiplicative"]
+"""What an attention mask does to the scores of hidden pairs: -inf is added, or they are multiplied by 0."""
 Need = Literal["a masked-LM head", "gold mentions"]
 """What a mask cannot do without: weights of a masked-LM head beside the model's; tags that mark entities."""
 
@@ -43,6 +45,10 @@ class Batch:
     """(B, T) bool: subwords of words that look like a name's (data/surface.py)."""
     token_types: Tensor | None = None
     """(B, T) segment ids, for models that take them."""
+    items: Tensor | int | None = None
+    """Number of labels in all micro-batches of the update; None: this is the only one."""
+    progress: float = 0.0
+    """Share of the training's updates that are done."""
     noise: int = 0
     """Seed of dropout in this micro-batch: a second pass that starts from it sees the same dropout as the first."""
     hit: Tensor | None = None
@@ -140,6 +146,9 @@ class Mask(Block):
     def restore(self, state: dict[str, Any]) -> None:
         """Take over what `state` returned."""
 
+    def observe(self, loss: Tensor) -> None:
+        """See the task loss (a scalar, in nats) of each micro-batch, after its pass."""
+
 
 class InputMask(Mask):
     """Replaces tokens of the training input: `where` says which ones, `replacement` what stands there instead."""
@@ -164,14 +173,13 @@ class InputMask(Mask):
 
         return replaced(self.replacement, batch, self.where(batch, rng), rng, self._vocabulary)
 
-    def observe(self, loss: Tensor) -> None:
-        """See the task loss (a scalar, in nats) of the micro-batch that was corrupted last."""
-
 
 class AttentionMask(Mask):
     """Hides positions from the attention of the model."""
 
     family = "attention"
+    form: ClassVar[Form] = "additive"
+    """How pairs are hidden: by an addition to their scores, or, as an exhibit, by a product."""
     at: Literal["train", "always"] = "train"
     """train: evaluation sees all; always: the mask is part of the model, and the record says so."""
 
@@ -188,6 +196,8 @@ class ParameterMask(Mask):
     """Decides which parameters move."""
 
     family = "parameter"
+    fixed: ClassVar[bool] = False
+    """Whether `gate` lets the same weights move in every update, so that their old values are kept once for all."""
 
     def select(self, model: Module) -> Iterable[Parameter]:
         """Return the parameters that are frozen before training starts."""
@@ -199,9 +209,14 @@ class ParameterMask(Mask):
         Returns
         -------
         Mapping or None
-            Bool tensors by parameter name, True where a weight may move in this update; the others keep every bit,
-            whatever momentum and weight decay want. Parameters that are not named move freely.
+            Tensors by parameter name, True where a weight may move in this update; the others keep every bit,
+            whatever momentum and weight decay want. Parameters that are not named move freely. Numbers 1 and 0 of the
+            parameters' type say the same and are several times faster on a CPU.
         """
+        return None
+
+    def regularisation(self, model: Module) -> Tensor | None:
+        """Return a scalar that is added to the loss of each update; None: nothing."""
         return None
 
     def updated(self, model: Module, step: int) -> None:
@@ -209,6 +224,10 @@ class ParameterMask(Mask):
 
     def finish(self, model: Module) -> None:
         """Turn the trained model into an ordinary one of its class again; called before it is scored."""
+
+    def held(self) -> int:
+        """Return how many weights never move although their parameters are not frozen."""
+        return 0
 
 
 class Objective(Mask):
@@ -231,6 +250,16 @@ class Objective(Mask):
         """
         raise NotImplementedError
 
-    def combine(self, task: Tensor, penalty: Tensor) -> Tensor:
-        """Return the loss that is minimised."""
-        return task + penalty
+    def combine(self, task: Tensor, penalty: Tensor, parts: int) -> Tensor:
+        """Return the loss that is minimised.
+
+        Parameters
+        ----------
+        task
+            The micro-batch's share of the update's task loss.
+        penalty
+            What `penalty` returned.
+        parts
+            Number of micro-batches in the update: penalties are means over one, so they are averaged.
+        """
+        return task + penalty / parts

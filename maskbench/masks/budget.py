@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 def budget(batch: Batch, rng: Draws, rate: float | Tensor) -> Tensor:
     """Return (B,) how many tokens of each text `random` hits at this rate, seed and pass.
 
-    A mask that spends this budget is rate-matched to `random` text by text, not only on average.
+    A mask that spends this budget is rate-matched to `random` text by text, not only on average. It takes its places
+    from another channel than 0, or they would depend on the budget.
 
     Parameters
     ----------
@@ -35,7 +36,8 @@ def first(batch: Batch, order: Tensor, counts: Tensor) -> Tensor:
     order
         (B, T) numbers, the smallest first; equal ones in the order of the text.
     counts
-        (B,) how many; at most the maskable ones of a text.
+        (B,) how many; all maskable ones of a text at most.
     """
-    ranked = torch.where(batch.maskable, order.float(), torch.inf).argsort(dim=1, stable=True).argsort(dim=1)
+    finite = order.float().clamp(max=torch.finfo(torch.float32).max)
+    ranked = torch.where(batch.maskable, finite, torch.inf).argsort(dim=1, stable=True).argsort(dim=1)
     return (ranked < counts[:, None]) & batch.maskable

@@ -28,7 +28,7 @@ def _mix(value: Tensor) -> Tensor:
     return value ^ _shift(value, 31)
 
 
-def _fold(key: Tensor, index: Tensor | int) -> Tensor:
+def fold(key: Tensor, index: Tensor | int) -> Tensor:
     """Give each index its own key; a tensor's product wraps modulo 2**64, a Python integer would overflow."""
     return _mix(key + (torch.as_tensor(index, dtype=torch.int64) + 1) * _GOLDEN)
 
@@ -48,7 +48,7 @@ class Draws:
     """
 
     def __init__(self, seed: int, stream: int = 0) -> None:
-        self._key = _fold(_fold(torch.tensor(0), seed), stream)
+        self._key = fold(fold(torch.tensor(0), seed), stream)
 
     def uniform(self, batch: Batch, *places: Tensor, time: int | None = None, channel: int = 0) -> Tensor:
         """Return float32 multiples of 2**-24 in [0, 1), one for each place of each example.
@@ -66,11 +66,11 @@ class Draws:
             Number of an independent set of draws at the same address.
         """
         device = batch.input_ids.device
-        key = _fold(_fold(self._key, channel), (batch.epoch if time is None else time) + 1).to(device)
+        key = fold(fold(self._key, channel), (batch.epoch if time is None else time) + 1).to(device)
         places = places or (batch.positions,)
-        bits = _fold(key, batch.examples.to(device)).view(-1, *[1] * (max(place.dim() for place in places) - 1))
+        bits = fold(key, batch.examples.to(device)).view(-1, *[1] * (max(place.dim() for place in places) - 1))
         for place in places:
-            bits = _fold(bits, place)
+            bits = fold(bits, place)
         # 24 bits fill a float32 exactly; float64 does not exist on Apple's GPUs
         return _shift(bits, 40).to(torch.float32) * 2.0**-24
 
@@ -81,5 +81,5 @@ class Draws:
         """
         key = self._key
         for index in path:
-            key = _fold(key, index)
+            key = fold(key, index)
         return torch.Generator(device).manual_seed(int(_shift(key, 1)))

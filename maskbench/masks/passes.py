@@ -26,7 +26,8 @@ def mixing(model: Module, batch: Batch) -> Iterator[None]:
     weight = batch.mix[..., None]
 
     def mix(module: Module, _: Any, tokens: Tensor) -> Tensor:
-        return tokens + weight * (module.weight[batch.mask_id] - tokens)  # type: ignore[index]
+        # lerp is exact at 0 and 1
+        return torch.lerp(tokens, module.weight[batch.mask_id].expand_as(tokens), weight)  # type: ignore[index]
 
     handle = table.register_forward_hook(mix)
     try:
@@ -46,6 +47,14 @@ def forward(model: Module, batch: Batch, *, hidden: bool = False) -> Any:
     torch.manual_seed(batch.noise)
     with mixing(model, batch):
         return model(**batch.inputs(), output_hidden_states=hidden)
+
+
+def precision(model: Module) -> torch.autocast:
+    """Return a context in which other modules compute as the Trainer lets the model compute: in bf16 where it does."""
+    # accelerate keeps the forward that it wrapped, and wraps it only for mixed precision
+    mixed = hasattr(model, "_original_forward")
+    device = next(model.parameters()).device.type
+    return torch.autocast(device, dtype=torch.bfloat16, enabled=mixed)
 
 
 @contextmanager

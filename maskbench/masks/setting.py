@@ -39,5 +39,5 @@ class Setting:
     batches: Callable[[int], Iterator[dict[str, Any]]]
     """Collated batches of the given size of the training split, in its order, on the model's device: what the model's
     forward pass takes, and `labels`."""
-    loss: Callable[[Any, Tensor], Tensor]
-    """Task loss in nats of a model's outputs and labels: a mean over labels."""
+    loss: Callable[..., Tensor]
+    """Task loss in nats of a model's outputs and labels: a mean over labels, or a sum divided by a third argument."""

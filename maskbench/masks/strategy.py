@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from pydantic import model_validator
 
@@ -46,11 +46,18 @@ class Strategy(Block):
                 yield family, mask
 
     @model_validator(mode="after")
+    def _objective_has_a_mask(self) -> Self:
+        lacks = getattr(self.objective, "mask", self.objective) is None  # an objective that knows no mask needs none
+        if self.objective is not None and lacks and self.input is None:
+            raise ValueError(f"{self.objective.kind}: expected a mask in the objective or an input mask, got none")
+        return self
+
+    @model_validator(mode="after")
     def _twins_make_sense(self) -> Self:
         if len(set(self.twins)) < len(self.twins):
             raise ValueError("twins: expected each twin once")
         for twin in self.twins:
-            _TWINS[twin](self)
+            TWINS[twin](self)
         return self
 
     def expanded(self) -> Iterator[Strategy]:
@@ -59,7 +66,7 @@ class Strategy(Block):
         for twin in self.twins:
             name = f"{self.name}-{twin}"
             update = {"name": name, "twins": [], "twin": twin, "twin_of": self.name}
-            yield Strategy.model_validate(dict(_TWINS[twin](self).model_copy(update=update)))
+            yield Strategy.model_validate(dict(TWINS[twin](self).model_copy(update=update)))
 
 
 def _changed(strategy: Strategy, family: Family, **keys: Any) -> Strategy:
@@ -72,15 +79,23 @@ def _require(strategy: Strategy, twin: str, condition: bool, what: str) -> None:
         raise ValueError(f"twins: {twin} of {strategy.name} makes no sense without {what}")
 
 
+def _replacements(strategy: Strategy) -> tuple[str, ...]:
+    """Return what the input mask could put at the places that it hits."""
+    return get_args(type(strategy.input).model_fields["replacement"].annotation) if strategy.input else ()
+
+
 def _noise(strategy: Strategy) -> Strategy:
     """Tell masking from noise: random tokens instead of [MASK], at the same places."""
-    _require(strategy, "noise-twin", getattr(strategy.input, "replacement", "noise") != "noise", "an input mask")
+    replaces = getattr(strategy.input, "replacement", "noise") != "noise" and "noise" in _replacements(strategy)
+    _require(strategy, "noise-twin", strategy.input is not None, "an input mask")
+    _require(strategy, "noise-twin", replaces, "a mask that could put random tokens in its places")
     return _changed(strategy, "input", replacement="noise")
 
 
 def _rate(strategy: Strategy) -> Strategy:
     """Tell the place from the amount: as many tokens of each text, at random places."""
     _require(strategy, "rate-twin", strategy.input is not None, "an input mask")
+    _require(strategy, "rate-twin", "mask" in _replacements(strategy), "a mask that chooses its places")
     return strategy.model_copy(
         update={"input": Mask.registry["input"]["rate-twin"].model_validate({"of": strategy.input})}
     )
@@ -121,7 +136,7 @@ def _with_rate(mask: Mask, rate: float) -> Mask:
     return mask.model_copy(update=update) if update else mask
 
 
-def _at_rate(rate: float, twin: str) -> Callable[[Strategy], Strategy]:
+def _at_rate(rate: float, twin: str, doc: str) -> Callable[[Strategy], Strategy]:
     def change(strategy: Strategy) -> Strategy:
         update: dict[str, Mask] = {family: _with_rate(mask, rate) for family, mask in strategy.masks()}
         _require(
@@ -129,15 +144,17 @@ def _at_rate(rate: float, twin: str) -> Callable[[Strategy], Strategy]:
         )
         return strategy.model_copy(update=update)
 
+    change.__doc__ = doc
     return change
 
 
-_TWINS: dict[Twin, Callable[[Strategy], Strategy]] = {
+TWINS: dict[Twin, Callable[[Strategy], Strategy]] = {
     "noise-twin": _noise,
     "rate-twin": _rate,
     "compute-twin": _compute,
     "step-twin": _step,
     "drawn-not-applied": _drawn,
-    "rate-zero": _at_rate(0.0, "rate-zero"),
-    "all": _at_rate(1.0, "all"),
+    "rate-zero": _at_rate(0.0, "rate-zero", "Mask at rate 0: must be bit-identical to no mask."),
+    "all": _at_rate(1.0, "all", "Mask at rate 1: a negative control that must hurt."),
 }
+"""All twins, and how each is made of a strategy."""

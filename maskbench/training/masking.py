@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from maskbench.masks.base import Family, Mask, ParameterMask
 from maskbench.masks.draws import Draws
+from maskbench.masks.visibility import require_reach, showing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
     from torch.nn import Module
+    from transformers import PreTrainedModel
 
     from maskbench.masks import Strategy
     from maskbench.masks.base import Batch
@@ -40,6 +44,10 @@ class Masking:
         self.draws = {family: Draws(seed, stream) for stream, family in enumerate(FAMILIES)}
         self.masked = torch.zeros(2, dtype=torch.int64)
         """Numbers of masked and of maskable positions so far."""
+        self.hidden = torch.zeros(2, dtype=torch.int64)
+        """Numbers of hidden pairs of a query and another key so far, and of pairs that the model itself shows."""
+        self._old: dict[str, Tensor] = {}
+        """Weights before the update, by name, of parameters that may be held."""
 
     @property
     def masks(self) -> dict[Family, Mask]:
@@ -50,7 +58,10 @@ class Masking:
     def fit(self, setting: Setting) -> None:
         """Fit all masks, freeze what is to be frozen, and move modules to the model's device."""
         device = setting.model.device
-        self.masked = self.masked.to(device)
+        self.masked, self.hidden = self.masked.to(device), self.hidden.to(device)
+        attention = self.strategy.attention
+        if attention is not None:
+            require_reach(setting.model, next(setting.batches(1)), attention.form)
         for family, mask in self.masks.items():
             mask.fit(setting, self.draws[family])
             for module in mask.modules().values():
@@ -72,6 +83,33 @@ class Masking:
             self.masked += torch.stack([masked.hit.sum(), clean.maskable.sum()])
         return masked
 
+    def attend(self, batch: Batch) -> Tensor | None:
+        """Draw which keys each query may see; None: all that the model shows."""
+        mask = self.strategy.attention
+        if mask is None:
+            return None
+        visible = mask.attend(batch, self.draws["attention"])
+        return visible if mask.apply else None
+
+    def showing(self, model: PreTrainedModel, batch: Batch) -> AbstractContextManager[None]:
+        """Let the model see only what the attention mask shows of a batch, and count what it hides from training.
+
+        In an evaluation the mask is drawn for a pass of its own, the same for every evaluation.
+        """
+        mask = self.strategy.attention
+        if mask is None or not (model.training or self.always):
+            return nullcontext()
+        visible = self.attend(batch if model.training else replace(batch, epoch=-1))
+        if visible is None:
+            return nullcontext()
+        return showing(model, visible, mask.form, self.hidden if model.training else None)
+
+    @property
+    def always(self) -> bool:
+        """Whether the attention mask is part of the model: evaluation sees it, too."""
+        mask = self.strategy.attention
+        return mask is not None and mask.apply and mask.at == "always"
+
     def gate(self, model: Module, step: int) -> dict[str, tuple[Tensor, Tensor]]:
         """Let the parameter mask change the gradients; returns the old values and what moves, by parameter name."""
         mask = self.strategy.parameter
@@ -82,19 +120,32 @@ class Masking:
         if not mask.apply:
             gradients = {name: gradient.clone() for name, gradient in gradients.items()}
         moves = mask.gate(gradients, step, self.draws["parameter"])
-        if not mask.apply or moves is None:
+        if not mask.apply or not moves:
             return {}
-        return {name: (named[name].detach().clone(), moving) for name, moving in moves.items()}
+        if not (mask.fixed and self._old):
+            # buffers are used again: fresh memory of a model's size costs more than the copy into it
+            self._old = self._old or {name: torch.empty_like(named[name]) for name in moves}
+            torch._foreach_copy_(list(self._old.values()), [named[name].detach() for name in self._old])
+        return {name: (self._old[name], moving) for name, moving in moves.items()}
 
     @torch.no_grad()
     def hold(self, model: Module, held: dict[str, tuple[Tensor, Tensor]], step: int) -> None:
         """Give the weights that may not move their old values back, after an update."""
         named = dict(model.named_parameters())
         for name, (old, moving) in held.items():
-            torch.where(moving, named[name], old, out=named[name].data)
+            new = named[name].data
+            if moving.is_floating_point():
+                torch.lerp(old, new, moving, out=new)  # exact at both ends
+            else:
+                torch.where(moving, new, old, out=new)
         mask = self.strategy.parameter
         if mask is not None and mask.apply:
             mask.updated(model, step)
+
+    def held(self) -> int:
+        """Return how many weights never move although their parameters are not frozen."""
+        parameter = self.strategy.parameter
+        return parameter.held() if parameter is not None and parameter.apply else 0
 
     def finish(self, model: Module) -> None:
         """Make the trained model an ordinary one of its class."""
@@ -116,12 +167,13 @@ class Masking:
             }
             for family, mask in self.masks.items()
         }
-        torch.save({"masks": masks, "masked": self.masked}, path)
+        torch.save({"masks": masks, "masked": self.masked, "hidden": self.hidden}, path)
 
     def load(self, path: Path) -> None:
         """Go on from what `save` wrote."""
         saved: dict[str, Any] = torch.load(path, map_location=self.masked.device, weights_only=True)
         self.masked.copy_(saved["masked"])
+        self.hidden.copy_(saved["hidden"])
         for family, mask in self.masks.items():
             for name, module in mask.modules().items():
                 module.load_state_dict(saved["masks"][family]["modules"][name])
@@ -132,3 +184,12 @@ class Masking:
         """Share of the maskable positions that were masked, over the whole training; None without an input mask."""
         hits, positions = self.masked.tolist()
         return hits / positions if positions else None
+
+    @property
+    def realised_attention_rate(self) -> float | None:
+        """Share of the pairs of a query and another key that were hidden, over the whole training; None if none could.
+
+        Only pairs count that the model itself shows: none of padding, and for GPT-2 none of a later key.
+        """
+        hidden, pairs = self.hidden.tolist()
+        return hidden / pairs if pairs else None

@@ -32,6 +32,7 @@ from transformers.utils import logging as transformers_logging
 from maskbench.data.encode import IGNORED, load_encoded
 from maskbench.errors import InputError
 from maskbench.io.files import canonical, read_json, sha256_text
+from maskbench.masks.anatomy import mark_fresh
 from maskbench.masks.setting import Setting
 from maskbench.training import evaluation
 from maskbench.training.collate import Collator
@@ -103,14 +104,17 @@ def build_model(folder: Path, cell: Cell, labels: list[str], device: Device) -> 
             if key in vars(config) and "layerdrop" not in key and ("dropout" in key or key.endswith("pdrop")):
                 setattr(config, key, cell.training.dropout)
     set_seed(cell.seed)
-    model: PreTrainedModel = _HEADS[cell.kind].from_pretrained(
+    model: PreTrainedModel
+    model, loaded = _HEADS[cell.kind].from_pretrained(
         folder,
         config=config,
         local_files_only=True,
         use_safetensors=True,
         dtype=torch.float32,
         attn_implementation=device.attention,
+        output_loading_info=True,
     )
+    mark_fresh(model, loaded["missing_keys"])
     return model
 
 
@@ -132,6 +136,15 @@ def give_mask_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) 
     return [
         f"the tokenizer has no mask token: {MASK_TOKEN} was added, with the mean of all token embeddings, learnt on"
     ]
+
+
+def ordinary_tokens(tokenizer: PreTrainedTokenizerBase) -> torch.Tensor:
+    """Return (V,) the ids of all tokens that text is made of: no special ones, none of BERT's ``[unused1]``."""
+    special = set(tokenizer.all_special_ids)
+    names = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+    return torch.tensor(
+        [token for token, name in enumerate(names) if token not in special and not name.startswith("[unused")]
+    )
 
 
 class Run:
@@ -162,18 +175,28 @@ class Run:
         self.history: list[Progress] = []
         self.notes: list[str] = []
         self.fit_time = 0.0
+        self.trained_parameters = 0
 
-    def fit(self) -> Outcome:
-        """Train and score the cell; returns its outcome on the test split."""
-        tokenizer = AutoTokenizer.from_pretrained(self.inputs.model, local_files_only=True)
+    def prepare(self, tokenizer: PreTrainedTokenizerBase) -> MaskedTrainer:
+        """Return a Trainer with the fresh model and fitted masks, ready to train."""
         model = build_model(self.inputs.model, self.cell, self.labels, self.device)
         self.notes += give_mask_token(model, tokenizer)
         trainer = self._trainer(model, tokenizer)
         began = time.perf_counter()
         trainer.masking.fit(self._setting(trainer, tokenizer))
         self.fit_time = time.perf_counter() - began
+        # now, since a mask may make an ordinary model of it before it is scored
+        self.trained_parameters = parameter_counts(model)["trained_parameters"] - trainer.masking.held()
+        if trainer.masking.always:
+            self.notes.append("evaluated with its attention mask (at: always), which the kept model lacks")
+        return trainer
+
+    def fit(self) -> Outcome:
+        """Train and score the cell; returns its outcome on the test split."""
+        tokenizer = AutoTokenizer.from_pretrained(self.inputs.model, local_files_only=True)
+        trainer = self.prepare(tokenizer)
         trainer.train()
-        trainer.masking.finish(model)
+        trainer.masking.finish(cast("PreTrainedModel", trainer.model))
         trainer.compute_metrics = None  # it scores the validation split alone
         outcomes = {split: self.score(trainer, dataset) for split, dataset in self.splits.items()}
         if not all(np.isfinite(outcome.table["nll"]).all() for outcome in outcomes.values()):
@@ -218,7 +241,6 @@ class Run:
                 batch = collate([train[row] for row in range(start, min(start + size, len(train)))])
                 yield {name: value.to(model.device) for name, value in batch.items() if name not in beside}
 
-        special = set(tokenizer.all_special_ids)
         return Setting(
             kind=self.cell.kind,
             labels=tuple(self.labels),
@@ -226,7 +248,7 @@ class Run:
             model=model,
             folder=self.inputs.model,
             tokenizer=tokenizer,
-            vocabulary=torch.tensor([token for token in range(len(tokenizer)) if token not in special]),
+            vocabulary=ordinary_tokens(tokenizer),
             updates=math.ceil(math.ceil(len(train) / settings.batch_size) * settings.epochs),
             batches=batches,
             loss=mean_cross_entropy,
@@ -339,9 +361,11 @@ class Run:
             "steps": len(durations),
             "selected_epoch": epochs * best / trainer.state.max_steps,
             **counts,
+            "trained_parameters": self.trained_parameters,
         }
-        if trainer.masking.realised_rate is not None:
-            values["mask_rate"] = trainer.masking.realised_rate
+        masking = trainer.masking
+        rates = {"mask_rate": masking.realised_rate, "attention_mask_rate": masking.realised_attention_rate}
+        values |= {name: rate for name, rate in rates.items() if rate is not None}
         return [number("run", name, float(value)) for name, value in values.items()]
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from maskbench.data.encode import IGNORED
-from maskbench.masks.base import Batch, InputMask
+from maskbench.masks.base import Batch, Mask
 from maskbench.masks.passes import mixing
 from maskbench.training.masking import Masking
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from torch.nn import Module
+    from transformers import PreTrainedModel
 
     from maskbench.masks import Strategy
 
@@ -155,6 +157,7 @@ class MaskedTrainer(Trainer):
         self.masking = Masking(strategy, seed)
         self._micro = (-1, 0)  # update, and micro-batch in it
         self._noise = 0
+        self._step: ExitStack | None = None  # what lasts until the end of the backward pass
         self.clock = Clock()
         self.add_callback(self.clock)
         self.add_callback(Hooks(self.masking))
@@ -163,7 +166,8 @@ class MaskedTrainer(Trainer):
         """Train the modules of the masks with the model, at their own learning rate if they have one."""
         optimizer = super().create_optimizer(model)
         for mask, module in self.masking.modules():
-            rate = getattr(mask, "learning_rate", None) or self.args.learning_rate
+            own = getattr(module, "learning_rate", None) or getattr(mask, "learning_rate", None)
+            rate = own or self.args.learning_rate
             optimizer.add_param_group({"params": list(module.parameters()), "lr": rate, "weight_decay": 0.0})
         return optimizer
 
@@ -192,7 +196,9 @@ class MaskedTrainer(Trainer):
         self._micro = (self.state.global_step, micro + 1 if update == self.state.global_step else 0)
         self._noise = derived(self.seed, _NOISE, *self._micro)
         torch.manual_seed(self._noise)
-        loss = super().training_step(model, inputs, num_items_in_batch)
+        with ExitStack() as self._step:
+            loss = super().training_step(model, inputs, num_items_in_batch)
+        self._step = None
         if not torch.isfinite(loss):
             raise DivergedError(f"loss is {loss.item()} at update {self.state.global_step + 1}")
         return loss
@@ -202,23 +208,40 @@ class MaskedTrainer(Trainer):
     ) -> Any:
         """Compute the loss, on masked input and with the objective's penalty while training."""
         clean, inputs = self._batch(inputs)
+        bare = cast("PreTrainedModel", self.model)
         if not model.training:
-            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        strategy = self.masking.strategy
+            with self.masking.showing(bare, clean):
+                return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        clean = replace(clean, items=num_items_in_batch)
         masked = self.masking.corrupt(clean)
         inputs["input_ids"] = masked.input_ids
+        with ExitStack() as here:
+            (self._step or here).enter_context(self.masking.showing(bare, masked))
+            loss, outputs = self._masked_loss(model, inputs, clean, masked, num_items_in_batch)
+        return (loss, outputs) if return_outputs else loss
+
+    def _masked_loss(
+        self, model: Module, inputs: dict[str, Any], clean: Batch, masked: Batch, num_items_in_batch: Any
+    ) -> tuple[Tensor, Any]:
+        """Return the task loss on masked input with the objective's penalty, and the outputs of the task's pass."""
+        strategy = self.masking.strategy
         if strategy.objective is not None:
             inputs["output_hidden_states"] = True
         with mixing(model, masked):
             loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
-        if strategy.input is not None and type(strategy.input).observe is not InputMask.observe:
-            strategy.input.observe(mean_cross_entropy(outputs, inputs["labels"]).detach())
+        observers = [mask for mask in self.masking.masks.values() if type(mask).observe is not Mask.observe]
+        for mask in observers:
+            mask.observe(mean_cross_entropy(outputs, cast("Tensor", clean.labels)).detach())
         if strategy.objective is not None:
             masked = replace(masked, hidden=outputs["hidden_states"][-1])
-            penalty = strategy.objective.penalty(model, clean, masked) / self.current_gradient_accumulation_steps
+            penalty = strategy.objective.penalty(model, clean, masked)
             if strategy.objective.apply:
-                loss = strategy.objective.combine(loss, penalty)
-        return (loss, outputs) if return_outputs else loss
+                loss = strategy.objective.combine(loss, penalty, self.current_gradient_accumulation_steps)
+        if strategy.parameter is not None and strategy.parameter.apply:
+            term = strategy.parameter.regularisation(model)
+            if term is not None:
+                loss = loss + term / self.current_gradient_accumulation_steps
+        return loss, outputs
 
     def _batch(self, inputs: dict[str, Any]) -> tuple[Batch, dict[str, Any]]:
         """Split what the collator gives into what the hooks see and what the model takes."""
@@ -231,6 +254,7 @@ class MaskedTrainer(Trainer):
             epoch=int(self.state.epoch or 0),
             mask_id=self.mask_id,
             labels=inputs["labels"],
+            progress=self.state.global_step / max(1, self.state.max_steps),
             capitals=inputs.pop("capitals"),
             token_types=inputs.get("token_type_ids"),
             noise=self._noise,

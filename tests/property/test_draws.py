@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -37,9 +38,9 @@ def big_mix(value: int) -> int:
 
 
 def big_uniform(seed: int, stream: int, channel: int, time: int, example: int, position: int) -> float:
-    """The draw at one address, in Python's own integers; `time` is 0 for fixed draws, else the pass from 1."""
+    """The draw at one address, in Python's own integers."""
     key = 0
-    for index in (seed, stream, channel, time, example, position):
+    for index in (seed, stream, channel, time + 1, example, position):
         key = big_mix((key + (index + 1) * 0x9E3779B97F4A7C15) % WORD)
     return (key >> 40) / 2**24
 
@@ -60,13 +61,15 @@ addresses = st.tuples(
 )
 
 
-@given(addresses, st.booleans())
-def test_every_draw_is_the_one_of_exact_arithmetic(address: tuple[int, int, int, int, list[int]], fixed: bool) -> None:
+@given(addresses, st.none() | st.integers(0, 10))
+def test_every_draw_is_the_one_of_exact_arithmetic(
+    address: tuple[int, int, int, int, list[int]], fixed: int | None
+) -> None:
     seed, stream, channel, epoch, examples = address
-    drawn = Draws(seed, stream).uniform(batch_of(examples, 4, epoch=epoch), fixed=fixed, channel=channel)
+    drawn = Draws(seed, stream).uniform(batch_of(examples, 4, epoch=epoch), time=fixed, channel=channel)
     assert drawn.dtype == torch.float32
     assert drawn.shape == (len(examples), 4)
-    time = 0 if fixed else epoch + 1
+    time = epoch if fixed is None else fixed
     expected = [[big_uniform(seed, stream, channel, time, example, k) for k in range(4)] for example in examples]
     assert drawn.tolist() == expected
 
@@ -107,12 +110,50 @@ def test_draws_do_not_depend_on_earlier_draws_nor_on_torchs_generator() -> None:
 def test_fixed_draws_stay_and_others_change_with_the_pass() -> None:
     draws = Draws(1)
     passes = [batch_of([4, 5], 50, epoch=epoch) for epoch in range(3)]
-    fixed = [draws.uniform(batch, fixed=True) for batch in passes]
+    fixed = [draws.uniform(batch, time=1) for batch in passes]
     fresh = [draws.uniform(batch) for batch in passes]
     assert all(torch.equal(fixed[0], other) for other in fixed[1:])
     for one, other in ((0, 1), (1, 2), (0, 2)):
         assert not torch.isclose(fresh[one], fresh[other]).all()
-    assert all(not torch.equal(fixed[0], other) for other in fresh)
+    assert [torch.equal(fixed[0], other) for other in fresh] == [False, True, False]
+
+
+@given(
+    st.integers(0, 2**32 - 1),
+    st.lists(st.integers(0, 12), min_size=1, max_size=6),
+    st.integers(0, 5),
+    st.booleans(),
+)
+def test_positions_are_counted_among_the_real_tokens(seed: int, lengths: list[int], more: int, left: bool) -> None:
+    """Padding on either side, of any width, changes no draw."""
+    width = max(lengths) + more
+    batch = batch_of(list(range(len(lengths))), width)
+    place = torch.arange(width).expand(len(lengths), width)
+    size = torch.tensor(lengths)[:, None]
+    batch = replace(batch, padding=place >= width - size if left else place < size)
+    drawn = Draws(seed).uniform(batch)
+    for row, length in enumerate(lengths):
+        alone = Draws(seed).uniform(batch_of([row], length))
+        assert torch.equal(drawn[row][batch.padding[row]], alone[0])
+
+
+@given(st.integers(0, 2**32 - 1), st.lists(st.integers(-1, 6), min_size=1, max_size=12))
+def test_equal_places_of_an_example_share_a_number(seed: int, places: list[int]) -> None:
+    batch = batch_of([3, 9], len(places))
+    drawn = Draws(seed).uniform(batch, torch.tensor([places, places]))
+    expected = [[big_uniform(seed, 0, 0, 0, example, place) for place in places] for example in (3, 9)]
+    assert drawn.tolist() == expected
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 6), st.integers(1, 6))
+def test_pairs_of_places_have_a_number_each(seed: int, rows: int, columns: int) -> None:
+    drawn = Draws(seed).uniform(
+        batch_of([4, 7], 2), torch.arange(rows)[None, :, None], torch.arange(columns)[None, None, :]
+    )
+    assert drawn.shape == (2, rows, columns)
+    assert len(drawn.unique()) > 0.9 * drawn.numel()
+    again = Draws(seed).uniform(batch_of([4], 2), torch.tensor([[[rows - 1]]]), torch.tensor([[[columns - 1]]]))
+    assert drawn[0, -1, -1] == again[0, 0, 0]
 
 
 SIZE = 1000 * 200
@@ -164,8 +205,8 @@ def test_every_device_gives_the_same_bits(device: str) -> None:
     if not getattr(torch, device).is_available():
         pytest.skip(f"no {device} device here")
     examples = list(range(0, 3000, 7))
-    for fixed in (True, False):
-        here = Draws(5, 2).uniform(batch_of(examples, 64, epoch=3), fixed=fixed, channel=1)
-        there = Draws(5, 2).uniform(batch_of(examples, 64, epoch=3, device=device), fixed=fixed, channel=1)
+    for time in (None, 0):
+        here = Draws(5, 2).uniform(batch_of(examples, 64, epoch=3), time=time, channel=1)
+        there = Draws(5, 2).uniform(batch_of(examples, 64, epoch=3, device=device), time=time, channel=1)
         assert there.device.type == device
         assert torch.equal(here, there.cpu())

@@ -26,7 +26,7 @@ for cell in cells(load_file(sys.argv[1])):
         cell = cell.model_copy(update={"training": short})
         record, _ = run_cell(cell, Inputs(encoded, model, work), choose(cell.training), code="c", command="x")
         rate = next((item.value for item in record.metrics if item.measure == "mask_rate"), None)
-        print(cell.strategy.name, record.status, rate)
+        print("trained", cell.strategy.name, record.status, rate)
 """
 
 
@@ -70,7 +70,8 @@ def test_it_trains_with_its_twins_at_its_rate(copy, tmp_path):
     model = make_model(tmp_path / "model")
     encoded = make_encoded(tmp_path / "task", model, "sequence-classification")
     output = call(copy, "-c", TRAIN, "rare-words.yaml", str(model), str(encoded), str(tmp_path / "work"))
-    found = {line.split()[0]: line.split()[1:] for line in output.splitlines()}
+    lines = [line.split()[1:] for line in output.splitlines() if line.startswith("trained ")]
+    found = {name: rest for name, *rest in lines}
     assert set(found) == {"random", "rare", "rare-noise-twin", "rare-rate-twin", "rare-drawn-not-applied"}
     assert {status for status, _ in found.values()} == {"completed"}
     # the same budget as random's, text by text

@@ -39,6 +39,11 @@ HUB = {"hub": "someone/something", "revision": "0" * 40, "splits": {"train": "tr
 KEYS = ", ".join(Experiment.model_fields)
 
 
+def known(family: str) -> str:
+    """The kinds of a family, as messages list them."""
+    return ", ".join(sorted(Mask.registry[family]))  # type: ignore[index]
+
+
 def strategy(**slots: Any) -> dict[str, Any]:
     return {"strategies": ["none", {"name": "mine", **slots}]}
 
@@ -84,16 +89,18 @@ MISTAKES: dict[str, tuple[dict[Any, Any], str]] = {
     ),
     "unknown kind of mask": (
         strategy(input={"kind": "rondom"}),
-        "strategies[1] (mine).input: expected kind to be one of the input masks random, static, got {'kind': 'rondom'}",
+        f"strategies[1] (mine).input: expected kind to be one of the input masks {known('input')}, "
+        "got {'kind': 'rondom'}",
     ),
     "kind that is no text": (
         strategy(input={"kind": ["random"]}),
-        "strategies[1] (mine).input: expected kind to be one of the input masks random, static, "
+        f"strategies[1] (mine).input: expected kind to be one of the input masks {known('input')}, "
         "got {'kind': ['random']}",
     ),
     "mask of another family": (
         strategy(parameter="static"),
-        "strategies[1] (mine).parameter: expected kind to be one of the parameter masks freeze, got 'static'",
+        f"strategies[1] (mine).parameter: expected kind to be one of the parameter masks {known('parameter')}, "
+        "got 'static'",
     ),
     "no tasks": ({"tasks": []}, "tasks: expected at least one entry"),
     "no models": ({"models": []}, "models: expected at least one entry"),
@@ -362,8 +369,11 @@ def test_an_empty_block_has_its_defaults() -> None:
 
 def test_presets_are_valid_and_can_be_changed() -> None:
     known = presets()
-    everything = load(SMALL | {kind: list(names) for kind, names in known.items()})
-    assert [task.name for task in everything.tasks] == list(known["tasks"])
+    plain = load(SMALL | {kind: list(names) for kind, names in known.items() if kind != "strategies"})
+    assert [task.name for task in plain.tasks] == list(known["tasks"])
+    # some masks need a masked-LM head, some gold mentions
+    masked = {"tasks": ["conll2003"], "models": ["bert-base-uncased"], "strategies": list(known["strategies"])}
+    assert [strategy.name for strategy in load(SMALL | masked).strategies] == list(known["strategies"])
     changed = load(SMALL | {"tasks": [CONLL | {"name": "short", "max_length": 32}]}).tasks[0]
     whole = load(SMALL).tasks[0]
     assert changed.name == "short"
@@ -641,7 +651,8 @@ def test_the_command_line_lists_the_registries(root: Path) -> None:
 def test_every_mask_names_its_parameters_and_its_source() -> None:
     for entry in catalogue.masks():
         assert entry.summary.endswith(".")
-        assert any(letter.isdigit() for letter in entry.source), f"{entry.kind}: References need a year"
+        ours = "this project" in entry.source or "articles under test" in entry.source
+        assert ours or any(letter.isdigit() for letter in entry.source), f"{entry.kind}: References need a year"
         assert set(entry.parameters) <= set(Mask.registry[entry.family][entry.kind].model_fields)
 
 
@@ -692,3 +703,73 @@ def test_planning_imports_nothing_heavy(root: Path) -> None:
 
 def test_the_first_cells_need_no_list_of_all() -> None:
     assert len(list(islice(cells(load(SMALL | {"seeds": list(range(5000))})), 3))) == 3
+
+
+# --- what masks cannot do without
+
+AUXILIARY = [{"name": "none"}, {"name": "aux", "objective": "mlm-auxiliary"}]
+NEEDS = "configuration: strategies[1] (aux).objective: mlm-auxiliary needs a masked-LM head"
+
+
+def model_entry(tmp_path: Path, head: bool | None, architecture: str | None) -> dict[str, Any]:
+    """A local model that may say what it is, in the configuration or in its own folder."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"architectures": architecture and [architecture]}))
+    return {"name": "mine", "source": {"local": str(folder)}, "masked_lm": head}
+
+
+@pytest.mark.parametrize(
+    ("head", "architecture", "line"),
+    [
+        (None, "BertForMaskedLM", None),
+        (True, "BertModel", None),
+        (True, None, None),
+        (None, "BertModel", "{NEEDS}, and the model mine has none; leave one of them out"),
+        (False, "BertForMaskedLM", "{NEEDS}, and the model mine has none; leave one of them out"),
+        (None, None, "{NEEDS}, and the model mine has none; leave one of them out"),
+    ],
+)
+def test_a_masked_lm_head_is_asked_for_before_anything_starts(
+    tmp_path: Path, head: bool | None, architecture: str | None, line: str | None
+) -> None:
+    config = SMALL | {"models": [model_entry(tmp_path, head, architecture)], "strategies": AUXILIARY}
+    if line is None:
+        assert load(config, runs_here=False).strategies[1].objective is not None
+        return
+    with pytest.raises(InputError) as error:
+        load(config, runs_here=False)
+    assert str(error.value) == line.format(NEEDS=NEEDS)
+
+
+def test_a_remote_model_has_to_say_whether_it_has_a_head() -> None:
+    remote = {"name": "far", "source": {"hub": "someone/something", "revision": "0" * 40}}
+    with pytest.raises(InputError) as error:
+        load(SMALL | {"models": [remote], "strategies": AUXILIARY})
+    assert str(error.value) == f"{NEEDS}: expected masked_lm: true or false at the model far"
+    assert load(SMALL | {"models": [remote | {"masked_lm": True}], "strategies": AUXILIARY})
+
+
+def test_masks_inside_masks_are_asked_what_they_need(tmp_path: Path) -> None:
+    generated = {"kind": "generated", "by": "model"}
+    config = SMALL | {"models": [model_entry(tmp_path, False, None)]}
+    for slots in (
+        {"input": generated},
+        {"objective": {"kind": "consistency", "mask": generated}},
+        {"objective": {"kind": "augment", "mask": generated}},
+    ):
+        with pytest.raises(InputError, match="needs a masked-LM head, and the model mine has none"):
+            load(config | {"strategies": ["none", {"name": "x", **slots}]}, runs_here=False)
+    unigram = {"name": "x", "input": generated | {"by": "unigram"}}
+    assert load(config | {"strategies": ["none", unigram]}, runs_here=False)
+
+
+def test_gold_mentions_need_a_tagging_task() -> None:
+    config = SMALL | {"strategies": ["none", {"name": "names", "input": {"kind": "entity", "by": "gold"}}]}
+    assert load(config)
+    with pytest.raises(InputError) as error:
+        load(config | {"tasks": ["conll2003", "rt-snippets"]})
+    assert str(error.value) == (
+        "configuration: strategies[1] (names).input: entity needs gold mentions, but the task rt-snippets has none; "
+        "expected a tagging task"
+    )

@@ -25,8 +25,11 @@ NEEDED = {
     "rate-twin": {"of": "span"},
     "step-twin": {"of": "child-f"},
     "consistency": {"mask": "random"},
+    "window": {"width": 1},
+    "freeze": {"layers": 1},
+    "learned-weights": {"from_layer": 1},
 }
-"""Parameters of masks that have no complete defaults, or none that suit both tiny tasks."""
+"""Parameters of masks that have no complete defaults, or none that suit a model of two layers and short texts."""
 MASKS = [(family, kind) for family, known in Mask.registry.items() for kind in sorted(known)]
 NEUTRAL = {"rate": 0.0, "share": 1.0}
 """Values at which a mask hides nothing."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -12,7 +11,6 @@ import pytest
 import torch
 import transformers
 from pydantic import ValidationError
-from scipy import stats
 
 from maskbench.errors import InputError
 from maskbench.experiment.experiment import presets
@@ -47,9 +45,6 @@ def text_batch(rows: int, width: int, *, epoch: int = 0, first: int = 0) -> Batc
     return Batch(ids, padding, words, torch.arange(first, first + rows), epoch=epoch, mask_id=MASK)
 
 
-INPUT_MASKS = [Random, Static]
-
-
 # --- the registry
 
 
@@ -59,7 +54,7 @@ def test_masks_are_known_by_family_and_kind() -> None:
     assert Mask.registry["parameter"]["freeze"] is Freeze
     for family, known in Mask.registry.items():
         for kind, mask in known.items():
-            assert (mask.family, mask(kind=kind).kind) == (family, kind)
+            assert (mask.family, mask.model_fields["kind"].default) == (family, kind)
     assert {"random", "static", "freeze"} <= set(presets()["strategies"])
 
 
@@ -135,7 +130,13 @@ def test_a_strategy_is_a_mix_of_masks() -> None:
     assert strategy.learning_rate == 1e-4
     assert Strategy.model_validate_json(strategy.model_dump_json()) == strategy
     written = json.loads(strategy.model_dump_json())
-    assert written["input"] == {"kind": "random", "apply": True, "rate": 0.3}
+    assert written["input"] == {
+        "kind": "random",
+        "apply": True,
+        "replacement": "mask",
+        "rate": 0.3,
+        "whole_words": False,
+    }
 
 
 def test_a_kind_alone_has_its_defaults() -> None:
@@ -163,112 +164,6 @@ def test_presets_of_strategies(preset: str) -> None:
     strategies = load(config | {"strategies": [preset], "baseline": preset}).strategies
     filled = [slot for slot in ("input", "attention", "parameter", "objective") if getattr(strategies[0], slot)]
     assert filled == {"none": [], "random": ["input"], "static": ["input"], "freeze": ["parameter"]}[preset]
-
-
-# --- input masks
-
-
-def share(masked: Batch) -> tuple[int, int]:
-    assert masked.hit is not None
-    return int(masked.hit.sum()), int(masked.maskable.sum())
-
-
-@pytest.mark.parametrize("mask", INPUT_MASKS)
-@pytest.mark.parametrize("rate", [0.05, 0.15, 0.5, 0.9])
-@pytest.mark.parametrize("seed", [1, 2])
-def test_the_realised_rate_is_binomial(mask: type[Random] | type[Static], rate: float, seed: int) -> None:
-    """Exact test of the count of masked tokens against Binomial(maskable, rate); the draws are fixed by the seed."""
-    masked = mask(rate=rate).corrupt(text_batch(600, 64), Draws(seed))
-    hits, maskable = share(masked)
-    assert maskable > 20_000
-    assert stats.binomtest(hits, maskable, rate).pvalue > 1e-3
-    # spread evenly over positions, too, not only in total
-    counted = masked.hit.float().mean(0)[1:30]  # type: ignore[union-attr]
-    assert (counted - rate).abs().max() < 5 * math.sqrt(rate * (1 - rate) / 600)
-
-
-@pytest.mark.parametrize("mask", INPUT_MASKS)
-def test_special_tokens_and_padding_are_never_masked(mask: type[Random] | type[Static]) -> None:
-    for rate in (0.5, 1.0):
-        clean = text_batch(40, 20)
-        masked = mask(rate=rate).corrupt(clean, Draws(3))
-        protected = (clean.input_ids == CLS) | (clean.input_ids == SEP) | ~clean.padding
-        assert torch.equal(masked.input_ids[protected], clean.input_ids[protected])
-        assert masked.hit is not None
-        assert not masked.hit[protected].any()
-        assert torch.equal(masked.input_ids == MASK, masked.hit)
-        untouched = ~masked.hit
-        assert torch.equal(masked.input_ids[untouched], clean.input_ids[untouched])
-
-
-@pytest.mark.parametrize("mask", INPUT_MASKS)
-def test_rate_0_masks_nothing_and_rate_1_everything_maskable(mask: type[Random] | type[Static]) -> None:
-    clean = text_batch(100, 64)
-    nothing = mask(rate=0.0).corrupt(clean, Draws(1))
-    assert torch.equal(nothing.input_ids, clean.input_ids)
-    assert share(nothing)[0] == 0
-    everything = mask(rate=1.0).corrupt(clean, Draws(1))
-    assert torch.equal(everything.input_ids == MASK, clean.maskable)
-
-
-@pytest.mark.parametrize("mask", INPUT_MASKS)
-def test_the_clean_batch_is_not_changed(mask: type[Random] | type[Static]) -> None:
-    clean = text_batch(10, 20)
-    before = clean.input_ids.clone()
-    masked = mask(rate=1.0).corrupt(clean, Draws(1))
-    assert torch.equal(clean.input_ids, before)
-    assert clean.hit is None
-    assert masked.input_ids.dtype == clean.input_ids.dtype
-    assert masked.examples is clean.examples
-
-
-def hits(mask: InputMask, *, seed: int = 1, epoch: int = 0, stream: int = 0) -> torch.Tensor:
-    masked = mask.corrupt(text_batch(50, 40, epoch=epoch), Draws(seed, stream))
-    assert masked.hit is not None
-    return masked.hit
-
-
-def test_random_is_drawn_anew_in_every_pass_and_static_once() -> None:
-    dynamic = [hits(Random(rate=0.3), epoch=epoch) for epoch in range(4)]
-    assert all(not torch.equal(dynamic[0], other) for other in dynamic[1:])
-    fixed = [hits(Static(rate=0.3), epoch=epoch) for epoch in range(4)]
-    assert all(torch.equal(fixed[0], other) for other in fixed[1:])
-
-
-@pytest.mark.parametrize("mask", INPUT_MASKS)
-def test_seed_and_stream_change_the_mask(mask: type[Random] | type[Static]) -> None:
-    one = hits(mask(rate=0.3))
-    assert torch.equal(one, hits(mask(rate=0.3)))
-    assert not torch.equal(one, hits(mask(rate=0.3), seed=2))
-    assert not torch.equal(one, hits(mask(rate=0.3), stream=1))
-
-
-@pytest.mark.parametrize("mask", INPUT_MASKS)
-def test_a_higher_rate_masks_more_of_the_same(mask: type[Random] | type[Static]) -> None:
-    """Rates of one seed are nested, so that a comparison of two rates is paired."""
-    low, high = hits(mask(rate=0.15)), hits(mask(rate=0.6))
-    assert (high | ~low).all()
-    assert high.sum() > low.sum()
-
-
-@pytest.mark.parametrize("mask", INPUT_MASKS)
-def test_an_example_is_masked_alike_in_any_batch(mask: type[Random] | type[Static]) -> None:
-    whole = mask(rate=0.4).corrupt(text_batch(12, 20), Draws(1))
-    for row in range(12):
-        batch = text_batch(12, 20)
-        alone = Batch(
-            *(part[row : row + 1] for part in (batch.input_ids, batch.padding, batch.words, batch.examples)),
-            epoch=0,
-            mask_id=MASK,
-        )
-        assert torch.equal(mask(rate=0.4).corrupt(alone, Draws(1)).input_ids[0], whole.input_ids[row])
-
-
-def test_replacements_may_differ_by_position() -> None:
-    clean = text_batch(3, 10)
-    other = torch.arange(30).reshape(3, 10) + 1000
-    masked = clean.corrupted(torch.ones(3, 10, dtype=torch.bool), other)
-    assert torch.equal(masked.input_ids, torch.where(clean.maskable, other, clean.input_ids))
 
 
 # --- where a model keeps its parts, and freezing

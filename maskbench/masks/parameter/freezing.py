@@ -1,8 +1,8 @@
-"""Parameter masks that leave whole blocks of the model as they are."""
+"""Parameter masks that leave whole tensors of the model as they are."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -14,9 +14,14 @@ if TYPE_CHECKING:
 
     from torch.nn import Module, Parameter
 
+    from maskbench.masks.draws import Draws
+    from maskbench.masks.setting import Setting
+
 
 class Freeze(ParameterMask):
     """The bottom `layers` layers, and the embeddings if asked, keep their pretrained weights.
+
+    `which: random` freezes as many layers at random places: the control that tells the place from the number.
 
     References
     ----------
@@ -25,9 +30,22 @@ class Freeze(ParameterMask):
 
     kind: Literal["freeze"] = "freeze"
     layers: Annotated[int, Field(ge=0)] = 3
-    """Number of frozen layers, counted from the input."""
+    """Number of frozen layers."""
     embeddings: bool = True
     """Freeze the embeddings, too."""
+    which: Literal["bottom", "top", "random"] = "bottom"
+    """Layers next to the input, next to the head, or drawn once by the run's seed."""
+    _order: Any = None
+    """Layers in the order in which `random` takes them."""
+
+    def fit(self, setting: Setting, rng: Draws) -> None:
+        """Draw the order of the layers, so that smaller random subsets are nested."""
+        import torch
+
+        from maskbench.masks.anatomy import layers_of
+
+        count = len(layers_of(setting.model))
+        self._order = torch.randperm(count, generator=rng.generator(0)).tolist()
 
     def select(self, model: Module) -> Iterable[Parameter]:
         """Return the parameters of the frozen blocks.
@@ -39,10 +57,60 @@ class Freeze(ParameterMask):
         """
         from maskbench.masks.anatomy import embeddings_of, layers_of
 
-        blocks = layers_of(model)
+        blocks = list(layers_of(model))
         if self.layers > len(blocks):
             raise InputError(f"freeze: layers is {self.layers}, but the model has {len(blocks)}")
+        if self.which == "top":
+            blocks.reverse()
+        elif self.which == "random":
+            blocks = [blocks[index] for index in self._order]
         if self.embeddings:
             yield from embeddings_of(model)
         for block in blocks[: self.layers]:
             yield from block.parameters()
+
+
+class HeadOnly(ParameterMask):
+    """Only the task's head moves: the whole pretrained model, BERT's pooler included, stays as it is.
+
+    A pooler that the pretrained model lacks is fresh, so it belongs to the head.
+
+    References
+    ----------
+    Alain & Bengio (2017), Understanding intermediate layers using linear classifier probes, section 3.
+    """
+
+    kind: Literal["head-only"] = "head-only"
+
+    def select(self, model: Module) -> Iterable[Parameter]:
+        """Return the pretrained parameters."""
+        from maskbench.masks.anatomy import pretrained_of
+
+        return [parameter for _, parameter in pretrained_of(model)]
+
+
+class BiasOnly(ParameterMask):
+    """Only bias terms (those of layer norms included) and the task's head move: BitFit.
+
+    References
+    ----------
+    Ben Zaken, Goldberg & Ravfogel (2022), BitFit, section 3.
+    """
+
+    kind: Literal["bias-only"] = "bias-only"
+
+    def select(self, model: Module) -> Iterable[Parameter]:
+        """Return the pretrained parameters that are no bias.
+
+        Raises
+        ------
+        InputError
+            If the pretrained model has none (ModernBERT), which would be `head-only`.
+        """
+        from maskbench.masks.anatomy import pretrained_of
+
+        pretrained = list(pretrained_of(model))
+        frozen = [parameter for name, parameter in pretrained if not name.endswith("bias")]
+        if len(frozen) == len(pretrained):
+            raise InputError(f"bias-only: {type(model).__name__} has no bias terms; head-only would be the same")
+        return frozen

@@ -1,0 +1,85 @@
+"""A control that tells the places of a mask from their number."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
+
+from pydantic import model_validator
+
+from maskbench.masks.base import Batch, InputMask, Need
+from maskbench.masks.slots import InnerInput
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module
+
+    from maskbench.masks.draws import Draws
+    from maskbench.masks.setting import Setting
+
+_PLACE = 201  # channel of draws, far from those that masks take for their places
+
+
+class RateTwin(InputMask):
+    """As many tokens of each text are hit as another mask hits, at random places drawn anew in every pass.
+
+    What they become is `replacement`, by default that of the other mask, or [MASK] if that has a way of its own. A mask
+    that follows the training (adaptive, learned) follows that of the twin here.
+
+    References
+    ----------
+    A control of this project: the twin of every mask that chooses its places.
+    """
+
+    kind: Literal["rate-twin"] = "rate-twin"
+    of: InnerInput
+    """The other mask."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _replaces_as_the_other(cls, value: Any) -> Any:
+        """Take over the replacement, unless one is given."""
+        if not isinstance(value, dict) or "replacement" in value:
+            return value
+        of = value.get("of")
+        replacement = of.get("replacement") if isinstance(of, dict) else getattr(of, "replacement", None)
+        shared = get_args(InputMask.model_fields["replacement"].annotation)
+        return value | {"replacement": replacement} if replacement in shared else value
+
+    @model_validator(mode="after")
+    def _other_says_where(self) -> Self:
+        if type(self.of).where is InputMask.where:
+            raise ValueError(f"rate-twin: expected a mask that says where it hits, got {self.of.kind}")
+        return self
+
+    def needs(self) -> frozenset[Need]:
+        """Return what the other mask needs."""
+        return self.of.needs()
+
+    def fit(self, setting: Setting, rng: Draws) -> None:
+        """Fit the other mask, too."""
+        super().fit(setting, rng)
+        self.of.fit(setting, rng)
+
+    def where(self, batch: Batch, rng: Draws) -> Tensor:
+        """Count the hits of the other mask in each text, with the draws that it would have."""
+        from maskbench.masks.budget import first
+
+        counts = (self.of.where(batch, rng) & batch.maskable).sum(1)
+        return first(batch, rng.uniform(batch, channel=_PLACE), counts)
+
+    def observe(self, loss: Tensor) -> None:
+        """Pass the loss on."""
+        self.of.observe(loss)
+
+    def modules(self) -> Mapping[str, Module]:
+        """Return the other mask's modules."""
+        return self.of.modules()
+
+    def state(self) -> dict[str, Any]:
+        """Return the other mask's state."""
+        return self.of.state()
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Pass the state on."""
+        self.of.restore(state)

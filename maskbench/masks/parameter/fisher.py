@@ -1,0 +1,71 @@
+"""Diagonal of the empirical Fisher information, and the weights that have most of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from maskbench.masks.anatomy import pretrained_of
+from maskbench.masks.passes import still
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from maskbench.masks.draws import Draws
+    from maskbench.masks.setting import Setting
+
+_IGNORED = -100
+
+
+def sample(count: int, wanted: int | None, rng: Draws) -> set[int]:
+    """Return which of `count` examples to measure on: `wanted` at most, drawn by the seed; None: all."""
+    order = torch.randperm(count, generator=rng.generator(0))
+    return set(order[:wanted].tolist())
+
+
+def information(setting: Setting, chosen: set[int]) -> dict[str, Tensor]:
+    """Return the mean squared gradient of single examples' log-likelihoods, by name of the pretrained parameters.
+
+    In eval mode, example by example, since the square of a mean gradient is not the mean of squares; weights, their
+    gradients and the global random state are left as they are.
+
+    Parameters
+    ----------
+    setting
+        Of the run; its model is at θ₀.
+    chosen
+        Places of the examples in the training split.
+    """
+    model = setting.model
+    names, weights = zip(*pretrained_of(model), strict=True)
+    sums = [torch.zeros_like(weight, dtype=torch.float32) for weight in weights]
+    with still(model):
+        for place, inputs in enumerate(setting.batches(1)):
+            if place not in chosen:
+                continue
+            labels = inputs.pop("labels")
+            # the loss is a mean over labels, the log-likelihood of a text is a sum
+            loss = setting.loss(model(**inputs), labels) * (labels != _IGNORED).sum()
+            gradients = torch.autograd.grad(loss, weights, allow_unused=True)
+            for total, gradient in zip(sums, gradients, strict=True):
+                if gradient is not None:
+                    total.addcmul_(gradient, gradient)
+    torch._foreach_div_(sums, max(len(chosen), 1))
+    return dict(zip(names, sums, strict=True))
+
+
+def largest(information: dict[str, Tensor], share: float) -> dict[str, Tensor]:
+    """Return float 1 at the given share of all entries together, the largest, and 0 at the others.
+
+    Exactly so many entries: of those that equal the smallest chosen one, the first by name and place are taken.
+    """
+    names = sorted(information)
+    flat = torch.cat([information[name].flatten() for name in names])
+    count = max(1, round(share * len(flat)))
+    threshold = flat.kthvalue(len(flat) - count + 1).values
+    chosen, tied = flat > threshold, flat == threshold
+    chosen |= tied & (tied.cumsum(0) <= count - chosen.sum())
+    parts = chosen.float().split([information[name].numel() for name in names])
+    # clones: views would keep all of it in memory as one block, and a product with an unaligned one is slower
+    return {name: part.view(information[name].shape).clone() for name, part in zip(names, parts, strict=True)}

@@ -1,0 +1,110 @@
+"""Parameter masks that choose weights one by one: Child-Tuning."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from maskbench.config.block import Count, Rate
+from maskbench.masks.base import ParameterMask
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from maskbench.masks.draws import Draws
+    from maskbench.masks.setting import Setting
+
+
+class GradientMask(ParameterMask):
+    """A share of the pretrained weights moves; the head always does."""
+
+    share: Annotated[Rate, Field(gt=0.0)] = 0.3
+    """Share of the pretrained weights that move; 1: plain fine-tuning, bit by bit."""
+
+    def moving(self, step: int, rng: Draws) -> Mapping[str, Tensor]:
+        """Return float 1 where a pretrained weight moves in update `step`, else 0, by parameter name.
+
+        The tensors are good until the next call; parameters that are not named move freely.
+        """
+        raise NotImplementedError
+
+
+class ChildF(GradientMask):
+    """In every update each pretrained weight moves with probability `share`, drawn anew, by a gradient over `share`.
+
+    The others keep every bit in that update: under AdamW a gradient of 0 alone would not do, since momentum and weight
+    decay go on. Probabilities are multiples of 2**-16.
+
+    References
+    ----------
+    Xu et al. (2021), Raise a Child in Large Language Model (Child-Tuning-F), section 2.2.
+    """
+
+    kind: Literal["child-f"] = "child-f"
+    _chance: Any = None
+
+    def fit(self, setting: Setting, rng: Draws) -> None:
+        """Make room for the draws."""
+        from maskbench.masks.anatomy import pretrained_of
+        from maskbench.masks.parameter.chance import Chance
+
+        if self.share < 1:
+            shapes = {name: weight.shape for name, weight in pretrained_of(setting.model)}
+            self._chance = Chance(shapes, self.share, setting.model.device)
+
+    def moving(self, step: int, rng: Draws) -> Mapping[str, Tensor]:
+        """Draw which weights move; depends on seed, step and the model's parameters alone."""
+        return {} if self._chance is None else self._chance.draw(rng, step)
+
+    def gate(self, gradients: Mapping[str, Tensor], step: int, rng: Draws) -> Mapping[str, Tensor] | None:
+        """Zero the gradients of the other weights and divide what is left by `share`."""
+        import torch
+
+        moving = self.moving(step, rng)
+        for name in moving.keys() & gradients.keys():
+            gradient = gradients[name]
+            # one pass for both: the product takes as long as reading a model's gradients from memory
+            torch.addcmul(gradient.new_zeros(()), gradient, moving[name], value=1 / self.share, out=gradient)
+        return moving or None
+
+
+class ChildD(GradientMask):
+    """The `share` of the pretrained weights with the largest Fisher information for the task move, all others never.
+
+    The information is measured once, at the pretrained weights with the fresh head: the mean over training examples
+    of the squared gradient of one example's log-likelihood (of all its tags), without dropout and in full precision.
+
+    References
+    ----------
+    Xu et al. (2021), Raise a Child in Large Language Model (Child-Tuning-D), section 2.3.
+    """
+
+    kind: Literal["child-d"] = "child-d"
+    fixed: ClassVar[bool] = True
+    examples: Count | None = 1000
+    """Training examples that the information is measured on, drawn by the run's seed; null: all, as in the article."""
+    _moving: Any = None
+
+    def fit(self, setting: Setting, rng: Draws) -> None:
+        """Measure the information and choose the weights."""
+        from maskbench.masks.parameter import fisher
+
+        self._moving = {}
+        if self.share < 1:
+            information = fisher.information(setting, fisher.sample(len(setting.train), self.examples, rng))
+            self._moving = fisher.largest(information, self.share)
+
+    def moving(self, step: int, rng: Draws) -> Mapping[str, Tensor]:
+        """Return the chosen weights."""
+        return self._moving  # type: ignore[no-any-return]
+
+    def gate(self, gradients: Mapping[str, Tensor], step: int, rng: Draws) -> Mapping[str, Tensor] | None:
+        """Return the chosen weights; the gradients may stay, since AdamW moves each weight by its own alone."""
+        return self._moving or None
+
+    def held(self) -> int:
+        """Return how many weights were not chosen."""
+        return sum(moving.numel() - int(moving.sum()) for moving in self._moving.values())

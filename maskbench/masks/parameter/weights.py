@@ -1,0 +1,74 @@
+"""Parameter masks that learn which pretrained weights to use, not how to change them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
+
+from maskbench.config.block import Positive, Rate
+from maskbench.errors import InputError
+from maskbench.masks.base import ParameterMask
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from torch.nn import Module, Parameter
+
+    from maskbench.masks.draws import Draws
+    from maskbench.masks.setting import Setting
+
+
+class LearnedWeights(ParameterMask):
+    """The pretrained weights stay; a learned binary mask takes some out of the upper layers' linear maps.
+
+    A weight is used while its score is above 0, and gradients reach the score as if it were the mask
+    (straight-through). The scores are learned by the run's optimiser together with the head. They start evenly spread
+    over `spread`, `initial_sparsity` of them below 0. Weight decay draws scores toward 0 and so never turns a mask
+    over by itself. `apply: false` does nothing at all: there is no work that would leave the model as it is.
+
+    References
+    ----------
+    Zhao et al. (2020), Masking as an Efficient Alternative to Finetuning, section 3; Mallya, Davis & Lazebnik (2018),
+    Piggyback, section 3.
+    """
+
+    kind: Literal["learned-weights"] = "learned-weights"
+    from_layer: Annotated[int, Field(ge=0)] = 2
+    """First layer whose weights are masked, counted from 0 at the input."""
+    initial_sparsity: Rate = 0.05
+    """Share of these weights that are masked in the beginning; a few per cent are enough to start from."""
+    spread: Positive = 0.01
+    """Width of the scores in the beginning: against the learning rate, it says how easily a mask turns over."""
+    _rng: Any = None
+
+    def fit(self, setting: Setting, rng: Draws) -> None:
+        """Remember where scores are drawn from."""
+        self._rng = rng
+
+    def select(self, model: Module) -> Iterable[Parameter]:
+        """Mask the weights of the upper layers; returns all pretrained parameters.
+
+        Raises
+        ------
+        InputError
+            If the model has no layer from `from_layer` upward.
+        """
+        from maskbench.masks.anatomy import layers_of, linears_of, pretrained_of
+        from maskbench.masks.parameter import binary
+
+        count = len(layers_of(model))
+        if self.from_layer >= count:
+            raise InputError(
+                f"learned-weights: from_layer is {self.from_layer}, but the model has layers 0 to {count - 1}"
+            )
+        frozen = [parameter for _, parameter in pretrained_of(model)]
+        for place, (_, module) in enumerate(linears_of(model, self.from_layer)):
+            binary.mask(module, self.initial_sparsity, self.spread, self._rng.generator(place))
+        return frozen
+
+    def finish(self, model: Module) -> None:
+        """Write the masked weights into the model, zeros where they are masked."""
+        from maskbench.masks.parameter import binary
+
+        binary.bake(model)

@@ -1,0 +1,180 @@
+"""How a visibility reaches a model: through transformers' own mask and attention interfaces, for a while."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers.integrations.sdpa_attention import repeat_kv
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from maskbench.errors import InputError
+from maskbench.masks.passes import still
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from torch import Tensor
+    from torch.nn import Module
+    from transformers import PreTrainedModel
+    from transformers.utils.generic import GeneralInterface
+
+    from maskbench.masks.base import Form
+
+IMPLEMENTATIONS = ("eager", "sdpa")
+"""Attention implementations whose masks have a value for each pair of tokens."""
+
+
+@contextmanager
+def showing(
+    model: PreTrainedModel, visible: Tensor, form: Form = "additive", tally: Tensor | None = None
+) -> Iterator[None]:
+    """Let every query of the model see only what `visible` says, itself, and nothing that the model hides anyway.
+
+    The model is given its ordinary two-dimensional mask, from which it asks for the mask of its attention; what it
+    gets is its own (padding, GPT-2's future, ModernBERT's far tokens) without the hidden pairs. It lasts for
+    backward passes as well: gradient checkpointing repeats the attention there.
+
+    Parameters
+    ----------
+    visible
+        (B, 1, T, T) or (1, 1, T, T) bool, True where a query (row) may see a key (column).
+    form
+        `additive`: hidden pairs get no attention at all. `multiplicative`: their scores become 0, which is the
+        mistake that the mask of that name shows; padding stays additive.
+    tally
+        (2,) int64 on the model's device, to which the first mask that the model asks for adds its numbers of hidden
+        pairs and of pairs of a real query and another real key that the model itself shows.
+
+    Raises
+    ------
+    InputError
+        If the model's attention implementation has no such masks, or, at the end, if the model did not ask for one.
+    """
+    name = implementation(model)
+    view = _View(visible, form, tally)
+    with ExitStack() as stack:
+        mask = view.masks(ALL_MASK_ATTENTION_FUNCTIONS[name])
+        stack.enter_context(_overridden(ALL_MASK_ATTENTION_FUNCTIONS, name, mask))
+        if form == "multiplicative":
+            stack.enter_context(_overridden(ALL_ATTENTION_FUNCTIONS, name, view.multiplied))
+        yield
+    kind = type(model).__name__
+    if not view.asked:
+        raise InputError(
+            f"attention mask: {kind} does not build its attention mask through transformers' mask interface"
+        )
+    if form == "multiplicative" and not view.attended:
+        raise InputError(f"attention mask: {kind} does not compute its attention through transformers' interface")
+
+
+def implementation(model: PreTrainedModel) -> str:
+    """Return the name of the model's attention implementation.
+
+    Raises
+    ------
+    InputError
+        If its masks do not have a value for each pair of tokens.
+    """
+    name = model.config._attn_implementation
+    if name not in IMPLEMENTATIONS:
+        raise InputError(
+            f"attention mask: expected an attention implementation of {', '.join(IMPLEMENTATIONS)}, found {name}"
+        )
+    return str(name)
+
+
+@torch.no_grad()
+def require_reach(model: PreTrainedModel, inputs: Mapping[str, Any], form: Form) -> None:
+    """Make sure, by one forward pass, that a visibility would reach the model.
+
+    Raises
+    ------
+    InputError
+        If it would not.
+    """
+    width = inputs["input_ids"].shape[1]
+    visible = torch.ones((1, 1, width, width), dtype=torch.bool, device=inputs["input_ids"].device)
+    with showing(model, visible, form), still(model):
+        model(**{name: value for name, value in inputs.items() if name != "labels"})
+
+
+@contextmanager
+def _overridden(interface: GeneralInterface, name: str, function: Callable[..., Any]) -> Iterator[None]:
+    """Put a function into an interface for a while, beside what is registered there for the whole library."""
+    outer = interface.get(name)
+    interface[name] = function
+    try:
+        yield
+    finally:
+        del interface[name]
+        if interface.get(name) is not outer:  # there was a local one already
+            interface[name] = outer
+
+
+class _View:
+    """What a model gets to see while a visibility is shown to it."""
+
+    def __init__(self, visible: Tensor, form: Form, tally: Tensor | None) -> None:
+        self.visible = visible | torch.eye(visible.shape[-1], dtype=torch.bool, device=visible.device)
+        self.form, self.tally = form, tally
+        self.asked = self.attended = False
+
+    def masks(self, original: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        """Return a mask function (transformers' interface) that takes the hidden pairs out of the original's mask."""
+
+        def mask(**keys: Any) -> Tensor:
+            # nothing may be left to the kernel: None would mean that there is no mask to take pairs out of
+            own = original(**keys | {"allow_is_causal_skip": False, "allow_is_bidirectional_skip": False})
+            if own.shape[-2:] != self.visible.shape[-2:]:
+                raise ValueError(
+                    f"a visibility of {tuple(self.visible.shape)} is shown in a pass with masks of {tuple(own.shape)}"
+                )
+            shown = own if own.dtype == torch.bool else own == 0
+            if self.tally is not None and not self.asked:
+                self._count(shown, keys.get("attention_mask"))
+            self.asked = True
+            left = shown if self.form == "multiplicative" else shown & self.visible
+            # the diagonal once more: padding that is far from a text, or before GPT-2's, would see nothing at all
+            seen = left | torch.eye(own.shape[-1], dtype=torch.bool, device=own.device)
+            if own.dtype == torch.bool:
+                return seen
+            return torch.where(seen, torch.zeros((), dtype=own.dtype, device=own.device), torch.finfo(own.dtype).min)
+
+        return mask
+
+    def _count(self, shown: Tensor, real: Tensor | None) -> None:
+        """Add the hidden pairs and all pairs that the model shows, without a token's pair with itself."""
+        pairs = shown & ~torch.eye(shown.shape[-1], dtype=torch.bool, device=shown.device)
+        if real is not None:
+            pairs = pairs & real.bool()[:, None, :, None]
+        assert self.tally is not None
+        self.tally += torch.stack([(pairs & ~self.visible).sum(), pairs.sum()])
+
+    def multiplied(
+        self,
+        module: Module,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Tensor,
+        scaling: float | None = None,
+        dropout: float = 0.0,
+        **keys: Any,
+    ) -> tuple[Tensor, Tensor]:
+        """Attend by softmax(QKᵀ/√d ⊙ M)V, as an article has it (an attention function of transformers' interface)."""
+        for name in ("softcap", "position_bias", "s_aux"):
+            if keys.get(name) is not None:
+                raise InputError(f"multiplicative: {type(module).__name__} has {name} in its attention")
+        self.attended = True
+        groups = getattr(module, "num_key_value_groups", 1)
+        key, value = repeat_kv(key, groups), repeat_kv(value, groups)
+        scores = query @ key.transpose(-1, -2) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
+        scores = scores * self.visible
+        padding = attention_mask if attention_mask.dtype == torch.bool else attention_mask == 0
+        scores = scores.masked_fill(~padding, torch.finfo(scores.dtype).min)
+        weights = torch.softmax(scores, -1, dtype=torch.float32).to(value.dtype)
+        weights = torch.nn.functional.dropout(weights, dropout, module.training)
+        return (weights @ value).transpose(1, 2).contiguous(), weights
