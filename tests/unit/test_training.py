@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from types import SimpleNamespace
 from typing import ClassVar, Literal
 
@@ -21,7 +20,7 @@ from maskbench.training.device import choose
 from maskbench.training.record import Record
 from maskbench.training.run import Inputs, Run, run_cell, subset
 from maskbench.training.trainer import MaskedTrainer, PairedOrder
-from tests.unit.tiny import make_cell, make_encoded, make_model
+from tests.unit.tiny import make_cell, make_encoded, make_gpt2, make_model
 
 KINDS = ["sequence-classification", "token-classification"]
 
@@ -254,29 +253,19 @@ def test_too_many_frozen_layers_are_a_clear_line(train):
 # --- the other hooks, with masks that a test defines
 
 
-def test_attention_masks_hide_under_eager_and_sdpa(train, mask_kind, monkeypatch):
+def test_attention_masks_hide_under_eager_and_sdpa(train, mask_kind):
     class Alone(AttentionMask):
         kind: Literal["alone"] = "alone"
 
         def attend(self, batch, rng):
             width = batch.input_ids.shape[1]
-            return torch.eye(width, dtype=torch.bool)[None, None]
+            return torch.zeros((1, 1, width, width), dtype=torch.bool)
 
-    attended = []
-    original = MaskedTrainer._attend
-
-    def spy(self, mask, batch, padding):
-        attended.append(original(self, mask, batch, padding))
-        return attended[-1]
-
-    monkeypatch.setattr(MaskedTrainer, "_attend", spy)
     runs = [
         train(strategy={"name": "a", "attention": "alone"}, training={"attention": attention, "dropout": 0.0})
         for attention in ("eager", "sdpa")
     ]
-    assert attended[0].dtype == torch.float32
-    assert (attended[0].diagonal(dim1=-2, dim2=-1) == 0).all()
-    assert (attended[0] < -1e30).sum() == attended[0].numel() - attended[0].shape[0] * attended[0].shape[-1]
+    assert [value(run.record, "run", "attention_mask_rate") for run in runs] == [1.0, 1.0]
     for name, weights in runs[0].weights.items():
         torch.testing.assert_close(weights, runs[1].weights[name], rtol=1e-3, atol=1e-4)
     plain = train(training={"dropout": 0.0})
@@ -380,15 +369,53 @@ def test_too_few_examples_are_a_clear_line(train):
         train(train_size=1000)
 
 
-def test_a_model_without_a_mask_token_is_refused(train, folders, monkeypatch):
-    settings = json.loads((folders["model"] / "tokenizer_config.json").read_text())
-    monkeypatch.setattr(
-        "maskbench.training.run.AutoTokenizer.from_pretrained",
-        lambda *_, **__: SimpleNamespace(pad_token_id=0, mask_token_id=None, padding_side="right"),
-    )
-    assert settings
-    with pytest.raises(InputError, match="has no mask token"):
-        train(strategy={"name": "r", "input": "random"})
+# --- models without a mask token
+
+
+@pytest.fixture(scope="module")
+def gpt2(tmp_path_factory):
+    """A tiny GPT-2 and both kinds of task, encoded for it."""
+    base = tmp_path_factory.mktemp("gpt2")
+    model = make_gpt2(base / "model")
+    return {"model": model} | {kind: make_encoded(base / kind, model, kind) for kind in KINDS}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_without_a_mask_token_is_given_one_whatever_the_strategy(gpt2, tmp_path, kind):
+    def train(rate=None):
+        strategy = None if rate is None else {"name": "r", "input": {"kind": "random", "rate": rate}}
+        cell, kept = make_cell(kind, strategy), tmp_path / f"kept-{rate}"
+        inputs = Inputs(gpt2[kind], gpt2["model"], tmp_path / "work", kept)
+        record, outcome = run_cell(cell, inputs, choose(cell.training), code="c", command="x")
+        return SimpleNamespace(record=record, outcome=outcome, weights=load_file(kept / "model.safetensors"))
+
+    none, nothing, half = train(), train(0.0), train(0.5)
+    assert same(none.weights, nothing.weights)
+    pd.testing.assert_frame_equal(none.outcome.table, nothing.outcome.table)
+    assert not same(none.weights, half.weights)
+    assert value(half.record, "run", "mask_rate") == pytest.approx(0.5, abs=0.1)
+    for run in (none, nothing, half):
+        assert len(run.record.notes) == 1
+        assert run.record.notes[0].startswith("the tokenizer has no mask token: <mask> was added")
+    before = load_file(gpt2["model"] / "model.safetensors")["wte.weight"]
+    table = half.weights["transformer.wte.weight"]
+    assert len(table) == len(before) + 1
+    assert none.weights["transformer.wte.weight"][-1].allclose(before.mean(0), atol=0.01)  # but for weight decay
+    assert (table[-1] - before.mean(0)).abs().max() > 1e-3  # learnt where it was seen
+
+
+def test_a_kept_model_with_a_new_mask_token_loads_again(gpt2, tmp_path):
+    cell = make_cell(KINDS[0], {"name": "r", "input": {"kind": "random", "rate": 0.5}})
+    inputs = Inputs(gpt2[KINDS[0]], gpt2["model"], tmp_path / "work", tmp_path / "kept")
+    run_cell(cell, inputs, choose(cell.training), code="c", command="x")
+    classify = pipeline("text-classification", model=str(tmp_path / "kept"))
+    assert classify.tokenizer.mask_token == "<mask>"
+    assert classify.model.get_input_embeddings().num_embeddings == classify.tokenizer.mask_token_id + 1
+    assert classify("the film was great <mask>")[0]["label"] in ("up", "down")
+
+
+def test_a_model_with_a_mask_token_is_left_alone(train):
+    assert train().record.notes == []
 
 
 @pytest.mark.parametrize("damage", ["{", '{"schema": 2}', '{"schema": 1, "run": 3}', "", "[]"])

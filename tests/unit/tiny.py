@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+from transformers import BertConfig, BertForMaskedLM, BertModel, GPT2Config, GPT2Model, PreTrainedTokenizerFast
 
 from maskbench.config.training import Training
 from maskbench.data.encode import encode
@@ -24,8 +24,8 @@ FILLER = ["a", "the", "film", "play", "was", "is", "very", "quite", "Anna", "Rom
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
-def make_model(folder: Path, seed: int = 0) -> Path:
-    """Write a random two-layer BERT with a word tokenizer, as fetching leaves a model."""
+def make_model(folder: Path, seed: int = 0, head: bool = False) -> Path:
+    """Write a random two-layer BERT, with a masked-LM head or not, and a word tokenizer, as fetching leaves a model."""
     folder.mkdir(parents=True)
     words = {word: number for number, word in enumerate([*SPECIAL, *(w.lower() for w in [*GOOD, *BAD, *FILLER])])}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
@@ -51,7 +51,30 @@ def make_model(folder: Path, seed: int = 0) -> Path:
         intermediate_size=32,
         max_position_embeddings=64,
     )
-    BertModel(config).save_pretrained(folder)
+    (BertForMaskedLM if head else BertModel)(config).save_pretrained(folder)
+    return _fetched(folder)
+
+
+def make_gpt2(folder: Path, seed: int = 0) -> Path:
+    """Write a random two-layer GPT-2, whose tokenizer has neither a mask token nor one for padding."""
+    folder.mkdir(parents=True)
+    end = "<|endoftext|>"
+    words = {word: number for number, word in enumerate([end, *(w.lower() for w in [*GOOD, *BAD, *FILLER])])}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token=end))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    names = {"bos_token": end, "eos_token": end, "unk_token": end}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names).save_pretrained(folder)
+    torch.manual_seed(seed)
+    config = GPT2Config(
+        vocab_size=len(words), n_embd=16, n_layer=2, n_head=2, n_positions=64, bos_token_id=0, eos_token_id=0
+    )
+    GPT2Model(config).save_pretrained(folder)
+    return _fetched(folder)
+
+
+def _fetched(folder: Path) -> Path:
+    """Write what fetching notes beside a model."""
     files = sha256_files((path for path in folder.iterdir() if path.name != "source.json"), folder)
     write_json(folder / "source.json", {"source": {}, "files": files, "features": {}})
     return folder
