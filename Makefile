@@ -15,7 +15,7 @@ run: $(STAMP)  ## run the default experiment; make run ARGS="--configfile experi
 	snakemake --cores all $(ARGS)
 
 test: $(STAMP)  ## run the tests; make test ARGS="-k masks" runs some of them
-	python -m pytest $(ARGS)
+	python -m pytest -n auto --dist loadfile $(ARGS)
 
 check: $(STAMP)  ## run every check, then the tests
 	ruff check .
@@ -25,7 +25,7 @@ check: $(STAMP)  ## run every check, then the tests
 	snakemake --lint
 	lint-imports
 	python -m maskbench schema --check
-	python -m pytest $(ARGS)
+	python -m pytest -n auto --dist loadfile $(ARGS)
 
 schema: $(STAMP)  ## write config.schema.json, docs/config.md and the comments of config.yaml anew
 	python -m maskbench schema

@@ -109,7 +109,8 @@ def _place(config: Any, location: Sequence[str | int]) -> str:
         elif isinstance(here, dict) and (step in here or step == location[-1]):
             here = here.get(step)
             place += f".{step}" if place else str(step)
-        elif isinstance(here, str) and step == location[-1] != "[key]":  # a mask's kind alone, without a key that it needs
+        elif isinstance(here, str) and step == location[-1] != "[key]":
+            # a mask's kind alone, without a key that it needs
             place += f".{step}"
     return place or "(top level)"
 
@@ -202,7 +203,8 @@ def _has_head(model: Model) -> bool | None:
         architectures = json.loads((Path(model.source.local) / "config.json").read_text()).get("architectures")
     except (OSError, ValueError, AttributeError):
         return None  # a missing or broken file has a line of its own
-    return any(str(name).endswith(("ForMaskedLM", "ForPreTraining")) for name in architectures or [])
+    names = [str(name) for name in architectures or [] if name != "ElectraForPreTraining"]  # a discriminator
+    return any(name.endswith(("ForMaskedLM", "ForPreTraining")) for name in names)
 
 
 def _unmet_needs(experiment: Experiment) -> Iterator[str]:

@@ -12,11 +12,11 @@ from scipy import stats
 from torch.nn.functional import cross_entropy
 from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification, BertForTokenClassification
 
-from maskbench.masks import Strategy, budget, gates, importance
+from maskbench.masks import Strategy, budget
 from maskbench.masks.base import Mask
 from maskbench.masks.draws import Draws
-from maskbench.masks.input import Adaptive, Generated, Learned, Random
-from maskbench.masks.pace import Pace
+from maskbench.masks.input import Adaptive, Generated, Learned, Random, gates, importance
+from maskbench.masks.input.pace import Pace
 from maskbench.masks.passes import forward, mixing
 from tests.unit.texts import MASK, SPECIAL, VOCABULARY, Text, batch_of, rows_of, setting_of
 

@@ -29,7 +29,7 @@ class Adaptive(InputMask):
     ----------
     Yang, Zhang & Zhao (2023), Learning better masking for better language model pre-training (a rate that
     changes over training, tokens weighted by their losses); places are drawn without replacement as in Efraimidis &
-    Spirakis (2006). The formulas: masks/pace.py (rate) and masks/importance.py (weights).
+    Spirakis (2006). The formulas: masks/input/pace.py (rate) and masks/input/importance.py (weights).
     """
 
     kind: Literal["adaptive"] = "adaptive"
@@ -63,7 +63,7 @@ class Adaptive(InputMask):
 
     def fit(self, setting: Setting, rng: Draws) -> None:
         """Keep the model, whose losses and attention decide."""
-        from maskbench.masks.pace import Pace
+        from maskbench.masks.input.pace import Pace
 
         super().fit(setting, rng)
         self._setting = setting
@@ -74,7 +74,7 @@ class Adaptive(InputMask):
     def where(self, batch: Batch, rng: Draws) -> Tensor:
         """Draw as many tokens as `random` would at the rate of the moment."""
         from maskbench.masks import budget
-        from maskbench.masks.importance import preferring
+        from maskbench.masks.input.importance import preferring
 
         rate = self.rate if self.rate_by == "constant" else self._pace.rate(batch.progress)
         if self.place == "random":
@@ -87,7 +87,7 @@ class Adaptive(InputMask):
 
     def _weights(self, batch: Batch) -> Tensor:
         """Return (B, T) how important each token is."""
-        from maskbench.masks.importance import attention_received, saliency, word_losses
+        from maskbench.masks.input.importance import attention_received, saliency, word_losses
 
         if self.place == "attention":
             return attention_received(self._setting.model, batch)
@@ -141,7 +141,7 @@ class Generated(InputMask):
 
             self._sampler = Sampler(setting, self.temperature)
         else:
-            from maskbench.masks.unigram import Unigram
+            from maskbench.masks.input.unigram import Unigram
 
             self._sampler = Unigram(setting, self.temperature)
 
@@ -190,7 +190,7 @@ class Learned(InputMask):
 
     def fit(self, setting: Setting, rng: Draws) -> None:
         """Make the gate."""
-        from maskbench.masks.gates import Gate
+        from maskbench.masks.input.gates import Gate
 
         super().fit(setting, rng)
         self._table = setting.model.get_input_embeddings()
@@ -212,7 +212,8 @@ class Learned(InputMask):
 
     def _mix(self, batch: Batch, rng: Draws) -> Tensor:
         """Return (B, T) weights of [MASK], with their gradient to the gate."""
-        from maskbench.masks import budget, gates
+        from maskbench.masks import budget
+        from maskbench.masks.input import gates
 
         odds = self._gate(self._table.weight[batch.input_ids], batch.maskable)
         noise = gates.logistic(rng.uniform(batch, channel=_PLACE))
