@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from maskbench.config.block import Block
 from maskbench.errors import InputError
 from maskbench.io.files import read_json, write_text
-from maskbench.masks.base import Mask
 from maskbench.report import text
 from maskbench.report.answer import answer
 from maskbench.report.figures import FIGURES
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from maskbench.experiment.experiment import Experiment
-    from maskbench.masks import Strategy
 
 SHOWN_RUNS = 500
 """Most runs that the page lists one by one; the manifest has all."""
@@ -32,20 +31,23 @@ _ALWAYS = ("rate", "share", "layers")
 """Parameters that are shown even at their default."""
 
 
-def _in_words(mask: Mask) -> str:
+def _in_words(mask: Block) -> str:
     """Write a mask's kind and what it sets, such as ``random (rate 0.15)``."""
     shown = []
     for key, field in type(mask).model_fields.items():
         value = getattr(mask, key)
         usual = field.get_default(call_default_factory=True)
         if key != "kind" and value is not None and (value != usual or key in _ALWAYS):
-            words = _in_words(value) if isinstance(value, Mask) else json.dumps(value).strip('"')
+            words = _in_words(value) if isinstance(value, Block) else json.dumps(value).strip('"')
             shown.append(f"{key.replace('_', ' ')} {words}")
-    return mask.kind + (f" ({', '.join(shown)})" if shown else "")
+    return str(getattr(mask, "kind", "")) + (f" ({', '.join(shown)})" if shown else "")
 
 
-def strategy_in_words(strategy: Strategy) -> str:
-    """Write a strategy in one line, such as ``input: random (rate 0.15)``."""
+def strategy_in_words(strategy: Any) -> str:
+    """Write a Strategy in one line, such as ``input: random (rate 0.15)``.
+
+    Its type is not named here: a job's code is what its modules name, and the page does not depend on the masks'.
+    """
     parts = [f"{family}: {_in_words(mask)}" for family, mask in strategy.masks()]
     if strategy.learning_rate is not None:
         parts.append(f"learning rate {strategy.learning_rate:g}")

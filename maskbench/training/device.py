@@ -23,6 +23,7 @@ PACKAGES = (
     "datasets",
     "evaluate",
     "accelerate",
+    "peft",
     "tokenizers",
     "numpy",
     "scikit-learn",
