@@ -147,7 +147,7 @@ ALL = DATA | ANALYSIS | REPORT | {"train.py"}
     ("module", "rerun", "untouched"),
     [
         ("maskbench/masks/draws.py", {"train.py"}, ALL - {"train.py"}),
-        ("maskbench/masks/input.py", {"train.py"}, ALL - {"train.py"}),
+        ("maskbench/masks/input/chance.py", {"train.py"}, ALL - {"train.py"}),
         ("maskbench/training/trainer.py", {"train.py"}, ALL - {"train.py"}),
         ("maskbench/report/figures.py", {"figures.py"}, DATA | ANALYSIS | {"train.py", "tables.py"}),
         ("maskbench/report/page.py", {"page.py"}, ALL - {"page.py"}),
