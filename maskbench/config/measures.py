@@ -48,6 +48,7 @@ _ROWS: tuple[tuple[str, str, Literal["higher", "lower", "neither"], str], ...] =
     ("score_gap", "points", "lower", "generalisation gap (score)"),
     ("mask_rate", "fraction", "neither", "realised mask rate"),
     ("attention_mask_rate", "fraction", "neither", "realised share of hidden attention"),
+    ("objective_mask_rate", "fraction", "neither", "realised mask rate of the objective's copy"),
     ("fit_time", "s", "lower", "time to fit the masks"),
     ("selected_epoch", "epochs", "neither", "epoch of the selected checkpoint"),
     ("steps", "updates", "neither", "updates"),

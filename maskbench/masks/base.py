@@ -235,6 +235,11 @@ class Objective(Mask):
 
     family = "objective"
 
+    @property
+    def realised_rate(self) -> float | None:
+        """Share of the maskable positions that a mask of its own hit while training; None without one."""
+        return None
+
     def penalty(self, model: Module, clean: Batch, masked: Batch) -> Tensor:
         """Return a scalar.
 

@@ -26,6 +26,8 @@ class MaskedCopy(Objective):
     mask: InnerInput | None = None
     """What the extra pass masks; null: what the strategy's own input mask hits."""
     _rng: Any = None
+    _counts: Any = None
+    """(2,) numbers of hit and of maskable positions so far."""
 
     def needs(self) -> frozenset[Need]:
         """Return what the inner mask needs."""
@@ -33,7 +35,10 @@ class MaskedCopy(Objective):
 
     def fit(self, setting: Setting, rng: Draws) -> None:
         """Fit the inner mask."""
+        import torch
+
         self._rng = rng
+        self._counts = torch.zeros(2, dtype=torch.int64, device=setting.model.device)
         if self.mask is not None:
             self.mask.fit(setting, rng)
 
@@ -43,12 +48,19 @@ class MaskedCopy(Objective):
 
     def state(self) -> dict[str, Any]:
         """Return the inner mask's state."""
-        return self.mask.state() if self.mask is not None else {}
+        return {"mask": self.mask.state() if self.mask is not None else {}, "counts": self._counts}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Give the inner mask its state back."""
+        self._counts.copy_(state["counts"])
         if self.mask is not None:
-            self.mask.restore(state)
+            self.mask.restore(state["mask"])
+
+    @property
+    def realised_rate(self) -> float | None:
+        """Share of the maskable positions that the inner mask hit, over the whole training; None without one."""
+        hits, positions = self._counts.tolist()
+        return hits / positions if positions else None
 
     def observe(self, loss: Tensor) -> None:
         """Let the inner mask see the task loss."""
@@ -57,9 +69,15 @@ class MaskedCopy(Objective):
 
     def _copy(self, clean: Batch) -> Batch:
         """Return the batch as the inner mask gives it."""
+        import torch
+
         assert self.mask is not None
         copy = self.mask.corrupt(clean, self._rng)
-        return copy if self.mask.apply else replace(clean, hit=None)
+        if not self.mask.apply:
+            return replace(clean, hit=None)
+        if copy.hit is not None:
+            self._counts += torch.stack([copy.hit.sum(), clean.maskable.sum()])
+        return copy
 
 
 class Consistency(MaskedCopy):

@@ -364,7 +364,12 @@ class Run:
             "trained_parameters": self.trained_parameters,
         }
         masking = trainer.masking
-        rates = {"mask_rate": masking.realised_rate, "attention_mask_rate": masking.realised_attention_rate}
+        objective = masking.strategy.objective
+        rates = {
+            "mask_rate": masking.realised_rate,
+            "attention_mask_rate": masking.realised_attention_rate,
+            "objective_mask_rate": objective.realised_rate if objective is not None else None,
+        }
         values |= {name: rate for name, rate in rates.items() if rate is not None}
         return [number("run", name, float(value)) for name, value in values.items()]
 

@@ -316,8 +316,8 @@ def test_an_inner_mask_is_fitted_trained_and_told_the_loss(prepared):
     assert rates == {1e-3, 0.05}
     run = prepared({"objective": {"kind": "augment", "mask": "adaptive"}})
     run.trainer.train()
-    assert run.mask.state()["means"].isfinite().all()
-    assert run.mask.state()["spent"][0] > 0
+    assert run.mask.state()["mask"]["means"].isfinite().all()
+    assert run.mask.state()["mask"]["spent"][0] > 0
 
 
 def test_inner_and_outer_masks_have_draws_of_their_own(prepared):
@@ -328,3 +328,19 @@ def test_inner_and_outer_masks_have_draws_of_their_own(prepared):
 def test_an_inner_mask_that_is_not_applied_leaves_the_text(prepared):
     run = prepared({"objective": {"kind": "augment", "mask": HALF | {"apply": False}}})
     assert torch.equal(run.mask._copy(run.clean).input_ids, run.clean.input_ids)
+
+
+def test_the_realised_rate_of_the_copy_is_recorded(folders, tmp_path):
+    rates = {}
+    for name, entry in (
+        ("copy", {"mask": HALF}),
+        ("own", {"mask": None}),
+        ("still", {"mask": HALF | {"apply": False}}),
+    ):
+        strategy = {"input": "random", "objective": {"kind": "consistency", **entry}}
+        cell = make_cell(strategy={"name": "mine", **strategy}, training={"epochs": 1})
+        inputs = Inputs(folders[KINDS[0]], folders["model"], tmp_path / "work")
+        record, _ = run_cell(cell, inputs, choose(cell.training), code="c", command="x")
+        rates[name] = [item.value for item in record.metrics if item.measure == "objective_mask_rate"]
+    assert rates["copy"] == [pytest.approx(0.5, abs=0.08)]
+    assert rates["own"] == rates["still"] == []
