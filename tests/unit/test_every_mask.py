@@ -1,4 +1,7 @@
-"""What holds for every mask of the registry, on both kinds of tasks: a new mask is tested by being there."""
+"""What holds for every mask of the registry, on both kinds of tasks: a new mask is tested by being there.
+
+That a run with it resumes bit for bit is in test_resume.py, over the registry as well.
+"""
 
 from __future__ import annotations
 
@@ -14,29 +17,12 @@ from maskbench.masks.base import Mask
 from maskbench.training.device import choose
 from maskbench.training.run import Inputs, run_cell
 from maskbench.training.trainer import MaskedTrainer
+from tests.unit.samples import MASKS, entry
 from tests.unit.tiny import make_cell, make_encoded, make_model
 
 KINDS = ["sequence-classification", "token-classification"]
-NEEDED = {
-    "fixed-positions": {"every": 2},
-    "oracle-cue": {"cues": ["film", "Rome"]},
-    "entity": {"by": "capitals"},
-    "multiplicative": {"of": "causal"},
-    "rate-twin": {"of": "span"},
-    "step-twin": {"of": "child-f"},
-    "consistency": {"mask": "random"},
-    "window": {"width": 1},
-    "freeze": {"layers": 1},
-    "learned-weights": {"from_layer": 1},
-}
-"""Parameters of masks that have no complete defaults, or none that suit a model of two layers and short texts."""
-MASKS = [(family, kind) for family, known in Mask.registry.items() for kind in sorted(known)]
 NEUTRAL = {"rate": 0.0, "share": 1.0}
 """Values at which a mask hides nothing."""
-
-
-def entry(kind, **keys):
-    return {"kind": kind, **NEEDED.get(kind, {}), **keys}
 
 
 @pytest.fixture(scope="module")

@@ -11,21 +11,19 @@ from transformers import AutoTokenizer, TrainerCallback
 from maskbench.masks.base import Mask
 from maskbench.training.device import choose
 from maskbench.training.run import Inputs, Run
+from tests.unit.samples import MASKS, entry
 from tests.unit.tiny import make_cell, make_encoded, make_model
 
 KINDS = ["sequence-classification", "token-classification"]
-HALF = {"kind": "random", "rate": 0.5}
 STRATEGIES = {
     "none": {},
-    "random": {"input": HALF},
     "adaptive": {"input": {"kind": "adaptive", "place": "loss", "rate": 0.4, "gain": 50.0, "fast": 0.3, "slow": 0.6}},
     "learned": {"input": {"kind": "learned", "rate": 0.4, "learning_rate": 0.1}},
     "hard-concrete": {"input": {"kind": "learned", "rate": 0.4, "sampling": "hard-concrete", "learning_rate": 0.1}},
-    "consistency": {"objective": {"kind": "consistency", "mask": HALF}},
     "consistency-adaptive": {"objective": {"kind": "consistency", "mask": {"kind": "adaptive", "rate": 0.5}}},
-    "mlm-auxiliary": {"objective": "mlm-auxiliary"},
     "augment": {"input": {"kind": "adaptive", "rate": 0.4}, "objective": {"kind": "augment", "mask": None}},
 }
+REGISTERED = {f"{family}-{kind}": {family: entry(kind)} for family, kind in MASKS}
 KILLED_AT, UPDATES = 9, 12  # a pass has 6 updates, so this is within the second one
 
 
@@ -60,7 +58,7 @@ def train(folders):
 
     def call(work, kind, strategy, *, end=None, start=None, **training):
         settings = {"epochs": 2, "evaluations_per_epoch": 2, **training}
-        cell = make_cell(kind, {"name": "mine", **STRATEGIES[strategy]}, training=settings)
+        cell = make_cell(kind, {"name": "mine", **(STRATEGIES | REGISTERED)[strategy]}, training=settings)
         run = Run(cell, Inputs(folders[kind], folders["model"], work), choose(cell.training))
         trainer = run.prepare(AutoTokenizer.from_pretrained(folders["model"]))
         watch = Watch(end)
@@ -97,8 +95,9 @@ def check(train, folder, kind, strategy, **training):
     return whole
 
 
-@pytest.mark.parametrize(("strategy", "kind"), [*zip(STRATEGIES, KINDS * 9, strict=False), ("adaptive", KINDS[1])])
+@pytest.mark.parametrize(("strategy", "kind"), list(zip(STRATEGIES | REGISTERED, KINDS * 50, strict=False)))
 def test_a_resumed_run_ends_bit_identical(train, tmp_path, strategy, kind):
+    """For every mask, on one of the two tasks, and for some with parameters under which their state matters."""
     check(train, tmp_path, kind, strategy)
 
 

@@ -85,6 +85,20 @@ def test_a_run_repeats_itself_and_another_seed_does_not(train):
     assert not same(train().weights, train(seed=2).weights)
 
 
+def test_the_number_of_workers_does_not_matter(train, monkeypatch):
+    strategy = {"name": "r", "input": {"kind": "span", "rate": 0.4}}
+    alone = train(strategy=strategy)
+    arguments = Run._arguments
+
+    def with_workers(self):
+        made = arguments(self)
+        made.dataloader_num_workers = 2
+        return made
+
+    monkeypatch.setattr(Run, "_arguments", with_workers)
+    assert same(alone.weights, train(strategy=strategy).weights)
+
+
 def test_length_groups_and_accumulation_keep_the_pairing(train):
     settings = {"training": {"gradient_accumulation": 2, "group_by_length": False}}
     none = train(**settings)
