@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -10,7 +11,10 @@ from maskbench.masks.anatomy import pretrained_of
 from maskbench.masks.passes import still
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torch import Tensor
+    from transformers import PreTrainedModel
 
     from maskbench.masks.draws import Draws
     from maskbench.masks.setting import Setting
@@ -40,7 +44,7 @@ def information(setting: Setting, chosen: set[int]) -> dict[str, Tensor]:
     model = setting.model
     names, weights = zip(*pretrained_of(model), strict=True)
     sums = [torch.zeros_like(weight, dtype=torch.float32) for weight in weights]
-    with still(model):
+    with still(model), _sparse_embeddings(model):
         for place, inputs in enumerate(setting.batches(1)):
             if place not in chosen:
                 continue
@@ -49,10 +53,24 @@ def information(setting: Setting, chosen: set[int]) -> dict[str, Tensor]:
             loss = setting.loss(model(**inputs), labels) * (labels != _IGNORED).sum()
             gradients = torch.autograd.grad(loss, weights, allow_unused=True)
             for total, gradient in zip(sums, gradients, strict=True):
-                if gradient is not None:
+                if gradient is not None and gradient.is_sparse:
+                    rows = gradient.coalesce()
+                    total.index_add_(0, rows.indices()[0], rows.values().square())
+                elif gradient is not None:
                     total.addcmul_(gradient, gradient)
     torch._foreach_div_(sums, max(len(chosen), 1))
     return dict(zip(names, sums, strict=True))
+
+
+@contextmanager
+def _sparse_embeddings(model: PreTrainedModel) -> Iterator[None]:
+    """Let the token embeddings' gradient have the rows of the text's own tokens alone: most of a model's weights."""
+    table: Any = model.get_input_embeddings()
+    before, table.sparse = table.sparse, True
+    try:
+        yield
+    finally:
+        table.sparse = before
 
 
 def largest(information: dict[str, Tensor], share: float) -> dict[str, Tensor]:

@@ -84,7 +84,7 @@ class ChildD(GradientMask):
 
     kind: Literal["child-d"] = "child-d"
     fixed: ClassVar[bool] = True
-    examples: Count | None = 1000
+    examples: Count | None = 256
     """Training examples that the information is measured on, drawn by the run's seed; null: all, as in the article."""
     _moving: Any = None
 
