@@ -1,8 +1,8 @@
 """Time per update with each mask beside plain fine-tuning, paired update by update on the same batches.
 
-MiniLM is trained on an encoded task that a study has left in its results. Plain fine-tuning and the strategy take
-turns; a seed fixes the batches, so update i of one is compared with update i of the other. The ratio is the median over
-updates and rounds. Collating is the same for all and not part of it; the time to fit a mask is given apart.
+MiniLM is trained on an encoded task that a study has left in its results. Plain fine-tuning and the strategy train in
+one process and take turns after every update; a seed fixes the batches, so update i of one is compared with update i of
+the other, a moment apart. Collating is the same for all and not part of it; the time to fit a mask is given apart.
 
     python benchmarks/mask_overhead.py --results results/quickstart --task rt-snippets random span child-f freeze
 """
@@ -14,15 +14,56 @@ import os
 import statistics
 import sys
 import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Condition
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 
-def durations(options: argparse.Namespace, strategy: Any) -> tuple[list[float], float]:
-    """Train a strategy for some updates; returns the seconds of each, and of fitting its masks."""
+class Turns:
+    """Lets two threads go on one after the other."""
+
+    def __init__(self) -> None:
+        self.condition = Condition()
+        self.turn, self.left = 0, {0, 1}
+
+    def wait(self, who: int) -> None:
+        """Wait until it is one's turn."""
+        with self.condition:
+            self.condition.wait_for(lambda: self.turn == who or len(self.left) == 1)
+
+    def give(self, who: int) -> None:
+        """Let the other go on."""
+        with self.condition:
+            self.turn = 1 - who
+            self.condition.notify_all()
+
+    def leave(self, who: int) -> None:
+        """Never take part again."""
+        with self.condition:
+            self.left.discard(who)
+            self.condition.notify_all()
+
+
+def train(options: argparse.Namespace, strategy: Any, turns: Turns, who: int) -> tuple[list[float], float]:
+    """Train a strategy in turns; returns the seconds of each update, and of fitting its masks."""
+    try:
+        turns.wait(who)
+        run, trainer = prepare(options, strategy)
+        trainer.add_callback(stopwatch(turns, who))
+        turns.give(who)
+        trainer.train()
+        return trainer.callback_handler.callbacks[-1].durations, run.fit_time
+    finally:
+        turns.leave(who)
+
+
+def prepare(options: argparse.Namespace, strategy: Any) -> tuple[Any, Any]:
+    """Return a run and its Trainer, which neither evaluates nor saves."""
     from transformers import AutoTokenizer
 
     from maskbench.config.training import Training
@@ -32,6 +73,7 @@ def durations(options: argparse.Namespace, strategy: Any) -> tuple[list[float], 
     from maskbench.training.run import Inputs, Run
 
     encoded = options.results / f"data/encoded/{options.task}.{options.model}"
+    model = options.results / f"data/models/{options.model}"
     manifest = EncodedManifest.read(encoded)
     cell = Cell(
         task=manifest.task,
@@ -45,46 +87,64 @@ def durations(options: argparse.Namespace, strategy: Any) -> tuple[list[float], 
         max_validation=32,
         max_test=32,
     )
-    with tempfile.TemporaryDirectory() as work:
-        model = options.results / f"data/models/{options.model}"
-        run = Run(cell, Inputs(encoded, model, Path(work)), choose(cell.training))
-        trainer = run.prepare(AutoTokenizer.from_pretrained(model, local_files_only=True))
-        trainer.args.eval_strategy = trainer.args.save_strategy = "no"
-        trainer.args.load_best_model_at_end = False
-        trainer.train()
-    return trainer.clock.durations[1:], run.fit_time  # the first update also warms up
+    run = Run(cell, Inputs(encoded, model, Path(tempfile.gettempdir())), choose(cell.training))
+    trainer = run.prepare(AutoTokenizer.from_pretrained(model, local_files_only=True))
+    trainer.args.eval_strategy = trainer.args.save_strategy = trainer.args.logging_strategy = "no"
+    trainer.args.load_best_model_at_end = False
+    return run, trainer
+
+
+def stopwatch(turns: Turns, who: int) -> Any:
+    """Return a callback that waits for its turn and measures each update."""
+    from transformers import TrainerCallback
+
+    class Stopwatch(TrainerCallback):
+        def __init__(self) -> None:
+            self.durations: list[float] = []
+
+        def on_step_begin(self, *_: Any, **__: Any) -> None:
+            turns.wait(who)
+            self.began = time.perf_counter()
+
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            self.durations.append(time.perf_counter() - self.began)
+            turns.give(who)
+
+    return Stopwatch()
 
 
 def main() -> None:
-    """Take turns with plain fine-tuning, and print one line for each strategy."""
+    """Compare each strategy with plain fine-tuning, and print one line for it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("strategies", nargs="+", help="names of presets (docs/config.md)")
     parser.add_argument("--results", type=Path, default=ROOT / "results/quickstart", help="a finished study")
     parser.add_argument("--task", default="rt-snippets")
     parser.add_argument("--model", default="minilm-l6")
-    parser.add_argument("--updates", type=int, default=16, help="updates of 32 examples in each turn")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--updates", type=int, default=40, help="updates of 32 examples")
+    parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = str(options.threads)
+    from transformers.utils import logging
+
     from maskbench.experiment.experiment import presets
     from maskbench.masks import Strategy
 
-    print(f"{'strategy':24} {'ratio':>6}  {'middle half':>13}  {'ms':>5}  {'fit s':>5}")
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    print(f"{'strategy':24} {'ratio':>6}  {'middle half':>13}  {'ms':>5}  {'none':>5}  {'fit s':>5}")
     for name in options.strategies:
-        ratios, times, fits = [], [], []
-        for turn in range(options.rounds):
-            found = {}
-            for which in ("none", name) if turn % 2 == 0 else (name, "none"):
-                strategy = Strategy.model_validate({"name": which, **presets()["strategies"][which]})
-                found[which], fit = durations(options, strategy)
-                fits += [fit] if which == name else []
-            times += found[name]
-            ratios += [mine / other for mine, other in zip(found[name], found["none"], strict=True)]
+        strategies = [
+            Strategy.model_validate({"name": item, **presets()["strategies"][item]}) for item in ("none", name)
+        ]
+        turns = Turns()
+        with ThreadPoolExecutor(2) as pool:
+            jobs = [pool.submit(train, options, strategy, turns, who) for who, strategy in enumerate(strategies)]
+            (none, _), (times, fit) = (job.result() for job in jobs)
+        ratios = [mine / other for mine, other in zip(times[2:], none[2:], strict=True)]  # the first ones warm up
         low, middle, high = statistics.quantiles(ratios, n=4)
         print(
             f"{name:24} {middle:6.3f}  {low:5.3f} – {high:5.3f}  {1000 * statistics.median(times):5.0f}"
-            f"  {statistics.median(fits):5.1f}",
+            f"  {1000 * statistics.median(none):5.0f}  {fit:5.1f}",
             flush=True,
         )
 
