@@ -177,7 +177,11 @@ def test_padding_is_that_of_the_collators_of_transformers(kind, tmp_path):
 
 
 def test_padding_on_the_left_and_to_a_multiple():
-    rows = [{"input_ids": [7] * size, "words": [0] * size, "labels": 0, "example": size} for size in (2, 5)]
+    rows = [
+        {"input_ids": [7] * size, "words": [0] * size, "capitals": [True] * size, "labels": 0, "example": size}
+        for size in (2, 5)
+    ]
     batch = Collator(0, left=True, multiple=8)(rows)
     assert batch["input_ids"].tolist() == [[0] * 6 + [7] * 2, [0] * 3 + [7] * 5]
     assert batch["attention_mask"].sum(1).tolist() == [2, 5]
+    assert torch.equal(batch["capitals"], batch["attention_mask"].bool())
