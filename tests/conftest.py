@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,3 +28,15 @@ settings.load_profile("maskbench")
 def root() -> Path:
     """Top of the repository."""
     return Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def mask_kind() -> Iterator[None]:
+    """Forget the masks that a test defines."""
+    from maskbench.masks.base import Mask
+
+    before = {family: dict(kinds) for family, kinds in Mask.registry.items()}
+    yield
+    for family, kinds in before.items():
+        Mask.registry[family].clear()
+        Mask.registry[family].update(kinds)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from maskbench.masks.setting import Setting
 
 Family = Literal["input", "attention", "parameter", "objective"]
+FAMILIES: tuple[Family, ...] = ("input", "attention", "parameter", "objective")
+"""In the order that gives each family its stream of draws."""
 Form = Literal["additive", "multiplicative"]
 """What an attention mask does to the scores of hidden pairs: -inf is added, or they are multiplied by 0."""
 Need = Literal["a masked-LM head", "gold mentions"]
@@ -101,12 +103,7 @@ class Mask(Block):
     """
 
     family: ClassVar[Family]
-    registry: ClassVar[dict[Family, dict[str, type[Mask]]]] = {
-        "input": {},
-        "attention": {},
-        "parameter": {},
-        "objective": {},
-    }
+    registry: ClassVar[dict[Family, dict[str, type[Mask]]]] = {name: {} for name in FAMILIES}
 
     kind: str
     apply: bool = True
@@ -136,7 +133,10 @@ class Mask(Block):
         """
 
     def modules(self) -> Mapping[str, Module]:
-        """Return modules that are trained with the task and belong to the mask, not to the model."""
+        """Return modules that are trained with the task and belong to the mask, not to the model.
+
+        One that has a `learning_rate` is trained at that peak, the others at the run's.
+        """
         return {}
 
     def state(self) -> dict[str, Any]:

@@ -36,8 +36,8 @@ class Setting:
     """(V,) ids of all ordinary tokens: no special ones, none that is unused."""
     updates: int
     """Number of updates that the run makes."""
-    batches: Callable[[int], Iterator[dict[str, Any]]]
-    """Collated batches of the given size of the training split, in its order, on the model's device: what the model's
-    forward pass takes, and `labels`."""
+    batches: Callable[..., Iterator[dict[str, Any]]]
+    """Collated batches of the given size, on the model's device: what the model's forward pass takes, and `labels`. Of
+    the whole training split in its order, or of the rows that a second argument lists."""
     loss: Callable[..., Tensor]
     """Task loss in nats of a model's outputs and labels: a mean over labels, or a sum divided by a third argument."""

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self, get_args
 from pydantic import model_validator
 
 from maskbench.config.block import Block, Name, Positive
-from maskbench.masks.base import Family, Mask
+from maskbench.masks.base import FAMILIES, Family, Mask
 from maskbench.masks.slots import AttentionSlot, InputSlot, ObjectiveSlot, ParameterSlot
 
 Twin = Literal["noise-twin", "rate-twin", "compute-twin", "step-twin", "drawn-not-applied", "rate-zero", "all"]
@@ -39,8 +39,7 @@ class Strategy(Block):
 
     def masks(self) -> Iterator[tuple[Family, Mask]]:
         """Yield the masks of the strategy with their families."""
-        slots: tuple[Family, ...] = ("input", "attention", "parameter", "objective")
-        for family in slots:
+        for family in FAMILIES:
             mask = getattr(self, family)
             if mask is not None:
                 yield family, mask

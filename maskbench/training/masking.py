@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from maskbench.masks.base import Family, Mask, ParameterMask
+from maskbench.masks.base import FAMILIES, Family, Mask, ParameterMask
 from maskbench.masks.draws import Draws
 from maskbench.masks.visibility import require_reach, showing
 
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from maskbench.masks import Strategy
     from maskbench.masks.base import Batch
     from maskbench.masks.setting import Setting
-
-FAMILIES: tuple[Family, ...] = ("input", "attention", "parameter", "objective")
-"""The order gives each family its stream of draws."""
 
 
 class Masking:
@@ -52,8 +49,7 @@ class Masking:
     @property
     def masks(self) -> dict[Family, Mask]:
         """The masks that the strategy has, by family."""
-        found = {family: getattr(self.strategy, family) for family in FAMILIES}
-        return {family: mask for family, mask in found.items() if mask is not None}
+        return dict(self.strategy.masks())
 
     def fit(self, setting: Setting) -> None:
         """Fit all masks, freeze what is to be frozen, and move modules to the model's device."""
@@ -131,7 +127,7 @@ class Masking:
     @torch.no_grad()
     def hold(self, model: Module, held: dict[str, tuple[Tensor, Tensor]], step: int) -> None:
         """Give the weights that may not move their old values back, after an update."""
-        named = dict(model.named_parameters())
+        named = dict(model.named_parameters()) if held else {}
         for name, (old, moving) in held.items():
             new = named[name].data
             if moving.is_floating_point():
@@ -152,11 +148,10 @@ class Masking:
         if self.strategy.parameter is not None and self.strategy.parameter.apply:
             self.strategy.parameter.finish(model)
 
-    def modules(self) -> Iterator[tuple[Mask, Module]]:
-        """Yield the modules that are trained beside the model, each with its mask."""
+    def modules(self) -> Iterator[Module]:
+        """Yield the modules that are trained beside the model."""
         for mask in self.masks.values():
-            for module in mask.modules().values():
-                yield mask, module
+            yield from mask.modules().values()
 
     def save(self, path: Path) -> None:
         """Write what a resumed run needs."""

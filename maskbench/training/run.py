@@ -40,7 +40,7 @@ from maskbench.training.record import Data, Metric, Progress, Record, Timings, n
 from maskbench.training.trainer import DivergedError, MaskedTrainer, mean_cross_entropy, parameter_counts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from maskbench.experiment.cell import Cell
@@ -236,9 +236,9 @@ class Run:
         settings, train = self.cell.training, self.train
         beside = ("words", "examples", "capitals")
 
-        def batches(size: int) -> Iterator[dict[str, Any]]:
-            for start in range(0, len(train), size):
-                batch = collate([train[row] for row in range(start, min(start + size, len(train)))])
+        def batches(size: int, rows: Sequence[int] = range(len(train))) -> Iterator[dict[str, Any]]:
+            for start in range(0, len(rows), size):
+                batch = collate([train[row] for row in rows[start : start + size]])
                 yield {name: value.to(model.device) for name, value in batch.items() if name not in beside}
 
         return Setting(

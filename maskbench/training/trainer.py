@@ -93,14 +93,14 @@ class Hooks(TrainerCallback):
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
         """Forget the gradients of the masks' modules, as the Trainer does with the model's."""
-        for _mask, module in self.masking.modules():
+        for module in self.masking.modules():
             module.zero_grad()
 
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Clip the modules' gradients and let the parameter mask change the model's."""
-        for _mask, module in self.masking.modules():
+        for module in self.masking.modules():
             if args.max_grad_norm:
                 torch.nn.utils.clip_grad_norm_(module.parameters(), args.max_grad_norm)
         self._held = self.masking.gate(kwargs["model"], state.global_step)
@@ -165,9 +165,8 @@ class MaskedTrainer(Trainer):
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """Train the modules of the masks with the model, at their own learning rate if they have one."""
         optimizer = super().create_optimizer(model)
-        for mask, module in self.masking.modules():
-            own = getattr(module, "learning_rate", None) or getattr(mask, "learning_rate", None)
-            rate = own or self.args.learning_rate
+        for module in self.masking.modules():
+            rate = getattr(module, "learning_rate", self.args.learning_rate)
             optimizer.add_param_group({"params": list(module.parameters()), "lr": rate, "weight_decay": 0.0})
         return optimizer
 

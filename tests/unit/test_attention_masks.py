@@ -22,7 +22,7 @@ from maskbench.data.encode import load_encoded
 from maskbench.errors import InputError
 from maskbench.masks import Strategy
 from maskbench.masks.attention import BlockKeyword, Causal, Multiplicative, RandomAttention, Window
-from maskbench.masks.base import AttentionMask, Batch, Mask, Objective
+from maskbench.masks.base import AttentionMask, Batch, Objective
 from maskbench.masks.draws import Draws
 from maskbench.masks.passes import forward
 from maskbench.masks.visibility import require_reach, showing
@@ -30,7 +30,7 @@ from maskbench.training.collate import Collator
 from maskbench.training.device import choose
 from maskbench.training.masking import Masking
 from maskbench.training.run import Inputs, run_cell
-from tests.unit.tiny import BAD, GOOD, make_cell, make_encoded, make_model
+from tests.unit.tiny import BAD, GOOD, make_cell, make_encoded, make_model, same
 
 KINDS = ["sequence-classification", "token-classification"]
 TOLERANCE = 1e-6
@@ -555,20 +555,6 @@ def train(folders, tmp_path):
         )
 
     return call
-
-
-@pytest.fixture
-def mask_kind():
-    """Forget the masks that a test defines."""
-    before = {family: dict(kinds) for family, kinds in Mask.registry.items()}
-    yield
-    for family, kinds in before.items():
-        Mask.registry[family].clear()
-        Mask.registry[family].update(kinds)
-
-
-def same(one, other):
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
 def rate_of(run):

@@ -18,7 +18,7 @@ from maskbench.training.device import choose
 from maskbench.training.run import Inputs, run_cell
 from maskbench.training.trainer import MaskedTrainer
 from tests.unit.samples import MASKS, entry
-from tests.unit.tiny import make_cell, make_encoded, make_model
+from tests.unit.tiny import make_cell, make_encoded, make_model, same
 
 KINDS = ["sequence-classification", "token-classification"]
 NEUTRAL = {"rate": 0.0, "share": 1.0}
@@ -51,10 +51,6 @@ def train(folders, tmp_path_factory):
         return made[key]
 
     return call
-
-
-def same(one, other):
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_every_family_has_masks():

@@ -21,7 +21,7 @@ from maskbench.masks.masked_lm import Head
 from maskbench.masks.objective import Augment, Consistency, MaskedLMAuxiliary
 from maskbench.training.device import choose
 from maskbench.training.run import Inputs, Run, run_cell
-from tests.unit.tiny import make_cell, make_encoded, make_gpt2, make_model
+from tests.unit.tiny import make_cell, make_encoded, make_gpt2, make_model, same
 
 KINDS = ["sequence-classification", "token-classification"]
 HALF = {"kind": "random", "rate": 0.5}
@@ -72,10 +72,6 @@ def prepared(folders, tmp_path):
         )
 
     return call
-
-
-def same(one, other):
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
 def gradients(model, loss):

@@ -29,7 +29,7 @@ from maskbench.training.device import choose
 from maskbench.training.run import Inputs, Run, run_cell
 from maskbench.training.trainer import MaskedTrainer
 from tests.unit.test_masks import HEADS, Model
-from tests.unit.tiny import make_cell, make_encoded, make_model
+from tests.unit.tiny import make_cell, make_encoded, make_model, same
 
 KINDS = ["sequence-classification", "token-classification"]
 MODELS = ["bert", "roberta", "distilbert", "electra", "modernbert", "gpt2"]
@@ -100,10 +100,6 @@ def prepare(folders, tmp_path):
 def head_of(model):
     pretrained = {id(parameter) for _, parameter in pretrained_of(model)}
     return [parameter for parameter in model.parameters() if id(parameter) not in pretrained]
-
-
-def same(one, other):
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
 # --- what is held keeps every bit

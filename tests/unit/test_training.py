@@ -15,12 +15,12 @@ from transformers import pipeline
 
 from maskbench.data.encode import load_encoded
 from maskbench.errors import InputError
-from maskbench.masks.base import AttentionMask, InputMask, Mask, Objective, ParameterMask
+from maskbench.masks.base import AttentionMask, InputMask, Objective, ParameterMask
 from maskbench.training.device import choose
 from maskbench.training.record import Record
 from maskbench.training.run import Inputs, Run, run_cell, subset
 from maskbench.training.trainer import MaskedTrainer, PairedOrder
-from tests.unit.tiny import make_cell, make_encoded, make_gpt2, make_model
+from tests.unit.tiny import make_cell, make_encoded, make_gpt2, make_model, same
 
 KINDS = ["sequence-classification", "token-classification"]
 
@@ -46,20 +46,6 @@ def train(folders, tmp_path):
         return SimpleNamespace(record=record, outcome=outcome, weights=weights, folder=kept)
 
     return call
-
-
-@pytest.fixture
-def mask_kind():
-    """Forget the masks that a test defines."""
-    before = {family: dict(kinds) for family, kinds in Mask.registry.items()}
-    yield
-    for family, kinds in before.items():
-        Mask.registry[family].clear()
-        Mask.registry[family].update(kinds)
-
-
-def same(one, other):
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
 def value(record, split, measure):

@@ -130,3 +130,8 @@ def make_cell(kind: str = "sequence-classification", strategy: dict[str, Any] | 
         }
         | keys
     )
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    """Tell whether two sets of weights are equal, bit by bit."""
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)

@@ -45,9 +45,7 @@ def information(setting: Setting, chosen: set[int]) -> dict[str, Tensor]:
     names, weights = zip(*pretrained_of(model), strict=True)
     sums = [torch.zeros_like(weight, dtype=torch.float32) for weight in weights]
     with still(model), _sparse_embeddings(model):
-        for place, inputs in enumerate(setting.batches(1)):
-            if place not in chosen:
-                continue
+        for inputs in setting.batches(1, sorted(chosen)):
             labels = inputs.pop("labels")
             # the loss is a mean over labels, the log-likelihood of a text is a sum
             loss = setting.loss(model(**inputs), labels) * (labels != _IGNORED).sum()
