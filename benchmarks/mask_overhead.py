@@ -72,7 +72,7 @@ def prepare(options: argparse.Namespace, strategy: Any) -> tuple[Any, Any]:
     from maskbench.training.device import choose
     from maskbench.training.run import Inputs, Run
 
-    encoded = options.results / f"data/encoded/{options.task}.{options.model}"
+    encoded = options.results / f"data/encoded/{options.task}.{options.model}.clean"
     model = options.results / f"data/models/{options.model}"
     manifest = EncodedManifest.read(encoded)
     cell = Cell(

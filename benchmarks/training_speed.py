@@ -112,7 +112,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--one", choices=["ours", "stock"], help=argparse.SUPPRESS)
     options = parser.parse_args()
-    encoded = options.results / f"data/encoded/{options.task}.{options.model}"
+    encoded = options.results / f"data/encoded/{options.task}.{options.model}.clean"
     model = options.results / f"data/models/{options.model}"
     if options.one:
         speed = {"ours": ours, "stock": stock}[options.one](encoded, model, options.examples, options.threads)

@@ -24,7 +24,8 @@ def masks(_: argparse.Namespace) -> None:
 def measures(_: argparse.Namespace) -> None:
     """List the measures of the registry."""
     for entry in MEASURES.values():
-        print(f"{entry.name:20} {entry.unit:12} {entry.better:8} {entry.title}")
+        name = f"{entry.name}[:{entry.by}]" if entry.by else entry.name
+        print(f"{entry.family:10} {name:36} {entry.unit:12} {entry.better:8} {entry.title}")
 
 
 def schema(options: argparse.Namespace) -> None:
@@ -38,7 +39,7 @@ def schema(options: argparse.Namespace) -> None:
 def validate(options: argparse.Namespace) -> None:
     """Check a configuration and count its cells."""
     experiment = load_file(options.file)
-    lists = ("tasks", "models", "strategies", "regimes", "train_sizes", "seeds")
+    lists = ("tasks", "models", "strategies", "regimes", "conditions", "train_sizes", "seeds")
     product = " × ".join(f"{len(getattr(experiment, key))} {key.replace('_', ' ')}" for key in lists)
     print(f"{options.file}: valid, {sum(1 for _ in cells(experiment))} cells ({product})")
 

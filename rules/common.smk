@@ -45,6 +45,7 @@ wildcard_constraints:
     task="|".join(TASKS),
     model="|".join(MODELS),
     rest=r"[a-z0-9.-]+",
+    variant=r"[a-z0-9-]+",
 
 
 # What jobs need to know and what must rerun nothing when it changes: no parameters of rules, but the environment.

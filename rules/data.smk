@@ -39,7 +39,7 @@ rule prepare:
     input:
         source=rules.fetch_task.output.manifest,
     output:
-        manifest=f"{RESULTS}/data/tasks/{{task}}/prepared/manifest.json",
+        manifest=f"{RESULTS}/data/tasks/{{task}}/clean/manifest.json",
     log:
         f"{RESULTS}/logs/prepare/{{task}}.log",
     conda:
@@ -56,12 +56,12 @@ rule prepare:
 
 rule encode:
     input:
-        prepared=rules.prepare.output.manifest,
+        prepared=f"{RESULTS}/data/tasks/{{task}}/{{variant}}/manifest.json",
         model=rules.fetch_model.output.manifest,
     output:
-        manifest=f"{RESULTS}/data/encoded/{{task}}.{{model}}/manifest.json",
+        manifest=f"{RESULTS}/data/encoded/{{task}}.{{model}}.{{variant}}/manifest.json",
     log:
-        f"{RESULTS}/logs/encode/{{task}}.{{model}}.log",
+        f"{RESULTS}/logs/encode/{{task}}.{{model}}.{{variant}}.log",
     conda:
         ENVS / "data.yaml"
     params:

@@ -4,7 +4,7 @@
 
 rule train:
     input:
-        encoded=f"{RESULTS}/data/encoded/{{task}}.{{model}}/manifest.json",
+        encoded=f"{RESULTS}/data/encoded/{{task}}.{{model}}.clean/manifest.json",
         model=f"{RESULTS}/data/models/{{model}}/source.json",
     output:
         record=f"{RESULTS}/training/{{task}}.{{model}}.{{rest}}/metrics.json",

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from maskbench.analysis.metrics import COLUMNS, OUTCOME_TYPES, check_scores
+from maskbench.analysis.metrics import CELL, COLUMNS, OUTCOME_TYPES, check_scores
 from maskbench.config.measures import measure
 from maskbench.errors import InputError
 from maskbench.io.files import atomic, write_json
@@ -47,7 +47,7 @@ def _test_score(record: Record) -> float | None:
 
 def _rows(record: Record) -> Iterator[tuple[Any, ...]]:
     """Yield the record's rows of metrics.csv; a run without a test score has an empty one, so that it is never lost."""
-    cell = (record.run, record.task, record.model, record.strategy, record.regime, record.train_size, record.seed)
+    cell = [getattr(record, name) for name in CELL]
     for item in record.metrics:
         yield (*cell, record.status, item.split, item.measure, item.value, item.unit)
     if not any(item.split == "test" and item.measure == "score" for item in record.metrics):

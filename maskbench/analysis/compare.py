@@ -35,10 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 COLUMNS = (
-    "task",
-    "model",
-    "regime",
-    "train_size",
+    *BLOCK,
     "strategy",
     "baseline",
     "measure",
@@ -261,7 +258,7 @@ def read_comparisons(path: str | Path) -> pd.DataFrame:
         Naming the file and, where there is one, the line and the column.
     """
     table = Table(path, COLUMNS)
-    for column in ("task", "model", "regime", "train_size", "strategy", "baseline", "unit"):
+    for column in (*BLOCK, "strategy", "baseline", "unit"):
         table.parse(column, filled, "text", "str")
     names = [contrast.measure for contrast in CONTRASTS]
     table.parse("measure", one_of(names), f"one of {', '.join(names)}", "str")

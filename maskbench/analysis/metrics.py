@@ -16,26 +16,16 @@ import pyarrow.parquet as pq
 from maskbench.config.measures import measure
 from maskbench.errors import InputError
 
-COLUMNS = (
-    "run",
-    "task",
-    "model",
-    "strategy",
-    "regime",
-    "train_size",
-    "seed",
-    "status",
-    "split",
-    "measure",
-    "value",
-    "unit",
-)
+CELL = ("run", "task", "model", "strategy", "regime", "condition", "train_size", "seed")
+"""Columns that say which run a number is of."""
+
+COLUMNS = (*CELL, "status", "split", "measure", "value", "unit")
 """Columns of metrics.csv, in order; one row for each measured number."""
 
 OUTCOME_COLUMNS = ("run", "example", "hit", "weight")
 """Columns of outcomes.parquet; one row for each test example of a completed run."""
 
-BLOCK = ["task", "model", "regime", "train_size"]
+BLOCK = ["task", "model", "regime", "condition", "train_size"]
 """Runs are compared within a block: only strategy and seed differ in it."""
 
 STATUSES = ("completed", "diverged", "oom", "crashed")
@@ -150,7 +140,7 @@ def read_metrics(path: str | Path) -> pd.DataFrame:
         Naming the file and, where there is one, the line and the column.
     """
     table = Table(path, COLUMNS)
-    for column in ("run", "task", "model", "strategy", "regime", "train_size"):
+    for column in (name for name in CELL if name != "seed"):
         table.parse(column, filled, "text", "str")
     table.parse("seed", int, "a whole number", "int64")
     table.parse("status", one_of(STATUSES), f"one of {', '.join(STATUSES)}", "str")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import product
 
 from maskbench.config.block import Block, Count, Name
+from maskbench.config.conditions import CLEAN, Condition
 from maskbench.config.models import Model
 from maskbench.config.tasks import Kind, Task
 from maskbench.config.training import Training
@@ -14,7 +15,7 @@ from maskbench.masks import Strategy
 
 
 class Cell(Block):
-    """One run: a task, a model, a strategy, a regime, a train size and a seed, with resolved hyperparameters.
+    """One run: a task, model, strategy, regime, condition, train size and seed, with resolved hyperparameters.
 
     Where text and model come from is not part of it: their content hashes are compared instead.
     """
@@ -24,6 +25,9 @@ class Cell(Block):
     model: Name
     strategy: Strategy
     regime: Regime
+    other: Name | None = None
+    """sequential: the task that the model was trained on before; joint: the task that it is trained on beside."""
+    condition: Condition = CLEAN
     train_size: TrainSize
     seed: int
     training: Training
@@ -32,13 +36,27 @@ class Cell(Block):
     max_test: Count | None
 
     @property
+    def regime_name(self) -> str:
+        """The regime with its other task: ``single``, ``after-conll2003``, ``with-conll2003``."""
+        return {"single": "single", "sequential": f"after-{self.other}", "joint": f"with-{self.other}"}[self.regime]
+
+    @property
     def run(self) -> str:
-        """Readable and unique id, such as ``conll2003.minilm-l6.random.single.n2000.s1``.
+        """Readable and unique id, such as ``conll2003.minilm-l6.random.single.clean.n2000.s1``.
 
         Its parts cannot contain the dot that joins them.
         """
         size = self.train_size if self.train_size == "full" else f"n{self.train_size}"
-        return f"{self.task}.{self.model}.{self.strategy.name}.{self.regime}.{size}.s{self.seed}"
+        parts = (
+            self.task,
+            self.model,
+            self.strategy.name,
+            self.regime_name,
+            self.condition.name,
+            size,
+            f"s{self.seed}",
+        )
+        return ".".join(parts)
 
 
 def resolve(training: Training, model: Model, task: Task, strategy: Strategy) -> Training:
@@ -49,17 +67,30 @@ def resolve(training: Training, model: Model, task: Task, strategy: Strategy) ->
     return resolved.model_copy(update={"learning_rate": strategy.learning_rate})
 
 
+def _settings(experiment: Experiment, task: str) -> Iterator[tuple[Regime, str | None, Condition]]:
+    """Yield regime, other task and condition of a task's cells; other regimes than `single` have clean data."""
+    others = [one if task == other else other for one, other in experiment.task_pairs if task in (one, other)]
+    for regime in experiment.regimes:
+        if regime == "single":
+            yield from (("single", None, condition) for condition in experiment.conditions)
+        else:
+            yield from ((regime, other, CLEAN) for other in others)
+
+
 def cells(experiment: Experiment) -> Iterator[Cell]:
     """Yield all cells of an experiment, in the order of its lists."""
     for task, model, strategy in product(experiment.tasks, experiment.models, experiment.strategies):
         training = resolve(experiment.training, model, task, strategy)
-        for regime, size, seed in product(experiment.regimes, experiment.train_sizes, experiment.seeds):
+        settings = list(_settings(experiment, task.name))
+        for (regime, other, condition), size, seed in product(settings, experiment.train_sizes, experiment.seeds):
             yield Cell.model_construct(  # every part was validated with the experiment
                 task=task.name,
                 kind=task.kind,
                 model=model.name,
                 strategy=strategy,
                 regime=regime,
+                other=other,
+                condition=condition,
                 train_size=size,
                 seed=seed,
                 training=training,

@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic_core import to_jsonable_python
 
 from maskbench.config.analysis import Analysis
 from maskbench.config.block import Block
+from maskbench.config.conditions import Cue
 from maskbench.config.models import Model
+from maskbench.config.probes import Probes
 from maskbench.config.resources import Resources
 from maskbench.config.sources import HubSource, LocalSource, PackageSource
 from maskbench.config.tasks import Cut, Task
@@ -62,7 +65,9 @@ def _doc(block: type[Block], key: str) -> str:
 
 def _flow(value: Any) -> str:
     """Write a value as YAML in one line."""
-    text = yaml.safe_dump(value, default_flow_style=True, width=10**6, sort_keys=False, allow_unicode=True)
+    text = yaml.safe_dump(
+        to_jsonable_python(value), default_flow_style=True, width=10**6, sort_keys=False, allow_unicode=True
+    )
     return text.removesuffix("\n").removesuffix("\n...")
 
 
@@ -126,7 +131,7 @@ def _type(entry: dict[str, Any]) -> str:
         return " or ".join(_type(option) for option in options)
     match entry["type"]:
         case "array":
-            return f"list of {_type(entry['items'])}"
+            return f"list of {_type(entry.get('items') or entry['prefixItems'][0])}"
         case "object" if entry.get("required") == ["preset"]:
             return "`{preset: ..., changes}`"
         case "object" if "kind" in entry.get("properties", {}):
@@ -231,7 +236,7 @@ _BLOCKS: tuple[type[Block], ...] = (
     TrainingOverrides,
     Strategy,
 )
-_LAST_BLOCKS: tuple[type[Block], ...] = (Analysis, Resources)
+_LAST_BLOCKS: tuple[type[Block], ...] = (Cue, Probes, Analysis, Resources)
 
 
 def _section(block: type[Block], content: dict[str, Any]) -> Iterator[str]:

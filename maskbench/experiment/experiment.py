@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.resources import files
+from itertools import combinations
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 
 import yaml
@@ -12,7 +13,9 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from maskbench.config.analysis import Analysis
 from maskbench.config.block import Block, Count, Name, Seed
+from maskbench.config.conditions import CLEAN, Condition, Cue
 from maskbench.config.models import Model
+from maskbench.config.probes import Probes
 from maskbench.config.resources import Resources
 from maskbench.config.tasks import Task
 from maskbench.config.training import Training
@@ -21,7 +24,7 @@ from maskbench.masks import Strategy
 if TYPE_CHECKING:
     from pydantic.json_schema import JsonSchemaValue
 
-Regime = Literal["single"]
+Regime = Literal["single", "sequential", "joint"]
 Item = TypeVar("Item")
 
 
@@ -96,6 +99,17 @@ class _OrDefault:
         return {"anyOf": [handler(schema), {"type": "null"}]}
 
 
+def _pair(value: Any) -> Any:
+    """Say in one error what a pair is."""
+    if isinstance(value, list | tuple) and len(value) == 2 and value[0] != value[1]:
+        return tuple(value)
+    raise PydanticCustomError("pair", "expected the names of two different tasks, such as [sst2, conll2003]")
+
+
+Pair = Annotated[tuple[Name, Name], BeforeValidator(_pair)]
+"""Two tasks."""
+
+
 def _unique(items: list[Item]) -> list[Item]:
     """Refuse a list in which two entries have one name or value."""
     seen: set[Any] = set()
@@ -133,13 +147,23 @@ class Experiment(Block):
     baseline: Name = "none"
     """The strategy that the others are compared with."""
     regimes: Annotated[list[Regime], Field(min_length=1), AfterValidator(_unique)] = ["single"]
-    """Training regimes: `single` trains on one task."""
+    """Training regimes: `single` trains on one task; `sequential` goes on from its model with a second task, in both
+    orders; `joint` trains one encoder with two heads on two tasks at once."""
+    pairs: Annotated[list[Pair], Field(min_length=1)] | None = None
+    """Pairs of tasks for `sequential` and `joint`, such as [[sst2, conll2003]]; null: every two tasks."""
+    conditions: Annotated[list[Condition], Field(min_length=1), AfterValidator(_unique)] = [CLEAN]
+    """What the training data have gone through, in the regime `single`: `clean`, `cue:0.95` (a planted word agrees with
+    the label at this rate), `label-noise:0.3` (this share of the labels is flipped)."""
+    cue: Annotated[Cue, _OrDefault()] = Field(default_factory=Cue)
+    """The words that the conditions `cue:RATE` plant."""
     train_sizes: Annotated[list[TrainSize], Field(min_length=1), AfterValidator(_unique)] = ["full"]
     """Numbers of training examples (a seeded subset, nested over sizes), or `full`."""
     seeds: Annotated[list[Seed], Field(min_length=1), AfterValidator(_unique)]
     """One run of every cell for each; a seed fixes initialisation, order, subset and dropout for all strategies."""
     training: Annotated[Training, _OrDefault()] = Field(default_factory=Training)
     """Hyperparameters, shared by all cells."""
+    probes: Annotated[Probes, _OrDefault()] = Field(default_factory=Probes)
+    """What is measured on every trained model."""
     analysis: Annotated[Analysis, _OrDefault()] = Field(default_factory=Analysis)
     """How strategies are compared."""
     resources: Annotated[Resources, _OrDefault()] = Field(default_factory=Resources)
@@ -155,3 +179,30 @@ class Experiment(Block):
         if self.baseline not in names:
             raise ValueError(f"baseline is {self.baseline!r}, which is not among the strategies {', '.join(names)}")
         return self
+
+    @model_validator(mode="after")
+    def _regimes_have_what_they_need(self) -> Self:
+        names = [task.name for task in self.tasks]
+        for pair in self.pairs or []:
+            for name in pair:
+                if name not in names:
+                    raise ValueError(f"pairs names the task {name!r}, which is not among the tasks {', '.join(names)}")
+        several = [regime for regime in self.regimes if regime != "single"]
+        if several and "single" not in self.regimes:
+            raise ValueError(f"regimes: {several[0]} is compared with single; expected single in the list, too")
+        if several and len(names) < 2:
+            raise ValueError(f"regimes: {several[0]} takes two tasks; expected a second task")
+        return self
+
+    @model_validator(mode="after")
+    def _conditions_have_their_clean_twin(self) -> Self:
+        if CLEAN not in self.conditions:
+            raise ValueError("conditions: each is compared with clean; expected clean in the list, too")
+        return self
+
+    @property
+    def task_pairs(self) -> list[tuple[str, str]]:
+        """The unordered pairs of tasks, each in the order of the list of tasks."""
+        names = [task.name for task in self.tasks]
+        wanted = self.pairs if self.pairs is not None else list(combinations(names, 2))
+        return list(dict.fromkeys(tuple(sorted(pair, key=names.index)) for pair in wanted))  # type: ignore[misc]

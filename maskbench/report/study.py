@@ -31,12 +31,13 @@ class Block:
     task: str
     model: str
     regime: str
+    condition: str
     train_size: str
 
     @property
-    def key(self) -> tuple[str, str, str, str]:
+    def key(self) -> tuple[str, ...]:
         """The block's values in the order of the columns of metrics.csv."""
-        return (self.task, self.model, self.regime, self.train_size)
+        return (self.task, self.model, self.regime, self.condition, self.train_size)
 
 
 class Study:
@@ -152,12 +153,14 @@ class Study:
         return SCORE_TITLES["accuracy"] if task in self._accuracy_tasks else "score"
 
     def contexts(self, block: Block) -> list[str]:
-        """Return what tells this block from others of its task: those of model, regime and train size that vary."""
+        """Return what tells this block from others of its task: model, regime, condition, size, if they vary."""
         parts = []
         if len({item.model for item in self.blocks}) > 1:
             parts.append(block.model)
         if len({item.regime for item in self.blocks}) > 1:
             parts.append(block.regime)
+        if len({item.condition for item in self.blocks}) > 1:
+            parts.append(block.condition)
         if len({item.train_size for item in self.blocks}) > 1:
             parts.append("full train set" if block.train_size == "full" else f"{block.train_size} examples")
         return parts

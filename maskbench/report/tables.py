@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from maskbench.analysis.compare import CONTRASTS, POOLED
+from maskbench.analysis.metrics import BLOCK
 from maskbench.config.measures import measure
 from maskbench.io.files import atomic, write_text
 from maskbench.report import text
@@ -48,6 +49,7 @@ def _cell(block: Block, strategy: str) -> dict[str, Any]:
         "task": block.task,
         "model": block.model,
         "regime": block.regime,
+        "condition": block.condition,
         "train_size": block.train_size,
         "strategy": strategy,
     }
@@ -185,7 +187,7 @@ def per_class(study: Study) -> Table:
                     line[strategy] = text.mean_and_spread(found["mean"], found["sd"], 1)
             if len(line) > 2:
                 shown.append(line)
-    columns = ["task", "model", "regime", "train_size", "strategy", "class", "measure", "unit", "mean", "sd", "n"]
+    columns = [*BLOCK, "strategy", "class", "measure", "unit", "mean", "sd", "n"]
     frame = pd.DataFrame(shown, columns=["task", "class", *study.strategies]).fillna(text.DASH)
     caption = "F1 on the test split, in per cent, mean ± SD over seeds. For tagging, of whole entities."
     return Table("per_class", "F1 by class", caption, pd.DataFrame(rows, columns=columns), frame, names=2)

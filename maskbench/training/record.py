@@ -101,6 +101,8 @@ class Record(_Part):
     model: str
     strategy: str
     regime: str
+    """With its other task: ``single``, ``after-conll2003``, ``with-conll2003``."""
+    condition: str
     train_size: str
     seed: int
     status: Status

@@ -82,7 +82,7 @@ def write_run(
     base = {"conll2003": 0.78}.get(task, 0.80) + shared.normal(0, 0.006)
     outcome = predictions(task, base + EFFECTS.get(strategy, 0.0), own, examples)
     score = float(outcome["hit"].sum() / outcome["weight"].sum())
-    run = f"{task}.minilm-l6.{strategy}.single.{size if size == 'full' else 'n' + size}.s{seed}"
+    run = f"{task}.minilm-l6.{strategy}.single.clean.{size if size == 'full' else 'n' + size}.s{seed}"
     done = status == "completed"
     record = Record(
         schema=1,
@@ -91,6 +91,7 @@ def write_run(
         model="minilm-l6",
         strategy=strategy,
         regime="single",
+        condition="clean",
         train_size=size,
         seed=seed,
         status=status,

@@ -42,7 +42,7 @@ def test_collects_every_number_and_every_run(study, tmp_path):
     outcomes = pd.read_parquet(folder / "outcomes.parquet")
     assert list(outcomes.columns) == ["run", "example", "hit", "weight"]
     assert outcomes.groupby("run", observed=True).size().eq(50).all()
-    assert set(outcomes["run"]) == set(runs) - {"conll2003.minilm-l6.random.single.n2000.s2"}
+    assert set(outcomes["run"]) == set(runs) - {"conll2003.minilm-l6.random.single.clean.n2000.s2"}
 
 
 def test_a_failed_run_keeps_an_empty_score(study):
@@ -183,4 +183,4 @@ def test_the_command_line_ends_in_one_line(study):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
-    assert "rt-snippets.minilm-l6.none.single.n2000.s3/metrics.json: cannot be read" in done.stderr
+    assert "rt-snippets.minilm-l6.none.single.clean.n2000.s3/metrics.json: cannot be read" in done.stderr

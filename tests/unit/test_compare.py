@@ -190,7 +190,7 @@ def test_an_unknown_baseline_is_refused(tmp_path):
     [
         (
             lambda frame: frame[~frame["run"].str.contains("random")],
-            "random.single.n2000.s1 completed, but has no rows",
+            "random.single.clean.n2000.s1 completed, but has no rows",
         ),
         (lambda frame: frame[frame.index > 0], "not tested on the same examples"),
         (
@@ -209,8 +209,8 @@ def test_outcomes_that_do_not_fit_are_refused(tmp_path, change, message):
     assert str(outcomes) in str(error.value)
 
 
-GOOD = "run,task,model,strategy,regime,train_size,seed,status,split,measure,value,unit\n"
-LINE = "a.s1,a,m,none,single,full,1,completed,test,score,0.5,fraction\n"
+GOOD = "run,task,model,strategy,regime,condition,train_size,seed,status,split,measure,value,unit\n"
+LINE = "a.s1,a,m,none,single,clean,full,1,completed,test,score,0.5,fraction\n"
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ LINE = "a.s1,a,m,none,single,full,1,completed,test,score,0.5,fraction\n"
     [
         ("", "line 1: expected the columns run,task"),
         ("run,task\n", "line 1: expected the columns"),
-        (GOOD + "a,b\n", "line 2: expected 12 values, got 2"),
+        (GOOD + "a,b\n", "line 2: expected 13 values, got 2"),
         (GOOD + LINE + LINE.replace(",1,", ",one,"), "line 3: seed: expected a whole number, got 'one'"),
         (GOOD + LINE.replace("completed", "done"), "line 2: status: expected one of completed, diverged"),
         (GOOD + LINE.replace("test", "dev"), "line 2: split: expected one of"),

@@ -205,7 +205,7 @@ def test_everything_from_outside_is_escaped(tmp_path):
     make(tmp_path, ["rt-snippets"], ["none", "random"], 2, failed=failed)
     evil = "<script>alert(1)</script>"
     path = tmp_path / "metrics.csv"
-    path.write_text(path.read_text().replace("rt-snippets.minilm-l6.random.single.n2000.s1", evil))
+    path.write_text(path.read_text().replace("rt-snippets.minilm-l6.random.single.clean.n2000.s1", evil))
     path.write_text(path.read_text().replace(",random,", ",$x_1$<img onerror=alert(2)>,"))
     manifest = tmp_path / "manifest.json"
     manifest.write_text(manifest.read_text().replace("loss is not finite", "<b onclick=alert(3)>"))
@@ -249,7 +249,7 @@ def test_failed_cells_are_shown(tmp_path):
     assert "4 of 24 runs did not complete (3 out of memory and 1 diverged)" in words
     assert "– (n = 0, 3 failed)" in words
     assert "loss is not finite at step 40" in words
-    assert "rt-snippets.minilm-l6.freeze.single.n2000.s1" in words
+    assert "rt-snippets.minilm-l6.freeze.single.clean.n2000.s1" in words
 
 
 def test_a_study_in_which_everything_failed(tmp_path):

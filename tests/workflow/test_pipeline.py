@@ -22,7 +22,7 @@ pytestmark = pytest.mark.workflow
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("Snakefile", "config.yaml", "rules", "scripts", "maskbench", "envs", "profiles")
-COLUMNS = "run,task,model,strategy,regime,train_size,seed,status,split,measure,value,unit"
+COLUMNS = "run,task,model,strategy,regime,condition,train_size,seed,status,split,measure,value,unit"
 
 
 def copy_project(folder: Path) -> Path:
@@ -164,8 +164,8 @@ def test_progress_and_the_head_of_the_log(study):
     assert "cells: 12 of 12 done, 0 left" in output
     for log in (folder / "results/mine/logs").rglob("*.log"):
         assert re.match(r"maskbench [\d.]+, \w+\.py, Python [\d.]+ on ", log.read_text()), log
-    lines = (folder / "results/mine/logs/train/reviews.tiny.none.single.full.s1.log").read_text().splitlines()
-    assert lines[1] == "run reviews.tiny.none.single.full.s1"
+    lines = (folder / "results/mine/logs/train/reviews.tiny.none.single.clean.full.s1.log").read_text().splitlines()
+    assert lines[1] == "run reviews.tiny.none.single.clean.full.s1"
     assert re.match(r"device \w+ \(.*\), GPU slot none/0 \(none\), \w+, attention \w+, 1 thread\(s\)", lines[2])
 
 

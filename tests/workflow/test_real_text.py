@@ -44,7 +44,7 @@ def study(tmp_path_factory):
 
 def read(study, task):
     """Return the record and the predictions of a task's run."""
-    folder = study / f"training/{task}.minilm-l6.none.single.n600.s1"
+    folder = study / f"training/{task}.minilm-l6.none.single.clean.n600.s1"
     record = Record.read(folder / "metrics.json")
     values = {item.measure: item.value for item in record.metrics if item.split == "test"}
     return values, pd.read_parquet(folder / "predictions.parquet")

@@ -1,0 +1,45 @@
+"""What is measured on every trained model."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from maskbench.config.block import Block, Count
+from maskbench.config.conditions import PERTURBATIONS, Perturbation
+
+ProbeName = Literal[
+    "calibration",
+    "memorisation",
+    "distractor",
+    "perturbation",
+    "cue",
+    "seen-mentions",
+    "forgetting",
+    "representation-drift",
+    "parameter-drift",
+    "masked-lm",
+    "probing",
+    "trajectory",
+]
+PROBES: tuple[ProbeName, ...] = get_args(ProbeName)
+
+
+class Probes(Block):
+    """What is measured on every trained model, on unmasked input in eval mode."""
+
+    measure: list[ProbeName] | Literal["all"] = "all"
+    """Names of probes (docs/measures.md); [] measures nothing. A run leaves out what it has no use for: forgetting, if
+    it is of a single task."""
+    examples: Count | None = 200
+    """Examples of each test-time set, and of the fixed text that drift is measured on; null: all of the test split."""
+    perturbations: list[Perturbation] = list(PERTURBATIONS)
+    """Which perturbations are measured."""
+    levels: list[Literal[5, 10, 20]] = [10]
+    """How much of a text they change, in percent; the sets are built for 5, 10 and 20."""
+    conflict_points: Count = 8
+    """Joint training: at how many updates, evenly spread, the gradients of the two tasks are compared."""
+
+    @property
+    def wanted(self) -> tuple[ProbeName, ...]:
+        """The probes, in the order in which they are measured."""
+        return PROBES if self.measure == "all" else tuple(name for name in PROBES if name in self.measure)
