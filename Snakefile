@@ -3,6 +3,7 @@
 #   config.yaml ─► experiment ─► cells                      rules/common.smk
 #   fetch ─► prepare ─► encode       real text, by hash     rules/data.smk
 #   train                            one GPU slot each      rules/training.smk
+#   probe                            interference, measured on the trained model  rules/probes.smk
 #   collect ─► compare               no torch from here on  rules/analysis.smk
 #   tables, figures, page            regenerate in seconds  rules/report.smk
 
@@ -19,6 +20,7 @@ if not workflow.overwrite_configfiles:
 include: "rules/common.smk"
 include: "rules/data.smk"
 include: "rules/training.smk"
+include: "rules/probes.smk"
 include: "rules/analysis.smk"
 include: "rules/report.smk"
 

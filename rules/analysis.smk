@@ -23,6 +23,7 @@ if not RECORDED:
             # list of records once for each record.
             experiment=f"{RESULTS}/experiment.json",
             records=expand(f"{RESULTS}/training/{{run}}/metrics.json", run=CELLS),
+            probes=expand(f"{RESULTS}/probes/{{run}}/metrics.json", run=CELLS if EXPERIMENT.probes.wanted else []),
         output:
             metrics=f"{RESULTS}/metrics.csv",
             parquet=f"{RESULTS}/metrics.parquet",

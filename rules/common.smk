@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
+from maskbench.config.conditions import CLEAN, SETS, SHIFTED
 from maskbench.config.sources import LocalSource
 from maskbench.errors import InputError
 from maskbench.experiment.cell import cells
@@ -46,6 +47,11 @@ wildcard_constraints:
     model="|".join(MODELS),
     rest=r"[a-z0-9.-]+",
     variant=r"[a-z0-9-]+",
+    # the parts of a run id behind task and model
+    strategy=r"[a-z0-9-]+",
+    condition=r"[a-z0-9-]+",
+    other="|".join(TASKS),
+    tail=r"(full|n\d+)\.s\d+",
 
 
 # What jobs need to know and what must rerun nothing when it changes: no parameters of rules, but the environment.
@@ -69,12 +75,31 @@ def local_files(source, names):
     return [str(path) for pattern in names for path in sorted(folder.glob(pattern)) if path.is_file()]
 
 
+def kept(run):
+    """The folder of a run's model, which goes when nothing needs it any more."""
+    model = directory(f"{RESULTS}/training/{run}/model")
+    return model if EXPERIMENT.keep_models else temp(model)
+
+
+def sides(one, other):
+    """The two cells of a joint run as JSON, from the wildcards that both have in common."""
+
+    def cells(wildcards):
+        start, end = f"{wildcards.model}.{wildcards.strategy}", f"clean.{wildcards.tail}"
+        runs = (f"{one}.{start}.with-{other}.{end}", f"{other}.{start}.with-{one}.{end}")
+        return [CELLS[run].model_dump_json() for run in runs]
+
+    return cells
+
+
 onstart:
     # Read by scripts/progress.py: how many cells this call trains, and since when.
+    trained = [job.rule.name for job in workflow.dag.needrun_jobs() if job.rule.name in TRAINS]
     os.environ.update(
-        MASKBENCH_CELLS=str(sum(job.rule.name == "train" for job in workflow.dag.needrun_jobs())),
+        MASKBENCH_CELLS=str(sum(TRAINS[name] for name in trained)),
         MASKBENCH_STARTED=str(time.time()),
     )
+    announce()
 
 
 onsuccess:

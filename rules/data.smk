@@ -1,4 +1,6 @@
-# fetch ─► prepare ─► encode: text and models by pinned hash, each once.
+# fetch ─► prepare ─► condition, shift ─► encode: text and models by pinned hash, each once.
+
+PLANTED = {condition.name: condition for condition in EXPERIMENT.conditions if condition != CLEAN}
 
 
 rule fetch_task:
@@ -52,6 +54,47 @@ rule prepare:
     shell:
         'python "$MASKBENCH/scripts/prepare.py" --spec {params.task:q} --source {params.source:q}'
         " --destination {params.folder:q} > {log:q} 2>&1"
+
+
+rule condition:
+    input:
+        clean=rules.prepare.output.manifest,
+    output:
+        manifest=f"{RESULTS}/data/tasks/{{task}}/{{condition}}/manifest.json",
+    log:
+        f"{RESULTS}/logs/condition/{{task}}.{{condition}}.log",
+    wildcard_constraints:
+        condition="|".join(PLANTED) or "(?!)",
+    conda:
+        ENVS / "data.yaml"
+    params:
+        condition=lambda wildcards: str(PLANTED[wildcards.condition]),
+        words=lambda wildcards: EXPERIMENT.cue.words if PLANTED[wildcards.condition].kind == "cue" else [],
+        clean=subpath(input.clean, parent=True),
+        folder=subpath(output.manifest, parent=True),
+        code=code_hash("condition.py"),
+    shell:
+        'python "$MASKBENCH/scripts/condition.py" --condition {params.condition:q} --words {params.words:q}'
+        " --clean {params.clean:q} --destination {params.folder:q} > {log:q} 2>&1"
+
+
+rule shift:
+    input:
+        clean=rules.prepare.output.manifest,
+    output:
+        manifest=f"{RESULTS}/data/tasks/{{task}}/{SHIFTED}/manifest.json",
+    log:
+        f"{RESULTS}/logs/shift/{{task}}.log",
+    conda:
+        ENVS / "data.yaml"
+    params:
+        sets=SETS,
+        clean=subpath(input.clean, parent=True),
+        folder=subpath(output.manifest, parent=True),
+        code=code_hash("shift.py"),
+    shell:
+        'python "$MASKBENCH/scripts/shift.py" --sets {params.sets:q}'
+        " --clean {params.clean:q} --destination {params.folder:q} > {log:q} 2>&1"
 
 
 rule encode:

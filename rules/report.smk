@@ -1,7 +1,7 @@
 # tables, figures, page: everything that is shown, from recorded metrics alone.
 
-TABLES = ["scores", "comparisons", "cost", "per_class"]
-FIGURES = ["scores", "differences", "gaps", "cost"]
+TABLES = ["scores", "interference", "comparisons", "cost", "per_class"]
+FIGURES = ["scores", "interference", "differences", "gaps", "cost"]
 
 
 rule tables:

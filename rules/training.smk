@@ -1,15 +1,20 @@
-# train: one cell, one GPU slot. A run is <task>.<model>.<rest>, so that its inputs need no function: with 10,000 cells,
-# every function call of a rule costs a second.
+# train: one cell, one GPU slot; two cells if they are trained at once. A run is
+# <task>.<model>.<strategy>.<regime>.<condition>.<tail>, so that its inputs need no function: with 10,000 cells, every
+# function call of a rule costs a second.
+
+TRAINS = {"train": 1, "train_after": 1}  # rules that train, and how many cells each of their jobs does
+ALONG = "--along" if "trajectory" in EXPERIMENT.probes.wanted else ""
 
 
 rule train:
     input:
-        encoded=f"{RESULTS}/data/encoded/{{task}}.{{model}}.clean/manifest.json",
+        encoded=f"{RESULTS}/data/encoded/{{task}}.{{model}}.{{condition}}/manifest.json",
         model=f"{RESULTS}/data/models/{{model}}/source.json",
     output:
-        record=f"{RESULTS}/training/{{task}}.{{model}}.{{rest}}/metrics.json",
+        record=f"{RESULTS}/training/{{task}}.{{model}}.{{strategy}}.single.{{condition}}.{{tail}}/metrics.json",
+        model=kept("{task}.{model}.{strategy}.single.{condition}.{tail}"),
     log:
-        f"{RESULTS}/logs/train/{{task}}.{{model}}.{{rest}}.log",
+        f"{RESULTS}/logs/train/{{task}}.{{model}}.{{strategy}}.single.{{condition}}.{{tail}}.log",
     conda:
         ENVS / "training.yaml"
     threads: EXPERIMENT.training.threads
@@ -18,10 +23,75 @@ rule train:
         mem_mb=EXPERIMENT.resources.memory_mb,
         runtime=EXPERIMENT.resources.minutes,
     params:
-        cell=lambda wildcards: CELLS[".".join(wildcards)].model_dump_json(),
-        keep="--keep-model" if EXPERIMENT.keep_models else "",
+        cell=lambda w: CELLS[f"{w.task}.{w.model}.{w.strategy}.single.{w.condition}.{w.tail}"].model_dump_json(),
+        along=ALONG,
         code=code_hash("train.py"),
     shell:
         'python "$MASKBENCH/scripts/train.py" --cell {params.cell:q} --encoded $(dirname {input.encoded:q})'
         " --model $(dirname {input.model:q}) --output $(dirname {output.record:q})"
-        ' --code {params.code} {params.keep} > {log:q} 2>&1 && python "$MASKBENCH/scripts/progress.py" --record {output.record:q}'
+        ' --code {params.code} {params.along} > {log:q} 2>&1 && python "$MASKBENCH/scripts/progress.py" --record {output.record:q}'
+
+
+rule train_after:
+    # sequential: the task, starting from the model that was trained on the other one
+    input:
+        encoded=f"{RESULTS}/data/encoded/{{task}}.{{model}}.clean/manifest.json",
+        model=f"{RESULTS}/data/models/{{model}}/source.json",
+        before=f"{RESULTS}/training/{{other}}.{{model}}.{{strategy}}.single.clean.{{tail}}/metrics.json",
+        before_model=f"{RESULTS}/training/{{other}}.{{model}}.{{strategy}}.single.clean.{{tail}}/model",
+    output:
+        record=f"{RESULTS}/training/{{task}}.{{model}}.{{strategy}}.after-{{other}}.clean.{{tail}}/metrics.json",
+        model=kept("{task}.{model}.{strategy}.after-{other}.clean.{tail}"),
+    log:
+        f"{RESULTS}/logs/train/{{task}}.{{model}}.{{strategy}}.after-{{other}}.clean.{{tail}}.log",
+    conda:
+        ENVS / "training.yaml"
+    threads: EXPERIMENT.training.threads
+    resources:
+        gpu=1,
+        mem_mb=EXPERIMENT.resources.memory_mb,
+        runtime=EXPERIMENT.resources.minutes,
+    params:
+        cell=lambda w: CELLS[f"{w.task}.{w.model}.{w.strategy}.after-{w.other}.clean.{w.tail}"].model_dump_json(),
+        along=ALONG,
+        code=code_hash("train.py"),
+    shell:
+        'python "$MASKBENCH/scripts/train.py" --cell {params.cell:q} --encoded $(dirname {input.encoded:q})'
+        " --model $(dirname {input.model:q}) --start $(dirname {input.before:q}) --output $(dirname {output.record:q})"
+        ' --code {params.code} {params.along} > {log:q} 2>&1 && python "$MASKBENCH/scripts/progress.py" --record {output.record:q}'
+
+
+for one, other in EXPERIMENT.task_pairs if "joint" in EXPERIMENT.regimes else []:
+    # joint: two tasks in one job, with a record and a model for each
+    TRAINS[f"train_{one}_with_{other}"] = 2
+
+    rule:
+        name:
+            f"train_{one}_with_{other}"
+        input:
+            encoded=expand(f"{RESULTS}/data/encoded/{{task}}.{{{{model}}}}.clean/manifest.json", task=[one, other]),
+            model=f"{RESULTS}/data/models/{{model}}/source.json",
+        output:
+            record=f"{RESULTS}/training/{one}.{{model}}.{{strategy}}.with-{other}.clean.{{tail}}/metrics.json",
+            other=f"{RESULTS}/training/{other}.{{model}}.{{strategy}}.with-{one}.clean.{{tail}}/metrics.json",
+            model=kept(f"{one}.{{model}}.{{strategy}}.with-{other}.clean.{{tail}}"),
+            other_model=kept(f"{other}.{{model}}.{{strategy}}.with-{one}.clean.{{tail}}"),
+        log:
+            f"{RESULTS}/logs/train/{one}.{{model}}.{{strategy}}.with-{other}.clean.{{tail}}.log",
+        conda:
+            ENVS / "training.yaml"
+        threads: EXPERIMENT.training.threads
+        resources:
+            gpu=1,
+            mem_mb=EXPERIMENT.resources.memory_mb,
+            runtime=EXPERIMENT.resources.minutes,
+        params:
+            cells=sides(one, other),
+            points=EXPERIMENT.probes.conflict_points,
+            along=ALONG,
+            code=code_hash("train.py"),
+        shell:
+            'python "$MASKBENCH/scripts/train.py" --cell {params.cells:q} --encoded $(dirname {input.encoded:q})'
+            " --model $(dirname {input.model:q}) --output $(dirname {output.record:q} {output.other:q})"
+            " --conflict-points {params.points} --code {params.code} {params.along} > {log:q} 2>&1"
+            ' && python "$MASKBENCH/scripts/progress.py" --record {output.record:q}'

@@ -14,7 +14,9 @@ from maskbench.io.script import run
 def main() -> None:
     """Parse the command line and collect."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--results", required=True, type=Path, help="folder of the study, which holds training/<run>/")
+    parser.add_argument(
+        "--results", required=True, type=Path, help="folder of the study, which holds training/ and probes/"
+    )
     parser.add_argument("--experiment", required=True, type=Path, help="experiment.json, which names study and runs")
     options = parser.parse_args()
     from maskbench.analysis.collect import collect
@@ -22,7 +24,14 @@ def main() -> None:
     from maskbench.experiment.cell import cells
 
     experiment = read_experiment(options.experiment)
-    collect(experiment.study, options.results, [cell.run for cell in cells(experiment)], options.results)
+    collect(
+        experiment.study,
+        options.results,
+        [cell.run for cell in cells(experiment)],
+        options.results,
+        baseline=experiment.baseline,
+        probed=bool(experiment.probes.wanted),
+    )
 
 
 if __name__ == "__main__":

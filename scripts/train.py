@@ -1,4 +1,4 @@
-"""Train one cell on one GPU slot, score it, and write its record and its predictions."""
+"""Train one cell, or two at once, on one GPU slot, score them, and write records, predictions and models."""
 
 from __future__ import annotations
 
@@ -19,24 +19,33 @@ from maskbench.io.script import run
 def arguments() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cell", required=True, type=Cell.model_validate_json, help="the cell as JSON")
-    parser.add_argument("--encoded", required=True, type=Path, help="folder of the encoded task")
+    parser.add_argument(
+        "--cell", required=True, nargs="+", type=Cell.model_validate_json, help="the cell as JSON; joint: both cells"
+    )
+    parser.add_argument("--encoded", required=True, nargs="+", type=Path, help="folder of each cell's encoded task")
     parser.add_argument("--model", required=True, type=Path, help="folder of the pretrained model")
-    parser.add_argument("--output", required=True, type=Path, help="folder of the run")
+    parser.add_argument("--start", type=Path, help="sequential: folder of the run whose encoder this one starts from")
+    parser.add_argument(
+        "--output", required=True, nargs="+", type=Path, help="folder of each run; its model is left in <output>/model"
+    )
+    parser.add_argument("--along", action="store_true", help="leave the weights at each evaluation in model/along")
+    parser.add_argument("--conflict-points", type=int, default=8, help="joint: updates at which gradients are compared")
     parser.add_argument("--code", required=True, help="content hash of the code")
-    parser.add_argument("--keep-model", action="store_true", help="leave the trained model in <output>/model")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if len({len(options.cell), len(options.encoded), len(options.output)}) > 1 or len(options.cell) > 2:
+        parser.error("expected one cell or two, and as many folders for --encoded and --output")
+    return options
 
 
 def main() -> None:
     """Lease a GPU slot, then import torch and train."""
     options = arguments()
-    cell: Cell = options.cell
+    cell: Cell = options.cell[0]
     from maskbench.training.leases import lease
 
     with lease(int(os.environ.get("MASKBENCH_SLOTS_PER_GPU", "1")), run=cell.run) as slot:
         os.environ |= slot.environment() | {"OMP_NUM_THREADS": str(cell.training.threads)}
-        os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(options.output / "tensorboard"))
+        os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(options.output[0] / "tensorboard"))
         from maskbench.training.device import choose
         from maskbench.training.run import Inputs, run_cell
 
@@ -47,30 +56,39 @@ def main() -> None:
                 "set MASKBENCH_GPUS to the devices to use (docs/gpus.md)"
             )
         print(
-            f"run {cell.run}\n"
+            *(f"run {cell.run}" for cell in options.cell),
             f"device {device.kind} ({device.name}), GPU slot {slot.device or 'none'}/{slot.slot} ({slot.origin}), "
             f"{device.precision}, attention {device.attention}, {device.threads} thread(s)",
+            sep="\n",
             flush=True,
         )
-        inputs = Inputs(
-            encoded=options.encoded,
-            model=options.model,
-            work=options.output / "checkpoints",
-            keep_model=options.output / "model" if options.keep_model else None,
-        )
-        record, outcome = run_cell(
-            cell,
-            inputs,
-            device,
-            code=options.code,
-            command=shlex.join(["scripts/train.py", *sys.argv[1:]]),
-            gpu_uuid=slot.uuid,
-        )
-    if outcome is not None:
-        with atomic(options.output / "predictions.parquet") as path:
-            outcome.table.to_parquet(path, index=False)
-    record.write(options.output / "metrics.json")
-    print(f"{record.status} in {record.timings.wall_s:.0f} s" + (f": {record.error}" if record.error else ""))
+        inputs = [
+            Inputs(
+                encoded=encoded,
+                model=options.model,
+                work=output / "checkpoints",
+                keep_model=output / "model",
+                along=options.along,
+                start=options.start,
+            )
+            for encoded, output in zip(options.encoded, options.output, strict=True)
+        ]
+        command = shlex.join(["scripts/train.py", *sys.argv[1:]])
+        about = {"code": options.code, "command": command, "gpu_uuid": slot.uuid}
+        if len(inputs) == 1:
+            results = [run_cell(cell, inputs[0], device, **about)]
+        else:
+            from maskbench.training.joint import run_joint
+
+            results = run_joint(options.cell, inputs, device, points=options.conflict_points, **about)
+    for (record, outcome), output in zip(results, options.output, strict=True):
+        predictions = output / "predictions.parquet"
+        predictions.unlink(missing_ok=True)  # of a run before, if this one did not complete
+        if outcome is not None:
+            with atomic(predictions) as path:
+                outcome.table.to_parquet(path, index=False)
+        record.write(output / "metrics.json")
+        print(f"{record.status} in {record.timings.wall_s:.0f} s" + (f": {record.error}" if record.error else ""))
 
 
 if __name__ == "__main__":

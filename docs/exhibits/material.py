@@ -83,7 +83,7 @@ class Material:
     def __init__(self, results: Path) -> None:
         self.data = results / "data"
         self.folder = self.data / "models" / MODEL
-        for needed in (self.folder, *(self.data / "encoded" / f"{task}.{MODEL}" for task in TRAINING)):
+        for needed in (self.folder, *(self.data / "encoded" / f"{task}.{MODEL}.clean" for task in TRAINING)):
             if not needed.is_dir():
                 raise InputError(f"{needed}: missing; expected a study with {REVIEWS}, {NEWS} and {MODEL} (make run)")
         self.device: Device = choose(Training(threads=1))
@@ -102,7 +102,7 @@ class Material:
     def encoded(self, task: str, split: Split) -> Dataset:
         """Return a split of an encoded task, as it is."""
         if task not in self._encoded:
-            self._encoded[task] = load_encoded(self.data / "encoded" / f"{task}.{MODEL}")
+            self._encoded[task] = load_encoded(self.data / "encoded" / f"{task}.{MODEL}.clean")
         return self._encoded[task][split]
 
     def shuffled(self, task: str, split: Split) -> Dataset:
@@ -112,7 +112,7 @@ class Material:
 
     def names(self, task: str) -> list[str]:
         """Return the labels of a task by their indices."""
-        return EncodedManifest.read(self.data / "encoded" / f"{task}.{MODEL}").labels
+        return EncodedManifest.read(self.data / "encoded" / f"{task}.{MODEL}.clean").labels
 
     def texts(self, split: Split, count: int) -> list[str]:
         """Return the first reviews of a split."""
@@ -163,7 +163,7 @@ class Material:
         return self._train(task, seed, {})
 
     def _train(self, task: str, seed: int, masks: dict[str, Any]) -> Trained:
-        manifest = EncodedManifest.read(self.data / "encoded" / f"{task}.{MODEL}")
+        manifest = EncodedManifest.read(self.data / "encoded" / f"{task}.{MODEL}.clean")
         cell = Cell(
             task=task,
             kind=manifest.kind,
@@ -179,7 +179,9 @@ class Material:
         with tempfile.TemporaryDirectory() as work:
             kept = Path(work) / "kept"
             run = Run(
-                cell, Inputs(self.data / "encoded" / f"{task}.{MODEL}", self.folder, Path(work), kept), self.device
+                cell,
+                Inputs(self.data / "encoded" / f"{task}.{MODEL}.clean", self.folder, Path(work), kept),
+                self.device,
             )
             # an exhibit may ask for a model while it measures without gradients; the Trainer prints its progress
             with torch.enable_grad(), contextlib.redirect_stdout(io.StringIO()):

@@ -4,73 +4,191 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from maskbench.analysis.metrics import CELL, COLUMNS, OUTCOME_TYPES, check_scores
+from maskbench.analysis.derived import MATCHED, SPLITS, Point, Run, derive
+from maskbench.analysis.metrics import CELL, COLUMNS, OUTCOME_TYPES, TEST, check_scores
 from maskbench.config.measures import measure
 from maskbench.errors import InputError
 from maskbench.io.files import atomic, write_json
+from maskbench.probes.record import ProbeRecord
 from maskbench.training.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from maskbench.training.record import Metric
+
 ROWS_IN_GROUP = 1_000_000
 """Outcomes that are held in memory at once, and rows of a row group of outcomes.parquet."""
 
+SETS_OF = ("distractor_drop", "perturbation_drop", "masking_drop", "cue_reliance", "forgetting")
+"""Measures that rest on outcomes of test-time sets: beside a probe record that has one of them there are some."""
 
-def _read_record(path: Path, run: str) -> Record:
-    """Read a record and check what its schema cannot: whose it is, the units, that no number stands twice."""
-    record = Record.read(path)
-    if record.run != run:
-        raise InputError(f"{path}: run: expected {run}, the name of its folder, got {record.run}")
-    seen: set[tuple[str, str]] = set()
-    for metric in record.metrics:
+
+def _check_metrics(path: Path, metrics: Sequence[Metric], seen: set[tuple[str, str]]) -> None:
+    """Check the units, that no number stands twice, also not in both records of a run, and that none is derived."""
+    for metric in metrics:
         if metric.unit != (unit := measure(metric.measure).unit):
             raise InputError(f"{path}: metrics: {metric.measure}: expected the unit {unit}, got {metric.unit}")
+        if metric.measure in SPLITS:
+            raise InputError(f"{path}: metrics: {metric.measure} takes several runs and is computed from them here")
         if (key := (metric.split, metric.measure)) in seen:
             raise InputError(f"{path}: metrics: {metric.measure} of {metric.split} stands twice")
         seen.add(key)
-    if record.status == "completed" and _test_score(record) is None:
+
+
+def _read_record(path: Path, run: str) -> Record:
+    """Read a record and check what its schema cannot: whose it is, and that a completed run has a score."""
+    record = Record.read(path)
+    if record.run != run:
+        raise InputError(f"{path}: run: expected {run}, the name of its folder, got {record.run}")
+    _check_metrics(path, record.metrics, set())
+    if record.status == "completed" and _number(record, "test", "score") is None:
         raise InputError(f"{path}: metrics: the run completed, but has no score on test")
     return record
 
 
-def _test_score(record: Record) -> float | None:
-    return next((item.value for item in record.metrics if item.split == "test" and item.measure == "score"), None)
+def _read_probes(path: Path, record: Record) -> ProbeRecord:
+    """Read what was measured on the model of a run, and check that it is of this run."""
+    probes = ProbeRecord.read(path)
+    if probes.run != record.run:
+        raise InputError(f"{path}: run: expected {record.run}, the name of its folder, got {probes.run}")
+    if probes.status == "probed" and record.status != "completed":
+        raise InputError(f"{path}: status: probed, but the run has the status {record.status}; delete it and run again")
+    if probes.status != "probed" and any(metric.value is not None for metric in probes.metrics):
+        raise InputError(f"{path}: metrics: expected none of a model that was not probed")
+    _check_metrics(path, probes.metrics, {(item.split, item.measure) for item in record.metrics})
+    if any(one.step >= other.step for one, other in zip(probes.trajectory, probes.trajectory[1:], strict=False)):
+        raise InputError(f"{path}: trajectory: expected each step once, in order")
+    return probes
 
 
-def _rows(record: Record) -> Iterator[tuple[Any, ...]]:
-    """Yield the record's rows of metrics.csv; a run without a test score has an empty one, so that it is never lost."""
-    cell = [getattr(record, name) for name in CELL]
-    for item in record.metrics:
-        yield (*cell, record.status, item.split, item.measure, item.value, item.unit)
-    if not any(item.split == "test" and item.measure == "score" for item in record.metrics):
-        yield (*cell, record.status, "test", "score", None, measure("score").unit)
+def _number(record: Record, split: str, name: str) -> float | None:
+    return next((item.value for item in record.metrics if item.split == split and item.measure == name), None)
 
 
-def _read_outcomes(path: Path, record: Record) -> pa.Table:
-    """Read what a run got right and wrong on test, and check that it adds up to its score."""
-    columns = ["example", "hit", "weight"]
+def _run(record: Record, probes: ProbeRecord | None) -> Run:
+    """Return what other runs are measured against."""
+    along = probes.trajectory if probes else []
+    return Run(
+        **{name: getattr(record, name) for name in CELL},
+        completed=record.status == "completed",
+        score=_number(record, "test", "score"),
+        majority_score=_number(record, "test", "majority_score"),
+        step_time=_number(record, "run", "step_time"),
+        peak_memory=_number(record, "run", "peak_memory"),
+        history=[Point(item.step, item.score) for item in record.history if item.score is not None],
+        trajectory={
+            name: [Point(item.step, value) for item in along if (value := item.measures.get(name)) is not None]
+            for name in MATCHED
+        },
+    )
+
+
+class _Metrics:
+    """Gathers the rows of metrics.csv."""
+
+    def __init__(self) -> None:
+        self.columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
+        self.cells: dict[str, tuple[Any, ...]] = {}
+
+    def add(self, run: str, split: str, name: str, value: float | None) -> None:
+        """Add one number of a run that is known."""
+        row = (*self.cells[run], split, name, value, measure(name).unit)
+        for column, item in zip(COLUMNS, row, strict=True):
+            self.columns[column].append(item)
+
+    def add_run(self, record: Record, probes: ProbeRecord | None) -> None:
+        """Add what the records of a run hold; one without a test score gets an empty one, so that it is never lost."""
+        self.cells[record.run] = (*(getattr(record, name) for name in CELL), record.status)
+        for item in [*record.metrics, *(probes.metrics if probes else [])]:
+            self.add(record.run, item.split, item.measure, item.value)
+        if not any(item.split == "test" and item.measure == "score" for item in record.metrics):
+            self.add(record.run, "test", "score", None)
+
+    def frame(self) -> pd.DataFrame:
+        """Return all rows, run by run."""
+        frame = pd.DataFrame(self.columns).astype({"value": "float64", "seed": "int64"})
+        place = frame["run"].map({run: index for index, run in enumerate(self.cells)})
+        return frame.iloc[np.argsort(place.to_numpy(), kind="stable")].reset_index(drop=True)
+
+
+def _read_table(path: Path, columns: list[str], what: str, *, may_be_empty: bool = False) -> pa.Table:
+    """Read some columns of a parquet file, none of whose values may be missing."""
     try:
         table = pq.read_table(path, columns=columns)
     except (OSError, pa.ArrowException) as error:
         raise InputError(
-            f"{path}: expected a parquet file with {', '.join(columns)} of a completed run ({error}); "
+            f"{path}: expected a parquet file with {', '.join(columns)} of {what} ({error}); "
             f"delete {path.parent} and run again"
         ) from None
-    if table.num_rows == 0 or any(table[name].null_count for name in columns):
+    if (table.num_rows == 0 and not may_be_empty) or any(table[name].null_count for name in columns):
         raise InputError(f"{path}: expected a row for each test example and no empty values")
-    table = table.append_column("run", pa.array([record.run] * table.num_rows).dictionary_encode())
-    table = table.select([field.name for field in OUTCOME_TYPES]).cast(pa.schema(OUTCOME_TYPES))
-    hit, weight = (table[name].to_numpy().reshape(1, -1) for name in ("hit", "weight"))
-    check_scores(path, [record.run], hit, weight, pd.Series({record.run: _test_score(record)}, dtype=float))
     return table
+
+
+def _typed(path: Path, run: str, table: pa.Table) -> pa.Table:
+    """Return outcomes with the run's id and the types of outcomes.parquet."""
+    table = table.append_column("run", pa.array([run] * table.num_rows).dictionary_encode())
+    try:
+        return table.select([column.name for column in OUTCOME_TYPES]).cast(pa.schema(OUTCOME_TYPES))
+    except pa.ArrowException as error:
+        raise InputError(f"{path}: expected whole numbers as examples, numbers as hit and weight ({error})") from None
+
+
+def _read_outcomes(path: Path, record: Record) -> pa.Table:
+    """Read what a run got right and wrong on test, and check that it adds up to its score."""
+    # predictions are read when all runs are known, but a file without them is refused here
+    table = _read_table(path, ["example", "hit", "weight", "prediction"], "a completed run").drop_columns("prediction")
+    table = _typed(path, record.run, table.append_column("set", pa.array([TEST] * table.num_rows).dictionary_encode()))
+    hit, weight = (table[name].to_numpy().reshape(1, -1) for name in ("hit", "weight"))
+    scores = pd.Series({record.run: _number(record, "test", "score")}, dtype=float)
+    check_scores(path, [record.run], hit, weight, scores)
+    return table
+
+
+def _read_set_outcomes(path: Path, probes: ProbeRecord) -> pa.Table | None:
+    """Read what a run got right and wrong on the test-time sets; None if it was measured on none of them."""
+    if probes.status != "probed":
+        return None
+    measured = any(item.measure.partition(":")[0] in SETS_OF and item.value is not None for item in probes.metrics)
+    columns = ["set", "example", "hit", "weight"]
+    table = _read_table(path, columns, "a probed run", may_be_empty=not measured)
+    if not table.num_rows:
+        return None
+    table = _typed(path, probes.run, table)
+    frame = table.select(columns).to_pandas()
+    if TEST in set(frame["set"].unique()):
+        raise InputError(f"{path}: set: {TEST} is the run's own test split; expected names of test-time sets")
+    if frame.duplicated(["set", "example"]).any():
+        raise InputError(f"{path}: expected each example of a set once")
+    numbers = frame[["hit", "weight"]].to_numpy()
+    if not np.isfinite(numbers).all() or (numbers < 0).any():
+        raise InputError(f"{path}: expected finite hits and weights of at least 0")
+    return table
+
+
+def _read_predictions(results: Path, run: str) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Return the test examples of a run, sorted, and a code for what it predicted for each."""
+    path = results / "training" / run / "predictions.parquet"
+    table = _read_table(path, ["example", "prediction"], "a completed run").combine_chunks()
+    predicted = table["prediction"]
+    if pa.types.is_list(predicted.type) or pa.types.is_large_list(predicted.type):
+        # all tags of a sentence as one number: its hash, which is the same for the same tags within this process
+        code = np.array([hash(tags.tobytes()) for tags in predicted.to_numpy()], dtype=np.int64)
+    else:
+        code = predicted.to_numpy()
+    examples = table["example"].to_numpy()
+    order = np.argsort(examples, kind="stable")
+    return examples[order], code[order]
 
 
 class _Outcomes:
@@ -91,7 +209,7 @@ class _Outcomes:
             self.waiting.clear()
 
 
-def _entry(record: Record) -> dict[str, Any]:
+def _entry(record: Record, probes: ProbeRecord | None) -> dict[str, Any]:
     """Return what the manifest keeps of one run."""
     machine = record.environment
     return {
@@ -111,6 +229,7 @@ def _entry(record: Record) -> dict[str, Any]:
         "threads": machine.threads,
         "timings": record.timings.model_dump(),
         "command": record.command,
+        "probes": probes and probes.model_dump(include={"status", "error", "notes", "code", "timings"}),
     }
 
 
@@ -129,6 +248,7 @@ def _manifest(study: str, entries: list[dict[str, Any]], versions: dict[str, Cou
     """Return the manifest of a study."""
     shared, differ = _versions(versions, len(entries))
     statuses = Counter(entry["status"] for entry in entries)
+    probed = [entry["probes"] for entry in entries if entry["probes"]]
     return {
         "schema": 1,
         "study": study,
@@ -140,11 +260,15 @@ def _manifest(study: str, entries: list[dict[str, Any]], versions: dict[str, Cou
         "last_start": max(entry["timings"]["started"] for entry in entries),
         "wall_s": round(sum(entry["timings"]["wall_s"] for entry in entries), 3),
         "train_s": round(sum(entry["timings"]["train_s"] or 0.0 for entry in entries), 3),
+        "probed": sum(probes["status"] == "probed" for probes in probed),
+        "probe_s": round(sum(probes["timings"]["wall_s"] for probes in probed), 3),
         "records": entries,
     }
 
 
-def collect(study: str, results: Path, runs: Sequence[str], output: Path) -> None:
+def collect(
+    study: str, results: Path, runs: Sequence[str], output: Path, *, baseline: str = "none", probed: bool = False
+) -> None:
     """Write metrics.csv, metrics.parquet, outcomes.parquet and manifest.json of a study.
 
     Parameters
@@ -157,6 +281,11 @@ def collect(study: str, results: Path, runs: Sequence[str], output: Path) -> Non
         Run ids; their order is the order of the output, and the same runs in the same order give the same bytes.
     output
         Folder to write to.
+    baseline
+        The strategy that overheads are relative to.
+    probed
+        Whether every run has a ``probes/<run>/metrics.json``, and ``outcomes.parquet`` where test-time sets were
+        measured.
 
     Raises
     ------
@@ -165,7 +294,7 @@ def collect(study: str, results: Path, runs: Sequence[str], output: Path) -> Non
     """
     if len(set(runs)) < len(runs):
         raise InputError(f"{study}: expected each run once, {Counter(runs).most_common(1)[0][0]} is listed twice")
-    columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
+    metrics, found = _Metrics(), list[Run]()
     entries: list[dict[str, Any]] = []
     versions: dict[str, Counter[str]] = {}
     with ExitStack() as files:
@@ -174,18 +303,35 @@ def collect(study: str, results: Path, runs: Sequence[str], output: Path) -> Non
         writer = pq.ParquetWriter(temporary["outcomes.parquet"], pa.schema(OUTCOME_TYPES), compression="zstd")
         with writer:
             outcomes = _Outcomes(writer)
-            for run in runs:
-                record = _read_record(results / "training" / run / "metrics.json", run)
-                for row in _rows(record):
-                    for name, value in zip(COLUMNS, row, strict=True):
-                        columns[name].append(value)
-                entries.append(_entry(record))
+            for record, probes in _records(results, runs, probed):
+                metrics.add_run(record, probes)
+                found.append(_run(record, probes))
+                entries.append(_entry(record, probes))
                 for name, version in {"python": record.environment.python, **record.environment.packages}.items():
                     versions.setdefault(name, Counter())[version] += 1
-                if record.status == "completed":
-                    outcomes.add(_read_outcomes(results / "training" / run / "predictions.parquet", record))
+                for table in _tables(results, record, probes):
+                    outcomes.add(table)
             outcomes.flush()
-        frame = pd.DataFrame(columns).astype({"value": "float64", "seed": "int64"})
+        for value in derive(found, baseline, partial(_read_predictions, results)):
+            metrics.add(value.run, SPLITS[value.measure], value.measure, value.value)
+        frame = metrics.frame()
         frame.to_csv(temporary["metrics.csv"], index=False, lineterminator="\n")
         frame.to_parquet(temporary["metrics.parquet"], index=False)
     write_json(output / "manifest.json", _manifest(study, entries, versions))
+
+
+def _records(results: Path, runs: Sequence[str], probed: bool) -> Iterator[tuple[Record, ProbeRecord | None]]:
+    """Yield the checked records of each run."""
+    for run in runs:
+        record = _read_record(results / "training" / run / "metrics.json", run)
+        yield record, _read_probes(results / "probes" / run / "metrics.json", record) if probed else None
+
+
+def _tables(results: Path, record: Record, probes: ProbeRecord | None) -> Iterator[pa.Table]:
+    """Yield the outcomes of a run on its test split, and on test-time sets."""
+    if record.status == "completed":
+        yield _read_outcomes(results / "training" / record.run / "predictions.parquet", record)
+    if probes is not None:
+        table = _read_set_outcomes(results / "probes" / record.run / "outcomes.parquet", probes)
+        if table is not None:
+            yield table

@@ -24,6 +24,7 @@ from maskbench.analysis.metrics import (
     one_of,
     read_metrics,
     read_outcomes,
+    regime_kind,
     runs_of,
     values_of,
 )
@@ -54,7 +55,8 @@ COLUMNS = (
 """Columns of comparisons.csv. An estimate is strategy minus baseline, the mean over seeds."""
 
 POOLED = "(all tasks)"
-"""In the column `task`: every task counts the same, and only seeds that are paired in all of them count."""
+"""In the column `task`: every task counts the same, and only seeds that are paired in all of them count. The column
+`regime` has the kind then, since the other task differs: ``after-*``, ``with-*``."""
 
 BOTH, SEEDS, ONE_SEED, NO_PAIRS = "seeds × examples", "seeds", "none (one seed)", "none (no pairs)"
 INTERVALS = (BOTH, SEEDS, ONE_SEED, NO_PAIRS)
@@ -185,17 +187,18 @@ def _paired(runs: pd.DataFrame, baseline: str) -> Iterator[tuple[dict[str, str],
 
 
 def _pooled(cells: list[tuple[dict[str, str], list[Pairs]]]) -> Iterator[tuple[dict[str, str], list[Pairs]]]:
-    """Yield each strategy's pairs of all tasks, where it has several."""
+    """Yield each strategy's pairs of all tasks with one kind of regime and one condition, where it has several."""
     groups: dict[tuple[str, ...], list[Pairs]] = {}
     for cell, pairs in cells:
-        groups.setdefault(tuple(cell[name] for name in (*BLOCK[1:], "strategy")), []).extend(pairs)
+        alike = {**cell, "regime": regime_kind(cell["regime"])}
+        groups.setdefault(tuple(alike[name] for name in (*BLOCK[1:], "strategy")), []).extend(pairs)
     for key, pairs in groups.items():
         if len(pairs) > 1:
             yield {"task": POOLED, **dict(zip((*BLOCK[1:], "strategy"), key, strict=True))}, pairs
 
 
 def compare(metrics: pd.DataFrame, outcomes: Path | None, settings: Settings) -> pd.DataFrame:
-    """Compare every strategy with the baseline, by task and pooled over tasks.
+    """Compare every strategy with the baseline, by block, and pooled over the tasks of one kind of regime.
 
     Scores of the same seed are subtracted, and the differences averaged. The interval of the score is a percentile
     interval of a bootstrap over seeds × test examples, in which both arms share the drawn seeds and examples; without

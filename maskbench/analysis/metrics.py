@@ -22,8 +22,11 @@ CELL = ("run", "task", "model", "strategy", "regime", "condition", "train_size",
 COLUMNS = (*CELL, "status", "split", "measure", "value", "unit")
 """Columns of metrics.csv, in order; one row for each measured number."""
 
-OUTCOME_COLUMNS = ("run", "example", "hit", "weight")
-"""Columns of outcomes.parquet; one row for each test example of a completed run."""
+OUTCOME_COLUMNS = ("run", "set", "example", "hit", "weight")
+"""Columns of outcomes.parquet; one row for each test example of a completed run, in each set that it was tested on."""
+
+TEST = "test"
+"""In the column `set`: the run's own test split; the other sets are named by what was done to it, as in ``swap-10``."""
 
 BLOCK = ["task", "model", "regime", "condition", "train_size"]
 """Runs are compared within a block: only strategy and seed differ in it."""
@@ -31,8 +34,16 @@ BLOCK = ["task", "model", "regime", "condition", "train_size"]
 STATUSES = ("completed", "diverged", "oom", "crashed")
 SPLITS = ("train", "validation", "test", "run")
 
+KINDS = ("single", "after-*", "with-*")
+"""Kinds of regime: a task alone, after another one, together with another one."""
+
 Array = np.ndarray[Any, np.dtype[np.float64]]
 Parser = Callable[[str], Any]
+
+
+def regime_kind(regime: str) -> str:
+    """Return the kind of a regime: ``after-*`` of ``after-conll2003``, ``single`` of ``single``."""
+    return next((kind for kind in KINDS[1:] if regime.startswith(kind[:-1])), regime)
 
 
 class Table:
@@ -192,13 +203,10 @@ def runs_of(metrics: pd.DataFrame) -> pd.DataFrame:
 
 
 def values_of(metrics: pd.DataFrame, split: str, name: str) -> pd.Series[float]:
-    """Return one measure of the completed runs that have it, by run id."""
-    rows = metrics[
-        (metrics["split"] == split)
-        & (metrics["measure"] == name)
-        & (metrics["status"] == "completed")
-        & metrics["value"].notna()
-    ]
+    """Return one measure by run id, of the completed runs that have it; `failed` is told of the other runs, too."""
+    rows = metrics[(metrics["split"] == split) & (metrics["measure"] == name) & metrics["value"].notna()]
+    if name != "failed":
+        rows = rows[rows["status"] == "completed"]
     return rows.set_index("run")["value"]
 
 
@@ -209,7 +217,7 @@ def score_of(hit: Array, weight: Array) -> Array:
 
 
 def read_outcomes(path: str | Path, runs: Sequence[str], scores: pd.Series[float]) -> tuple[Array, Array]:
-    """Read the outcomes of the completed runs of one block.
+    """Read the outcomes on their own test split of the completed runs of one block.
 
     Parameters
     ----------
@@ -231,7 +239,9 @@ def read_outcomes(path: str | Path, runs: Sequence[str], scores: pd.Series[float
         If the file is no such table, lacks a run, or does not belong to these scores.
     """
     try:
-        table = pq.read_table(path, columns=list(OUTCOME_COLUMNS), filters=[("run", "in", list(runs))])
+        table = pq.read_table(
+            path, columns=list(OUTCOME_COLUMNS), filters=[("run", "in", list(runs)), ("set", "==", TEST)]
+        )
         frame = table.cast(pa.schema(OUTCOME_TYPES)).to_pandas()
     except (OSError, pa.ArrowException, ValueError) as error:
         raise InputError(f"{path}: expected a parquet file with {', '.join(OUTCOME_COLUMNS)} ({error})") from None
@@ -255,6 +265,7 @@ def read_outcomes(path: str | Path, runs: Sequence[str], scores: pd.Series[float
 
 OUTCOME_TYPES = [
     pa.field("run", pa.dictionary(pa.int32(), pa.string())),
+    pa.field("set", pa.dictionary(pa.int32(), pa.string())),
     pa.field("example", pa.int64()),
     pa.field("hit", pa.float64()),
     pa.field("weight", pa.float64()),

@@ -18,6 +18,10 @@ LEVELS = (5, 10, 20)
 """How much of a text each perturbation changes, in percent of its letters or words."""
 SHIFTED = "shifted"
 """Folder of the sets that a task is tested on but never trained on: `distractor`, ``swap-5``, ..., ``mask-20``."""
+DISTRACTOR = "distractor"
+"""The set with a neutral sentence behind each text."""
+SETS = (DISTRACTOR, *(f"{perturbation}-{level}" for perturbation in PERTURBATIONS for level in LEVELS))
+"""All test-time sets."""
 ALIGNED, CONFLICTING = "aligned", "conflicting"
 """Test splits of a cue condition: the cue agrees with the label everywhere, or nowhere."""
 

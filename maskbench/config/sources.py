@@ -1,4 +1,4 @@
-"""Where text and models come from: a pinned package, a folder on disk, or the Hugging Face hub."""
+"""Where text and models come from: a pinned package, a folder on disk, the Hugging Face hub, or (text) a seed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, StringConstraints, Tag
 
-from maskbench.config.block import Block
+from maskbench.config.block import Block, Count, Rate, Seed
 
 SHA256_PATTERN = r"^[0-9a-f]{64}$"
 REVISION_PATTERN = r"^[0-9a-f]{40}$"
@@ -52,7 +52,31 @@ class HubSource(Block):
     """Which split of the hub's dataset serves as which of ours."""
 
 
-KINDS = ("package", "local", "hub")
+class SyntheticSource(Block):
+    """Text made up by a seed, so that what holds in it is known: one word tells the label. Nothing is downloaded."""
+
+    synthetic: Literal["classification", "tagging"]
+    """Texts with a label, or sentences with one entity each; it must fit the task's kind."""
+    train: Count = 400
+    """Texts of the training split; no text stands in two splits, or twice in one."""
+    validation: Count = 100
+    """Texts of the validation split."""
+    test: Count = 200
+    """Texts of the test split."""
+    classes: Annotated[int, Field(ge=2, le=8)] = 2
+    """Number of labels or entity types, each with ten words that tell it."""
+    length: Annotated[int, Field(ge=4, le=500)] = 8
+    """Words of each text."""
+    noise: Rate = 0.0
+    """Share of the training labels (types) that are flipped, exactly."""
+    conflict: Rate = 0.0
+    """Share of each label's telling words, in whole words, that stand for the next label instead. Two tasks that differ
+    in nothing else have the same texts in the same order and disagree on this share of them."""
+    seed: Seed = 0
+    """Seed of the texts."""
+
+
+KINDS = ("package", "local", "hub", "synthetic")
 """The kinds of source, each named by the key that only it has."""
 
 
@@ -61,12 +85,22 @@ def _which(value: Any) -> str | None:
     return next((kind for kind in KINDS if (kind in value if isinstance(value, dict) else hasattr(value, kind))), None)
 
 
-Source = Annotated[
-    Annotated[PackageSource, Tag("package")] | Annotated[LocalSource, Tag("local")] | Annotated[HubSource, Tag("hub")],
-    Discriminator(
+_Package = Annotated[PackageSource, Tag("package")]
+_Local = Annotated[LocalSource, Tag("local")]
+_Hub = Annotated[HubSource, Tag("hub")]
+_Synthetic = Annotated[SyntheticSource, Tag("synthetic")]
+
+
+def _by_key(expected: str) -> Discriminator:
+    """Tell the kinds of source apart."""
+    return Discriminator(
         _which,
         custom_error_type="unknown_source",
-        custom_error_message="expected a source with one of the keys package, local or hub",
-    ),
-]
-"""One of the three kinds of source, told apart by its key ``package``, ``local`` or ``hub``."""
+        custom_error_message=f"expected a source with one of the keys {expected}",
+    )
+
+
+Source = Annotated[_Package | _Local | _Hub, _by_key("package, local or hub")]
+"""Where a model comes from, told apart by its key ``package``, ``local`` or ``hub``."""
+TaskSource = Annotated[_Package | _Local | _Hub | _Synthetic, _by_key("package, local, hub or synthetic")]
+"""Where a task comes from: as a model, or ``synthetic``."""

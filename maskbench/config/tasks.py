@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from maskbench.config.block import Block, Count, Float, Name, Seed, Share
-from maskbench.config.sources import HubSource, Source
+from maskbench.config.sources import HubSource, SyntheticSource, TaskSource
 from maskbench.config.training import TrainingOverrides
 
 Kind = Literal["sequence-classification", "token-classification"]
@@ -25,6 +25,8 @@ def _column(value: Any) -> Any:
 
 Column = Annotated[str | int, BeforeValidator(_column)]
 """A column by its name, or by its index."""
+
+_SYNTHETIC_FILES: dict[Split, str] = {split: f"{split}.jsonl" for split in SPLITS}
 
 SCORE: dict[str, str] = {"sequence-classification": "accuracy", "token-classification": "entity_f1"}
 """The measure that a task of each kind is judged by."""
@@ -54,12 +56,13 @@ class Task(Block):
     """Name in results and figures."""
     kind: Kind
     """What is predicted: one label per text, or one tag per token."""
-    source: Source
+    source: TaskSource
     """Where the files come from."""
     format: Literal["csv", "tsv", "jsonl", "conll"] | None = None
-    """Format of the files; null only with a hub source, which knows its own."""
+    """Format of the files; null only with a hub or synthetic source, which knows its own."""
     files: dict[Split, Annotated[str, StringConstraints(min_length=1)]] = Field(default_factory=dict)
-    """File of each split, relative to the source; `train` must be there (or in the hub source's splits)."""
+    """File of each split, relative to the source; `train` must be there (or in the hub source's splits). A synthetic
+    source names its own."""
     header: bool = True
     """CSV and TSV: whether the first row names the columns."""
     columns: list[str] | None = None
@@ -89,8 +92,23 @@ class Task(Block):
     citation: str | None = None
     """Who made it, for the documentation and the report."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _synthetic_text_has_its_files(cls, value: Any) -> Any:
+        """Fill in what a synthetic source always writes."""
+        if isinstance(value, dict):
+            source = value.get("source")
+            if isinstance(source, SyntheticSource) or (isinstance(source, dict) and "synthetic" in source):
+                return {"format": "jsonl", "files": _SYNTHETIC_FILES, **value}
+        return value
+
     @model_validator(mode="after")
     def _is_complete(self) -> Self:
+        if isinstance(self.source, SyntheticSource):
+            if (self.source.synthetic == "tagging") != (self.kind == "token-classification"):
+                raise ValueError(f"source.synthetic: {self.source.synthetic} is no {self.kind} task")
+            if self.format != "jsonl" or self.files != _SYNTHETIC_FILES:
+                raise ValueError("source.synthetic writes files of its own; leave format and files out")
         if isinstance(self.source, HubSource):
             if "train" not in self.source.splits:
                 raise ValueError("source.splits needs an entry for train")

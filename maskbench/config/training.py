@@ -47,7 +47,9 @@ class Training(Block):
     dropout: Rate | None = None
     """Dropout of hidden states, attention and classifier; null keeps the model's own."""
     evaluations_per_epoch: Count = 1
-    """How often the validation split is scored in an epoch; the best checkpoint is kept."""
+    """How often the validation split is scored in an epoch."""
+    selection: Literal["best", "last"] = "best"
+    """Which checkpoint is scored and probed: the best on validation, or the last."""
     early_stopping: Count | None = None
     """Stop after this many evaluations without a better validation score; null trains to the end."""
     group_by_length: bool = True
@@ -86,6 +88,7 @@ class TrainingOverrides(Block):
     max_grad_norm: NonNegative | None = None
     dropout: Rate | None = None
     evaluations_per_epoch: Count | None = None
+    selection: Literal["best", "last"] | None = None
     early_stopping: Count | None = None
     gradient_checkpointing: bool | None = None
 

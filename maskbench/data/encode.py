@@ -15,11 +15,12 @@ import transformers
 from datasets import Dataset, Features, List, Value
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
-from maskbench.config.tasks import SPLITS
+from maskbench.config.conditions import SHIFTED
 from maskbench.data.folders import new_folder
-from maskbench.data.manifests import NAME, EncodedManifest, EncodedSplit, PreparedManifest, TokenizerInfo
+from maskbench.data.manifests import NAME, EncodedManifest, EncodedSplit, PreparedManifest, TokenizerInfo, in_order
 from maskbench.data.prepare import load_prepared
 from maskbench.data.surface import name_like
+from maskbench.data.tokenizer import MASKED, add_mask_token
 from maskbench.errors import InputError
 from maskbench.io.files import canonical, read_json, sha256_files, sha256_text, verify
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from maskbench.config.tasks import Split, Task
+    from maskbench.config.tasks import Task
 
 IGNORED = -100
 """Label of a position that carries none; what torch's cross-entropy leaves out."""
@@ -65,7 +66,9 @@ def encode(task: Task, prepared: Path, model: Path, destination: Path) -> None:
     task
         Its `max_length` is used.
     prepared
-        Folder made by `prepare`.
+        Folder made by `prepare`, or by `plant` or `shift` from such a folder; whatever splits it has are encoded.
+        Words that `shift` masked become the tokenizer's mask token (for a tokenizer without one: the token that
+        training adds, `add_mask_token`).
     model
         Transformers folder with config.json and a fast tokenizer; nothing is downloaded, no code of it is run.
     destination
@@ -90,24 +93,26 @@ def encode(task: Task, prepared: Path, model: Path, destination: Path) -> None:
     files = _tokenizer_files(model)
     tokenizer = _load_tokenizer(model)
     _check_limits(task, tokenizer, model)
+    info = _tokenizer_info(tokenizer)  # before it gets a mask token that the model does not have
+    mask = _mask_token(tokenizer, model) if manifest.change and manifest.change.what == SHIFTED else None
     identity = sha256_text(
         canonical([manifest.hash, files, task.max_length, transformers.__version__, tokenizers.__version__])
     )
     with new_folder(destination) as folder:
-        splits: dict[Split, EncodedSplit] = {}
+        splits: dict[str, EncodedSplit] = {}
         digests: dict[str, Any] = {}
         for split, table in tables.items():
-            encoder = _Encoder(tokenizer, manifest.kind, task.max_length, f"{prepared / split}.parquet")
+            encoder = _Encoder(tokenizer, manifest.kind, task.max_length, f"{prepared / split}.parquet", mask)
             dataset = _map(encoder, table, folder / f"{split}.cache", sha256_text(f"{identity} {split}")[:16])
             dataset.save_to_disk(folder / split)
             splits[split] = EncodedSplit(rows=len(dataset), **encoder.counts)
             digests[split] = _column_digests(dataset.data.table)
             del dataset
             (folder / f"{split}.cache").unlink()
-        _write_manifest(task, manifest, tokenizer, files, splits, digests, folder)
+        _write_manifest(task, manifest, info, files, splits, digests, folder)
 
 
-def load_encoded(folder: Path) -> dict[Split, Dataset]:
+def load_encoded(folder: Path) -> dict[str, Dataset]:
     """Open an encoded task.
 
     Parameters
@@ -118,7 +123,7 @@ def load_encoded(folder: Path) -> dict[Split, Dataset]:
     Returns
     -------
     dict
-        The dataset of each split, memory-mapped: its columns stay on disk until they are used.
+        The dataset of each split that there is, memory-mapped: its columns stay on disk until they are used.
 
     Raises
     ------
@@ -128,37 +133,30 @@ def load_encoded(folder: Path) -> dict[Split, Dataset]:
     manifest = EncodedManifest.read(folder)
     verify(folder, manifest.files)
     return {
-        split: Dataset.load_from_disk(str(folder / split), keep_in_memory=False)
-        for split in SPLITS
-        if split in manifest.splits
+        split: Dataset.load_from_disk(str(folder / split), keep_in_memory=False) for split in in_order(manifest.splits)
     }
 
 
 def _write_manifest(
     task: Task,
     prepared: PreparedManifest,
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: TokenizerInfo,
     model_files: Mapping[str, str],
-    splits: dict[Split, EncodedSplit],
+    splits: dict[str, EncodedSplit],
     digests: Mapping[str, Any],
     folder: Path,
 ) -> None:
     """State what was made of what."""
     content = {"kind": task.kind, "labels": prepared.labels, "max_length": task.max_length, "columns": digests}
-    info = {
-        "class": type(tokenizer).__name__,
-        "mask_token_id": tokenizer.mask_token_id,
-        "pad_token_id": tokenizer.pad_token_id,
-        "vocab_size": len(tokenizer),
-    }
     EncodedManifest(
         task=task.name,
         kind=task.kind,
         labels=prepared.labels,
         max_length=task.max_length,
         splits=splits,
-        tokenizer=TokenizerInfo.model_validate(info),
+        tokenizer=tokenizer,
         prepared=prepared.hash,
+        change=prepared.change,
         model=sha256_text(canonical(model_files)),
         files=sha256_files((path for path in folder.rglob("*") if path.is_file()), folder),
         hash=sha256_text(canonical(content)),
@@ -193,6 +191,26 @@ def _load_tokenizer(model: Path) -> PreTrainedTokenizerBase:
         raise InputError(f"{model}: {type(tokenizer).__name__}: expected a fast tokenizer (tokenizer.json)")
     tokenizer.truncation_side = "right"  # a word's first subword carries its label
     return tokenizer
+
+
+def _tokenizer_info(tokenizer: PreTrainedTokenizerBase) -> TokenizerInfo:
+    """Return what the manifest says about a tokenizer."""
+    info = {
+        "class": type(tokenizer).__name__,
+        "mask_token_id": tokenizer.mask_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+        "vocab_size": len(tokenizer),
+    }
+    return TokenizerInfo.model_validate(info)
+
+
+def _mask_token(tokenizer: PreTrainedTokenizerBase, model: Path) -> str:
+    """Return the text that the tokenizer reads as its mask token."""
+    add_mask_token(tokenizer)
+    token = str(tokenizer.mask_token)
+    if tokenizer.encode(token, add_special_tokens=False) != [tokenizer.mask_token_id]:
+        raise InputError(f"{model}: the tokenizer does not read its mask token {token!r} as one token")
+    return token
 
 
 def _first_line(error: Exception) -> str:
@@ -236,6 +254,8 @@ class _Encoder:
     kind: str
     max_length: int
     file: str
+    mask: str | None = None
+    """What stands for a word that `shift` masked; None: there are none."""
     counts: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
@@ -267,7 +287,10 @@ class _Encoder:
 
     def __call__(self, batch: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
         """Return the columns for a batch of prepared rows."""
-        texts = [[self.prefix + word for word in words] for words in batch["tokens"]] if self.tagging else batch["text"]
+        if self.tagging:
+            texts = [[self._spelled(word) for word in words] for words in batch["tokens"]]
+        else:
+            texts = [text.replace(MASKED, self.mask) if self.mask else text for text in batch["text"]]
         encoded = self.tokenizer(
             texts, is_split_into_words=self.tagging, truncation=True, max_length=self.max_length, verbose=False
         )
@@ -290,6 +313,10 @@ class _Encoder:
         if self.with_types:
             columns["token_type_ids"] = encoded["token_type_ids"]
         return columns
+
+    def _spelled(self, word: str) -> str:
+        """Return what the tokenizer is given for a word."""
+        return self.mask if self.mask is not None and word == MASKED else self.prefix + word
 
     def _capitals(self, words: list[int], text: Any, encoding: Any) -> list[bool]:
         """Return for each subword whether its word looks like a name."""

@@ -6,16 +6,22 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from maskbench.config.block import first_mistake
-from maskbench.config.tasks import Kind, Split
+from maskbench.config.block import Name, first_mistake
+from maskbench.config.tasks import SPLITS, Kind
 from maskbench.errors import InputError
 from maskbench.io.files import read_json, write_json
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 NAME = "manifest.json"
 """File name of a manifest, in the folder that it describes."""
+
+
+def in_order(splits: Iterable[str]) -> list[str]:
+    """Return names of splits, train, validation and test first."""
+    return sorted(splits, key=lambda name: (SPLITS.index(name) if name in SPLITS else len(SPLITS), name))
 
 
 class _Part(BaseModel):
@@ -58,6 +64,30 @@ class PreparedSplit(_Part):
     """How often each label occurs: texts in classification, words in tagging."""
 
 
+class Changed(_Part):
+    """What was done to one split."""
+
+    counts: dict[str, int]
+    """How many texts, mentions, letters or words there are, and how many of them were changed."""
+    rates: dict[str, float | None]
+    """The shares that follow; None where there is nothing to change."""
+
+
+class Change(_Part):
+    """How a folder was made from the clean task."""
+
+    what: str
+    """The condition (``cue:0.95``), or ``shifted``."""
+    words: list[str] = []
+    """Cue: the word of each class; tagging: the trigger."""
+    target: str | None = None
+    """Cue in tagging: the entity type that the trigger stands for."""
+    splits: dict[Name, Changed]
+    """The splits that differ from those of the clean task."""
+    clean: str
+    """Hash of the clean task."""
+
+
 class PreparedManifest(_Manifest):
     """What is in the folder of a prepared task, and how it came about."""
 
@@ -65,21 +95,23 @@ class PreparedManifest(_Manifest):
     kind: Kind
     labels: list[str]
     """Labels in the order of their indices; for tagging O, B-x, I-x, ..."""
-    splits: dict[Split, PreparedSplit]
+    splits: dict[Name, PreparedSplit]
     cut: str | None
     """The rule by which missing splits were cut, in one sentence; None if all were given."""
     dropped: dict[str, int]
     """Rows that were left out, by reason."""
     scheme: str | None
     """Tagging: IOB1, IOB2, IOBES, BIOLU or mixed, as found in the training file."""
-    converted: dict[Split, int]
+    converted: dict[Name, int]
     """Tagging: tags that were changed to get IOB2, by split."""
-    shared_with_test: dict[Split, int]
+    shared_with_test: dict[Name, int]
     """Rows of the other splits whose text also stands in test (case and white space aside); counted, never removed."""
-    shared_with_validation: dict[Split, int]
+    shared_with_validation: dict[Name, int]
     """Rows of the training split whose text also stands in validation."""
     source: dict[str, Any]
     """Content of source.json."""
+    change: Change | None = None
+    """Conditions and test-time sets: what was done to the clean task; None: this is the clean task."""
     hash: str
     """Hash over kind, labels and the splits' hashes."""
 
@@ -114,10 +146,12 @@ class EncodedManifest(_Manifest):
     kind: Kind
     labels: list[str]
     max_length: int
-    splits: dict[Split, EncodedSplit]
+    splits: dict[Name, EncodedSplit]
     tokenizer: TokenizerInfo
     prepared: str
     """Hash of the prepared task."""
+    change: Change | None = None
+    """As in the manifest of the prepared task."""
     model: str
     """Hash of the model's tokenizer files."""
     files: dict[str, str]

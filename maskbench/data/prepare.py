@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from sklearn.model_selection import train_test_split
 
 from maskbench.config.sources import HubSource, LocalSource
 from maskbench.config.tasks import SPLITS, Split, Task
 from maskbench.data import tags as schemes
 from maskbench.data.folders import new_folder
-from maskbench.data.manifests import PreparedManifest, PreparedSplit
+from maskbench.data.manifests import PreparedManifest, PreparedSplit, in_order
 from maskbench.data.readers import Example, Place, Sentence, Table, read
 from maskbench.errors import InputError
 from maskbench.io.files import canonical, read_json, sha256_file, sha256_text, verify
@@ -83,39 +83,56 @@ def prepare(task: Task, source: Path, destination: Path) -> None:
     for table in tables.values():
         content.dropped["no text"] += table.without_text
     cut = _cut_missing(task, content, tables["train"].place)
+    about = PreparedManifest(
+        task=task.name,
+        kind=task.kind,
+        labels=content.labels,
+        splits={},
+        cut=cut,
+        dropped={reason: count for reason, count in sorted(content.dropped.items()) if count},
+        scheme=content.scheme,
+        converted={**content.converted},
+        shared_with_test=_shared(content.rows, "test"),
+        shared_with_validation=_shared(content.rows, "validation"),
+        source=record,
+        hash="",
+    )
+    write_prepared(about, {split: _table(content.rows[split]) for split in SPLITS}, destination)
+
+
+def write_prepared(about: PreparedManifest, tables: Mapping[str, pa.Table], destination: Path) -> None:
+    """Write a prepared task in one piece.
+
+    Parameters
+    ----------
+    about
+        The manifest, to which splits and hash are added.
+    tables
+        The rows of each split, with the columns that `prepare` writes.
+    destination
+        Folder to make; the same input gives the same bytes.
+    """
     with new_folder(destination) as folder:
         splits = {
-            split: _write_split(content.rows[split], content.labels, folder / f"{split}.parquet") for split in SPLITS
+            split: _write_split(table, about.labels, folder / f"{split}.parquet") for split, table in tables.items()
         }
         hashes = {split: info.sha256 for split, info in splits.items()}
-        PreparedManifest(
-            task=task.name,
-            kind=task.kind,
-            labels=content.labels,
-            splits=splits,
-            cut=cut,
-            dropped={reason: count for reason, count in sorted(content.dropped.items()) if count},
-            scheme=content.scheme,
-            converted=content.converted,
-            shared_with_test=_shared(content.rows, "test"),
-            shared_with_validation=_shared(content.rows, "validation"),
-            source=record,
-            hash=sha256_text(canonical({"kind": task.kind, "labels": content.labels, "splits": hashes})),
-        ).write(folder)
+        whole = sha256_text(canonical({"kind": about.kind, "labels": about.labels, "splits": hashes}))
+        about.model_copy(update={"splits": splits, "hash": whole}).write(folder)
 
 
-def load_prepared(folder: Path) -> tuple[PreparedManifest, dict[Split, pa.Table]]:
+def load_prepared(folder: Path) -> tuple[PreparedManifest, dict[str, pa.Table]]:
     """Read a prepared task.
 
     Parameters
     ----------
     folder
-        As `prepare` made it.
+        As `prepare`, `plant` or `shift` made it.
 
     Returns
     -------
     tuple
-        The manifest, and the table of each split.
+        The manifest, and the table of each split: train, validation and test first, then any others by name.
 
     Raises
     ------
@@ -124,7 +141,7 @@ def load_prepared(folder: Path) -> tuple[PreparedManifest, dict[Split, pa.Table]
     """
     manifest = PreparedManifest.read(folder)
     verify(folder, {f"{split}.parquet": info.sha256 for split, info in manifest.splits.items()})
-    return manifest, {split: pq.read_table(folder / f"{split}.parquet") for split in SPLITS if split in manifest.splits}
+    return manifest, {split: pq.read_table(folder / f"{split}.parquet") for split in in_order(manifest.splits)}
 
 
 # --- reading
@@ -339,6 +356,8 @@ def cut(
     InputError
         If there are too few distinct keys, or too few of one label.
     """
+    from sklearn.model_selection import train_test_split  # a second that only this needs
+
     distinct = list(dict.fromkeys(keys))
     group = {key: number for number, key in enumerate(distinct)}
     strata = np.zeros(len(distinct), dtype=np.int64)
@@ -377,7 +396,7 @@ def _all_trained(content: Content, place: Place) -> None:
             )
 
 
-def _shared(rows: Mapping[Split, Rows], later: Split) -> dict[Split, int]:
+def _shared(rows: Mapping[Split, Rows], later: Split) -> dict[str, int]:
     """Count the rows of the splits before `later` whose text also stands in it."""
     held = set(rows[later].keys)
     return {split: sum(key in held for key in rows[split].keys) for split in SPLITS[: SPLITS.index(later)]}
@@ -386,20 +405,20 @@ def _shared(rows: Mapping[Split, Rows], later: Split) -> dict[Split, int]:
 # --- writing
 
 
-def _write_split(rows: Rows, labels: list[str], path: Path) -> PreparedSplit:
-    """Write one split as parquet."""
+def _table(rows: Rows) -> pa.Table:
+    """Return the rows of one split, numbered from 0."""
     example = pa.array(range(len(rows.inputs)), pa.int64())
     if isinstance(rows.inputs[0], str):
-        counts = Counter(rows.targets)
-        columns = {
-            "example": example,
-            "text": pa.array(rows.inputs, pa.string()),
-            "label": pa.array(rows.targets, pa.int64()),
-        }
-    else:
-        counts = Counter(tag for tags in rows.targets for tag in tags)
-        tokens, tags = pa.array(rows.inputs, pa.list_(pa.string())), pa.array(rows.targets, pa.list_(pa.int64()))
-        columns = {"example": example, "tokens": tokens, "tags": tags}
-    pq.write_table(pa.table(columns), path, compression="zstd")
-    named = {label: counts[position] for position, label in enumerate(labels)}
-    return PreparedSplit(rows=len(rows.inputs), sha256=sha256_file(path), labels=named)
+        text, label = pa.array(rows.inputs, pa.string()), pa.array(rows.targets, pa.int64())
+        return pa.table({"example": example, "text": text, "label": label})
+    tokens, tags = pa.array(rows.inputs, pa.list_(pa.string())), pa.array(rows.targets, pa.list_(pa.int64()))
+    return pa.table({"example": example, "tokens": tokens, "tags": tags})
+
+
+def _write_split(table: pa.Table, labels: list[str], path: Path) -> PreparedSplit:
+    """Write one split as parquet."""
+    targets = table["label"] if "label" in table.column_names else pc.list_flatten(table["tags"])
+    counts = np.bincount(targets.to_numpy(), minlength=len(labels))
+    pq.write_table(table, path, compression="zstd")
+    named = {label: int(counts[position]) for position, label in enumerate(labels)}
+    return PreparedSplit(rows=table.num_rows, sha256=sha256_file(path), labels=named)

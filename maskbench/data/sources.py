@@ -10,11 +10,12 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from maskbench.config.sources import HubSource, LocalSource, PackageSource
+from maskbench.config.sources import HubSource, LocalSource, PackageSource, SyntheticSource
 from maskbench.data.archives import is_safe, open_archive
 from maskbench.data.folders import new_folder
 from maskbench.data.hub import fetch_dataset, fetch_snapshot
 from maskbench.data.packages import cached_archive
+from maskbench.data.synthetic import write_synthetic
 from maskbench.errors import InputError
 from maskbench.io.files import read_json, sha256_files, write_json
 
@@ -47,7 +48,8 @@ def fetch_task(task: Task, destination: Path, cache: Path) -> None:
     Parameters
     ----------
     task
-        The task; a hub source gives ``<split>.parquet``, the other sources give the files that `task.files` names.
+        The task; a hub source gives ``<split>.parquet``, the other sources give the files that `task.files` names,
+        which a synthetic source writes by its seed.
     destination
         Folder to make; it appears whole or not at all.
     cache
@@ -68,6 +70,8 @@ def fetch_task(task: Task, destination: Path, cache: Path) -> None:
                 _unpack(source, _task_names(task, where), folder, cache, where)
             case LocalSource() as source:
                 _copy(_local_files(source, task, where), folder, where)
+            case SyntheticSource() as source:
+                write_synthetic(source, folder, where)
         return {}
 
     _fetch(task.source, destination, fill, where)
@@ -112,7 +116,7 @@ def fetch_model(model: Model, destination: Path, cache: Path) -> None:
     _fetch(model.source, destination, fill, where)
 
 
-def _title(source: PackageSource | LocalSource | HubSource) -> str:
+def _title(source: PackageSource | LocalSource | HubSource | SyntheticSource) -> str:
     """Name a source in a message."""
     match source:
         case PackageSource():
@@ -121,10 +125,15 @@ def _title(source: PackageSource | LocalSource | HubSource) -> str:
             return f"hub {source.hub}@{source.revision[:12]}" + (f" ({source.config})" if source.config else "")
         case LocalSource():
             return f"local {source.local}"
+        case SyntheticSource():
+            return f"synthetic {source.synthetic}"
 
 
 def _fetch(
-    source: PackageSource | LocalSource | HubSource, destination: Path, fill: Callable[[Path], Features], where: str
+    source: PackageSource | LocalSource | HubSource | SyntheticSource,
+    destination: Path,
+    fill: Callable[[Path], Features],
+    where: str,
 ) -> None:
     """Fill a folder, write its record and let it appear."""
     try:

@@ -15,10 +15,12 @@ from pydantic_core import to_jsonable_python
 from maskbench.config.analysis import Analysis
 from maskbench.config.block import Block
 from maskbench.config.conditions import Cue
+from maskbench.config.measures import MEASURES
+from maskbench.config.measures import Family as MeasureFamily
 from maskbench.config.models import Model
 from maskbench.config.probes import Probes
 from maskbench.config.resources import Resources
-from maskbench.config.sources import HubSource, LocalSource, PackageSource
+from maskbench.config.sources import HubSource, LocalSource, PackageSource, SyntheticSource
 from maskbench.config.tasks import Cut, Task
 from maskbench.config.training import Training, TrainingOverrides
 from maskbench.experiment.catalogue import masks, twins
@@ -225,12 +227,57 @@ def masks_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+# --- docs/measures.md
+
+_MEASURE_FAMILIES: dict[MeasureFamily, tuple[str, str]] = {
+    "score": ("Score", "How well the task is solved."),
+    "fit": ("Interference: fit", "What is learned of the training set that does not hold elsewhere."),
+    "input": ("Interference: input", "What parts of a text that should not matter do to the answer."),
+    "task": ("Interference: task", "What two tasks do to each other, trained one after the other or together."),
+    "knowledge": ("Interference: knowledge", "What is left of the pretrained model."),
+    "cost": ("Cost", "Time, memory and updates. Times compare only between runs on one device under equal load."),
+    "run": ("Run", "Facts about a run."),
+}
+_SIGNS = {"higher": "↑", "lower": "↓", "neither": "–"}
+
+
+def measures_page() -> str:
+    """Return the page that defines every measure."""
+    lines = [
+        "# Measures",
+        "Written by `make schema` from the registry in maskbench/config/measures.py; `python -m maskbench measures`",
+        "prints the list. The names are those of the column `measure` of metrics.csv; the column `split` says what a",
+        "number was measured on (`run`: the run itself). θ₀ is the pretrained model, θ the fine-tuned one. Everything",
+        "is measured on unmasked input in eval mode. Points are 100 × fraction. A value is empty, and never 0, where",
+        "the number cannot be computed. A block is a task, model, regime, condition and train size; a cell is a block",
+        "and a strategy.",
+        "",
+        "↓ lower is better, ↑ higher is better, – neither. `f1[:class]` is written `f1:PER` for one class, and",
+        "`f1` for all of them, where there is such a number. Without a source, a measure is what everybody means by",
+        "the word, or this project's own.",
+    ]
+    for family, (title, introduction) in _MEASURE_FAMILIES.items():
+        lines += [
+            f"\n## {title}",
+            introduction,
+            "",
+            "| measure | unit | | definition | source |",
+            "|---|---|---|---|---|",
+        ]
+        for entry in (item for item in MEASURES.values() if item.family == family):
+            name = f"{entry.name}[:{entry.by}]" if entry.by else entry.name
+            text = f"**{entry.title}**: {entry.definition}".replace("|", "\\|")
+            lines.append(f"| `{name}` | {entry.unit} | {_SIGNS[entry.better]} | {text} | {entry.source or ''} |")
+    return "\n".join(lines) + "\n"
+
+
 _BLOCKS: tuple[type[Block], ...] = (
     Task,
     Cut,
     PackageSource,
     LocalSource,
     HubSource,
+    SyntheticSource,
     Model,
     Training,
     TrainingOverrides,
@@ -252,7 +299,7 @@ def reference() -> str:
         "Written by `make schema` from the types and docstrings in maskbench/config, maskbench/experiment and",
         "maskbench/masks; a test fails when this page, config.schema.json or the comments in config.yaml differ from",
         "them. `python -m maskbench validate FILE` checks a file without starting anything. The masks are in",
-        "[masks.md](masks.md).",
+        "[masks.md](masks.md), what is measured in [measures.md](measures.md).",
         "",
         "## Experiment",
         "The keys at the top of a file.",
@@ -283,6 +330,7 @@ GENERATED: dict[str, Callable[[Path], str]] = {
     "config.yaml": _default_again,
     "docs/config.md": lambda _: reference(),
     "docs/masks.md": lambda _: masks_page(),
+    "docs/measures.md": lambda _: measures_page(),
 }
 """Generated files, relative to the top of the repository, and what makes their text."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -224,6 +225,19 @@ class ParameterMask(Mask):
 
     def finish(self, model: Module) -> None:
         """Turn the trained model into an ordinary one of its class again; called before it is scored."""
+
+    def ordinary(self, model: Module) -> dict[str, Tensor]:
+        """Return the state dict of what `finish` would make of the model, which stays as it is and is trained on.
+
+        Its tensors are the model's own where there is nothing to be finished; otherwise a copy is finished, which a
+        mask overrides where models cannot be copied.
+        """
+        if type(self).finish is ParameterMask.finish:
+            return dict(model.state_dict())
+        # together, since a mask may keep a handle on its model
+        other, mask = deepcopy((model, self))
+        mask.finish(other)
+        return dict(other.state_dict())
 
     def held(self) -> int:
         """Return how many weights never move although their parameters are not frozen."""

@@ -15,6 +15,8 @@ from maskbench.masks.anatomy import base_of
 from maskbench.masks.passes import precision
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch.nn import Parameter
     from transformers import PreTrainedModel
 
@@ -23,7 +25,12 @@ if TYPE_CHECKING:
 
 
 def load(setting: Setting) -> PreTrainedModel:
-    """Return θ₀ with its masked-LM head, on the device of the model in training and with its kind of attention.
+    """Return θ₀ with its masked-LM head, beside the model in training (see `pretrained`)."""
+    return pretrained(setting.folder, setting.model)
+
+
+def pretrained(folder: Path, like: PreTrainedModel) -> PreTrainedModel:
+    """Return θ₀ with its masked-LM head, on the device of another model and with its kind of attention.
 
     Raises
     ------
@@ -32,23 +39,20 @@ def load(setting: Setting) -> PreTrainedModel:
     """
     try:
         model, info = AutoModelForMaskedLM.from_pretrained(
-            setting.folder,
+            folder,
             local_files_only=True,
             use_safetensors=True,
             dtype=torch.float32,
-            attn_implementation=setting.model.config._attn_implementation,
+            attn_implementation=like.config._attn_implementation,
             output_loading_info=True,
         )
     except ValueError:  # what transformers raises for a configuration that no masked-LM class goes with
         raise InputError(
-            f"{setting.folder}: expected a model with a masked-LM head, found one of type "
-            f"{setting.model.config.model_type}, which has none"
+            f"{folder}: expected a model with a masked-LM head; one of type {like.config.model_type} has none"
         ) from None
     if missing := sorted(info["missing_keys"]):
-        raise InputError(
-            f"{setting.folder}: expected the weights of a masked-LM head, found none of {', '.join(missing)}"
-        )
-    return cast("PreTrainedModel", model.to(setting.model.device).eval())
+        raise InputError(f"{folder}: expected the weights of a masked-LM head, found none of {', '.join(missing)}")
+    return cast("PreTrainedModel", model.to(like.device).eval())
 
 
 class _Given(Module):

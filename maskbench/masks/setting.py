@@ -27,9 +27,9 @@ class Setting:
     train: Dataset
     """Encoded examples that the run trains on (columns: data/encode.py); the other splits are out of reach."""
     model: PreTrainedModel
-    """The pretrained model with its fresh head, on its device."""
+    """What the run starts from, with its fresh head, on its device."""
     folder: Path
-    """Folder of the pretrained model."""
+    """Folder of the pretrained model; a run that goes on from another's has it here, too, for its masked-LM head."""
     tokenizer: PreTrainedTokenizerBase
     """The model's tokenizer; it has a mask token."""
     vocabulary: Tensor
@@ -41,3 +41,6 @@ class Setting:
     the whole training split in its order, or of the rows that a second argument lists."""
     loss: Callable[..., Tensor]
     """Task loss in nats of a model's outputs and labels: a mean over labels, or a sum divided by a third argument."""
+    parts: tuple[Setting, ...] = ()
+    """Joint training, for the one parameter mask: the setting of each task, whose models share all but their heads. The
+    other fields are the first task's, but its model has both heads. Empty: one task."""

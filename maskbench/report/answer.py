@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from maskbench.analysis.compare import POOLED, SEEDS
 from maskbench.analysis.metrics import values_of
+from maskbench.config.measures import MEASURES as REGISTRY
 from maskbench.report import text
 from maskbench.report.study import FEW_SEEDS
 
@@ -124,8 +125,8 @@ def _finding(study: Study, block: Block, strategy: str) -> Finding:
 
 
 def _headline_blocks(study: Study) -> list[Block]:
-    """Return the blocks that the answer rests on: pooled over tasks where there are several."""
-    blocks = study.comparison_blocks()
+    """Return the blocks that the answer rests on, each a task alone on clean data: pooled where there are several."""
+    blocks = [block for block in study.comparison_blocks() if block.plain]
     pooled = {block.key[1:] for block in blocks if block.task == POOLED}
     return [block for block in blocks if block.task == POOLED or block.key[1:] not in pooled]
 
@@ -149,7 +150,7 @@ def _tally(findings: list[Finding], words: Words, verb: str) -> str:
 
 def _lead(study: Study, groups: list[list[Finding]]) -> tuple[str, list[str]]:
     """Return the first sentence, and those that follow."""
-    most = int(study.comparisons["n_seeds"].max())
+    most = max(int(study.compared(block, "score")["n_seeds"].max()) for block in _headline_blocks(study))
     name = study.baseline
     if most < FEW_SEEDS:
         seeds = {0: "no pair of completed runs", 1: "one paired seed"}.get(most, f"at most {most} paired seeds")
@@ -177,12 +178,25 @@ def _at_majority(study: Study) -> int:
     return int((scores <= majority).sum())
 
 
-def _limits(study: Study) -> list[str]:
-    """Return what the study cannot say, and why."""
-    lines = [
+def _families(study: Study) -> str:
+    """Say which families of interference the answer rests on."""
+    found: set[str] = {REGISTRY[name.partition(":")[0]].family for name in study.metrics["measure"].unique()}
+    others: list[str] = [name for name in ("input", "task", "knowledge") if name in found]
+    if others:
+        return (
+            "The answer rests on the runs of a task alone on clean data, and on one family of interference, the fit to "
+            f"the training set (generalisation gap). What was measured of {text.listed(others)} is in the figure and "
+            "the table of interference, without a test."
+        )
+    return (
         "Of the families of interference, these runs measure one, the fit to the training set (generalisation gap). "
         "They say nothing of distractors, other tasks or forgetting."
-    ]
+    )
+
+
+def _limits(study: Study) -> list[str]:
+    """Return what the study cannot say, and why."""
+    lines = [_families(study)]
     if failed := len(study.failures):
         counts = study.failures["status"].value_counts()
         kinds = text.listed([f"{number} {STATUS_WORDS[str(status)]}" for status, number in counts.items()])
@@ -216,6 +230,9 @@ def answer(study: Study) -> Answer:
     if not study.others:
         lead = f"Only the baseline {study.baseline} was run, so this study cannot say what masking does."
         return Answer(lead, ["Add strategies to the configuration to compare them with it."], [], _limits(study))
+    if not _headline_blocks(study):
+        lead = "No task was trained alone on clean data, which the answer rests on."
+        return Answer(lead, ["The tables and figures below show what was run."], [], _limits(study))
     groups = [
         [_finding(study, block, name) for name in study.compared(block, "score").index]
         for block in _headline_blocks(study)

@@ -10,10 +10,26 @@ from matplotlib.lines import Line2D
 from scipy import stats
 
 from maskbench.analysis.compare import POOLED
+from maskbench.config.measures import measure
 from maskbench.io.files import write_json
 from maskbench.report import text
+from maskbench.report.interference import drawn, series
 from maskbench.report.study import FEW_SEEDS
-from maskbench.report.style import BLUE, GREY, INK, ORANGE, beside, panels, save, strategy_axis, style
+from maskbench.report.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    PURPLE,
+    TINT,
+    VERMILION,
+    beside,
+    panels,
+    save,
+    strategy_axis,
+    style,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -174,6 +190,70 @@ def scores(study: Study) -> Drawing:
     return Drawing(figure, "Score by strategy", caption)
 
 
+_SERIES = ((BLUE, "D"), (VERMILION, "s"), (GREEN, "^"), (PURPLE, "o"))
+"""Colour and shape of each series; both tell them apart."""
+
+
+def _improvements(axes: Axes, study: Study, found: dict[str, dict[str, pd.Series[float]]], order: list[str]) -> None:
+    """Draw the signed differences of one measure: a dot for each seed, a larger mark for the mean of each series."""
+    axes.axvline(0, color=GREY, linewidth=1.3, linestyle=DASHED, zorder=1)
+    heights = np.linspace(-0.18, 0.18, len(order)) if len(order) > 1 else np.zeros(1)
+    for line, name in enumerate(study.others):
+        if all(by_strategy[name].empty for by_strategy in found.values()):
+            place = axes.get_yaxis_transform()
+            axes.text(0.02, line, "no pairs", transform=place, va="center", fontsize=8, color=ORANGE)
+        for key, height, (colour, marker) in zip(order, map(float, heights), _SERIES, strict=False):
+            if key in found and len(values := found[key][name]):
+                lines = [line + height] * len(values)
+                axes.scatter(values, lines, s=16, color=colour, alpha=0.4, linewidths=0, zorder=3)
+                edge: Any = {"edgecolors": "white", "linewidths": 0.8}
+                axes.scatter([values.mean()], lines[:1], s=34, marker=marker, c=colour, zorder=4, **edge)
+    _margins(axes, [0.0])
+    axes.axvspan(0, axes.get_xlim()[1], color=TINT, linewidth=0, zorder=0)
+
+
+def _series_legend(study: Study, order: list[str]) -> list[Line2D]:
+    """Return the legend of the profile of interference: a mark for each series, and the zero line."""
+    marks = [
+        Line2D([], [], marker=marker, linestyle="", color=colour, markersize=6, label=key)
+        for key, (colour, marker) in zip(order, _SERIES, strict=False)
+    ]
+    zero = f"{study.baseline} (baseline); to its right, tinted: less interference"
+    return [*marks, Line2D([], [], color=GREY, linewidth=1.3, linestyle=DASHED, label=zero)]
+
+
+def interference(study: Study) -> Drawing:
+    """Draw each measure of interference as signed paired differences to the baseline, a panel for each measure."""
+    title = f"Interference compared with {study.baseline}"
+    if not study.others:
+        return Drawing(_nothing_to_compare(study), title, f"Only {study.baseline} was run; no difference can be shown.")
+    found = {name: series(study, name) for name in drawn(study)}
+    if not found:
+        words = "No measure of interference was recorded."
+        return Drawing(_nothing_to_compare(study, words), title, words)
+    order = list(dict.fromkeys(key for by_series in found.values() for key in by_series))
+    figure, grid = panels(len(found), len(study.others) * (1 if len(order) < 3 else 1.4), columns=3)
+    for index, (axes, (name, by_series)) in enumerate(zip(grid, found.items(), strict=True)):
+        _improvements(axes, study, by_series, order)
+        axes.set_title(measure(name).title, fontsize=9.5)
+        axes.set_title(measure(name).family, loc="right", fontsize=8.5, color=GREY, fontweight="normal")
+        axes.set_xlabel(measure(name).unit, labelpad=2)
+        strategy_axis(axes, study.others, labelled=index % 3 == 0)
+    _legend(figure, _series_legend(study, order))
+    counts = [len(values) for by_series in found.values() for arms in by_series.values() for values in arms.values()]
+    low, high = min(counts), max(counts)
+    caption = (
+        f"Every measure of interference, strategy minus {study.baseline}, paired by seed, with the sign turned where "
+        "lower is better: above zero, on the tinted side, is less interference. Dots: seeds "
+        f"(n = {low if low == high else f'{low} to {high}'} pairs); large marks: their mean. No intervals are drawn "
+        "and nothing is adjusted for the number of measures: this is a profile and no test. Each measure is of the "
+        "training that it is about: forgetting of another task, shown at the task trained last; negative transfer and "
+        "gradients together with another task; cue reliance and memorisation on changed data; all others of a task "
+        f"alone on clean data. Where several such trainings share a mark, it is their mean.{_failure_words(study)}"
+    )
+    return Drawing(figure, title, caption)
+
+
 def _forest(axes: Axes, study: Study, block: Block, measure: str, unit: str, words: Callable[[str, str], str]) -> None:
     """Draw differences to the baseline with their intervals; the baseline is the zero line."""
     compared = study.compared(block, measure)
@@ -198,11 +278,11 @@ def _forest(axes: Axes, study: Study, block: Block, measure: str, unit: str, wor
     _margins(axes, [0.0])
 
 
-def _nothing_to_compare(study: Study) -> Figure:
-    """Return a figure that says that there is only the baseline."""
+def _nothing_to_compare(study: Study, words: str | None = None) -> Figure:
+    """Return a figure that says why it is empty: there is only the baseline, or what `words` say."""
     figure, (axes,) = panels(1, 2)
     axes.set_axis_off()
-    words = f"Only {study.baseline} was run: there is nothing to compare it with."
+    words = words or f"Only {study.baseline} was run: there is nothing to compare it with."
     axes.text(0.5, 0.5, words, ha="center", va="center", fontsize=11)
     return figure
 
@@ -313,6 +393,7 @@ def gaps(study: Study) -> Drawing:
 
 FIGURES: dict[str, Callable[[Study], Drawing]] = {
     "scores": scores,
+    "interference": interference,
     "differences": differences,
     "gaps": gaps,
     "cost": cost,

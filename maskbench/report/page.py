@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from maskbench.analysis.metrics import regime_kind
 from maskbench.config.block import Block
 from maskbench.errors import InputError
 from maskbench.io.files import read_json, write_text
@@ -98,6 +99,7 @@ def _made(path: Path) -> dict[str, Any] | None:
             "last_start": manifest["last_start"],
             "wall": text.duration(manifest["wall_s"]),
             "train": text.duration(manifest["train_s"]),
+            "probes": text.duration(manifest["probe_s"]) if manifest["probed"] else None,
             "codes": sorted({record["code"] for record in records}),
             "machines": _machines(records),
             "data": _data(records),
@@ -127,7 +129,7 @@ def _notes(records: list[dict[str, Any]]) -> list[str]:
     """Return what runs note about themselves, each note once, with the strategies that it holds for."""
     holders: dict[str, set[str]] = {}
     for record in records:
-        for note in record["notes"]:
+        for note in [*record["notes"], *(record["probes"] or {}).get("notes", [])]:
             holders.setdefault(note, set()).add(record["strategy"])
     return [f"{', '.join(sorted(names))}: {note}" for note, names in sorted(holders.items())]
 
@@ -144,10 +146,12 @@ def _data(records: list[dict[str, Any]]) -> list[dict[str, str]]:
 def _facts(study: Study) -> list[str]:
     """Return the size of the study in a few words."""
     failed = len(study.failures)
+    settings = len({(regime_kind(block.regime), block.condition) for block in study.blocks})
     return [
         text.count(len({block.task for block in study.blocks}), "task"),
         text.count(len({block.model for block in study.blocks}), "model"),
         text.count(len(study.strategies), "strategy", "strategies"),
+        *([text.count(settings, "kind") + " of training"] if settings > 1 else []),
         text.count(len(study.seeds), "seed"),
         text.count(len(study.runs), "run") + (f", {failed} failed" if failed else ", all completed"),
     ]

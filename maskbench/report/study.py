@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from maskbench.analysis.compare import POOLED, read_comparisons
-from maskbench.analysis.metrics import BLOCK, read_metrics, runs_of, values_of
+from maskbench.analysis.metrics import BLOCK, read_metrics, regime_kind, runs_of, values_of
+from maskbench.config.conditions import CLEAN
 from maskbench.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,6 +23,22 @@ SCORE_TITLES = {"entity_f1": "entity F1", "accuracy": "accuracy"}
 
 FEW_SEEDS = 5
 """Below this, a bootstrap over seeds is much too short to rely on: no direction is named, and figures say so."""
+
+
+def regime_words(regime: str) -> str:
+    """Write a regime behind a task's name, such as ``after conll2003``; nothing for a task alone."""
+    kind = regime_kind(regime)
+    if kind == "single":
+        return ""
+    word = kind.removesuffix("-*")
+    return f"{word} another task" if regime == kind else f"{word} {regime.removeprefix(f'{word}-')}"
+
+
+def condition_words(condition: str) -> str:
+    """Write a condition, such as ``cue right in 95 %``; nothing for clean data."""
+    kind, _, percent = condition.partition("-")
+    words = {"cue": "cue right in {} %", "noise": "{} % of labels flipped"}.get(kind, "" if kind == "clean" else kind)
+    return words.format(percent.replace("p", "."))
 
 
 @dataclass(frozen=True)
@@ -38,6 +55,11 @@ class Block:
     def key(self) -> tuple[str, ...]:
         """The block's values in the order of the columns of metrics.csv."""
         return (self.task, self.model, self.regime, self.condition, self.train_size)
+
+    @property
+    def plain(self) -> bool:
+        """Whether the task is trained alone, on clean data."""
+        return self.regime == "single" and self.condition == CLEAN.name
 
 
 class Study:
@@ -121,6 +143,31 @@ class Study:
     def _values(self) -> dict[tuple[str, str], dict[tuple[str, ...], pd.Series[float]]]:
         return {}
 
+    def measured(self, block: Block, strategy: str, name: str) -> pd.Series[float]:
+        """Return a measure of a strategy in a block by seed, whatever it was measured on.
+
+        Where it has parts (``perturbation_drop:swap-10``) and no number for all of them, it is their mean, over the
+        seeds that have every part.
+        """
+        places = self._places.get(name, {})
+        if name in places:
+            found = self.values(block, strategy, places[name], name)
+            if len(found):
+                return found
+        parts = [self.values(block, strategy, split, part) for part, split in places.items() if part != name]
+        parts = [part for part in parts if len(part)]
+        return pd.DataFrame(dict(enumerate(parts))).dropna().mean(axis=1) if parts else pd.Series(dtype="float64")
+
+    @cached_property
+    def _places(self) -> dict[str, dict[str, str]]:
+        """For each measure, it and its parts, each with its split; test before the others."""
+        found = self.metrics[["measure", "split"]].drop_duplicates()
+        places: dict[str, dict[str, str]] = {}
+        for split in ("test", "run", "train", "validation"):
+            for name in found.loc[found["split"] == split, "measure"]:
+                places.setdefault(name.partition(":")[0], {}).setdefault(name, split)
+        return places
+
     def failed(self, block: Block, strategy: str) -> int:
         """Return how many runs of a strategy in a block did not complete."""
         return int((self.arm(block, strategy)["status"] != "completed").sum())
@@ -153,21 +200,21 @@ class Study:
         return SCORE_TITLES["accuracy"] if task in self._accuracy_tasks else "score"
 
     def contexts(self, block: Block) -> list[str]:
-        """Return what tells this block from others of its task: model, regime, condition, size, if they vary."""
-        parts = []
+        """Return what tells this block from others of its task and regime: condition, model, size, if they vary."""
+        parts = [words] if (words := condition_words(block.condition)) else []
         if len({item.model for item in self.blocks}) > 1:
             parts.append(block.model)
-        if len({item.regime for item in self.blocks}) > 1:
-            parts.append(block.regime)
-        if len({item.condition for item in self.blocks}) > 1:
-            parts.append(block.condition)
         if len({item.train_size for item in self.blocks}) > 1:
             parts.append("full train set" if block.train_size == "full" else f"{block.train_size} examples")
         return parts
 
     def title(self, block: Block) -> str:
-        """Return the name of a block in figures and tables."""
-        return ", ".join([block.task, *self.contexts(block)])
+        """Return the name of a block in figures and tables, such as ``conll2003 after rt-snippets``."""
+        return ", ".join([f"{block.task} {regime_words(block.regime)}".rstrip(), *self.contexts(block)])
+
+    def subject(self, block: Block) -> str:
+        """Return the name of what is trained in a block, whatever the regime and condition."""
+        return self.title(replace(block, regime="single", condition=CLEAN.name))
 
     @cached_property
     def seeds(self) -> list[int]:

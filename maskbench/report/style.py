@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 BLUE, ORANGE, GREY, INK = "#0072B2", "#B34700", "#5F6368", "#1B1F23"
+VERMILION, GREEN, PURPLE = "#D55E00", "#009E73", "#CC79A7"
 """Colours that people with any colour vision tell apart; what they mean is always said by place or word as well."""
+
+TINT = "#EDF4F8"
+"""Background of the better side of a panel."""
 
 _RC: Any = {
     "svg.hashsalt": "maskbench",
@@ -57,11 +61,11 @@ def style() -> Iterator[None]:
         yield
 
 
-def panels(count: int, rows: int, columns: int = 2) -> tuple[Figure, list[Axes]]:
+def panels(count: int, rows: float, columns: int = 2) -> tuple[Figure, list[Axes]]:
     """Return a figure with `count` panels, each with room for `rows` lines, at most `columns` side by side."""
     columns = min(count, columns)
     lines = -(-count // columns)
-    size = (10.0 if columns > 1 else 7.0, lines * (0.95 + 0.34 * max(rows, 2)) + 0.75)
+    size = ({1: 7.0, 2: 10.0}.get(columns, 12.0), lines * (0.95 + 0.34 * max(rows, 2)) + 0.75)
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.subplots(lines, columns, squeeze=False)

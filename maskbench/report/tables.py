@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -13,6 +14,7 @@ from maskbench.analysis.metrics import BLOCK
 from maskbench.config.measures import measure
 from maskbench.io.files import atomic, write_text
 from maskbench.report import text
+from maskbench.report.interference import MAIN, OF_A_CELL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,6 +95,35 @@ def scores(study: Study) -> Table:
     )
 
 
+def interference(study: Study) -> Table:
+    """Return the main measures of interference and of cost, for every block and strategy."""
+    rows: list[dict[str, Any]] = []
+    shown = []
+    for block, name in product(study.blocks, MAIN):
+        entry = measure(name)
+        heading = f"{entry.title}, {entry.unit} {text.ARROWS[entry.better]}".rstrip()
+        line = {"task": study.title(block), "family": entry.family, "measure": heading}
+        for strategy in study.strategies_of(block):
+            values = study.measured(block, strategy, name)
+            if values.empty:
+                continue
+            found = _spread(values) | ({"sd": math.nan} if name in OF_A_CELL else {})
+            about = {"family": entry.family, "measure": name, "unit": entry.unit, "better": entry.better}
+            rows.append({**_cell(block, strategy), **about, **found})
+            line[strategy] = text.mean_and_spread(found["mean"], found["sd"], text.DECIMALS_OF_A_VALUE[entry.unit])
+        if len(line) > 3:
+            shown.append(line)
+    columns = [*BLOCK, "strategy", "family", "measure", "unit", "better", "mean", "sd", "n"]
+    frame = pd.DataFrame(shown, columns=["task", "family", "measure", *study.strategies]).fillna(text.DASH)
+    caption = (
+        "Mean ± SD over seeds; ↓ lower is better, ↑ higher is better; the CSV file has n. A measure with parts "
+        "(perturbations, properties) is their mean where no number is recorded for all. The SD of the score and the "
+        "share of failed runs are of all seeds together. A measure has a row where it was measured. Definitions: "
+        "docs/measures.md."
+    )
+    return Table("interference", "Interference and cost", caption, pd.DataFrame(rows, columns=columns), frame, names=3)
+
+
 def comparisons(study: Study) -> Table:
     """Return the paired differences of every strategy to the baseline."""
     rows = []
@@ -114,7 +145,8 @@ def comparisons(study: Study) -> Table:
         "the other measures: over seeds alone. Gap: generalisation gap, how much worse the test split is than the "
         "training split; below zero is a smaller gap. Intervals are not adjusted for the number of comparisons. "
         f"Pairs: seeds of which both runs completed; a pair is missing where a run failed or was not made. {POOLED}: "
-        "every task counts the same, over the seeds that are paired in all of them.",
+        "every task counts the same, over the seeds that are paired in all of them; single, sequential and joint "
+        "training, and each condition of the data, are pooled apart.",
         study.comparisons,
         pd.DataFrame(rows, columns=columns),
         names=2,
@@ -193,7 +225,7 @@ def per_class(study: Study) -> Table:
     return Table("per_class", "F1 by class", caption, pd.DataFrame(rows, columns=columns), frame, names=2)
 
 
-TABLES: tuple[Callable[[Study], Table], ...] = (scores, comparisons, cost, per_class)
+TABLES: tuple[Callable[[Study], Table], ...] = (scores, interference, comparisons, cost, per_class)
 """All tables, in the order of the page."""
 
 NAMES = tuple(build.__name__ for build in TABLES)
@@ -240,6 +272,8 @@ _LATEX = str.maketrans(
         "\n": " ",
         "±": r"$\pm$",
         "×": r"$\times$",
+        "↓": r"$\downarrow$",
+        "↑": r"$\uparrow$",
         text.MINUS: "$-$",
         text.DASH: "--",
         "\N{NARROW NO-BREAK SPACE}": r"\,",

@@ -9,6 +9,12 @@ MINUS, DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
 DECIMALS = {"points": 2, "nats": 3, "per cent": 1}
 """Decimals of an estimate, by its unit."""
 
+DECIMALS_OF_A_VALUE = {"points": 2, "nats": 3, "fraction": 3, "coefficient": 3, "ratio": 3, "updates": 0}
+"""Decimals of a measured value, by its unit."""
+
+ARROWS = {"lower": "↓", "higher": "↑", "neither": ""}
+"""Which way is better."""
+
 SYMBOLS = {"points": "points", "nats": "nats", "per cent": "%"}
 
 

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+BESIDE_TEXT = ("words", "examples", "capitals")
+"""What the hooks of masks see of a batch and no model takes."""
+
+
 @dataclass(frozen=True)
 class Collator:
     """Pads a list of encoded examples (data/encode.py) to their longest.

@@ -28,6 +28,7 @@ PACKAGES = (
     "numpy",
     "scikit-learn",
     "seqeval",
+    "torchjd",
 )
 """Packages whose versions can change a result."""
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -13,23 +14,27 @@ from torch import Tensor
 
 from maskbench.config.tasks import SCORE, Kind
 from maskbench.data.encode import IGNORED
-from maskbench.training.metrics.classification import Classification
-from maskbench.training.metrics.entities import Entities
 from maskbench.training.tagging import agreement, as_iob2
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from datasets import Dataset
     from numpy.typing import NDArray
+
+T = TypeVar("T", Tensor, "NDArray[np.float64]")
 
 
 @cache
 def _metric(kind: Kind) -> Any:
-    """Return the evaluate module for a kind of task."""
+    """Return the evaluate module for a kind of task (imported here: `evaluate` takes seconds, probes need none)."""
+    from maskbench.training.metrics.classification import Classification
+    from maskbench.training.metrics.entities import Entities
+
     return {"sequence-classification": Classification, "token-classification": Entities}[kind](keep_in_memory=True)
 
 
-def reduce_logits(logits: Tensor | tuple[Tensor, ...], labels: Tensor) -> tuple[Tensor, Tensor]:
+def reduce_logits(logits: Tensor | tuple[Tensor, ...], labels: Tensor) -> tuple[Tensor, ...]:
     """Reduce logits to what is scored, so that an evaluation keeps little in memory.
 
     Parameters
@@ -42,11 +47,24 @@ def reduce_logits(logits: Tensor | tuple[Tensor, ...], labels: Tensor) -> tuple[
     Returns
     -------
     tuple
-        Predictions, (B, C) log-probabilities or (B, T) classes, and the loss of each label in nats, 0 where none.
+        Classification: (B, C) log-probabilities and (B,) losses in nats. Tagging, all (B, T): classes, losses in nats
+        and Brier scores (both 0 where there is no label), and the probabilities of the classes.
     """
     scores = (logits[0] if isinstance(logits, tuple) else logits).float()
     losses = torch.nn.functional.cross_entropy(scores.movedim(-1, 1), labels, ignore_index=IGNORED, reduction="none")
-    return (scores.log_softmax(-1) if labels.dim() == 1 else scores.argmax(-1)), losses
+    if labels.dim() == 1:
+        return scores.log_softmax(-1), losses
+    probabilities = scores.softmax(-1)
+    labelled = labels != IGNORED
+    right = probabilities.gather(-1, labels.where(labelled, 0)[..., None])[..., 0]
+    briers = brier(probabilities.square().sum(-1), right).where(labelled, 0.0)
+    confidences, classes = probabilities.max(-1)
+    return classes, losses, briers, confidences
+
+
+def brier(squares: T, right: T) -> T:
+    """Return the Brier score Σ_k (p_k − 1[k=y])², from 0 to 2, of Σ_k p_k² and p_y (Brier 1950)."""
+    return squares - 2 * right + 1
 
 
 @dataclass(frozen=True)
@@ -54,7 +72,9 @@ class Outcome:
     """What a model did with each example of a split.
 
     `table` has one row for each example with the columns of predictions.parquet: `example`, `hit`, `weight`, `nll`,
-    `units`, `label`, `prediction` (and `probabilities` for classification).
+    `units`, `label`, `prediction`, `brier` (mean over the labelled units of the example) and `probabilities`
+    (classification) or `confidence` (tagging: the predicted tag's probability for each word, NaN for words that were
+    cut off).
     """
 
     kind: Kind
@@ -104,6 +124,7 @@ def classify(
 ) -> Outcome:
     """Return the outcome of a text classifier; log-probabilities are (N, C), the rest (N,)."""
     predicted = log_probabilities.argmax(-1)
+    probabilities = np.exp(log_probabilities.astype(np.float64))
     table = pd.DataFrame(
         {
             "example": examples,
@@ -113,6 +134,7 @@ def classify(
             "units": 1,
             "label": labels,
             "prediction": predicted,
+            "brier": brier(np.square(probabilities).sum(-1), probabilities[np.arange(len(labels)), labels]),
             "probabilities": list(np.exp(log_probabilities)),
         }
     )
@@ -124,6 +146,8 @@ def tag(
     labels: NDArray[np.int64],
     classes: NDArray[np.int64],
     losses: NDArray[np.float32],
+    briers: NDArray[np.float32],
+    confidences: NDArray[np.float32],
     gold: Sequence[Sequence[int]],
     places: Sequence[NDArray[np.int64]],
     names: Sequence[str],
@@ -134,8 +158,8 @@ def tag(
     ----------
     examples
         (N,) indices.
-    labels, classes, losses
-        (N, T) per subword: label (-100: none), predicted class, loss in nats.
+    labels, classes, losses, briers, confidences
+        (N, T) per subword: label (-100: none), predicted class, loss in nats, Brier score, probability of the class.
     gold
         Tags of all words of each example, also of those cut off; a word without a prediction counts as O.
     places
@@ -149,14 +173,46 @@ def tag(
         found = np.zeros(len(wanted), dtype=np.int64)  # class 0 is O
         seen = np.flatnonzero(labels[row] != IGNORED)
         found[place] = classes[row, seen]
+        sure = np.full(len(wanted), np.nan)
+        sure[place] = confidences[row, seen]
         hits, predicted, real = agreement(as_iob2(list(tags[found])), list(tags[list(wanted)]))
-        rows.append(
-            (2.0 * hits, float(predicted + real), float(losses[row, seen].sum()), len(seen), list(wanted), found)
-        )
-    columns = ["hit", "weight", "nll", "units", "label", "prediction"]
+        score, loss = (2.0 * hits, float(predicted + real)), float(losses[row, seen].sum())
+        off = float(briers[row, seen].mean()) if len(seen) else math.nan
+        rows.append((*score, loss, len(seen), list(wanted), found, off, sure))
+    columns = ["hit", "weight", "nll", "units", "label", "prediction", "brier", "confidence"]
     table = pd.DataFrame(rows, columns=columns)
     table.insert(0, "example", examples)
     return Outcome("token-classification", tuple(names), table)
+
+
+def outcome_of(
+    kind: Kind, names: Sequence[str], dataset: Dataset, reduced: Sequence[NDArray[Any]], labels: NDArray[np.int64]
+) -> Outcome:
+    """Return the outcome of a model on a dataset.
+
+    Parameters
+    ----------
+    kind
+        Of the task.
+    names
+        Of the classes or tags.
+    dataset
+        Encoded examples (data/encode.py), in the order of the rows of what follows.
+    reduced
+        What `reduce_logits` gave, padded.
+    labels
+        (N,) or (N, T).
+    """
+    examples = np.asarray(dataset["example"])
+    if kind == "sequence-classification":
+        log_probabilities, losses = reduced
+        return classify(examples, labels, log_probabilities, losses, names)
+    places = [
+        np.asarray(words)[np.asarray(marks) != IGNORED]
+        for words, marks in zip(dataset["words"], dataset["labels"], strict=True)
+    ]
+    classes, losses, briers, confidences = reduced
+    return tag(examples, labels, classes, losses, briers, confidences, dataset["tags"], places, names)
 
 
 def majority_score(kind: Kind, train_labels: Sequence[int], test_labels: Sequence[int]) -> float:

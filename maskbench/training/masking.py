@@ -148,6 +148,11 @@ class Masking:
         if self.strategy.parameter is not None and self.strategy.parameter.apply:
             self.strategy.parameter.finish(model)
 
+    def ordinary(self, model: Module) -> dict[str, Tensor]:
+        """Return the state dict of what `finish` would make of the model, which stays as it is."""
+        mask = self.strategy.parameter
+        return dict(model.state_dict()) if mask is None or not mask.apply else mask.ordinary(model)
+
     def modules(self) -> Iterator[Module]:
         """Yield the modules that are trained beside the model."""
         for mask in self.masks.values():

@@ -62,6 +62,17 @@ class Progress(_Part):
     score: Finite | None
 
 
+class Cosine(_Part):
+    """How two tasks' gradients stand to each other before an update of their joint training."""
+
+    step: int
+    """Updates before it."""
+    layer: str
+    """``all`` shared parameters, ``embeddings``, ``layer-0``, ..."""
+    cosine: Finite | None
+    """None where one of them is 0."""
+
+
 class Data(_Part):
     """Content hashes of what went in."""
 
@@ -109,6 +120,8 @@ class Record(_Part):
     error: str | None
     metrics: list[Metric]
     history: list[Progress]
+    conflict: list[Cosine] = Field(default_factory=list)
+    """Joint training: cosines of the two tasks' gradients, in the order of the updates."""
     notes: list[str] = Field(default_factory=list)
     """What a reader of the scores has to know: an attention mask in evaluation, a mask token that was added."""
     parameters: dict[str, Any]

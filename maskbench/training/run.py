@@ -15,47 +15,51 @@ from typing import TYPE_CHECKING, Any, cast
 import datasets
 import numpy as np
 import torch
-from datasets import Dataset
+from safetensors.torch import save_file
 from transformers import (
-    AutoConfig,
-    AutoModelForSequenceClassification,
-    AutoModelForTokenClassification,
     AutoTokenizer,
     EarlyStoppingCallback,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
     TrainingArguments,
-    set_seed,
 )
 from transformers.utils import logging as transformers_logging
 
-from maskbench.data.encode import IGNORED, load_encoded
+from maskbench.data.encode import load_encoded
+from maskbench.data.tokenizer import MASK_TOKEN, add_mask_token
 from maskbench.errors import InputError
-from maskbench.io.files import canonical, read_json, sha256_text
-from maskbench.masks.anatomy import mark_fresh
+from maskbench.io.files import canonical, read_json, sha256_text, write_json
 from maskbench.masks.setting import Setting
 from maskbench.training import evaluation
-from maskbench.training.collate import Collator
-from maskbench.training.record import Data, Metric, Progress, Record, Timings, number
+from maskbench.training.collate import BESIDE_TEXT, Collator
+from maskbench.training.models import build_model, embed_mask_token, ordinary_tokens, start_from
+from maskbench.training.record import Cosine, Data, Metric, Progress, Record, Timings, number
+from maskbench.training.subsets import at_most, subset
 from maskbench.training.trainer import DivergedError, MaskedTrainer, mean_cross_entropy, parameter_counts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+
+    from datasets import Dataset
+    from torch import Tensor
 
     from maskbench.experiment.cell import Cell
     from maskbench.training.device import Device
     from maskbench.training.evaluation import Outcome
+    from maskbench.training.masking import Masking
 
 log = logging.getLogger(__name__)
 
-_HEADS: dict[str, Any] = {
-    "sequence-classification": AutoModelForSequenceClassification,
-    "token-classification": AutoModelForTokenClassification,
-}
-MASK_TOKEN = "<mask>"
-"""Name of the mask token that models without one are given."""
-_SUBSET = 11  # what a derived generator is for
+ALONG = "along"
+"""Folder, in that of a kept model, of its weights at each evaluation: ``step-126.safetensors``."""
+
+
+class StartError(RuntimeError):
+    """The run that this one goes on from has no model."""
 
 
 @dataclass(frozen=True)
@@ -69,82 +73,33 @@ class Inputs:
     work: Path
     """Folder for checkpoints; emptied at the start, removed at the end."""
     keep_model: Path | None = None
-    """Where to leave the trained model, if anywhere."""
+    """Where to leave the trained model, if anywhere; an empty folder if the run does not complete."""
+    along: bool = False
+    """Leave the weights at each evaluation in the kept model's folder, too."""
+    start: Path | None = None
+    """sequential: folder of the run whose encoder this one starts from."""
 
 
-def subset(dataset: Dataset, size: int | str | None, seed: int) -> Dataset:
-    """Return `size` examples of a dataset: the first of a seeded permutation, so that smaller subsets are nested.
+class Along(TrainerCallback):
+    """Writes the weights of ordinary models at each evaluation on the validation split.
 
-    Raises
-    ------
-    InputError
-        If there are fewer.
+    Parameters
+    ----------
+    states
+        Returns the state dict of each model.
+    folders
+        Of each model.
     """
-    if size is None or size == "full":
-        return dataset
-    if int(size) > len(dataset):
-        raise InputError(f"train_sizes: {size} examples are wanted, but the training split has {len(dataset)}")
-    order = np.random.default_rng([seed, _SUBSET]).permutation(len(dataset))
-    return dataset.select(order[: int(size)])
 
+    def __init__(self, states: Callable[[], Sequence[dict[str, Tensor]]], folders: Sequence[Path]) -> None:
+        self.states, self.folders = states, folders
 
-def at_most(dataset: Dataset, size: int | None) -> Dataset:
-    """Return a fixed subset of at most `size` examples, the same for every cell; None: all."""
-    return dataset if size is None or size >= len(dataset) else subset(dataset, size, 0)
-
-
-def build_model(folder: Path, cell: Cell, labels: list[str], device: Device) -> PreTrainedModel:
-    """Load the pretrained model with a fresh head, initialised by the cell's seed alone."""
-    names = dict(enumerate(labels))
-    config = AutoConfig.from_pretrained(
-        folder, local_files_only=True, id2label=names, label2id={v: k for k, v in names.items()}
-    )
-    if cell.training.dropout is not None:
-        for key in config.to_dict():
-            if key in vars(config) and "layerdrop" not in key and ("dropout" in key or key.endswith("pdrop")):
-                setattr(config, key, cell.training.dropout)
-    set_seed(cell.seed)
-    model: PreTrainedModel
-    model, loaded = _HEADS[cell.kind].from_pretrained(
-        folder,
-        config=config,
-        local_files_only=True,
-        use_safetensors=True,
-        dtype=torch.float32,
-        attn_implementation=device.attention,
-        output_loading_info=True,
-    )
-    mark_fresh(model, loaded["missing_keys"])
-    return model
-
-
-def give_mask_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """Add a mask token to a model that has none (GPT-2), whatever the strategy, so that all strategies stay paired.
-
-    Its embedding starts as the mean of all others and is learnt with them. Returns a note if it was done.
-    """
-    if tokenizer.mask_token_id is not None:
-        return []
-    tokenizer.add_special_tokens({"mask_token": MASK_TOKEN})
-    token = cast("int", tokenizer.mask_token_id)
-    table = cast("torch.nn.Embedding", model.get_input_embeddings())
-    mean = table.weight.detach().mean(0)
-    if token >= table.num_embeddings:
-        table = model.resize_token_embeddings(token + 1, mean_resizing=False)
-    with torch.no_grad():
-        table.weight[token] = mean
-    return [
-        f"the tokenizer has no mask token: {MASK_TOKEN} was added, with the mean of all token embeddings, learnt on"
-    ]
-
-
-def ordinary_tokens(tokenizer: PreTrainedTokenizerBase) -> torch.Tensor:
-    """Return (V,) the ids of all tokens that text is made of: no special ones, none of BERT's ``[unused1]``."""
-    special = set(tokenizer.all_special_ids)
-    names = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
-    return torch.tensor(
-        [token for token, name in enumerate(names) if token not in special and not name.startswith("[unused")]
-    )
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Write them."""
+        for folder, weights in zip(self.folders, self.states(), strict=True):
+            folder.mkdir(parents=True, exist_ok=True)
+            plain = {name: weight.detach().contiguous() for name, weight in weights.items()}
+            save_file(plain, folder / f"step-{state.global_step}.safetensors")
 
 
 class Run:
@@ -173,73 +128,130 @@ class Run:
         }
         self.metrics: list[Metric] = []
         self.history: list[Progress] = []
+        self.conflict: list[Cosine] = []
         self.notes: list[str] = []
         self.fit_time = 0.0
         self.trained_parameters = 0
 
     def prepare(self, tokenizer: PreTrainedTokenizerBase) -> MaskedTrainer:
         """Return a Trainer with the fresh model and fitted masks, ready to train."""
-        model = build_model(self.inputs.model, self.cell, self.labels, self.device)
-        self.notes += give_mask_token(model, tokenizer)
+        model = self.build(tokenizer, add_mask_token(tokenizer))
         trainer = self._trainer(model, tokenizer)
         began = time.perf_counter()
-        trainer.masking.fit(self._setting(trainer, tokenizer))
+        trainer.masking.fit(self.setting(model, tokenizer))
         self.fit_time = time.perf_counter() - began
         # now, since a mask may make an ordinary model of it before it is scored
-        self.trained_parameters = parameter_counts(model)["trained_parameters"] - trainer.masking.held()
-        if trainer.masking.always:
-            self.notes.append("evaluated with its attention mask (at: always), which the kept model lacks")
+        self.trained_parameters = parameter_counts(model)["trained_parameters"] - trainer.moving.held()
+        self.note_attention(trainer.masking)
+        if self.inputs.along:
+            trainer.add_callback(Along(lambda: [trainer.moving.ordinary(model)], [self.left / ALONG]))
         return trainer
+
+    def build(self, tokenizer: PreTrainedTokenizerBase, mask_token_added: bool) -> PreTrainedModel:
+        """Return the model that the run starts from, with its fresh head."""
+        model = build_model(self.inputs.model, self.cell, self.labels, self.device)
+        if mask_token_added:
+            embed_mask_token(model, cast("int", tokenizer.mask_token_id))
+            self.notes.append(
+                f"the tokenizer has no mask token: {MASK_TOKEN} was added, with the mean of all token embeddings, "
+                "learnt on"
+            )
+        if self.inputs.start is not None:
+            start_from(model, self.inputs.start / "model")
+            self.notes.append(f"starts from the encoder of {self._first_run()}, with a fresh head")
+        model.config.pad_token_id = _pad(tokenizer)
+        return model
+
+    def note_attention(self, masking: Masking) -> None:
+        """Say so if evaluation is not on the text as it is."""
+        if masking.always:
+            self.notes.append("evaluated with its attention mask (at: always), which the kept model lacks")
 
     def fit(self) -> Outcome:
         """Train and score the cell; returns its outcome on the test split."""
+        self._require_start()
         tokenizer = AutoTokenizer.from_pretrained(self.inputs.model, local_files_only=True)
         trainer = self.prepare(tokenizer)
         trainer.train()
-        trainer.masking.finish(cast("PreTrainedModel", trainer.model))
+        trainer.moving.finish(trainer.whole)
         trainer.compute_metrics = None  # it scores the validation split alone
-        outcomes = {split: self.score(trainer, dataset) for split, dataset in self.splits.items()}
-        if not all(np.isfinite(outcome.table["nll"]).all() for outcome in outcomes.values()):
-            raise DivergedError("the trained model's loss is not finite")
-        self._note(trainer, outcomes)
-        if self.inputs.keep_model is not None:
-            trainer.save_model(str(self.inputs.keep_model))
-            tokenizer.save_pretrained(self.inputs.keep_model)
+        outcomes = self.outcomes(trainer)
+        self.note(trainer, outcomes, trainer.masking)
+        self.keep(trainer, trainer.whole, tokenizer)
         return outcomes["test"]
+
+    def _first_run(self) -> str:
+        """Return the id of the run whose encoder this one starts from: of the same strategy, size and seed."""
+        first = {"task": self.cell.other, "regime": "single", "other": None}
+        return self.cell.model_copy(update=first).run
+
+    def _require_start(self) -> None:
+        """Make sure that the run whose encoder this one starts from has one.
+
+        Raises
+        ------
+        InputError
+            If it is another run.
+        StartError
+            If it did not complete.
+        """
+        start = self.inputs.start
+        if (start is None) == (self.cell.regime == "sequential"):
+            raise InputError(f"{self.cell.run}: a run starts from another one if it is sequential, and only then")
+        if start is None:
+            return
+        record = Record.read(start / "metrics.json")
+        if record.run != self._first_run():
+            raise InputError(f"{start / 'metrics.json'}: expected the run {self._first_run()}, found {record.run}")
+        if record.status != "completed":
+            how = {"oom": "ran out of memory"}.get(record.status, record.status)
+            raise StartError(f"the run {record.run} that it starts from {how}")
+
+    def collator(self, tokenizer: PreTrainedTokenizerBase) -> Collator:
+        """Return what makes batches of examples."""
+        multiple = 1 if self.device.kind == "cpu" else 8
+        return Collator(_pad(tokenizer), left=tokenizer.padding_side == "left", multiple=multiple)
+
+    def trainer_keys(self, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+        """Return what every Trainer of the run is given."""
+        stopping = self.cell.training.early_stopping
+        return {
+            "args": self.arguments(),
+            "data_collator": self.collator(tokenizer),
+            "preprocess_logits_for_metrics": evaluation.reduce_logits,
+            "callbacks": [] if stopping is None else [EarlyStoppingCallback(stopping)],
+            "strategy": self.cell.strategy,
+            "seed": self.cell.seed,
+            "mask_id": cast("int", tokenizer.mask_token_id),
+        }
 
     def _trainer(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> MaskedTrainer:
         """Return the Trainer of the cell."""
-        settings = self.cell.training
-        pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-        model.config.pad_token_id = pad
-        callbacks = [] if settings.early_stopping is None else [EarlyStoppingCallback(settings.early_stopping)]
         return MaskedTrainer(
             model=model,
-            args=self._arguments(),
             train_dataset=self.train,
-            eval_dataset=self._by_length(self.splits["validation"]),
-            data_collator=Collator(
-                pad, left=tokenizer.padding_side == "left", multiple=1 if self.device.kind == "cpu" else 8
-            ),
-            compute_metrics=self._validation_score,
-            preprocess_logits_for_metrics=evaluation.reduce_logits,
-            callbacks=callbacks,
-            strategy=self.cell.strategy,
-            seed=self.cell.seed,
-            mask_id=cast("int", tokenizer.mask_token_id),
-            group_by_length=settings.group_by_length,
+            eval_dataset=self.validation,
+            compute_metrics=self.validation_score,
+            group_by_length=self.cell.training.group_by_length,
+            **self.trainer_keys(tokenizer),
         )
 
-    def _setting(self, trainer: MaskedTrainer, tokenizer: PreTrainedTokenizerBase) -> Setting:
-        """Return what masks may look at before the first update."""
-        collate, model = cast("Collator", trainer.data_collator), cast("PreTrainedModel", trainer.model)
-        settings, train = self.cell.training, self.train
-        beside = ("words", "examples", "capitals")
+    @property
+    def updates(self) -> int:
+        """Number of updates that the cell makes on its own."""
+        settings = self.cell.training
+        return math.ceil(math.ceil(len(self.train) / settings.batch_size) * settings.epochs)
+
+    def setting(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, updates: int | None = None
+    ) -> Setting:
+        """Return what masks may look at before the first of `updates` (None: as many as the cell makes alone)."""
+        collate, train = self.collator(tokenizer), self.train
 
         def batches(size: int, rows: Sequence[int] = range(len(train))) -> Iterator[dict[str, Any]]:
             for start in range(0, len(rows), size):
                 batch = collate([train[row] for row in rows[start : start + size]])
-                yield {name: value.to(model.device) for name, value in batch.items() if name not in beside}
+                yield {name: value.to(model.device) for name, value in batch.items() if name not in BESIDE_TEXT}
 
         return Setting(
             kind=self.cell.kind,
@@ -249,12 +261,12 @@ class Run:
             folder=self.inputs.model,
             tokenizer=tokenizer,
             vocabulary=ordinary_tokens(tokenizer),
-            updates=math.ceil(math.ceil(len(train) / settings.batch_size) * settings.epochs),
+            updates=self.updates if updates is None else updates,
             batches=batches,
             loss=mean_cross_entropy,
         )
 
-    def _arguments(self) -> TrainingArguments:
+    def arguments(self) -> TrainingArguments:
         """Translate the hyperparameters for the Trainer."""
         settings = self.cell.training
         updates = -(-len(self.train) // settings.batch_size)
@@ -279,7 +291,7 @@ class Run:
             save_strategy="steps",
             save_steps=every,
             save_total_limit=1,
-            load_best_model_at_end=True,
+            load_best_model_at_end=settings.selection == "best",
             metric_for_best_model="score",
             greater_is_better=True,
             logging_strategy="steps",
@@ -293,37 +305,85 @@ class Run:
             disable_tqdm=True,
         )
 
-    def _by_length(self, dataset: Dataset) -> Dataset:
-        """Order a dataset from long to short: little padding, and the largest batch first."""
-        return dataset.select(np.argsort(-np.asarray(dataset["length"]), kind="stable"))
+    @property
+    def validation(self) -> Dataset:
+        """The validation split from long to short: little padding, and the largest batch first."""
+        return _by_length(self.splits["validation"])
 
-    def score(self, trainer: MaskedTrainer, dataset: Dataset) -> Outcome:
-        """Return the outcome of the trainer's model on a dataset, rows in the order of the dataset."""
-        ordered = self._by_length(dataset)
-        output = trainer.predict(ordered)
-        outcome = self._outcome(ordered, output.predictions, output.label_ids)
-        return replace(outcome, table=outcome.table.sort_values("example", ignore_index=True))
-
-    def _outcome(self, dataset: Dataset, predictions: Any, labels: Any) -> Outcome:
-        """Build the outcome from what an evaluation loop returned (rows as in `dataset`)."""
-        first, losses = predictions
-        examples = np.asarray(dataset["example"])
-        if self.cell.kind == "sequence-classification":
-            return evaluation.classify(examples, labels, first, losses, self.labels)
-        places = [
-            np.asarray(words)[np.asarray(marks) != IGNORED]
-            for words, marks in zip(dataset["words"], dataset["labels"], strict=True)
-        ]
-        return evaluation.tag(examples, labels, first, losses, dataset["tags"], places, self.labels)
-
-    def _validation_score(self, prediction: Any) -> dict[str, float]:
+    def validation_score(self, prediction: Any) -> dict[str, float]:
         """Score the validation split while training; the best checkpoint is chosen by this."""
-        dataset = self._by_length(self.splits["validation"])
-        outcome = self._outcome(dataset, prediction.predictions, prediction.label_ids)
+        outcome = self._outcome(self.validation, prediction)
         return {"score": outcome.score, "nll": outcome.loss}
 
-    def _note(self, trainer: MaskedTrainer, outcomes: dict[str, Outcome]) -> None:
-        """Collect all measures of a completed run."""
+    def score(self, trainer: MaskedTrainer, dataset: Dataset) -> Outcome:
+        """Return the outcome of the trainer's model on a dataset, rows in the order of the examples."""
+        ordered = _by_length(dataset)
+        outcome = self._outcome(ordered, trainer.predict(ordered))
+        return replace(outcome, table=outcome.table.sort_values("example", ignore_index=True))
+
+    def _outcome(self, dataset: Dataset, output: Any) -> Outcome:
+        """Build the outcome from what an evaluation loop returned (rows as in `dataset`)."""
+        return evaluation.outcome_of(self.cell.kind, self.labels, dataset, output.predictions, output.label_ids)
+
+    def outcomes(self, trainer: MaskedTrainer) -> dict[str, Outcome]:
+        """Return the outcome of the trained model on every split.
+
+        Raises
+        ------
+        DivergedError
+            If it gives no finite loss.
+        """
+        found = {split: self.score(trainer, dataset) for split, dataset in self.splits.items()}
+        if not all(np.isfinite(outcome.table["nll"]).all() for outcome in found.values()):
+            raise DivergedError("the trained model's loss is not finite")
+        return found
+
+    @property
+    def left(self) -> Path:
+        """Where the kept model grows until it is complete."""
+        return self.inputs.work / f".{self.cell.run}"
+
+    def keep(
+        self,
+        trainer: MaskedTrainer,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        state: dict[str, Tensor] | None = None,
+    ) -> None:
+        """Leave the trained model where it is wanted, if anywhere, in one piece.
+
+        Parameters
+        ----------
+        state
+            Its weights; None: all that it has.
+        """
+        if self.inputs.keep_model is None:
+            return
+        model.save_pretrained(self.left, state_dict=state)
+        tokenizer.save_pretrained(self.left)
+        along = [row.step for row in self.history if (self.left / ALONG / f"step-{row.step}.safetensors").exists()]
+        write_json(self.left / "maskbench.json", {"run": self.cell.run, "step": _best(trainer), "along": along})
+        self.left.replace(_empty(self.inputs.keep_model))
+
+    def note(
+        self,
+        trainer: MaskedTrainer,
+        outcomes: dict[str, Outcome],
+        masking: Masking,
+        prefix: str = "eval",
+        per_pass: int | None = None,
+    ) -> None:
+        """Collect all measures of a completed run.
+
+        Parameters
+        ----------
+        masking
+            Masks of the task.
+        prefix
+            Of the task's validation scores in the Trainer's log.
+        per_pass
+            Joint training: updates in a pass over the task's training examples.
+        """
         measured = {split: outcome.measures() for split, outcome in outcomes.items()}
         for split, values in measured.items():
             self.metrics += [number(split, name, value) for name, value in values.items()]  # type: ignore[arg-type]
@@ -333,12 +393,20 @@ class Run:
             number("test", "score_gap", 100 * (train["score"] - test["score"])),
             number("test", "majority_score", self._majority()),
         ]
-        self.metrics += self._costs(trainer)
         self.history = [
-            Progress(step=row["step"], epoch=row["epoch"], loss=row["eval_nll"], score=row["eval_score"])
+            Progress(
+                step=row["step"],
+                epoch=row["epoch"] if per_pass is None else row["step"] / per_pass,
+                loss=row[f"{prefix}_nll"],
+                score=row[f"{prefix}_score"],
+            )
             for row in trainer.state.log_history
-            if "eval_score" in row
+            if f"{prefix}_score" in row
         ]
+        best = _best(trainer)
+        alone = self.cell.training.epochs * best / trainer.state.max_steps
+        self.metrics.append(number("run", "selected_epoch", alone if per_pass is None else best / per_pass))
+        self.metrics += self._costs(trainer, masking, tasks=1 if per_pass is None else 2)
 
     def _majority(self) -> float:
         """Return the test score of always predicting the most frequent training label."""
@@ -346,12 +414,10 @@ class Run:
             return evaluation.majority_score(self.cell.kind, (), ())
         return evaluation.majority_score(self.cell.kind, self.train["labels"], self.splits["test"]["labels"])
 
-    def _costs(self, trainer: MaskedTrainer) -> list[Metric]:
-        """Return times, memory and sizes of the run."""
-        durations, counts = trainer.clock.durations, parameter_counts(cast("PreTrainedModel", trainer.model))
-        examples = self.cell.training.batch_size * len(durations)
-        epochs = self.cell.training.epochs
-        best = trainer.state.best_global_step or trainer.state.max_steps
+    def _costs(self, trainer: MaskedTrainer, masking: Masking, tasks: int) -> list[Metric]:
+        """Return times, memory and sizes of the run, and how much of the text its masks hit."""
+        durations, counts = trainer.clock.durations, parameter_counts(trainer.whole)
+        examples = tasks * self.cell.training.batch_size * len(durations)
         values = {
             "train_time": sum(durations),
             "step_time": 1000 * float(np.median(durations)),
@@ -359,11 +425,9 @@ class Run:
             "fit_time": self.fit_time,
             "peak_memory": self.device.peak_memory(),
             "steps": len(durations),
-            "selected_epoch": epochs * best / trainer.state.max_steps,
             **counts,
             "trained_parameters": self.trained_parameters,
         }
-        masking = trainer.masking
         objective = masking.strategy.objective
         rates = {
             "mask_rate": masking.realised_rate,
@@ -374,6 +438,29 @@ class Run:
         return [number("run", name, float(value)) for name, value in values.items()]
 
 
+def _pad(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Return the token id of padding; a tokenizer without one (GPT-2) pads with the end of the text."""
+    return cast("int", tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id)
+
+
+def _by_length(dataset: Dataset) -> Dataset:
+    """Order a dataset from long to short."""
+    return dataset.select(np.argsort(-np.asarray(dataset["length"]), kind="stable"))
+
+
+def _best(trainer: MaskedTrainer) -> int:
+    """Return how many updates the checkpoint has seen that was chosen."""
+    chosen = trainer.state.best_global_step if trainer.args.load_best_model_at_end else None
+    return chosen or trainer.state.global_step
+
+
+def _empty(folder: Path) -> Path:
+    """Make an empty folder, whatever was there before."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
 def _model_hash(folder: Path) -> str:
     """Return one hash over the files of a fetched model."""
     return sha256_text(canonical(read_json(folder / "source.json")["files"]))
@@ -382,8 +469,7 @@ def _model_hash(folder: Path) -> str:
 @contextlib.contextmanager
 def _emptied(folder: Path) -> Iterator[None]:
     """Have an empty working folder, and none afterwards."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    _empty(folder)
     try:
         yield
     finally:
@@ -412,25 +498,52 @@ def run_cell(
     OSError
         If a file cannot be read or written.
     """
+    run = Run(cell, inputs, device)
+    (result,) = carried_out([run], lambda: [run.fit()], code=code, command=command, gpu_uuid=gpu_uuid)
+    return result
+
+
+def carried_out(
+    runs: Sequence[Run], fit: Callable[[], Sequence[Outcome]], *, code: str, command: str, gpu_uuid: str | None
+) -> list[tuple[Record, Outcome | None]]:
+    """Call `fit`, which trains all runs at once, and return the record and the outcome of each (see `run_cell`)."""
     datasets.disable_progress_bars()
     transformers_logging.disable_progress_bar()
     started, clock = datetime.now(UTC), time.perf_counter()
-    run = Run(cell, inputs, device)
-    outcome, status, message = None, "completed", None
-    with _emptied(inputs.work):
+    outcomes: Sequence[Outcome | None] = [None] * len(runs)
+    status, message = "completed", None
+    for run in runs:
+        if run.inputs.keep_model is not None:
+            _empty(run.inputs.keep_model)
+    with _emptied(runs[0].inputs.work):
         try:
-            outcome = run.fit()
+            outcomes = fit()
         except (InputError, OSError):
             raise
         except DivergedError as error:
             status, message = "diverged", str(error)
+        except StartError as error:
+            status, message = "crashed", str(error)
         except Exception as error:
             traceback.print_exc()
             status, message = ("oom" if _is_out_of_memory(error) else "crashed"), f"{type(error).__name__}: {error}"
     wall = time.perf_counter() - clock
-    parameters = cell.model_dump(mode="json")
+    shared = {
+        "status": status,
+        "error": message,
+        "code": code,
+        "environment": runs[0].device.environment(gpu_uuid),
+        "command": command,
+    }
+    begun = started.isoformat(timespec="seconds")
+    return [(_record(run, begun, wall, **shared), outcome) for run, outcome in zip(runs, outcomes, strict=True)]
+
+
+def _record(run: Run, started: str, wall: float, **shared: Any) -> Record:
+    """Return the record of a run; `shared` is what all runs of a job have in common."""
+    cell, parameters = run.cell, run.cell.model_dump(mode="json")
     train_s = next((item.value for item in run.metrics if item.measure == "train_time"), None)
-    record = Record(
+    return Record(
         run=cell.run,
         task=cell.task,
         model=cell.model,
@@ -439,17 +552,13 @@ def run_cell(
         condition=cell.condition.name,
         train_size=str(cell.train_size),
         seed=cell.seed,
-        status=status,
-        error=message,
         metrics=[*run.metrics, number("run", "wall_time", wall)],
         history=run.history,
+        conflict=run.conflict,
         notes=run.notes,
         parameters=parameters,
         parameters_hash=sha256_text(canonical(parameters)),
-        code=code,
-        data=Data(prepared=run.manifest["prepared"], encoded=run.manifest["hash"], model=_model_hash(inputs.model)),
-        environment=device.environment(gpu_uuid),
-        timings=Timings(started=started.isoformat(timespec="seconds"), wall_s=wall, train_s=train_s),
-        command=command,
+        data=Data(prepared=run.manifest["prepared"], encoded=run.manifest["hash"], model=_model_hash(run.inputs.model)),
+        timings=Timings(started=started, wall_s=wall, train_s=train_s),
+        **shared,
     )
-    return record, outcome

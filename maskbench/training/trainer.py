@@ -21,7 +21,7 @@ from maskbench.masks.passes import mixing
 from maskbench.training.masking import Masking
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from torch.nn import Module
     from transformers import PreTrainedModel
@@ -85,31 +85,39 @@ class Clock(TrainerCallback):
 
 
 class Hooks(TrainerCallback):
-    """Lets the strategy act around each update: gradients before it, weights after it, its own modules with it."""
+    """Lets the strategy act around each update: gradients before it, weights after it, its own modules with it.
 
-    def __init__(self, masking: Masking) -> None:
-        self.masking = masking
+    Parameters
+    ----------
+    moving
+        What decides which parameters move.
+    modules
+        Returns what is trained beside the model.
+    """
+
+    def __init__(self, moving: Masking, modules: Callable[[], Iterable[Module]]) -> None:
+        self.moving, self.modules = moving, modules
         self._held: dict[str, tuple[Tensor, Tensor]] = {}
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
         """Forget the gradients of the masks' modules, as the Trainer does with the model's."""
-        for module in self.masking.modules():
+        for module in self.modules():
             module.zero_grad()
 
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Clip the modules' gradients and let the parameter mask change the model's."""
-        for module in self.masking.modules():
+        for module in self.modules():
             if args.max_grad_norm:
                 torch.nn.utils.clip_grad_norm_(module.parameters(), args.max_grad_norm)
-        self._held = self.masking.gate(kwargs["model"], state.global_step)
+        self._held = self.moving.gate(kwargs["model"], state.global_step)
 
     def on_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Hold the weights that the parameter mask hides."""
-        self.masking.hold(kwargs["model"], self._held, state.global_step)
+        self.moving.hold(kwargs["model"], self._held, state.global_step)
         self._held = {}
 
 
@@ -154,18 +162,29 @@ class MaskedTrainer(Trainer):
         kwargs["compute_loss_func"] = mean_cross_entropy
         super().__init__(*args, **kwargs)
         self.seed, self.mask_id, self.group_by_length = seed, mask_id, group_by_length
-        self.masking = Masking(strategy, seed)
+        self.masking = self.moving = Masking(strategy, seed)
+        """The masks that the batch at hand sees, and those that decide which parameters move."""
         self._micro = (-1, 0)  # update, and micro-batch in it
+        self._task: tuple[int, ...] = ()  # joint training: which task the batch at hand is of
         self._noise = 0
         self._step: ExitStack | None = None  # what lasts until the end of the backward pass
         self.clock = Clock()
         self.add_callback(self.clock)
-        self.add_callback(Hooks(self.masking))
+        self.add_callback(Hooks(self.moving, self.modules))
+
+    def maskings(self) -> Mapping[str, Masking]:
+        """Return all masks that are at work, by the name of their file in a checkpoint."""
+        return {"masks": self.masking}
+
+    def modules(self) -> Iterator[Module]:
+        """Yield the modules that are trained beside the model."""
+        for masking in self.maskings().values():
+            yield from masking.modules()
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """Train the modules of the masks with the model, at their own learning rate if they have one."""
         optimizer = super().create_optimizer(model)
-        for module in self.masking.modules():
+        for module in self.modules():
             rate = getattr(module, "learning_rate", self.args.learning_rate)
             optimizer.add_param_group({"params": list(module.parameters()), "lr": rate, "weight_decay": 0.0})
         return optimizer
@@ -174,12 +193,14 @@ class MaskedTrainer(Trainer):
         # before the Trainer's own files: a checkpoint that has its trainer_state.json has everything
         folder = Path(self._get_output_dir(trial=trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
         folder.mkdir(parents=True, exist_ok=True)
-        self.masking.save(folder / "masks.pt")
+        for name, masking in self.maskings().items():
+            masking.save(folder / f"{name}.pt")
         super()._save_checkpoint(model, trial)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
-        self.masking.load(Path(resume_from_checkpoint) / "masks.pt")
+        for name, masking in self.maskings().items():
+            masking.load(Path(resume_from_checkpoint) / f"{name}.pt")
 
     def _get_train_sampler(self, train_dataset: Any = None) -> PairedOrder:
         dataset: Any = self.train_dataset if train_dataset is None else train_dataset
@@ -193,7 +214,7 @@ class MaskedTrainer(Trainer):
         """Seed dropout by run, update and micro-batch, so that it is the same for every strategy; then train."""
         update, micro = self._micro
         self._micro = (self.state.global_step, micro + 1 if update == self.state.global_step else 0)
-        self._noise = derived(self.seed, _NOISE, *self._micro)
+        self._noise = derived(self.seed, _NOISE, *self._micro, *self._task)
         torch.manual_seed(self._noise)
         with ExitStack() as self._step:
             loss = super().training_step(model, inputs, num_items_in_batch)
@@ -223,7 +244,7 @@ class MaskedTrainer(Trainer):
         self, model: Module, inputs: dict[str, Any], clean: Batch, masked: Batch, num_items_in_batch: Any
     ) -> tuple[Tensor, Any]:
         """Return the task loss on masked input with the objective's penalty, and the outputs of the task's pass."""
-        strategy = self.masking.strategy
+        strategy, parameter = self.masking.strategy, self.moving.strategy.parameter
         if strategy.objective is not None:
             inputs["output_hidden_states"] = True
         with mixing(model, masked):
@@ -236,11 +257,20 @@ class MaskedTrainer(Trainer):
             penalty = strategy.objective.penalty(model, clean, masked)
             if strategy.objective.apply:
                 loss = strategy.objective.combine(loss, penalty, self.current_gradient_accumulation_steps)
-        if strategy.parameter is not None and strategy.parameter.apply:
-            term = strategy.parameter.regularisation(model)
+        if parameter is not None and parameter.apply:
+            term = parameter.regularisation(cast("PreTrainedModel", self.whole))
             if term is not None:
                 loss = loss + term / self.current_gradient_accumulation_steps
         return loss, outputs
+
+    @property
+    def whole(self) -> Any:
+        """The model that has all parameters."""
+        return self.model
+
+    def passes(self) -> int:
+        """Return how many passes over the training examples of the task at hand are complete."""
+        return int(self.state.epoch or 0)
 
     def _batch(self, inputs: dict[str, Any]) -> tuple[Batch, dict[str, Any]]:
         """Split what the collator gives into what the hooks see and what the model takes."""
@@ -250,7 +280,7 @@ class MaskedTrainer(Trainer):
             padding=inputs["attention_mask"].bool(),
             words=inputs.pop("words"),
             examples=inputs.pop("examples"),
-            epoch=int(self.state.epoch or 0),
+            epoch=self.passes(),
             mask_id=self.mask_id,
             labels=inputs["labels"],
             progress=self.state.global_step / max(1, self.state.max_steps),

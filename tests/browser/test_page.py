@@ -10,7 +10,8 @@ import subprocess
 
 import pytest
 
-from tests.unit.test_report import make, report
+from maskbench.report.figures import FIGURES
+from tests.unit.test_report import make, make_mixed, report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is missing: apt-get install chromium")
@@ -41,11 +42,17 @@ def browse(folder, page, *flags):
     return done.stdout, done.stderr
 
 
-@pytest.fixture(scope="module")
-def page(tmp_path_factory):
+STRATEGIES = ["none", "random", "static", "a-strategy-with-as-long-a-name-as-can-be"]
+
+
+@pytest.fixture(scope="module", params=["one training", "every training"])
+def page(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("page")
-    strategies = ["none", "random", "static", "a-strategy-with-as-long-a-name-as-can-be"]
-    report(folder, make(folder, strategies=strategies, seeds=5, failed={("conll2003", "static", 2): "diverged"}))
+    if request.param == "every training":
+        study = make_mixed(folder, STRATEGIES, 2)
+    else:
+        study = make(folder, strategies=STRATEGIES, seeds=5, failed={("conll2003", "static", 2): "diverged"})
+    report(folder, study)
     return folder / "report.html"
 
 
@@ -68,5 +75,5 @@ def test_it_fits_the_window(page, tmp_path, width, dark):
     assert found["width"] == width
     assert found["content"] <= width
     assert found["requests"] == []
-    assert found["images"] == [True] * 4
+    assert found["images"] == [True] * len(FIGURES)
     assert (sum(map(int, re.findall(r"\d+", found["paper"])[:3])) < 150) == dark

@@ -128,6 +128,26 @@ def test_pooled_is_the_mean_over_tasks(tmp_path):
     assert pooled["n_seeds"] == 3
 
 
+def test_only_one_kind_of_training_is_pooled(tmp_path):
+    runs = synthetic.write_mixed(tmp_path, ["rt-snippets", "conll2003"], ["none", "random"], 2, examples=60)
+    collect("s", tmp_path, runs, tmp_path, probed=True)
+    metrics, outcomes = read_metrics(tmp_path / "metrics.csv"), tmp_path / "outcomes.parquet"
+    comparisons = compare(metrics, outcomes, SETTINGS).query("measure == 'score'")
+    pooled = comparisons[comparisons["task"] == POOLED].set_index(["regime", "condition"])["estimate"]
+    assert sorted(pooled.index) == [
+        ("after-*", "clean"),
+        ("single", "clean"),
+        ("single", "cue-95"),
+        ("single", "noise-30"),
+        ("with-*", "clean"),
+    ]
+    alone = comparisons[comparisons["task"] != POOLED]
+    for regime, condition in pooled.index:
+        kind = alone["regime"].str.startswith(regime.removesuffix("*")) & (alone["condition"] == condition)
+        assert kind.sum() == 2
+        assert pooled[regime, condition] == pytest.approx(alone.loc[kind, "estimate"].mean())
+
+
 def test_one_task_is_not_pooled(tmp_path):
     metrics, _ = study(tmp_path, ["rt-snippets"], ["none", "random"], 2)
     assert POOLED not in set(compare(metrics, None, SETTINGS)["task"])
@@ -198,7 +218,7 @@ def test_an_unknown_baseline_is_refused(tmp_path):
             "same examples",
         ),
         (lambda frame: frame.assign(hit=1.0 - frame["hit"]), "not of the same runs"),
-        (lambda frame: frame.drop(columns="hit"), "expected a parquet file with run, example, hit, weight"),
+        (lambda frame: frame.drop(columns="hit"), "expected a parquet file with run, set, example, hit, weight"),
     ],
 )
 def test_outcomes_that_do_not_fit_are_refused(tmp_path, change, message):

@@ -179,11 +179,30 @@ MISTAKES: dict[str, tuple[dict[Any, Any], str]] = {
     "confidence of 1": ({"analysis": {"confidence": 1.0}}, "analysis.confidence: expected a number below 1.0, got 1.0"),
     "no kind of source": (
         {"tasks": [CONLL | {"source": {"path": "x"}}]},
-        "tasks[0] (conll2003).source: expected a source with one of the keys package, local or hub, got {'path': 'x'}",
+        "tasks[0] (conll2003).source: expected a source with one of the keys package, local, hub or synthetic, "
+        "got {'path': 'x'}",
     ),
     "source that is a word": (
         {"tasks": [CONLL | {"source": "here"}]},
-        "tasks[0] (conll2003).source: expected a source with one of the keys package, local or hub, got 'here'",
+        "tasks[0] (conll2003).source: expected a source with one of the keys package, local, hub or synthetic, "
+        "got 'here'",
+    ),
+    "synthetic model": (
+        {"models": [{"name": "m", "source": {"synthetic": "tagging"}}]},
+        "models[0] (m).source: expected a source with one of the keys package, local or hub, "
+        "got {'synthetic': 'tagging'}",
+    ),
+    "synthetic text of another kind": (
+        {"tasks": [{"name": "t", "kind": "token-classification", "source": {"synthetic": "classification"}}]},
+        "tasks[0] (t): source.synthetic: classification is no token-classification task",
+    ),
+    "synthetic text from files": (
+        {"tasks": [CONLL | {"source": {"synthetic": "tagging"}}]},
+        "tasks[0] (conll2003): source.synthetic writes files of its own; leave format and files out",
+    ),
+    "synthetic text of nine classes": (
+        {"tasks": [{"name": "t", "kind": "token-classification", "source": {"synthetic": "tagging", "classes": 9}}]},
+        "tasks[0] (t).source.classes: expected a number of at most 8, got 9",
     ),
     "short hash": (
         {"tasks": [CONLL | {"source": {"package": "p", "version": "1", "sha256": "abc"}}]},
@@ -590,6 +609,8 @@ LEFT_TO_LOAD = {
     "format of another kind of task",
     "no header, no names",
     "CoNLL columns by name",
+    "synthetic text of another kind",
+    "synthetic text from files",
     "cut that takes everything",
     "folder that is not there",
     "model folder that is not there",
@@ -613,6 +634,17 @@ def test_measures_are_known_by_name_and_by_class() -> None:
     assert all(name == entry.name for name, entry in MEASURES.items())
     with pytest.raises(KeyError):
         measure("f2")
+
+
+def test_every_measure_is_defined_on_the_page(root: Path) -> None:
+    page = (root / "docs" / "measures.md").read_text(encoding="utf-8")
+    for entry in MEASURES.values():
+        assert entry.definition.endswith("."), entry.name
+        assert entry.source is None or any(letter.isdigit() for letter in entry.source), f"{entry.name}: no year"
+        definition = entry.definition.replace("|", "\\|")
+        assert f"**{entry.title}**: {definition}" in page
+    assert measure("gradient_cosine:layer-3").by == "layer"
+    assert MEASURES["negative_transfer"].by is None
 
 
 def test_every_task_kind_has_a_score() -> None:
@@ -661,7 +693,7 @@ def test_every_mask_names_its_parameters_and_its_source() -> None:
 def test_stale_files_are_named(root: Path, tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
     (tmp_path / "config.yaml").write_text((root / "config.yaml").read_text())
-    assert document.outdated(tmp_path) == ["config.schema.json", "docs/config.md", "docs/masks.md"]
+    assert document.outdated(tmp_path) == ["config.schema.json", "docs/config.md", "docs/masks.md", "docs/measures.md"]
     document.write(tmp_path)
     assert document.outdated(tmp_path) == []
     config = tmp_path / "config.yaml"

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 STAGES = {
-    "data": ["fetch.py", "prepare.py", "encode.py"],
-    "training": ["train.py"],
+    "data": ["fetch.py", "prepare.py", "condition.py", "shift.py", "encode.py"],
+    "training": ["train.py", "reference.py", "probe.py"],
     "analysis": ["collect.py", "compare.py", "tables.py", "figures.py", "page.py"],
 }
 # Imported names that differ from the name of their package.
-PACKAGES = {"yaml": "pyyaml", "sklearn": "scikit-learn", "pydantic-core": "pydantic"}
+PACKAGES = {"cka": "pytorch-cka", "yaml": "pyyaml", "sklearn": "scikit-learn", "pydantic-core": "pydantic"}
 # There by a direct dependency that pins them, and imported for its types or its protocol.
 IMPLIED = {"packaging"}
 

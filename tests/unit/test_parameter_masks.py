@@ -88,7 +88,7 @@ def prepare(folders, tmp_path):
         watch = Watch()
         trainer.add_callback(watch)
         first = {name: value.detach().clone() for name, value in trainer.model.state_dict().items()}
-        setting = run._setting(trainer, AutoTokenizer.from_pretrained(folders["model"]))
+        setting = run.setting(trainer.model, AutoTokenizer.from_pretrained(folders["model"]))
         return SimpleNamespace(
             run=run, trainer=trainer, model=trainer.model, watch=watch, first=first, setting=setting,
             mask=trainer.masking.strategy.parameter,
@@ -146,6 +146,10 @@ def test_a_share_is_above_0_and_at_most_1():
     for share in (0.0, 1.1, -0.1):
         with pytest.raises(ValidationError):
             ChildF(share=share)
+    assert ChildF(share=1 / 256).share == 1 / 256
+    with pytest.raises(ValidationError, match=r"greater than or equal to 0\.00390625"):
+        ChildF(share=0.003)
+    assert ChildD(share=0.003).share == 0.003
 
 
 # --- freezing
@@ -217,7 +221,7 @@ def test_child_f_moves_what_it_draws_and_nothing_else(prepare, monkeypatch):
         before = {name: gradient.clone() for name, gradient in gradients.items()}
         moves = original(self, gradients, step, rng)
         for name, gradient in gradients.items():
-            expected = before[name] * moves[name] / self.share if name in moves else before[name]
+            expected = before[name] * moves[name] * 256 / 102 if name in moves else before[name]
             torch.testing.assert_close(gradient, expected)
         drawn.append({name: moving.bool() for name, moving in moves.items()})
         return moves
@@ -236,7 +240,7 @@ def test_child_f_moves_what_it_draws_and_nothing_else(prepare, monkeypatch):
         assert (old["classifier.weight"] != new["classifier.weight"]).all()
     total = sum(moving.numel() for moves in drawn for moving in moves.values())
     hits = sum(int(moving.sum()) for moves in drawn for moving in moves.values())
-    assert stats.binomtest(hits, total, 0.4).pvalue > 1e-3
+    assert stats.binomtest(hits, total, 102 / 256).pvalue > 1e-3
 
 
 @pytest.mark.parametrize("share", [0.05, 0.3, 0.5, 0.9])
@@ -245,10 +249,20 @@ def test_the_share_that_moves_is_binomial(share):
     for step in range(3):
         drawn = chance.draw(Draws(1, 2), step)
         assert set(drawn["a"].unique().tolist()) == {0.0, 1.0}
-        assert stats.binomtest(int(drawn["a"].sum()), 301 * 300, share).pvalue > 1e-3
+        assert stats.binomtest(int(drawn["a"].sum()), 301 * 300, chance.probability).pvalue > 1e-3
         # neighbours share a random word: they must be independent all the same
         both = (drawn["a"].flatten()[:-1] * drawn["a"].flatten()[1:]).mean()
-        assert abs(both - share**2) < 5 * math.sqrt(share**2 / (301 * 300))
+        assert abs(both - chance.probability**2) < 5 * math.sqrt(share**2 / (301 * 300))
+
+
+@pytest.mark.parametrize(
+    ("share", "sides"), [(1 / 256, 1), (0.005, 1), (0.3, 77), (0.5, 128), (0.997, 255), (0.9999, 255)]
+)
+def test_a_share_is_rounded_to_the_sides_of_a_die(share, sides):
+    chance = Chance({"a": torch.Size([2**18 + 3])}, share, CPU)
+    assert chance.probability == sides / 256
+    drawn = chance.draw(Draws(1, 2), 0)["a"]
+    assert stats.binomtest(int(drawn.sum()), len(drawn), sides / 256).pvalue > 1e-3
 
 
 def test_draws_depend_on_seed_and_step_alone():
@@ -540,7 +554,7 @@ def test_a_schedule_that_leaves_no_time_is_refused(prepare):
 @pytest.mark.parametrize("entry", [LEARNED, *ADAPTERS], ids=["learned-weights", "lora", "adalora"])
 def test_the_best_checkpoint_is_scored_and_kept_as_a_plain_model(train, monkeypatch, entry):
     scores = iter([0.1, 0.9, 0.2, 0.3])
-    monkeypatch.setattr(Run, "_validation_score", lambda self, prediction: {"score": next(scores), "nll": 1.0})
+    monkeypatch.setattr(Run, "validation_score", lambda self, prediction: {"score": next(scores), "nll": 1.0})
     seen = {}
 
     class Keep(TrainerCallback):

@@ -14,15 +14,16 @@ import pandas as pd
 import pytest
 
 from maskbench.analysis.collect import collect
-from maskbench.analysis.compare import Settings, compare_files
+from maskbench.analysis.compare import POOLED, Settings, compare_files
 from maskbench.analysis.resolved import read_experiment
 from maskbench.errors import InputError
 from maskbench.masks import Strategy
 from maskbench.report.answer import answer, direction
 from maskbench.report.figures import FIGURES, write_figures
+from maskbench.report.interference import drawn, improvement, series
 from maskbench.report.page import strategy_in_words, write_page
 from maskbench.report.study import Study
-from maskbench.report.tables import NAMES, latex, markdown, scores, write_tables
+from maskbench.report.tables import NAMES, interference, latex, markdown, scores, write_tables
 from maskbench.report.text import mean_and_spread, plain, signed
 from tests.unit import synthetic
 
@@ -43,6 +44,13 @@ def make(folder: Path, tasks=TASKS, strategies=STRATEGIES, seeds=2, **options) -
     """Write, collect and compare a synthetic study."""
     runs = synthetic.write_study(folder, tasks, strategies, seeds, examples=options.pop("examples", 120), **options)
     collect("synthetic", folder, runs, folder)
+    return analysed(folder)
+
+
+def make_mixed(folder: Path, strategies=STRATEGIES, seeds=2) -> Study:
+    """Write, collect and compare a study with every regime, every kind of condition and probes."""
+    runs = synthetic.write_mixed(folder, TASKS, strategies, seeds, examples=80)
+    collect("synthetic", folder, runs, folder, probed=True)
     return analysed(folder)
 
 
@@ -270,6 +278,123 @@ def test_train_sizes_are_told_apart(tmp_path):
     assert titles[2] == "rt-snippets, full train set"
     report(tmp_path, study)
     assert len(answer(study).findings) == 2
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("mixed")
+    study = make_mixed(folder)
+    return folder, study, report(folder, study)
+
+
+def test_regimes_and_conditions_are_named_in_words(mixed):
+    _, study, page = mixed
+    assert [study.title(block) for block in study.blocks[:5]] == [
+        "rt-snippets",
+        "rt-snippets, cue right in 95 %",
+        "rt-snippets, 30 % of labels flipped",
+        "rt-snippets after conll2003",
+        "rt-snippets with conll2003",
+    ]
+    pooled = [study.title(block) for block in study.comparison_blocks() if block.task == POOLED]
+    assert pooled[0] == "(all tasks)"
+    assert pooled[-2:] == ["(all tasks) after another task", "(all tasks) with another task"]
+    words = Text(page).words
+    assert "conll2003 after rt-snippets" in words
+    assert "5 kinds of training" in words
+    assert "freeze, none, random, static: mlm_forgetting: the model has no masked-LM head" in words
+    assert "16.7 min to probe the trained models" in words
+
+
+def test_the_answer_is_of_tasks_alone_on_clean_data(mixed):
+    _, study, _ = mixed
+    found = answer(study)
+    assert [finding.strategy for finding in found.findings] == ["random", "static", "freeze"]
+    assert {finding.scope for finding in found.findings} == {"mean of 2 tasks, 2 paired seeds"}
+    plain = study.comparisons.query("task == @POOLED and regime == 'single' and condition == 'clean'")
+    freeze = plain.query("strategy == 'freeze' and measure == 'score'")["estimate"].item()
+    assert found.findings[2].readings[2].estimate == f"{signed(freeze, 2)} points"
+    assert "What was measured of input, task and knowledge is in the figure" in found.limits[0]
+
+
+def test_without_a_task_alone_there_is_no_answer(tmp_path):
+    runs = synthetic.write_study(tmp_path, ["rt-snippets"], ["none", "random"], 2, condition="cue-95", examples=40)
+    collect("s", tmp_path, runs, tmp_path)
+    study = analysed(tmp_path)
+    assert "No task was trained alone on clean data" in Text(report(tmp_path, study)).words
+
+
+def test_the_table_of_interference(mixed):
+    folder, study, _ = mixed
+    table = pd.read_csv(folder / "tables" / "interference.csv", keep_default_na=False)
+    metrics = study.metrics.query("task == 'conll2003' and strategy == 'static' and condition == 'clean'")
+
+    def found(measure, regime="single"):
+        where = "task == 'conll2003' and strategy == 'static' and condition == 'clean' and measure == @measure"
+        return table.query(f"{where} and regime == @regime")
+
+    for measure, regime in (("distractor_drop", "single"), ("negative_transfer", "with-rt-snippets")):
+        values = metrics.query("measure == @measure and regime == @regime")["value"]
+        row = found(measure, regime).iloc[0]
+        assert float(row["mean"]) == pytest.approx(values.mean())
+        assert float(row["sd"]) == pytest.approx(values.std(ddof=1))
+        assert (row["n"], row["better"]) == (2, "lower")
+    parts = metrics[metrics["measure"].str.startswith("perturbation_drop:") & (metrics["regime"] == "single")]
+    by_seed = parts.groupby("seed")["value"].mean()
+    assert float(found("perturbation_drop").iloc[0]["mean"]) == pytest.approx(by_seed.mean())
+    assert float(found("perturbation_drop").iloc[0]["sd"]) == pytest.approx(by_seed.std(ddof=1))
+    assert found("negative_transfer").empty
+    assert found("mlm_forgetting").empty
+    shown = interference(study).shown
+    assert shown.columns.tolist() == ["task", "family", "measure", *STRATEGIES]
+    assert "forgetting of the first task, points ↓" in set(shown["measure"])
+    assert r"$\downarrow$" in (folder / "tables" / "interference.tex").read_text()
+
+
+def test_failed_runs_count_in_the_table_of_interference(tmp_path):
+    study = make(tmp_path, ["rt-snippets"], ["none", "random"], 4, failed={("rt-snippets", "random", 2): "oom"})
+    shown = interference(study).shown.set_index("measure")
+    assert shown.loc["failed runs (at most the majority class), fraction ↓", "random"] == "0.250"
+    assert shown.loc["failed runs (at most the majority class), fraction ↓", "none"] == "0.000"
+
+
+def test_improvements_are_signed_and_paired(mixed):
+    _, study, _ = mixed
+    for name, sign in (("representation_drift", -1), ("loss_gap", -1)):
+        rows = study.metrics.query("measure == @name and regime == 'single' and condition == 'clean'")
+        table = rows.query("task == 'conll2003'").pivot_table(index="seed", columns="strategy", values="value")
+        found = series(study, name)["conll2003"]["freeze"]
+        assert found.to_dict() == pytest.approx((sign * (table["freeze"] - table["none"])).to_dict())
+    assert series(study, "forgetting").keys() == {"rt-snippets", "conll2003"}
+    assert "score_sd" not in drawn(study)
+    assert "mlm_forgetting" not in drawn(study)
+    caption = json.loads((mixed[0] / "figures" / "captions.json").read_text())["interference"]["caption"]
+    assert "(n = 2 pairs)" in caption
+    assert "on the tinted side, is less interference" in caption
+
+
+def test_a_higher_better_measure_keeps_its_sign(tmp_path):
+    study = make(tmp_path, ["rt-snippets"], ["none", "random"], 2)
+    rows = study.metrics[study.metrics["measure"] == "loss"]
+    cosine = rows.assign(measure="gradient_cosine", unit="coefficient")
+    changed = Study(pd.concat([study.metrics, cosine]), study.comparisons, "none")
+    block = study.blocks[0]
+    values = {name: changed.measured(block, name, "gradient_cosine") for name in ("none", "random")}
+    found = improvement(changed, block, "random", "gradient_cosine")
+    assert found.to_dict() == pytest.approx((values["random"] - values["none"]).to_dict())
+
+
+def test_many_blocks_are_shown_together(tmp_path):
+    runs = []
+    for size in ("500", "2000", "full"):
+        runs += synthetic.write_study(tmp_path, TASKS, ["none", "random"], 2, size=size, examples=40)
+    collect("s", tmp_path, runs, tmp_path)
+    study = analysed(tmp_path)
+    found = series(study, "loss_gap")
+    assert list(found) == TASKS  # six blocks are too many to tell apart: their mean by task
+    sizes = [improvement(study, block, "random", "loss_gap") for block in study.blocks if block.task == TASKS[0]]
+    assert len(sizes) == 3
+    assert found[TASKS[0]]["random"].to_numpy() == pytest.approx(sum(sizes).to_numpy() / 3)
 
 
 def test_comparisons_of_another_study_are_refused(usual, tmp_path):

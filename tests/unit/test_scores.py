@@ -35,9 +35,9 @@ def tagged(gold: list[list[int]], found: list[list[int]]) -> Outcome:
     classes = np.zeros((len(gold), width), dtype=np.int64)
     for row, (one, other) in enumerate(zip(gold, found, strict=True)):
         labels[row, : len(one)], classes[row, : len(one)] = one, other
-    losses = np.ones_like(labels, dtype=np.float32)
+    ones = np.ones_like(labels, dtype=np.float32)
     places = [np.arange(len(tags)) for tags in gold]
-    return tag(np.arange(len(gold)), labels, classes, losses, gold, places, TAGS)
+    return tag(np.arange(len(gold)), labels, classes, ones, ones, ones, gold, places, TAGS)
 
 
 # --- tags
@@ -89,7 +89,8 @@ def test_a_tagger_that_finds_nothing_scores_zero_without_an_error():
 
 def test_words_that_were_cut_off_count_as_missed():
     labels, classes = np.array([[1, IGNORED]]), np.array([[1, 0]])
-    outcome = tag(np.array([0]), labels, classes, np.ones((1, 2)), [[1, 0, 3]], [np.array([0])], TAGS)
+    ones = np.ones((1, 2))
+    outcome = tag(np.array([0]), labels, classes, ones, ones, ones, [[1, 0, 3]], [np.array([0])], TAGS)
     assert outcome.table.loc[0, ["hit", "weight", "units"]].tolist() == [2.0, 3.0, 1]
     assert outcome.score == pytest.approx(2 / 3)
 
@@ -128,9 +129,34 @@ def test_the_majority_class_is_that_of_training():
 
 def test_losses_of_tagging_leave_out_what_has_no_label():
     logits = torch.tensor([[[2.0, 0.0], [0.0, 0.0]]])
-    classes, losses = reduce_logits(logits, torch.tensor([[0, IGNORED]]))
+    classes, losses, briers, confidences = reduce_logits(logits, torch.tensor([[0, IGNORED]]))
     assert classes.tolist() == [[0, 0]]
     assert losses.tolist() == [[pytest.approx(math.log(1 + math.exp(-2))), 0.0]]
+    sure = 1 / (1 + math.exp(-2))
+    assert briers.tolist() == [[pytest.approx(2 * (1 - sure) ** 2), 0.0]]
+    assert confidences.tolist() == [[pytest.approx(sure), 0.5]]
+
+
+def test_words_that_are_cut_off_have_no_confidence_and_do_not_count_in_the_brier_score():
+    rng = np.random.default_rng(0)
+    logits = torch.from_numpy(rng.normal(size=(1, 4, 5)).astype(np.float32))
+    labels = torch.tensor([[IGNORED, 2, IGNORED, 0]])
+    reduced = [part.numpy() for part in reduce_logits(logits, labels)]
+    row = tag(np.array([7]), labels.numpy(), *reduced, [[2, 0, 1]], [np.array([0, 1])], TAGS).table.iloc[0]
+    probabilities = logits.softmax(-1)[0, [1, 3]].numpy()
+    assert row["confidence"][:2] == pytest.approx(probabilities.max(-1))
+    assert math.isnan(row["confidence"][2])
+    assert row["brier"] == pytest.approx(np.square(probabilities - np.eye(5)[[2, 0]]).sum(-1).mean())
+
+
+def test_the_brier_score_of_classes_is_the_squared_distance_from_the_right_one():
+    rng = np.random.default_rng(0)
+    logits = torch.from_numpy(rng.normal(size=(60, 3)).astype(np.float32))
+    labels = torch.from_numpy(rng.integers(0, 3, 60))
+    log_probabilities, losses = (part.numpy() for part in reduce_logits(logits, labels))
+    outcome = classify(np.arange(60), labels.numpy(), log_probabilities, losses, ["a", "b", "c"])
+    expected = np.square(logits.softmax(-1).numpy() - np.eye(3)[labels.numpy()]).sum(-1)
+    assert np.allclose(outcome.table["brier"], expected, atol=1e-6)
 
 
 # --- the metric modules, as anybody would load them

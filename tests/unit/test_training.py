@@ -18,7 +18,8 @@ from maskbench.errors import InputError
 from maskbench.masks.base import AttentionMask, InputMask, Objective, ParameterMask
 from maskbench.training.device import choose
 from maskbench.training.record import Record
-from maskbench.training.run import Inputs, Run, run_cell, subset
+from maskbench.training.run import Inputs, Run, run_cell
+from maskbench.training.subsets import subset
 from maskbench.training.trainer import MaskedTrainer, PairedOrder
 from tests.unit.tiny import make_cell, make_encoded, make_gpt2, make_model, same
 
@@ -74,14 +75,14 @@ def test_a_run_repeats_itself_and_another_seed_does_not(train):
 def test_the_number_of_workers_does_not_matter(train, monkeypatch):
     strategy = {"name": "r", "input": {"kind": "span", "rate": 0.4}}
     alone = train(strategy=strategy)
-    arguments = Run._arguments
+    arguments = Run.arguments
 
     def with_workers(self):
         made = arguments(self)
         made.dataloader_num_workers = 2
         return made
 
-    monkeypatch.setattr(Run, "_arguments", with_workers)
+    monkeypatch.setattr(Run, "arguments", with_workers)
     assert same(alone.weights, train(strategy=strategy).weights)
 
 
@@ -174,10 +175,19 @@ def test_the_selected_checkpoint_does_not_depend_on_the_test_split(train, folder
 
 def test_the_best_checkpoint_is_kept_and_training_stops_early(train, monkeypatch):
     scores = iter([0.5, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3])
-    monkeypatch.setattr(Run, "_validation_score", lambda self, prediction: {"score": next(scores), "nll": 1.0})
+    monkeypatch.setattr(Run, "validation_score", lambda self, prediction: {"score": next(scores), "nll": 1.0})
     record = train(training={"epochs": 8, "early_stopping": 2}).record
     assert [row.score for row in record.history] == [0.5, 0.9, 0.8, 0.7]
     assert value(record, "run", "selected_epoch") == pytest.approx(2.0)
+
+
+def test_the_last_checkpoint_is_kept_on_request(train, monkeypatch):
+    scores = iter([0.5, 0.9, 0.8])
+    monkeypatch.setattr(Run, "validation_score", lambda self, prediction: {"score": next(scores), "nll": 1.0})
+    last = train(training={"epochs": 3, "selection": "last"})
+    assert value(last.record, "run", "selected_epoch") == pytest.approx(3.0)
+    scores = iter([0.5, 0.9, 0.8])
+    assert not same(last.weights, train(training={"epochs": 3}).weights)
 
 
 # --- what is learnt and recorded
@@ -215,11 +225,11 @@ def test_checkpoints_are_gone_afterwards(train, tmp_path):
 def test_dropout_and_learning_rate_arrive(folders, tmp_path, monkeypatch):
     cell = make_cell(training={"dropout": 0.0, "learning_rate": 3e-4})
     run = Run(cell, Inputs(folders[KINDS[0]], folders["model"], tmp_path / "w"), choose(cell.training))
-    from maskbench.training.run import build_model
+    from maskbench.training.models import build_model
 
     model = build_model(folders["model"], cell, run.labels, run.device)
     assert {module.p for module in model.modules() if isinstance(module, torch.nn.Dropout)} == {0.0}
-    assert run._arguments().learning_rate == 3e-4
+    assert run.arguments().learning_rate == 3e-4
 
 
 # --- parameter masks

@@ -17,6 +17,7 @@ from maskbench.masks import Strategy
 from tests.unit.given import make_source, make_tagging, make_task
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 GOOD, BAD = ["good", "fine", "great", "warm"], ["bad", "poor", "cold", "dull"]
@@ -24,10 +25,15 @@ FILLER = ["a", "the", "film", "play", "was", "is", "very", "quite", "Anna", "Rom
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
-def make_model(folder: Path, seed: int = 0, head: bool = False) -> Path:
-    """Write a random two-layer BERT, with a masked-LM head or not, and a word tokenizer, as fetching leaves a model."""
+def make_model(folder: Path, seed: int = 0, head: bool = False, more: Sequence[str] = ()) -> Path:
+    """Write a random two-layer BERT, with a masked-LM head or not, and a word tokenizer, as fetching leaves a model.
+
+    `more` are words that it knows beside those of the texts.
+    """
     folder.mkdir(parents=True)
-    words = {word: number for number, word in enumerate([*SPECIAL, *(w.lower() for w in [*GOOD, *BAD, *FILLER])])}
+    words = {
+        word: number for number, word in enumerate([*SPECIAL, *(w.lower() for w in [*GOOD, *BAD, *FILLER, *more])])
+    }
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()

@@ -58,3 +58,18 @@ def bake(model: Module) -> None:
     for module in list(model.modules()):
         if parametrize.is_parametrized(module, "weight"):
             parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
+
+
+def baked(model: Module) -> dict[str, Tensor]:
+    """Return the state dict that `bake` would leave.
+
+    Copies of a parametrised module share its class, so baking a copy would damage the original.
+    """
+    state = dict(model.state_dict())
+    for name, module in model.named_modules():
+        if parametrize.is_parametrized(module, "weight"):
+            weight: Any = module.weight
+            state[f"{name}.weight"] = weight.detach()
+            for key in [key for key in state if key.startswith(f"{name}.parametrizations.weight.")]:
+                del state[key]
+    return state

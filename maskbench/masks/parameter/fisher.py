@@ -11,7 +11,7 @@ from maskbench.masks.anatomy import pretrained_of
 from maskbench.masks.passes import still
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from torch import Tensor
     from transformers import PreTrainedModel
@@ -69,6 +69,15 @@ def _sparse_embeddings(model: PreTrainedModel) -> Iterator[None]:
         yield
     finally:
         table.sparse = before
+
+
+def mean(tasks: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Return the mean of several tasks' information on the same parameters."""
+    total, *others = tasks
+    for other in others:
+        torch._foreach_add_(list(total.values()), [other[name] for name in total])
+        torch._foreach_div_(list(total.values()), len(tasks))
+    return total
 
 
 def largest(information: dict[str, Tensor], share: float) -> dict[str, Tensor]:

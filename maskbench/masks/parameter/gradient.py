@@ -36,7 +36,8 @@ class ChildF(GradientMask):
     """In every update each pretrained weight moves with probability `share`, drawn anew, by a gradient over `share`.
 
     The others keep every bit in that update: under AdamW a gradient of 0 alone would not do, since momentum and weight
-    decay go on. Probabilities are multiples of 2**-16.
+    decay go on. Probabilities are multiples of 1/256, between 1/256 and 255/256: the nearest to `share` is drawn with,
+    and what gradients are divided by (0.3: 77/256, which is 0.3008).
 
     References
     ----------
@@ -44,6 +45,8 @@ class ChildF(GradientMask):
     """
 
     kind: Literal["child-f"] = "child-f"
+    share: Annotated[Rate, Field(ge=1 / 256)] = 0.3
+    """Share of the pretrained weights that move in an update, at least 1/256; 1: plain fine-tuning, bit by bit."""
     _chance: Any = None
 
     def fit(self, setting: Setting, rng: Draws) -> None:
@@ -60,14 +63,15 @@ class ChildF(GradientMask):
         return {} if self._chance is None else self._chance.draw(rng, step)
 
     def gate(self, gradients: Mapping[str, Tensor], step: int, rng: Draws) -> Mapping[str, Tensor] | None:
-        """Zero the gradients of the other weights and divide what is left by `share`."""
+        """Zero the gradients of the other weights and divide what is left by the share that is drawn."""
         import torch
 
         moving = self.moving(step, rng)
+        scale = 1 / self._chance.probability if moving else 1
         for name in moving.keys() & gradients.keys():
             gradient = gradients[name]
             # one pass for both: the product takes as long as reading a model's gradients from memory
-            torch.addcmul(gradient.new_zeros(()), gradient, moving[name], value=1 / self.share, out=gradient)
+            torch.addcmul(gradient.new_zeros(()), gradient, moving[name], value=scale, out=gradient)
         return moving or None
 
 
@@ -75,7 +79,8 @@ class ChildD(GradientMask):
     """The `share` of the pretrained weights with the largest Fisher information for the task move, all others never.
 
     The information is measured once, at the pretrained weights with the fresh head: the mean over training examples
-    of the squared gradient of one example's log-likelihood (of all its tags), without dropout and in full precision.
+    of the squared gradient of one example's log-likelihood (of all its tags), without dropout and in full precision. In
+    joint training it is the mean of both tasks' information.
 
     References
     ----------
@@ -85,7 +90,7 @@ class ChildD(GradientMask):
     kind: Literal["child-d"] = "child-d"
     fixed: ClassVar[bool] = True
     examples: Count | None = 256
-    """Training examples that the information is measured on, drawn by the run's seed; null: all, as in the article."""
+    """Training examples (of each task) that the information is measured on, drawn by the seed; null: all, as theirs."""
     _moving: Any = None
 
     def fit(self, setting: Setting, rng: Draws) -> None:
@@ -94,8 +99,11 @@ class ChildD(GradientMask):
 
         self._moving = {}
         if self.share < 1:
-            information = fisher.information(setting, fisher.sample(len(setting.train), self.examples, rng))
-            self._moving = fisher.largest(information, self.share)
+            information = [
+                fisher.information(part, fisher.sample(len(part.train), self.examples, rng))
+                for part in setting.parts or (setting,)
+            ]
+            self._moving = fisher.largest(fisher.mean(information), self.share)
 
     def moving(self, step: int, rng: Draws) -> Mapping[str, Tensor]:
         """Return the chosen weights."""

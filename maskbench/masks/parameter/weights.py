@@ -13,6 +13,7 @@ from maskbench.masks.base import ParameterMask
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from torch import Tensor
     from torch.nn import Module, Parameter
 
     from maskbench.masks.draws import Draws
@@ -72,3 +73,9 @@ class LearnedWeights(ParameterMask):
         from maskbench.masks.parameter import binary
 
         binary.bake(model)
+
+    def ordinary(self, model: Module) -> dict[str, Tensor]:
+        """Return the state dict with the masked weights."""
+        from maskbench.masks.parameter import binary
+
+        return binary.baked(model)

@@ -1,0 +1,295 @@
+"""Measures that take several runs: of the same cell under other seeds, of the baseline, of the task alone.
+
+A number that cannot be computed is None: a partner is missing or failed, or was not measured. A number that has no
+meaning for a run (forgetting without an earlier task) is left out.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from maskbench.analysis.metrics import BLOCK, regime_kind
+from maskbench.config.conditions import CLEAN
+from maskbench.errors import InputError
+
+
+class Point(NamedTuple):
+    """What was measured after some updates."""
+
+    step: int
+    value: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """What other runs are measured against."""
+
+    run: str
+    task: str
+    model: str
+    strategy: str
+    regime: str
+    condition: str
+    train_size: str
+    seed: int
+    completed: bool
+    score: float | None = None
+    """On the test split, a fraction."""
+    majority_score: float | None = None
+    step_time: float | None = None
+    peak_memory: float | None = None
+    history: Sequence[Point] = ()
+    """Validation score at each evaluation, in the order of the updates."""
+    trajectory: dict[str, Sequence[Point]] = field(default_factory=dict)
+    """`representation_drift`, `parameter_drift`, `forgetting` at each evaluation, where they were measured."""
+
+    @property
+    def block(self) -> tuple[str, ...]:
+        """The run's block: only strategy and seed differ in it."""
+        return tuple(getattr(self, name) for name in BLOCK)
+
+    @property
+    def failed(self) -> bool | None:
+        """Whether the run did not complete, or did no better than the majority class; None if nobody knows."""
+        if not self.completed:
+            return True
+        if self.score is None or self.majority_score is None:
+            return None
+        return self.score <= self.majority_score
+
+
+class Value(NamedTuple):
+    """A derived number of one run."""
+
+    run: str
+    measure: str
+    value: float | None
+
+
+Predictions = Callable[[str], tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]
+"""From a run id to its test examples, sorted, and a code of each prediction: equal codes are equal answers."""
+
+MATCHED = {
+    "representation_drift": "matched_representation_drift",
+    "parameter_drift": "matched_parameter_drift",
+    "forgetting": "matched_forgetting",
+}
+"""Measures of the trajectory, and what they are called at the matched score."""
+
+SPLITS = {
+    "negative_transfer": "test",
+    "score_sd": "test",
+    "failed": "test",
+    "disagreement": "test",
+    "step_overhead": "run",
+    "memory_overhead": "run",
+    "matched_score": "validation",
+    "steps_to_score": "run",
+    "matched_representation_drift": "test",
+    "matched_parameter_drift": "run",
+    "matched_forgetting": "test",
+}
+"""The derived measures, and the split that each is told of."""
+
+
+def _groups(runs: Sequence[Run], key: Callable[[Run], Any]) -> dict[Any, list[Run]]:
+    groups: dict[Any, list[Run]] = defaultdict(list)
+    for run in runs:
+        groups[key(run)].append(run)
+    return groups
+
+
+def _cells(runs: Sequence[Run]) -> Iterator[list[Run]]:
+    """Yield the completed runs of each cell, which differ in the seed alone."""
+    yield from _groups([run for run in runs if run.completed], lambda run: (*run.block, run.strategy)).values()
+
+
+def negative_transfer(runs: Sequence[Run]) -> Iterator[Value]:
+    """Yield, for each joint run, what the score lost by the other task: 100 · (score alone − score together), points.
+
+    Alone is the run of the regime `single` on clean data with the same task, model, strategy, train size and seed.
+
+    References
+    ----------
+    Wang et al. (2019), Characterizing and Avoiding Negative Transfer, CVPR, section 3 (there as a difference of risks).
+    """
+
+    def partner(run: Run) -> tuple[Any, ...]:
+        return (run.task, run.model, run.strategy, run.train_size, run.seed)
+
+    alone = {
+        partner(run): run.score
+        for run in runs
+        if run.completed and run.regime == "single" and run.condition == CLEAN.name
+    }
+    for run in runs:
+        if run.completed and regime_kind(run.regime) == "with-*":
+            score = alone.get(partner(run))
+            lost = None if score is None or run.score is None else 100.0 * (score - run.score)
+            yield Value(run.run, "negative_transfer", lost)
+
+
+def score_sd(runs: Sequence[Run]) -> Iterator[Value]:
+    """Yield the SD (n − 1) of the score over the completed seeds of a cell, in points, at each of its completed runs.
+
+    None with one completed seed.
+
+    References
+    ----------
+    Dodge et al. (2020), Fine-Tuning Pretrained Language Models: Weight Initializations, Data Orders, and Early
+    Stopping; Mosbach et al. (2021), On the Stability of Fine-tuning BERT, ICLR.
+    """
+    for cell in _cells(runs):
+        scores = [100.0 * run.score for run in cell if run.score is not None]
+        spread = statistics.stdev(scores) if len(scores) > 1 else None
+        yield from (Value(run.run, "score_sd", spread) for run in cell)
+
+
+def failed(runs: Sequence[Run]) -> Iterator[Value]:
+    """Yield 1 for a run that did not complete or whose score is at most that of the majority class, else 0.
+
+    None for a completed run that does not tell the score of the majority class.
+
+    References
+    ----------
+    Mosbach et al. (2021), On the Stability of Fine-tuning BERT, ICLR (failed runs).
+    """
+    for run in runs:
+        yield Value(run.run, "failed", None if run.failed is None else float(run.failed))
+
+
+def disagreement(runs: Sequence[Run], predictions: Predictions) -> Iterator[Value]:
+    """Yield how often a run and the other completed seeds of its cell answer differently, the mean over those seeds.
+
+    An answer is the class of a text, or all the tags of a sentence; the share is of the test examples. None with one
+    completed seed.
+
+    Raises
+    ------
+    InputError
+        If two seeds of a cell were not tested on the same examples.
+
+    References
+    ----------
+    Milani Fard et al. (2016), Launch and Iterate: Reducing Prediction Churn, NeurIPS (churn of two models).
+    """
+    for cell in _cells(runs):
+        if len(cell) == 1:
+            yield Value(cell[0].run, "disagreement", None)
+            continue
+        found = [predictions(run.run) for run in cell]
+        for run, (examples, _) in zip(cell, found, strict=True):
+            if not np.array_equal(examples, found[0][0]):
+                raise InputError(
+                    f"training/{run.run}/predictions.parquet: expected the test examples of {cell[0].run}; "
+                    "delete both runs and train them again"
+                )
+        codes = np.stack([code for _, code in found])
+        for index, run in enumerate(cell):
+            others = np.delete(codes, index, axis=0)
+            yield Value(run.run, "disagreement", float((others != codes[index]).mean()))
+
+
+def overheads(runs: Sequence[Run], baseline: str) -> Iterator[Value]:
+    """Yield time per update and peak memory over those of the baseline's run of the same block and seed, as ratios.
+
+    1 for the baseline itself.
+
+    References
+    ----------
+    This project.
+    """
+    base = {(run.block, run.seed): run for run in runs if run.completed and run.strategy == baseline}
+    for run in runs:
+        if run.completed:
+            other = base.get((run.block, run.seed))
+            yield Value(run.run, "step_overhead", _ratio(run.step_time, other.step_time if other else None))
+            yield Value(run.run, "memory_overhead", _ratio(run.peak_memory, other.peak_memory if other else None))
+
+
+def _ratio(value: float | None, base: float | None) -> float | None:
+    return value / base if value is not None and base else None
+
+
+def first_reached(history: Sequence[Point], level: float) -> float | None:
+    """Return the number of updates after which a score is first reached, linear between two evaluations.
+
+    A score that is there at the first evaluation counts as reached then: nothing is known of the time before.
+    """
+    before: Point | None = None
+    for point in history:
+        if point.value >= level:
+            if before is None:
+                return float(point.step)
+            share = (level - before.value) / (point.value - before.value)
+            return before.step + share * (point.step - before.step)
+        before = point
+    return None
+
+
+def value_at(points: Sequence[Point], step: float) -> float | None:
+    """Return a measure after `step` updates, linear between two evaluations; None outside of what was measured."""
+    if not points or not points[0].step <= step <= points[-1].step:
+        return None
+    return float(np.interp(step, [point.step for point in points], [point.value for point in points]))
+
+
+def at_matched_score(runs: Sequence[Run]) -> Iterator[Value]:
+    """Yield what learning as much as all others cost: updates, drift and forgetting when a common score is reached.
+
+    Within a block and seed, each strategy has a best validation score; the matched score is the lowest of these, the
+    highest that all of them reach. Along its own history (linear between evaluations) each strategy first reaches it
+    after `steps_to_score` updates, and drift and forgetting are read off its trajectory there, linear again. Where the
+    level is reached at the first evaluation, the values are those of the first evaluation.
+
+    Runs that failed (not completed, or no better than the majority class) are left out: they would pull the level
+    down to where nothing is learned. They have no row here, and `failed` counts them. The same goes for a run without
+    a validation score. Where fewer than two strategies are left, there is nothing to match, and the values are None.
+    A matched score depends on the strategies of the study: another one may lower it.
+
+    References
+    ----------
+    This project, after the accuracy-matched comparisons of Kornblith et al. (2021), Why Do Better Loss Functions Lead
+    to Less Transferable Features?, NeurIPS; Biderman et al. (2024), LoRA Learns Less and Forgets Less, TMLR (forgetting
+    against what was learned).
+    """
+    for group in _groups(runs, lambda run: (run.block, run.seed)).values():
+        matched = [run for run in group if run.completed and not run.failed and run.history]
+        level = min((max(point.value for point in run.history) for run in matched), default=math.nan)
+        for run in matched:
+            step = first_reached(run.history, level) if len(matched) > 1 else None
+            yield Value(run.run, "matched_score", None if step is None else level)
+            yield Value(run.run, "steps_to_score", step)
+            for name, matched_name in MATCHED.items():
+                if points := run.trajectory.get(name):
+                    yield Value(run.run, matched_name, None if step is None else value_at(points, step))
+
+
+def derive(runs: Sequence[Run], baseline: str, predictions: Predictions) -> Iterator[Value]:
+    """Yield all derived measures of a study.
+
+    Parameters
+    ----------
+    runs
+        All runs, failed ones too.
+    baseline
+        The strategy that costs are compared with.
+    predictions
+        Reads the predictions of a completed run.
+    """
+    return chain(
+        failed(runs),
+        score_sd(runs),
+        disagreement(runs, predictions),
+        negative_transfer(runs),
+        overheads(runs, baseline),
+        at_matched_score(runs),
+    )

@@ -1,0 +1,72 @@
+"""Draws that make variants of a task: seeded by what they are for, never by a strategy or by the seed of a run."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+    Whole = NDArray[np.int64]
+
+_SEED = 0
+_GOLDEN, _FIRST, _SECOND = (np.uint64(value) for value in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
+
+
+def generator(*purpose: str) -> np.random.Generator:
+    """Return a generator for one purpose, such as a condition and a split."""
+    digest = hashlib.sha256("\0".join([str(_SEED), *purpose]).encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:16]))
+
+
+def other(values: Whole, classes: int, rng: np.random.Generator) -> Whole:
+    """Return for each value another of the classes 0 ... classes - 1, drawn uniformly."""
+    return (values + rng.integers(1, classes, len(values))) % classes
+
+
+def flip(values: Whole, classes: int, rate: float, rng: np.random.Generator) -> Whole:
+    """Return the values with exactly round(rate · n) of them replaced by another class; nested over rates."""
+    hit = rng.permutation(len(values))[: round(rate * len(values))]
+    flipped = values.copy()
+    flipped[hit] = other(values, classes, rng)[hit]
+    return flipped
+
+
+def stratified(labels: Whole, count: int, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Choose exactly `count` rows, of each label in its proportion (give or take one row); nested over counts."""
+    order = rng.permutation(len(labels))
+    grouped = order[np.argsort(labels[order], kind="stable")]
+    sizes = np.bincount(labels)
+    rank = np.arange(len(labels)) - (np.cumsum(sizes) - sizes)[labels[grouped]]
+    turn = np.argsort((rank + 0.5) / sizes[labels[grouped]], kind="stable")
+    chosen = np.zeros(len(labels), dtype=bool)
+    chosen[grouped[turn[:count]]] = True
+    return chosen
+
+
+def keys(purpose: str, rows: Iterable[tuple[int, str]]) -> NDArray[np.uint64]:
+    """Return a 64-bit key for each row (example, text), which depends on nothing but the purpose and the row."""
+    digests = (
+        hashlib.blake2b(f"{purpose}\0{example}\0{text}".encode(), digest_size=8).digest() for example, text in rows
+    )
+    return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
+
+
+def uniform(keys: NDArray[np.uint64], places: Whole, channel: int) -> NDArray[np.float64]:
+    """Return a uniform number in [0, 1) for each key, place and channel (below 4), without a state.
+
+    References
+    ----------
+    Steele, Lea & Flood (2014), Fast splittable pseudorandom number generators, figure 17 (variant 13 of the finaliser).
+    """
+    mixed = keys + (places.astype(np.uint64) * np.uint64(4) + np.uint64(channel + 1)) * _GOLDEN
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * _FIRST
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * _SECOND
+    mixed ^= mixed >> np.uint64(31)
+    drawn: NDArray[np.float64] = (mixed >> np.uint64(11)) * 2.0**-53
+    return drawn

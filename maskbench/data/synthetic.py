@@ -1,0 +1,163 @@
+"""Text of which the truth is known: one word of each text tells its label, the others tell nothing.
+
+The vocabulary is small and of real English words, so that any pretrained tokenizer spells it and a tiny random model
+learns it in seconds. Dials (config/sources.py, SyntheticSource): `noise` flips training labels, `conflict` makes a
+second task that contradicts the first on a known share of the same texts. A cue is planted by the conditions
+(data/conditions.py), as in any other task.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from maskbench.config.tasks import SPLITS
+from maskbench.data import draws
+from maskbench.errors import InputError
+from maskbench.io.files import write_text
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from maskbench.config.sources import SyntheticSource
+    from maskbench.config.tasks import Split
+
+    Whole = NDArray[np.int64]
+
+TELLING = {
+    "animal": ("otter", "horse", "goat", "rabbit", "sheep", "donkey", "pigeon", "badger", "salmon", "spider"),
+    "building": ("barn", "castle", "chapel", "tower", "cabin", "palace", "mill", "prison", "museum", "school"),
+    "clothing": ("coat", "scarf", "glove", "shirt", "apron", "jacket", "boot", "sock", "hat", "belt"),
+    "dish": ("soup", "bread", "pie", "stew", "salad", "cake", "cheese", "porridge", "pudding", "omelette"),
+    "instrument": ("violin", "drum", "flute", "organ", "trumpet", "harp", "piano", "cello", "guitar", "bell"),
+    "plant": ("fern", "oak", "rose", "tulip", "moss", "willow", "thistle", "clover", "ivy", "maple"),
+    "tool": ("hammer", "saw", "spade", "drill", "axe", "wrench", "chisel", "ladder", "needle", "rake"),
+    "vehicle": ("truck", "wagon", "tram", "ferry", "bus", "canoe", "tractor", "sledge", "bicycle", "taxi"),
+}
+"""Ten words of each label, the labels in alphabetical order; the first `classes` of them are used."""
+FILLER = (
+    *("the", "a", "this", "one", "old", "new", "small", "large", "green", "quiet", "near", "behind", "under", "beside"),
+    *("was", "is", "stood", "waited", "here", "there", "again", "often", "road", "river", "hill", "window", "morning"),
+    *("evening", "winter", "summer", "and", "but", "with", "in", "on", "very", "quite", "still", "they", "we"),
+)
+"""Words that tell nothing."""
+SECOND = ("senior", "junior", "minor", "major")
+"""Tagging: a third of the mentions end in one of these, which tells nothing about the type."""
+
+_TRIES = 100
+
+
+@dataclass(frozen=True)
+class Made:
+    """The texts of one split."""
+
+    words: list[list[str]]
+    """Words of each text."""
+    classes: Whole
+    """(texts,) label of each text, or type of its one mention, after conflict and noise."""
+    true: Whole
+    """(texts,) the same before noise."""
+    place: Whole
+    """(texts,) place of the telling word."""
+    second: NDArray[np.bool_]
+    """(texts,) bool, tagging: the mention has a second word."""
+
+
+def make(source: SyntheticSource, where: str = "source.synthetic") -> dict[Split, Made]:
+    """Make up the texts of all splits.
+
+    Parameters
+    ----------
+    source
+        How many, of what kind, and what is wrong with them. Neither `noise` nor `conflict` changes a text.
+    where
+        What messages name.
+
+    Raises
+    ------
+    InputError
+        If there are not so many different texts of this length.
+    """
+    tagging = source.synthetic == "tagging"
+    rng = draws.generator("synthetic", source.synthetic, str(source.seed))
+    truth = _truth(source)
+    seen: set[tuple[str, ...]] = set()
+    made: dict[Split, Made] = {}
+    for split in SPLITS:
+        count: int = getattr(source, split)
+        telling = rng.permutation(np.arange(count) % truth.size)  # each telling word as often as any other
+        second = (rng.random(count) < 1 / 3) & tagging
+        words, places = [], []
+        for number, two in zip(telling, second, strict=True):
+            mention = _mention(number, tagging, SECOND[rng.integers(len(SECOND))] if two else None)
+            text, place = _new_text(mention, source.length, seen, rng, where)
+            words.append(text)
+            places.append(place)
+        true = truth.reshape(-1)[telling]
+        noise = source.noise if split == "train" else 0.0
+        classes = draws.flip(true, source.classes, noise, draws.generator("synthetic noise", str(source.seed)))
+        made[split] = Made(words, classes, true, np.array(places), second)
+    return made
+
+
+def _truth(source: SyntheticSource) -> Whole:
+    """Return (classes, 10) the class that each telling word stands for."""
+    table = np.repeat(np.arange(source.classes)[:, None], len(TELLING["animal"]), axis=1)
+    table[:, : round(source.conflict * table.shape[1])] += 1
+    return table % source.classes
+
+
+def _mention(number: int, tagging: bool, second: str | None) -> list[str]:
+    """Return a telling word, and the word behind it; in tagging they look like names."""
+    theme, place = divmod(int(number), len(TELLING["animal"]))
+    words = [list(TELLING.values())[theme][place], *([second] if second else [])]
+    return [word.capitalize() for word in words] if tagging else words
+
+
+def _new_text(
+    mention: list[str], length: int, seen: set[tuple[str, ...]], rng: np.random.Generator, where: str
+) -> tuple[list[str], int]:
+    """Return a text that has not been made yet, and the place of its mention."""
+    for _ in range(_TRIES):
+        filler = [FILLER[index] for index in rng.integers(len(FILLER), size=length - len(mention))]
+        place = int(rng.integers(len(filler) + 1))
+        text = (*filler[:place], *mention, *filler[place:])
+        if text not in seen:
+            seen.add(text)
+            return list(text), place
+    raise InputError(f"{where}: length: {length} words make too few different texts; expected longer or fewer ones")
+
+
+def rows(made: Made, source: SyntheticSource) -> list[dict[str, Any]]:
+    """Return the texts as JSON lines have them: `text` and `label`; in tagging lists of tokens and of IOB2 tags."""
+    names = list(TELLING)
+    if source.synthetic == "classification":
+        return [
+            {"text": " ".join(words), "label": names[label]}
+            for words, label in zip(made.words, made.classes, strict=True)
+        ]
+    found = []
+    for words, label, place, two in zip(made.words, made.classes, made.place, made.second, strict=True):
+        tags = ["O"] * len(words)
+        tags[place] = f"B-{names[label]}"
+        if two:
+            tags[place + 1] = f"I-{names[label]}"
+        found.append({"text": words, "label": tags})
+    return found
+
+
+def write_synthetic(source: SyntheticSource, folder: Path, where: str) -> None:
+    """Write train.jsonl, validation.jsonl and test.jsonl; the same source gives the same bytes.
+
+    Raises
+    ------
+    InputError
+        As `make` does.
+    """
+    for split, made in make(source, where).items():
+        write_text(folder / f"{split}.jsonl", "".join(f"{json.dumps(row)}\n" for row in rows(made, source)))

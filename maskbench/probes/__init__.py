@@ -1,0 +1,1 @@
+"""Interference, measured on trained models: unmasked input, eval mode, fixed data."""

@@ -1,0 +1,33 @@
+"""Attention masks that belong to a model (`at: always`), fitted as its training fitted them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from maskbench.probes.base import Subject
+    from maskbench.training.masking import Masking
+
+
+def fitted(subject: Subject) -> Masking:
+    """Return the run's attention mask, fitted on its training split and its first model as before the first update."""
+    # the Trainer takes seconds to import: for these runs alone
+    from torch.nn import Module
+    from transformers import AutoTokenizer
+
+    from maskbench.data.tokenizer import add_mask_token
+    from maskbench.training.masking import Masking
+    from maskbench.training.run import Inputs, Run
+
+    cell, sources = subject.cell, subject.sources
+    inputs = Inputs(sources.encoded, sources.pretrained, Path("nowhere"), start=sources.before)
+    run = Run(cell, inputs, subject.device)
+    tokenizer = AutoTokenizer.from_pretrained(sources.pretrained, local_files_only=True)
+    model = run.build(tokenizer, add_mask_token(tokenizer))
+    Module.to(model, subject.device.kind)
+    # each family has its own stream of draws, so the others are not missed
+    alone = cell.strategy.model_copy(update={"input": None, "parameter": None, "objective": None})
+    masking = Masking(alone, cell.seed)
+    masking.fit(run.setting(model, tokenizer))
+    return masking

@@ -1,0 +1,342 @@
+"""The registry of probes, and what a probe may look at: loaded when it is asked for, computed once."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import pyarrow.parquet as pq
+import torch
+from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
+
+from maskbench.config.tasks import SCORE
+from maskbench.data.encode import load_encoded
+from maskbench.data.manifests import EncodedManifest
+from maskbench.errors import InputError
+from maskbench.probes.errors import UnmeasuredError
+from maskbench.probes.forward import Forward, Passed, outcome
+from maskbench.probes.reference import Reference, Texts, collator
+from maskbench.training.evaluation import Outcome
+from maskbench.training.record import Metric, Record, number
+from maskbench.training.subsets import subset
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    import numpy as np
+    import pandas as pd
+    from datasets import Dataset
+    from numpy.typing import NDArray
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+    from maskbench.config.probes import ProbeName, Probes
+    from maskbench.experiment.cell import Cell
+    from maskbench.probes.forward import Rows, Shown
+    from maskbench.probes.record import Point
+    from maskbench.training.device import Device
+
+    Measured = Iterator[Metric]
+    Split = Literal["train", "validation", "test", "run"]
+
+HEADS: dict[str, Any] = {
+    "sequence-classification": AutoModelForSequenceClassification,
+    "token-classification": AutoModelForTokenClassification,
+}
+REGISTRY: dict[ProbeName, Callable[[Subject], Measured]] = {}
+"""Every probe by its name in the configuration; a probe yields its metrics, none if the run has no use for it."""
+
+
+def probe(name: ProbeName) -> Callable[[Callable[[Subject], Measured]], Callable[[Subject], Measured]]:
+    """Enter a function in the registry of probes."""
+
+    def enter(function: Callable[[Subject], Measured]) -> Callable[[Subject], Measured]:
+        if REGISTRY.setdefault(name, function) is not function:
+            raise TypeError(f"two probes are called {name!r}")
+        return function
+
+    return enter
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where everything about a run is; what it has no use for is None."""
+
+    run: Path
+    """Folder of the trained run: metrics.json, predictions.parquet, model/."""
+    pretrained: Path
+    """Folder of θ₀."""
+    reference: Path
+    """Folder of what was measured of θ₀."""
+    clean: Path
+    """Encoded clean task."""
+    encoded: Path
+    """Encoded task of the run's own condition."""
+    prepared: Path
+    """Prepared task of the run's own condition: words as text."""
+    shifted: Path | None = None
+    """Encoded perturbed and distracted test sets."""
+    cue: Path | None = None
+    """Encoded task with a planted cue: its aligned and conflicting test sets."""
+    cue_words: Path | None = None
+    """The same task as text."""
+    twin: Path | None = None
+    """label-noise: folder of the run that differs from this in nothing but clean labels."""
+    before: Path | None = None
+    """sequential: folder of the run on the first task."""
+    before_encoded: Path | None = None
+    """sequential: encoded clean first task."""
+
+
+def load_model(folder: Path, kind: str, device: Device) -> PreTrainedModel:
+    """Load a trained model with its head.
+
+    Raises
+    ------
+    InputError
+        If it is not there.
+    """
+    if not (folder / "config.json").exists():
+        raise InputError(f"{folder}: expected a trained model, found none; train the run again")
+    return cast(
+        "PreTrainedModel",
+        HEADS[kind].from_pretrained(
+            folder,
+            local_files_only=True,
+            use_safetensors=True,
+            dtype=torch.float32,
+            attn_implementation=device.attention,
+        ),
+    )
+
+
+def read_predictions(folder: Path, kind: Any, labels: Sequence[str]) -> Outcome:
+    """Return what a completed run predicted on its test split."""
+    path = folder / "predictions.parquet"
+    try:
+        table = pq.read_table(path).to_pandas()
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: expected the predictions of a completed run ({error})") from None
+    return Outcome(kind, tuple(labels), table)
+
+
+def score(outcome: Outcome) -> float:
+    """Return the score of an outcome.
+
+    Raises
+    ------
+    UnmeasuredError
+        If there was nothing to be found and nothing was found.
+    """
+    if not outcome.table["weight"].sum():
+        raise UnmeasuredError("no entity is there, and none was found")
+    return outcome.score
+
+
+def only(outcome: Outcome, examples: Sequence[int] | NDArray[np.int64]) -> Outcome:
+    """Return the outcome of some of the examples, in their order; each must be there."""
+    table = outcome.table.set_index("example").loc[list(examples)].reset_index()
+    return Outcome(outcome.kind, outcome.labels, table)
+
+
+class Subject:
+    """A trained run as probes see it.
+
+    Parameters
+    ----------
+    cell
+        The run.
+    sources
+        Where things are.
+    settings
+        What the configuration says about probes.
+    device
+        What to compute on.
+    """
+
+    def __init__(self, cell: Cell, sources: Sources, settings: Probes, device: Device) -> None:
+        self.cell, self.sources, self.settings, self.device = cell, sources, settings, device
+        self.notes: list[str] = []
+        self.outcomes: dict[str, pd.DataFrame] = {}
+        """Examples of each test-time set with hit and weight."""
+        self.trajectory: list[Point] = []
+        self._passed: dict[str, Passed | UnmeasuredError] = {}
+        self._splits: dict[Path, dict[str, Dataset]] = {}
+
+    # what was measured, or why it was not
+
+    def note(self, text: str) -> None:
+        """Say something that a reader of the numbers has to know, once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def measured(self, split: Split, name: str, compute: Callable[[], float]) -> Metric:
+        """Return a metric; if it cannot be measured, an empty one and a note that says why."""
+        try:
+            value: float | None = compute()
+        except UnmeasuredError as error:
+            value = None
+            self.note(f"{name}: {error}")
+        return number(split, name, value)
+
+    def keep(self, name: str, outcome: Outcome) -> Outcome:
+        """Keep the outcome of a test-time set for the bootstrap."""
+        self.outcomes[name] = outcome.table[["example", "hit", "weight"]]
+        return outcome
+
+    # the run
+
+    @cached_property
+    def record(self) -> Record:
+        """The run's record."""
+        return Record.read(self.sources.run / "metrics.json")
+
+    @cached_property
+    def labels(self) -> list[str]:
+        """Names of the classes or tags."""
+        return EncodedManifest.read(self.sources.clean).labels
+
+    @property
+    def tagging(self) -> bool:
+        """Whether the task is tagging."""
+        return self.cell.kind == "token-classification"
+
+    @property
+    def measure(self) -> str:
+        """Name of the task's score."""
+        return SCORE[self.cell.kind]
+
+    @cached_property
+    def predictions(self) -> Outcome:
+        """What the run predicted on its test split, unshifted."""
+        return read_predictions(self.sources.run, self.cell.kind, self.labels)
+
+    @cached_property
+    def reference(self) -> Reference:
+        """What was measured of θ₀."""
+        found = Reference.read(self.sources.reference)
+        if found.manifest.examples != [row["example"] for row in self.texts.test]:
+            raise InputError(f"{self.sources.reference}: expected the test texts of this run; delete it and run again")
+        return found
+
+    # texts
+
+    def split(self, folder: Path, name: str) -> Dataset:
+        """Return a split of an encoded folder."""
+        splits = self.splits(folder)
+        if name not in splits:
+            raise InputError(f"{folder}: expected the split {name}, found {', '.join(splits)}")
+        return splits[name]
+
+    def splits(self, folder: Path) -> dict[str, Dataset]:
+        """Return all splits of an encoded folder."""
+        if folder not in self._splits:
+            self._splits[folder] = load_encoded(folder)
+        return self._splits[folder]
+
+    @cached_property
+    def texts(self) -> Texts:
+        """The task's fixed texts."""
+        return Texts.of(self.splits(self.sources.clean), self.cell.max_test, self.settings.examples)
+
+    @cached_property
+    def examples(self) -> list[int]:
+        """Ids of the fixed test texts; test-time sets are measured on the same ones."""
+        return [row["example"] for row in self.texts.test]
+
+    def rows(self, folder: Path, name: str) -> Rows:
+        """Return the fixed texts of a test-time set that was made from the test split."""
+        dataset = self.split(folder, name)
+        place = {example: row for row, example in enumerate(dataset["example"])}
+        chosen = dataset.select([place[example] for example in self.examples if example in place])
+        return cast("Rows", chosen.to_list())
+
+    @cached_property
+    def trained_on(self) -> Dataset:
+        """The run's own training texts, as it saw them."""
+        return subset(self.split(self.sources.encoded, "train"), self.cell.train_size, self.cell.seed)
+
+    def words(self, folder: Path, name: str) -> pd.DataFrame:
+        """Return a prepared split as text, by example id."""
+        return cast("pd.DataFrame", pq.read_table(folder / f"{name}.parquet").to_pandas().set_index("example"))
+
+    # the model, and what it computes
+
+    @cached_property
+    def model(self) -> PreTrainedModel:
+        """The trained model."""
+        return load_model(self.sources.run / "model", self.cell.kind, self.device)
+
+    def forward(self, model: PreTrainedModel) -> Forward:
+        """Return a model as it is evaluated: with the attention mask that belongs to the run's models, if one does."""
+        return Forward(
+            model, self._collate, self.device, self.cell.training.eval_batch_size, self._mask_id, self._shown
+        )
+
+    @cached_property
+    def own(self) -> Forward:
+        """The run's model, evaluated."""
+        return self.forward(self.model)
+
+    @cached_property
+    def _collate(self) -> Any:
+        return collator(self.sources.pretrained, self.model.config.pad_token_id, self.device)
+
+    @cached_property
+    def _mask_id(self) -> int:
+        return EncodedManifest.read(self.sources.clean).tokenizer.mask_token_id or 0
+
+    @cached_property
+    def _shown(self) -> Shown | None:
+        mask = self.cell.strategy.attention
+        if mask is None or not mask.apply or mask.at != "always":
+            return None
+        from maskbench.probes.always import fitted
+
+        masking = fitted(self)
+        return masking.showing
+
+    def passed(self, name: str, rows: Rows, *, hidden: bool = False) -> Passed:
+        """Return what the run's model computes on a set of texts; each set is passed over once."""
+        if name not in self._passed:
+            places = self.reference.places if name == "test" and hidden else None
+            try:
+                self._passed[name] = self.own.read(rows, places, hidden=hidden)
+            except UnmeasuredError as error:
+                self._passed[name] = error
+        found = self._passed[name]
+        if isinstance(found, UnmeasuredError):
+            raise found
+        return found
+
+    def test(self) -> Passed:
+        """Return the pass over the fixed test texts: hidden states for drift and for linear probes."""
+        return self.passed("test", self.texts.test, hidden=True)
+
+    def outcome(self, name: str, rows: Rows) -> Outcome:
+        """Return what the run's model does with a set of texts."""
+        if not rows:
+            raise UnmeasuredError(f"{name}: there are no such texts")
+        return outcome(self.cell.kind, self.labels, rows, self.passed(name, rows))
+
+    def unshifted(self, shifted: Outcome) -> Outcome:
+        """Return what the run predicted for the same examples as they are, from its predictions."""
+        return only(self.predictions, shifted.table["example"].to_numpy())
+
+    @contextmanager
+    def weights(self, state: dict[str, Tensor]) -> Iterator[None]:
+        """Have other weights in the run's model for a while; what was computed counts on where they are the same."""
+        kept = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+        if kept.keys() == state.keys() and all(torch.equal(kept[name], value) for name, value in state.items()):
+            yield
+            return
+        passed, self._passed = self._passed, {}
+        try:
+            self.model.load_state_dict(state)
+            yield
+        finally:
+            self.model.load_state_dict(kept)
+            self._passed = passed

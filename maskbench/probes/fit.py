@@ -1,0 +1,230 @@
+"""Interference of the first kind: what a model learns of its training text beside the task."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from maskbench.probes.base import load_model, probe
+from maskbench.probes.errors import UnmeasuredError
+from maskbench.probes.forward import outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from maskbench.probes.base import Measured, Subject
+    from maskbench.probes.forward import Rows
+    from maskbench.training.evaluation import Outcome
+
+BINS = 15
+
+
+@probe("calibration")
+def calibration(subject: Subject) -> Measured:
+    """Measure whether the test predictions are as often right as they are sure.
+
+    From the run's own predictions, without a forward pass; in tagging over all words that were predicted.
+    """
+    yield subject.measured("test", "ece", lambda: ece(*confidences(subject.predictions)))
+    yield subject.measured("test", "brier", lambda: brier(subject.predictions))
+
+
+def confidences(predicted: Outcome) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return the probability of each prediction, and whether it was right: of texts, or of words."""
+    table = predicted.table
+    if predicted.kind == "sequence-classification":
+        sure = np.stack(table["probabilities"].tolist()).max(-1)
+        return sure.astype(np.float64), (table["prediction"] == table["label"]).to_numpy()
+    sure, found, wanted = (np.concatenate(table[name].tolist()) for name in ("confidence", "prediction", "label"))
+    seen = ~np.isnan(sure)
+    return sure[seen].astype(np.float64), found[seen] == wanted[seen]
+
+
+def ece(sure: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
+    """Return the expected calibration error over 15 bins of equal width: Σ_b n_b/n |accuracy_b − confidence_b|.
+
+    Parameters
+    ----------
+    sure
+        (N,) probability of each predicted class.
+    right
+        (N,) whether it was the true one.
+
+    References
+    ----------
+    Guo et al. (2017), On calibration of modern neural networks, section 2.
+    """
+    from torchmetrics.functional.classification import binary_calibration_error
+
+    if not len(sure):
+        raise UnmeasuredError("there are no predictions")
+    # torchmetrics puts a probability of exactly 1 into a bin of its own, and takes numbers above 1 for logits
+    below = torch.tensor(sure).clamp(max=float(np.nextafter(1.0, 0.0)))
+    return float(binary_calibration_error(below, torch.tensor(right).long(), n_bins=BINS, norm="l1"))
+
+
+def brier(predicted: Outcome) -> float:
+    """Return the mean of Σ_k (p_k − 1[k = y])² over the labelled texts or words."""
+    table = predicted.table[predicted.table["units"] > 0]
+    if not len(table):
+        raise UnmeasuredError("there are no predictions")
+    return float((table["brier"] * table["units"]).sum() / table["units"].sum())
+
+
+@probe("memorisation")
+def memorisation(subject: Subject) -> Measured:
+    """Measure how often the model gives a training text the flipped label that it was trained with.
+
+    On the run's own training texts whose label was flipped (at most `probes.examples` of them): the share of
+    predictions that are the flipped label, and the same minus that of the run that differs in nothing but clean
+    labels. In tagging of mentions: one agrees if all its words are predicted with the flipped type, whatever the
+    prefix.
+
+    References
+    ----------
+    Arpit et al. (2017), A closer look at memorization in deep networks; Zhang et al. (2017), Understanding deep
+    learning requires rethinking generalization.
+    """
+    if subject.cell.condition.kind != "label-noise":
+        return
+    rows, flips = flipped(subject)
+
+    @cache
+    def own() -> float:
+        _require(rows)
+        return agreement(subject.outcome("flipped", rows), flips, subject.labels)
+
+    yield subject.measured("train", "flipped_agreement", own)
+    yield subject.measured("train", "noise_memorisation", lambda: own() - _twin(subject, rows, flips))
+
+
+def _require(rows: Rows) -> None:
+    if not rows:
+        raise UnmeasuredError("no label among the run's training texts was flipped")
+
+
+def _twin(subject: Subject, rows: Rows, flips: Flips) -> float:
+    """Return how often the clean-trained twin predicts the flipped labels: it never saw them."""
+    twin = subject.sources.twin
+    if twin is None or not (twin / "model" / "config.json").exists():
+        raise UnmeasuredError("the clean-trained twin has no model")
+    forward = subject.forward(load_model(twin / "model", subject.cell.kind, subject.device))
+    return agreement(outcome(subject.cell.kind, subject.labels, rows, forward.read(rows)), flips, subject.labels)
+
+
+Flips = list[list[tuple[list[int], int]]]
+"""For each text the (words, flipped label or type) of what was flipped; of a whole text the words are empty."""
+
+
+def flipped(subject: Subject) -> tuple[Rows, Flips]:
+    """Return the run's training texts of which a label was flipped, and what was flipped to what."""
+    noisy = subject.trained_on
+    clean = subject.split(subject.sources.clean, "train")
+    place = {example: row for row, example in enumerate(clean["example"])}
+    column = "tags" if subject.tagging else "labels"
+    before = clean.select([place[example] for example in noisy["example"]])[column]
+    after = noisy[column]
+    chosen = [row for row, (old, new) in enumerate(zip(before, after, strict=True)) if old != new]
+    chosen = chosen[: subject.settings.examples]
+    rows = noisy.select(chosen).to_list()
+    if not subject.tagging:
+        return rows, [[([], after[row])] for row in chosen]
+    return rows, [list(_flipped_mentions(before[row], after[row], subject.labels)) for row in chosen]
+
+
+def _flipped_mentions(before: list[int], after: list[int], labels: list[str]) -> Iterator[tuple[list[int], int]]:
+    """Yield the words of each mention whose type was flipped, and the tag that begins it now."""
+    for start, tag in enumerate(after):
+        if labels[tag].startswith("B-") and labels[tag] != labels[before[start]]:
+            end = start + 1
+            while end < len(after) and labels[after[end]].startswith("I-"):
+                end += 1
+            yield list(range(start, end)), tag
+
+
+def agreement(predicted: Outcome, flips: Flips, labels: list[str]) -> float:
+    """Return the share of flipped labels, or of flipped mentions, that are predicted."""
+    table = predicted.table.set_index("example", drop=False)
+    found = 0
+    for (_, row), changed in zip(table.iterrows(), flips, strict=True):
+        for words, wanted in changed:
+            given = [int(row["prediction"])] if not words else [int(row["prediction"][word]) for word in words]
+            found += all(labels[tag][2:] == labels[wanted][2:] for tag in given) if words else given[0] == wanted
+    return found / sum(map(len, flips))
+
+
+@probe("seen-mentions")
+def seen_mentions(subject: Subject) -> Measured:
+    """Measure entity F1 apart for mentions that were in the training text and for new ones.
+
+    A gold mention is seen if its words and its type stand together as a mention in the run's own training texts, case
+    and all. A predicted mention that is right goes with its gold mention; a wrong one counts where its words alone
+    say: as seen if they are a mention of any type in training. From the run's predictions, without a forward pass.
+
+    References
+    ----------
+    Augenstein, Derczynski & Bontcheva (2017), Generalisation in named entity recognition, section
+    3.3 (seen and unseen).
+    """
+    if not subject.tagging:
+        return
+    parts = split_by_seen(subject)
+    for name, counts in parts.items():
+        yield subject.measured("test", f"{name}_f1", lambda counts=counts: _f1(counts))  # type: ignore[misc]
+
+
+def _f1(counts: NDArray[np.int64]) -> float:
+    """Return F1 of (N, 3) numbers of right, predicted and gold mentions."""
+    right, found, wanted = counts.sum(0)
+    if not wanted:
+        raise UnmeasuredError("there is no such gold mention in the test text")
+    return float(2 * right / (found + wanted))
+
+
+def split_by_seen(subject: Subject) -> dict[str, NDArray[np.int64]]:
+    """Return (N, 3) numbers of right, predicted and gold mentions of each test text, `seen` and `unseen` ones."""
+    prepared = subject.sources.prepared
+    known = _known(subject)
+    surfaces = {surface for surface, _ in known}
+    tokens = subject.words(prepared, "test")["tokens"]
+    table = subject.predictions.table
+    counts = {name: np.zeros((len(table), 3), dtype=np.int64) for name in ("seen", "unseen")}
+    for row, (example, found, wanted) in enumerate(
+        zip(table["example"], table["prediction"], table["label"], strict=True)
+    ):
+        words = tokens.loc[example]
+        predicted, gold = (set(mentions(tags, subject.labels)) for tags in (found, wanted))
+        for mention in gold:
+            part = "seen" if (_surface(words, mention), mention[0]) in known else "unseen"
+            counts[part][row] += (mention in predicted, mention in predicted, 1)
+        for mention in predicted - gold:
+            counts["seen" if _surface(words, mention) in surfaces else "unseen"][row, 1] += 1
+    return counts
+
+
+def _known(subject: Subject) -> set[tuple[str, str]]:
+    """Return (surface, type) of the mentions that the run was trained on."""
+    table = subject.words(subject.sources.prepared, "train").loc[subject.trained_on["example"]]
+    return {
+        (_surface(words, mention), mention[0])
+        for words, tags in zip(table["tokens"], table["tags"], strict=True)
+        for mention in mentions(tags, subject.labels)
+    }
+
+
+def mentions(tags: NDArray[np.int64], labels: list[str]) -> list[tuple[str, int, int]]:
+    """Return type, first and last word of each mention, as the CoNLL scorer reads the tags."""
+    from seqeval.metrics.sequence_labeling import get_entities
+
+    from maskbench.training.tagging import as_iob2
+
+    return list(get_entities(as_iob2([labels[tag] for tag in tags])))
+
+
+def _surface(words: NDArray[np.object_], mention: tuple[str, int, int]) -> str:
+    return " ".join(words[mention[1] : mention[2] + 1])

@@ -1,0 +1,69 @@
+"""Masked-language modelling with the original head, on fixed masks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from maskbench.masks import masked_lm
+from maskbench.masks.anatomy import base_of
+from maskbench.masks.draws import Draws
+from maskbench.probes.errors import UnmeasuredError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch.nn import Module
+
+    from maskbench.probes.forward import Forward, Rows
+
+RATE = 0.15
+"""Share of the tokens that are masked, as in BERT's pretraining (Devlin et al. 2019, section 3.1)."""
+_SEED = 20250
+_DRAWS = 7  # what the stream is for
+
+
+def original_head(folder: Path, like: Module) -> masked_lm.Head:
+    """Return θ₀'s masked-LM head with its own decoder: the token embeddings of θ₀, where it is tied to them.
+
+    Raises
+    ------
+    InputError
+        If the model has none.
+    """
+    pretrained = masked_lm.pretrained(folder, like)  # type: ignore[arg-type]
+    return masked_lm.Head(pretrained, pretrained).eval()
+
+
+def loss(forward: Forward, head: masked_lm.Head, rows: Rows) -> float:
+    """Return the cross-entropy of the true tokens at the masked positions, in nats per token.
+
+    Every text has the same positions masked in every call: they depend on its example id and the place alone. All are
+    replaced by [MASK].
+
+    Raises
+    ------
+    UnmeasuredError
+        If no token is masked, or the loss is not finite.
+    """
+    draws, total, count = Draws(_SEED, _DRAWS), 0.0, 0
+    encoder = base_of(forward.model)
+    for _, batch in forward.batches(rows):
+        hit = (draws.uniform(replace(batch, epoch=0)) < RATE) & batch.maskable
+        if not hit.any():
+            continue
+        hidden = forward(batch.corrupted(hit, batch.mask_id), model=encoder).last_hidden_state
+        with (
+            torch.no_grad(),
+            torch.autocast(forward.device.kind, dtype=torch.bfloat16, enabled=forward.device.precision == "bf16"),
+        ):
+            logits = head(hidden[hit])
+        total += float(torch.nn.functional.cross_entropy(logits, batch.input_ids[hit], reduction="sum"))
+        count += int(hit.sum())
+    if not count:
+        raise UnmeasuredError("no token of the probe texts is masked")
+    if total != total or total in (float("inf"), float("-inf")):
+        raise UnmeasuredError("the masked-LM loss is not finite")
+    return total / count

@@ -1,0 +1,129 @@
+"""Interference of the fourth kind: what a model knew before and knows no more."""
+
+from __future__ import annotations
+
+from functools import cache, partial
+from typing import TYPE_CHECKING
+
+from maskbench.probes import drift, holes, linear
+from maskbench.probes.base import probe
+from maskbench.probes.errors import UnmeasuredError
+from maskbench.probes.reference import start
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from maskbench.probes.base import Measured, Subject
+
+
+@probe("representation-drift")
+def representation_drift(subject: Subject) -> Measured:
+    """Measure how far the representations of the same tokens in the same texts have moved: 1 − debiased linear CKA.
+
+    Of the embeddings and of each layer's output against θ₀'s, on a fixed sample of the test texts' own tokens (no
+    padding, no special tokens); without a layer it is the mean over the layers, embeddings aside.
+
+    References
+    ----------
+    Kornblith et al. (2019), Similarity of neural network representations revisited; debiased as in `debiased_cka`.
+    """
+    moved = cache(lambda: layer_drifts(subject))
+    for index, name in enumerate(subject.reference.manifest.layers):
+        yield subject.measured(
+            "test",
+            f"representation_drift:{name}",
+            lambda index=index: moved()[index],  # type: ignore[misc]
+        )
+    yield subject.measured("test", "representation_drift", lambda: drift.mean(moved()[1:]))
+
+
+def layer_drifts(subject: Subject) -> list[float]:
+    """Return 1 − CKA of the embeddings and of each layer."""
+    states, before = subject.test().states, subject.reference.states
+    assert states is not None
+    return [1 - drift.debiased_cka(old, new) for old, new in zip(before, states, strict=True)]
+
+
+@cache
+def _theta(subject: Subject) -> dict[str, Tensor]:
+    """Return θ₀'s weights by name, without those that its file lacks."""
+    model, missing = start(subject.sources.pretrained, subject.device.attention)
+    return {
+        name: weight.to(subject.model.device) for name, weight in drift.weights_of(model).items() if name not in missing
+    }
+
+
+def parameter_drifts(subject: Subject) -> dict[str, tuple[float, float]]:
+    """Return the drift and the share of changed weights of each block; `` is the whole encoder."""
+    rows = drift.parameter_drift(drift.weights_of(subject.model), _theta(subject), drift.blocks(subject.model))
+    return {name: (moved, changed) for name, moved, changed in rows}
+
+
+@probe("parameter-drift")
+def parameter_drift(subject: Subject) -> Measured:
+    """Measure how far the weights have moved, ‖θ − θ₀‖ / ‖θ₀‖, and the share of them that are not the same bit by bit.
+
+    Of the embeddings, of each layer and of the whole encoder; the task's head, which θ₀ does not have, is not in it.
+    """
+    for block, values in parameter_drifts(subject).items():
+        part = f":{block}" if block else ""
+        for name, value in zip(("parameter_drift", "changed_weights"), values, strict=True):
+            yield subject.measured("run", f"{name}{part}", partial(_finite, value))
+
+
+def _finite(value: float) -> float:
+    if not abs(value) < float("inf"):
+        raise UnmeasuredError("a weight is not finite")
+    return value
+
+
+@probe("masked-lm")
+def masked_lm(subject: Subject) -> Measured:
+    """Measure the masked-LM loss of the trained encoder under θ₀'s own head, and what it lost against θ₀.
+
+    The head is θ₀'s in whole: a decoder that was tied to the token embeddings keeps those of θ₀. Fixed masks on 15 % of
+    the fixed test texts' tokens, the same for all runs of a task. Models without a masked-LM head have no such number.
+    """
+    before = subject.reference.manifest.masked_lm
+    if before is None:
+        return
+
+    @cache
+    def loss() -> float:
+        head = holes.original_head(subject.sources.pretrained, subject.own.model)
+        return holes.loss(subject.own, head, subject.texts.test)
+
+    yield subject.measured("test", "mlm_loss", loss)
+    yield subject.measured("test", "mlm_forgetting", lambda: loss() - before)
+
+
+@probe("probing")
+def probing(subject: Subject) -> Measured:
+    """Measure how well linear probes read surface properties of a text from the model's features, and from θ₀'s.
+
+    Features are the mean of the last layer over a text's own tokens; the probes (probes/linear.py) are trained on fixed
+    training texts and tested on the fixed test texts.
+
+    References
+    ----------
+    Conneau et al. (2018), What you can cram into a single $&!#* vector, section 2.
+    """
+    before = subject.reference.manifest.probing
+    classes = linear.properties(subject.texts.train, subject.texts.test)
+
+    @cache
+    def accuracy(name: str) -> float:
+        train = subject.passed("train", subject.texts.train, hidden=True).pooled
+        test = subject.test().pooled
+        assert train is not None
+        assert test is not None
+        return linear.accuracy(train, test, classes[name])
+
+    def drop(name: str) -> float:
+        return 100 * (before[name] - accuracy(name))
+
+    for name in before:
+        yield subject.measured("test", f"probing_accuracy:{name}", partial(accuracy, name))
+        yield subject.measured("test", f"probing_drop:{name}", partial(drop, name))
+    yield subject.measured("test", "probing_accuracy", lambda: drift.mean([accuracy(name) for name in before]))
+    yield subject.measured("test", "probing_drop", lambda: drift.mean([drop(name) for name in before]))

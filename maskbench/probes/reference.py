@@ -1,0 +1,236 @@
+"""What is measured of θ₀: once for each task and model, shared by all runs."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors.torch import load_file, save_file
+from transformers import AutoModel, AutoTokenizer
+
+from maskbench.config.block import first_mistake
+from maskbench.data.encode import load_encoded
+from maskbench.data.folders import new_folder
+from maskbench.data.manifests import NAME, EncodedManifest
+from maskbench.errors import InputError
+from maskbench.io.files import canonical, read_json, sha256_files, sha256_text, verify, write_json
+from maskbench.probes import holes, linear
+from maskbench.probes.drift import layer_names
+from maskbench.probes.errors import UnmeasuredError
+from maskbench.probes.forward import Forward
+from maskbench.probes.record import Timings
+from maskbench.training.collate import Collator
+from maskbench.training.record import Environment
+from maskbench.training.subsets import at_most
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from datasets import Dataset
+    from numpy.typing import NDArray
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+    from maskbench.probes.forward import Rows
+    from maskbench.training.device import Device
+
+STATES = "states.safetensors"
+PLACES = 1000
+"""Tokens whose representations are compared, at most."""
+_PLACES = 12  # what a derived generator is for
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The fixed texts of a task, the same for all runs."""
+
+    test: Rows
+    """The first of a seeded permutation of the test texts that runs are scored on."""
+    train: Rows
+    """As many training texts: linear probes are trained on them."""
+
+    @classmethod
+    def of(cls, splits: dict[str, Dataset], max_test: int | None, examples: int | None) -> Self:
+        """Choose from an encoded task's clean splits."""
+        test = at_most(at_most(splits["test"], max_test), examples)
+        return cls(test.to_list(), at_most(splits["train"], len(test)).to_list())
+
+
+def places_of(rows: Rows) -> NDArray[np.int64]:
+    """Return (P, 2) row and token of a fixed sample of the texts' own tokens, no special ones, in order."""
+    own = np.array(
+        [(row, token) for row, text in enumerate(rows) for token, word in enumerate(text["words"]) if word >= 0],
+        dtype=np.int64,
+    ).reshape(-1, 2)
+    if len(own) <= PLACES:
+        return own
+    return own[np.sort(np.random.default_rng(_PLACES).permutation(len(own))[:PLACES])]
+
+
+def collator(folder: Path, pad: int | None, device: Device) -> Collator:
+    """Return the collator that training uses with the tokenizer of a folder; `pad` if that has no padding."""
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    own = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    left = tokenizer.padding_side == "left"
+    return Collator(own if own is not None else pad or 0, left=left, multiple=1 if device.kind == "cpu" else 8)
+
+
+def start(folder: Path, attention: str) -> tuple[PreTrainedModel, set[str]]:
+    """Load θ₀ without any head; returns it and the names of weights that its file lacks (a pooler)."""
+    model, info = AutoModel.from_pretrained(
+        folder,
+        local_files_only=True,
+        use_safetensors=True,
+        dtype=torch.float32,
+        attn_implementation=attention,
+        output_loading_info=True,
+    )
+    return cast("PreTrainedModel", model), set(info["missing_keys"])
+
+
+class Manifest(BaseModel):
+    """What is in the folder of a reference."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    schema_version: Literal[1] = Field(default=1, alias="schema")
+    examples: list[int]
+    """Ids of the fixed test texts."""
+    layers: list[str]
+    """Names of the kept hidden states."""
+    masked_lm: float | None
+    """Masked-LM loss of θ₀ in nats; None: it has no masked-LM head."""
+    notes: list[str]
+    """Why something is missing."""
+    probing: dict[str, float]
+    """Accuracy of a linear probe on θ₀'s features, by property."""
+    files: dict[str, str]
+    """Hash of each file."""
+    code: str
+    data: dict[str, str]
+    environment: Environment
+    timings: Timings
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What was measured of θ₀, read back."""
+
+    folder: Path
+    manifest: Manifest
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read a reference.
+
+        Raises
+        ------
+        InputError
+            If a file is missing or differs from the manifest.
+        """
+        try:
+            manifest = Manifest.model_validate(read_json(folder / NAME))
+        except ValidationError as error:
+            raise InputError(f"{folder / NAME}: {first_mistake(error)}; delete {folder} and run again") from None
+        verify(folder, manifest.files)
+        return cls(folder, manifest)
+
+    @cached_property
+    def _tensors(self) -> dict[str, Tensor]:
+        return load_file(self.folder / STATES)
+
+    @property
+    def states(self) -> Tensor:
+        """(L + 1, P, H) hidden states of θ₀."""
+        return self._tensors["states"]
+
+    @property
+    def places(self) -> NDArray[np.int64]:
+        """(P, 2) row and token of each."""
+        return cast("NDArray[np.int64]", self._tensors["places"].numpy())
+
+
+def make(
+    encoded: Path,
+    model: Path,
+    destination: Path,
+    *,
+    max_test: int | None,
+    examples: int | None,
+    batch_size: int,
+    device: Device,
+    code: str,
+    gpu_uuid: str | None = None,
+) -> None:
+    """Measure θ₀ on the fixed texts of a task.
+
+    Parameters
+    ----------
+    encoded
+        Folder of the encoded clean task.
+    model
+        Folder of the pretrained model.
+    destination
+        Folder to make, in one piece: manifest.json and states.safetensors.
+    max_test, examples
+        How many test texts runs are scored on, and how many of them are probed; None: all.
+
+    Raises
+    ------
+    InputError
+        If the folders do not hold what they should, or θ₀ computes numbers that are not finite.
+    """
+    began, clock = datetime.now(UTC), time.perf_counter()
+    about = EncodedManifest.read(encoded)
+    texts = Texts.of(load_encoded(encoded), max_test, examples)
+    theta, _ = start(model, device.attention)
+    collate = collator(model, theta.config.pad_token_id, device)
+    forward = Forward(theta, collate, device, batch_size, about.tokenizer.mask_token_id or 0)
+    places = places_of(texts.test)
+    try:
+        test = forward.read(texts.test, places, hidden=True)
+        train = forward.read(texts.train, hidden=True)
+        masked_lm, notes = _masked_lm(forward, model, texts.test)
+    except UnmeasuredError as error:
+        raise InputError(f"{model}: expected a model that computes finite numbers: {error}") from None
+    assert test.states is not None
+    assert test.pooled is not None
+    assert train.pooled is not None
+    found = linear.properties(texts.train, texts.test)
+    probing = {name: linear.accuracy(train.pooled, test.pooled, classes) for name, classes in found.items()}
+    with new_folder(destination) as folder:
+        save_file({"states": test.states, "places": torch.as_tensor(places)}, folder / STATES)
+        manifest = Manifest(
+            schema=1,
+            examples=[row["example"] for row in texts.test],
+            layers=layer_names(len(test.states)),
+            masked_lm=masked_lm,
+            notes=notes,
+            probing=probing,
+            files=sha256_files([folder / STATES], folder),
+            code=code,
+            data={"encoded": about.hash, "model": model_hash(model)},
+            environment=device.environment(gpu_uuid),
+            timings=Timings(started=began.isoformat(timespec="seconds"), wall_s=time.perf_counter() - clock),
+        )
+        write_json(folder / NAME, manifest.model_dump(mode="json", by_alias=True))
+
+
+def _masked_lm(forward: Forward, folder: Path, rows: Rows) -> tuple[float | None, list[str]]:
+    """Return the masked-LM loss of θ₀, or None and why there is none."""
+    try:
+        head = holes.original_head(folder, forward.model)
+    except InputError as error:
+        return None, [f"masked-lm: {str(error).partition(': ')[2]}"]
+    return holes.loss(forward, head, rows), []
+
+
+def model_hash(folder: Path) -> str:
+    """Return one hash over the files of a fetched model, as run records have it."""
+    content: dict[str, Any] = read_json(folder / "source.json")
+    return sha256_text(canonical(content["files"]))

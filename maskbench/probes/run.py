@@ -1,0 +1,131 @@
+"""One run's probes from start to end: load the model once, measure everything, record."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import datasets
+import pandas as pd
+from transformers.utils import logging as transformers_logging
+
+from maskbench.config.probes import PROBES
+from maskbench.data.manifests import EncodedManifest
+
+# imported for their probes, which enter the registry
+from maskbench.probes import fit, input, knowledge, task, trajectory  # noqa: F401
+from maskbench.probes.base import REGISTRY, Subject
+from maskbench.probes.record import ProbeRecord, Timings
+from maskbench.probes.reference import model_hash
+from maskbench.training.record import number
+
+if TYPE_CHECKING:
+    from maskbench.config.probes import Probes
+    from maskbench.experiment.cell import Cell
+    from maskbench.probes.base import Sources
+    from maskbench.training.device import Device
+    from maskbench.training.record import Metric
+
+OUTCOMES = ["set", "example", "hit", "weight"]
+
+
+def probe_run(
+    cell: Cell,
+    sources: Sources,
+    settings: Probes,
+    device: Device,
+    *,
+    code: str,
+    began: float | None = None,
+    gpu_uuid: str | None = None,
+) -> tuple[ProbeRecord, pd.DataFrame]:
+    """Measure the trained model of a run.
+
+    Parameters
+    ----------
+    cell
+        The run.
+    sources
+        Where things are.
+    settings
+        Which probes, on how much text.
+    device
+        What to compute on.
+    code
+        Content hash of the code.
+    began
+        `time.perf_counter()` when the job's work began, imports included; None: now.
+
+    Returns
+    -------
+    tuple
+        The record, and the outcomes of the test-time sets: columns `set`, `example`, `hit`, `weight`.
+
+    Raises
+    ------
+    InputError
+        If an input is missing or does not fit the run.
+    """
+    datasets.disable_progress_bars()
+    transformers_logging.disable_progress_bar()
+    clock, started = (time.perf_counter() if began is None else began), datetime.now(UTC)
+    subject = Subject(cell, sources, settings, device)
+    metrics: list[Metric] = []
+    error = None
+    if subject.record.status == "completed":
+        for name in PROBES:
+            if name in settings.wanted:
+                metrics += REGISTRY[name](subject)
+        _note_constant(subject)
+    else:
+        error = f"the run {subject.record.status}" + (f": {subject.record.error}" if subject.record.error else "")
+    wall = time.perf_counter() - clock
+    record = ProbeRecord(
+        schema=1,
+        run=cell.run,
+        status="probed" if error is None else "not probed",
+        error=error,
+        metrics=[*metrics, number("run", "probe_time", wall)] if error is None else [],
+        trajectory=subject.trajectory,
+        notes=subject.notes,
+        code=code,
+        data=_data(subject),
+        environment=device.environment(gpu_uuid),
+        timings=Timings(started=started.isoformat(timespec="seconds"), wall_s=wall),
+    )
+    return record, _outcomes(subject)
+
+
+def _note_constant(subject: Subject) -> None:
+    """Say that a model whose answer is always the same can neither drop nor flip."""
+    table = subject.predictions.table
+    if subject.tagging:
+        if not any(tags.any() for tags in table["prediction"]):
+            subject.note("the model finds no entity in any test text: its drops and flip rates say nothing")
+    elif (table["prediction"] == table["prediction"].iloc[0]).all():
+        subject.note("the model predicts one class for all test texts: its drops and flip rates say nothing")
+
+
+def _data(subject: Subject) -> dict[str, str]:
+    """Return the content hashes of what went in."""
+    sources = subject.sources
+    encoded = {
+        "encoded": sources.encoded,
+        "clean": sources.clean,
+        "shifted": sources.shifted,
+        "cue": sources.cue,
+        "first task": sources.before_encoded,
+    }
+    hashes = {name: EncodedManifest.read(folder).hash for name, folder in encoded.items() if folder is not None}
+    return hashes | {"pretrained": model_hash(sources.pretrained)}
+
+
+def _outcomes(subject: Subject) -> pd.DataFrame:
+    """Return the outcomes of all test-time sets in one table."""
+    parts = [table.assign(set=name) for name, table in subject.outcomes.items()]
+    if not parts:
+        return pd.DataFrame(
+            {"set": pd.Series(dtype=str), "example": pd.Series(dtype="int64"), "hit": 0.0, "weight": 0.0}
+        )
+    return pd.concat(parts, ignore_index=True)[OUTCOMES]

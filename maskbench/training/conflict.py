@@ -1,0 +1,172 @@
+"""Gradient conflict: how the gradients of two tasks stand to each other while they are trained together."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torchjd.autojac import jac
+from transformers import TrainerCallback
+
+from maskbench.data.encode import IGNORED
+from maskbench.masks.anatomy import base_of, embeddings_of, layers_of
+from maskbench.masks.passes import still
+from maskbench.training.collate import BESIDE_TEXT
+from maskbench.training.record import Cosine, number
+from maskbench.training.trainer import mean_cross_entropy
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from datasets import Dataset
+    from torch import Tensor
+    from torch.nn import Module, Parameter
+    from transformers import PreTrainedModel, TrainerControl, TrainerState, TrainingArguments
+
+    from maskbench.training.collate import Collator
+    from maskbench.training.record import Metric
+
+EXAMPLES = 64
+"""Of each task, that gradients are compared on."""
+WHOLE = "all"
+"""Name of the group of all shared parameters."""
+_CHUNK = 16  # examples of each task at a time: less memory than an update takes
+_BATCH = 12  # what a derived generator is for
+
+
+def groups(model: Module) -> dict[str, list[Parameter]]:
+    """Return the encoder's parameters that are not frozen: all, those of the embeddings, and those of each layer.
+
+    What is fresh (a pooler that the pretrained model lacks) counts to the head. A group without any is left out.
+    """
+    parts = {
+        WHOLE: base_of(model).parameters(),
+        "embeddings": embeddings_of(model),
+        **{f"layer-{place}": layer.parameters() for place, layer in enumerate(layers_of(model))},
+    }
+    moving = {
+        name: [weight for weight in part if weight.requires_grad and not getattr(weight, "fresh", False)]
+        for name, part in parts.items()
+    }
+    return {name: part for name, part in moving.items() if part}
+
+
+def gramians(
+    models: Sequence[PreTrainedModel], batches: Sequence[Sequence[dict[str, Tensor]]], weights: Sequence[Parameter]
+) -> list[Tensor]:
+    """Return, for each parameter, the (2, 2) products of the two tasks' gradients on it (float64).
+
+    In eval mode; gradients that are kept at the parameters stay as they are.
+
+    Parameters
+    ----------
+    models
+        Of the two tasks, on one encoder.
+    batches
+        Of each task, as many chunks of one batch; the loss is its mean cross-entropy.
+    weights
+        Parameters of the encoder.
+    """
+    counts = [sum((chunk["labels"] != IGNORED).sum() for chunk in task) for task in batches]
+    total: list[Tensor] = []
+    with ExitStack() as stack:
+        for model in models:
+            stack.enter_context(still(model))
+        for chunks in zip(*batches, strict=True):
+            losses = []
+            for model, chunk, count in zip(models, chunks, counts, strict=True):
+                inputs = {name: value for name, value in chunk.items() if name != "labels"}
+                losses.append(mean_cross_entropy(model(**inputs), chunk["labels"], count))
+            # one row after the other: vmap does not know the gradients of learned masks
+            jacobians = list(jac(losses, list(weights), parallel_chunk_size=1))
+            if total:
+                torch._foreach_add_(total, jacobians)
+            total = total or jacobians
+    rows = [jacobian.flatten(1) for jacobian in total]
+    return [(matrix @ matrix.T).double() for matrix in rows]
+
+
+def cosines(
+    models: Sequence[PreTrainedModel], batches: Sequence[Sequence[dict[str, Tensor]]]
+) -> dict[str, float | None]:
+    """Return the cosine of the two tasks' gradients by group; None where one of them is 0 or not finite."""
+    found: dict[str, float | None] = {}
+    parts = groups(models[0])
+    if not parts:
+        return found
+    products = dict(zip(map(id, parts[WHOLE]), gramians(models, batches, parts[WHOLE]), strict=True))
+    for name, part in parts.items():
+        (one, both), (_, other) = torch.stack([products[id(weight)] for weight in part]).sum(0).tolist()
+        cosine = both / (one * other) ** 0.5 if one > 0 and other > 0 else float("nan")
+        found[name] = cosine if np.isfinite(cosine) else None
+    return found
+
+
+def fixed_batches(tasks: Sequence[Dataset], seed: int, collate: Collator) -> list[list[dict[str, Tensor]]]:
+    """Return a seeded batch of each task's training examples as the model takes them, with labels, in chunks."""
+    chunks = min(EXAMPLES // _CHUNK, *map(len, tasks))
+    batches = []
+    for dataset in tasks:
+        order = np.random.default_rng([seed, _BATCH]).permutation(len(dataset))[:EXAMPLES]
+        collated = [collate([dataset[int(row)] for row in rows]) for rows in np.array_split(order, chunks)]
+        batches.append([{name: batch[name] for name in batch if name not in BESIDE_TEXT} for batch in collated])
+    return batches
+
+
+def points(updates: int, wanted: int) -> list[int]:
+    """Return which updates gradients are compared before: evenly spread, the first and the last among them."""
+    return sorted({round(place) for place in np.linspace(0, updates - 1, min(wanted, updates))})
+
+
+class Conflict(TrainerCallback):
+    """Compares the gradients of two tasks before some updates; before the clock starts, if it is called first.
+
+    Parameters
+    ----------
+    models
+        Of the two tasks, on one encoder.
+    batches
+        Of each task (`fixed_batches`).
+    wanted
+        Number of updates.
+    """
+
+    def __init__(
+        self, models: Sequence[PreTrainedModel], batches: Sequence[Sequence[dict[str, Tensor]]], wanted: int
+    ) -> None:
+        self.models, self.batches, self.wanted = models, batches, wanted
+        self.found: list[Cosine] = []
+        self._points: list[int] = []
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Choose the updates, and bring the batches to the device."""
+        self._points = points(state.max_steps, self.wanted)
+        self.batches = [
+            [{name: value.to(args.device) for name, value in chunk.items()} for chunk in task] for task in self.batches
+        ]
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Compare, if this is one of the updates."""
+        if state.global_step in self._points:
+            found = cosines(self.models, self.batches)
+            self.found += [Cosine(step=state.global_step, layer=name, cosine=value) for name, value in found.items()]
+
+
+def metrics(found: Sequence[Cosine]) -> list[Metric]:
+    """Return mean cosine and share of negative ones, over all shared parameters and by layer.
+
+    Only points count at which there is a cosine; without any the value is None.
+    """
+    rows = []
+    for layer in dict.fromkeys([WHOLE, *(point.layer for point in found)]):
+        values = [point.cosine for point in found if point.layer == layer and point.cosine is not None]
+        part = "" if layer == WHOLE else f":{layer}"
+        rows.append(number("run", f"gradient_cosine{part}", float(np.mean(values)) if values else None))
+        rows.append(number("run", f"gradient_conflict{part}", float(np.less(values, 0).mean()) if values else None))
+    return rows

@@ -1,0 +1,212 @@
+"""Two cells in one job: tasks that are trained at once, each with a record, an outcome and a model of its own."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from transformers import AutoTokenizer
+
+from maskbench.data.tokenizer import add_mask_token
+from maskbench.errors import InputError
+from maskbench.masks.anatomy import base_of
+from maskbench.training import conflict
+from maskbench.training.joint_trainer import JointTrainer, Part, Updates
+from maskbench.training.masking import Masking
+from maskbench.training.models import Pair
+from maskbench.training.run import ALONG, Along, Inputs, Run, carried_out
+from maskbench.training.trainer import parameter_counts
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from transformers import PreTrainedTokenizerBase
+
+    from maskbench.experiment.cell import Cell
+    from maskbench.training.device import Device
+    from maskbench.training.evaluation import Outcome
+    from maskbench.training.record import Record
+
+
+class JointRun:
+    """Two cells that are being trained at once.
+
+    An update has one batch of each task; there are as many updates as the task with more examples makes alone.
+
+    Parameters
+    ----------
+    cells
+        Of the two tasks, each with the other one's name; the hyperparameters are the first one's.
+    inputs
+        Where things are; both work in the first one's folder.
+    device
+        What to compute on.
+    points
+        At how many updates the tasks' gradients are compared.
+
+    Raises
+    ------
+    InputError
+        If the cells do not belong together.
+    """
+
+    def __init__(self, cells: Sequence[Cell], inputs: Sequence[Inputs], device: Device, points: int) -> None:
+        first, second = cells
+        _require_partners(first, second)
+        self.points = points
+        self.runs = [
+            Run(cell.model_copy(update={"training": first.training}), replace(given, work=inputs[0].work), device)
+            for cell, given in zip(cells, inputs, strict=True)
+        ]
+        self.conflict: conflict.Conflict | None = None
+        self.pair: Pair | None = None
+        self._note(_differences(first, second))
+
+    @property
+    def longest(self) -> Run:
+        """The run with more examples, which sets the number of updates."""
+        return max(self.runs, key=lambda run: len(run.train))
+
+    def prepare(self, tokenizer: PreTrainedTokenizerBase) -> JointTrainer:
+        """Return a Trainer with the shared model and fitted masks, ready to train."""
+        added = add_mask_token(tokenizer)
+        one, other = (run.build(tokenizer, added) for run in self.runs)
+        self.pair = pair = Pair((one, other))
+        first = self.runs[0]
+        tasks = [run.train for run in self.runs]
+        collate = first.collator(tokenizer)
+        self.conflict = conflict.Conflict(
+            pair.models, conflict.fixed_batches(tasks, first.cell.seed, collate), self.points
+        )
+        trainer = self._trainer(pair, tokenizer)
+        self._fit(trainer, tokenizer)
+        if first.inputs.along:
+            folders = [run.left / ALONG for run in self.runs]
+            trainer.add_callback(Along(lambda: pair.states(trainer.moving.ordinary(trainer.whole)), folders))
+        self._say_what_is_shared(trainer)
+        return trainer
+
+    def _trainer(self, pair: Pair, tokenizer: PreTrainedTokenizerBase) -> JointTrainer:
+        """Return the Trainer of both cells."""
+        first, settings = self.runs[0], self.runs[0].cell.training
+        keys = first.trainer_keys(tokenizer)
+        arguments = self.longest.arguments()
+        # a batch is split before the Trainer sees it, since the tasks' last ones differ in size
+        arguments.gradient_accumulation_steps = 1
+        arguments.run_name = first.cell.run
+        assert self.conflict is not None
+        updates = Updates(
+            [run.train for run in self.runs],
+            first.cell.seed,
+            settings.batch_size,
+            settings.gradient_accumulation,
+            settings.group_by_length,
+            keys["data_collator"],
+        )
+        own = first.cell.strategy.model_copy(update={"parameter": None})
+        parts = [
+            Part(run.cell.task, model, Masking(own, run.cell.seed), run.validation, run.validation_score)
+            for run, model in zip(self.runs, pair.models, strict=True)
+        ]
+        callbacks = [self.conflict, *keys["callbacks"]]
+        return JointTrainer(parts=parts, updates=updates, **keys | {"args": arguments, "callbacks": callbacks})
+
+    def _fit(self, trainer: JointTrainer, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Fit the masks of each task on its own examples, and the parameter mask on those of both."""
+        began = time.perf_counter()
+        settings = [
+            run.setting(part.model, tokenizer, self.longest.updates)
+            for run, part in zip(self.runs, trainer.parts, strict=True)
+        ]
+        for run, part, setting in zip(self.runs, trainer.parts, settings, strict=True):
+            part.masking.fit(setting)
+            run.note_attention(part.masking)
+        trainer.moving.fit(replace(settings[0], parts=tuple(settings)))
+        moving = parameter_counts(trainer.whole)["trained_parameters"] - trainer.moving.held()
+        for run in self.runs:
+            run.fit_time, run.trained_parameters = time.perf_counter() - began, moving
+
+    def _say_what_is_shared(self, trainer: JointTrainer) -> None:
+        """Note what a reader of either record has to know."""
+        names = " and ".join(run.cell.task for run in self.runs)
+        self._note(f"trained together: times, memory, sizes and gradient conflict are of {names} as a whole")
+        if self.runs[0].cell.training.selection == "best":
+            self._note(f"the best checkpoint is that with the highest mean of the validation scores of {names}")
+        fresh = [name for name, weight in base_of(trainer.whole).named_parameters() if getattr(weight, "fresh", False)]
+        if fresh and len({run.cell.kind for run in self.runs}) == 1:
+            self._note(f"{' and '.join(fresh)}: fresh, not pretrained, and shared with the encoder")
+        passes, epochs = trainer.updates.per_pass, self.runs[0].cell.training.epochs
+        for run, per_pass in zip(self.runs, passes, strict=True):
+            if per_pass < max(passes):
+                made = self.longest.updates / per_pass
+                self._note(f"{run.cell.task} has fewer examples: {made:.4g} passes over them instead of {epochs:g}")
+
+    def _note(self, text: str | None) -> None:
+        """Note something in both records."""
+        for run in self.runs:
+            run.notes += [text] if text else []
+
+    def fit(self) -> list[Outcome]:
+        """Train and score both cells; returns their outcomes on the test splits."""
+        tokenizer = AutoTokenizer.from_pretrained(self.runs[0].inputs.model, local_files_only=True)
+        trainer = self.prepare(tokenizer)
+        assert self.conflict is not None
+        assert self.pair is not None
+        for run in self.runs:  # one list for both: what was compared counts even if the training fails
+            run.conflict = self.conflict.found
+        trainer.train()
+        trainer.moving.finish(trainer.whole)
+        states = self.pair.states(dict(trainer.whole.state_dict()))
+        outcomes = []
+        for task, run in enumerate(self.runs):
+            with trainer.facing(task):
+                outcomes.append(run.outcomes(trainer))
+        for task, (run, part) in enumerate(zip(self.runs, trainer.parts, strict=True)):
+            run.note(trainer, outcomes[task], part.masking, f"eval_{task}", trainer.updates.per_pass[task])
+            run.metrics += conflict.metrics(self.conflict.found)
+        self._note_conflict()
+        for run, part, state in zip(self.runs, trainer.parts, states, strict=True):
+            run.keep(trainer, part.model, tokenizer, state)
+        return [outcome["test"] for outcome in outcomes]
+
+    def _note_conflict(self) -> None:
+        """Note where there is no gradient conflict to be measured."""
+        assert self.conflict is not None
+        if not self.conflict.found:
+            self._note("gradient conflict: no parameter that both tasks share moves")
+        elif missing := sum(point.cosine is None for point in self.conflict.found):
+            self._note(f"gradient conflict: {missing} cosines are left out, since a task's gradient is 0 there")
+
+
+def _require_partners(first: Cell, second: Cell) -> None:
+    """Make sure that two cells are the two sides of one joint run."""
+    same = {"task", "kind", "other", "training", "max_validation", "max_test"}
+    alike = first.model_dump(exclude=same) == second.model_dump(exclude=same)
+    joint = first.regime == "joint" and (first.other, second.other) == (second.task, first.task)
+    if not (alike and joint):
+        raise InputError(f"{first.run} and {second.run}: expected the two sides of one joint run")
+
+
+def _differences(first: Cell, second: Cell) -> str | None:
+    """Say which hyperparameters the second task would have had alone, if they differ."""
+    one, other = (cell.training.model_dump(mode="json") for cell in (first, second))
+    differ = [f"{name} {other[name]}" for name in one if one[name] != other[name]]
+    if not differ:
+        return None
+    return f"hyperparameters are those of {first.task}; {second.task} alone has {', '.join(differ)}"
+
+
+def run_joint(
+    cells: Sequence[Cell],
+    inputs: Sequence[Inputs],
+    device: Device,
+    *,
+    points: int,
+    code: str,
+    command: str,
+    gpu_uuid: str | None = None,
+) -> list[tuple[Record, Outcome | None]]:
+    """Train two cells at once and return the record and the outcome of each; failures as in `run_cell`."""
+    run = JointRun(cells, inputs, device, points)
+    return carried_out(run.runs, run.fit, code=code, command=command, gpu_uuid=gpu_uuid)

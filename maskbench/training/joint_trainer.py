@@ -1,0 +1,248 @@
+"""Training on two tasks at once: one encoder, two heads, and in every update one batch of each task."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from torch.utils.data import DataLoader, Sampler
+from transformers import TrainerCallback
+
+from maskbench.data.encode import IGNORED
+from maskbench.training.trainer import MaskedTrainer, PairedOrder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    import torch
+    from datasets import Dataset
+    from torch import Tensor
+    from torch.nn import Module
+    from transformers import PreTrainedModel
+
+    from maskbench.masks import Strategy
+    from maskbench.training.collate import Collator
+    from maskbench.training.masking import Masking
+
+
+class Updates:
+    """The updates of a joint run: numbered from 0, each with one batch of each task.
+
+    A task's batches come in the order of its single run; one that is through before the other starts another pass.
+
+    Parameters
+    ----------
+    tasks
+        Training examples of each task (columns: data/encode.py).
+    seed
+        Of the run.
+    batch_size
+        Examples of each task in an update; the last batch of a pass is smaller if they do not come out even.
+    parts
+        Micro-batches that a batch is split into.
+    group
+        Batches of examples of similar length.
+    collate
+        Makes a micro-batch of examples.
+    """
+
+    def __init__(
+        self, tasks: Sequence[Dataset], seed: int, batch_size: int, parts: int, group: bool, collate: Collator
+    ) -> None:
+        self.tasks, self.collate = tasks, collate
+        self.size, self.micro = batch_size, batch_size // parts
+        self.per_pass = [-(-len(task) // batch_size) for task in tasks]
+        """Updates in one pass of each task."""
+        self._orders = [PairedOrder(seed, batch_size, list(task["length"]), group) for task in tasks]
+        self._latest: dict[int, tuple[int, list[int]]] = {}
+        """Pass of each task that was asked for last, and its order."""
+
+    def __len__(self) -> int:
+        """Return how many updates the longer task has in one pass."""
+        return max(self.per_pass)
+
+    def rows(self, task: int, update: int) -> list[int]:
+        """Return which training examples of a task an update sees."""
+        number, place = divmod(update, self.per_pass[task])
+        if task not in self._latest or self._latest[task][0] != number:
+            self._orders[task].set_epoch(number)
+            self._latest[task] = number, list(self._orders[task])
+        return self._latest[task][1][place * self.size : (place + 1) * self.size]
+
+    def __getitem__(self, update: int) -> dict[str, list[list[dict[str, Tensor]]]]:
+        """Return the micro-batches of each task under ``tasks``."""
+        found = []
+        for task, dataset in enumerate(self.tasks):
+            rows = self.rows(task, update)
+            chunks = [rows[start : start + self.micro] for start in range(0, len(rows), self.micro)]
+            found.append([self.collate([dataset[row] for row in chunk]) for chunk in chunks])
+        return {"tasks": found}
+
+
+class _InOrder(Sampler[int]):
+    """Yields the numbers of the updates of a pass of the longer task; the Trainer sets the pass."""
+
+    def __init__(self, updates: Updates) -> None:
+        self.updates, self.first = updates, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to a pass."""
+        self.first = epoch * len(self.updates)
+
+    def __len__(self) -> int:
+        return len(self.updates)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.first, self.first + len(self.updates)))
+
+
+def _only(items: list[Any]) -> Any:
+    """Return the one item that a loader of updates loads at a time."""
+    (item,) = items
+    return item
+
+
+@dataclass
+class Part:
+    """A task of a joint run."""
+
+    name: str
+    model: PreTrainedModel
+    """The shared encoder with the task's own head."""
+    masking: Masking
+    """Input mask, attention mask and objective, fitted on the task."""
+    validation: Dataset
+    score: Callable[[Any], dict[str, float]]
+    """Scores what an evaluation of `validation` returned: `score`, `nll`."""
+
+
+class _Precision(TrainerCallback):
+    """Lets the second model compute as the first one, which the Trainer prepares."""
+
+    def __init__(self, trainer: JointTrainer) -> None:
+        self.trainer = trainer
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        """Wrap its forward pass."""
+        for part in self.trainer.parts[1:]:
+            self.trainer.accelerator.prepare_model(part.model, evaluation_mode=True)
+
+
+class JointTrainer(MaskedTrainer):
+    """MaskedTrainer whose updates have one batch of each of two tasks; the loss is the mean of the tasks' losses.
+
+    Batches go forward and backward one after the other. The best checkpoint is that with the highest mean of the two
+    validation scores.
+
+    Parameters
+    ----------
+    parts
+        The two tasks; the first one's model has all parameters.
+    updates
+        What the training sees.
+    strategy
+        Of which the parameter mask is used here: one for the whole model. The other masks are in `parts`.
+    """
+
+    def __init__(
+        self, *, parts: Sequence[Part], updates: Updates, strategy: Strategy, seed: int, **kwargs: Any
+    ) -> None:
+        self.parts, self.updates = tuple(parts), updates
+        alone = strategy.model_copy(update={"input": None, "attention": None, "objective": None})
+        super().__init__(
+            model=parts[0].model, train_dataset=updates, eval_dataset=parts[0].validation,
+            strategy=alone, seed=seed, group_by_length=False, **kwargs,
+        )  # fmt: skip
+        self._whole = parts[0].model
+        for part in self.parts[1:]:
+            cast("Module", part.model).to(self.args.device)
+            if hasattr(part.model.config, "use_cache"):
+                part.model.config.use_cache = self._whole.config.use_cache
+        self.add_callback(_Precision(self))
+
+    @property
+    def whole(self) -> Any:
+        """The model that has all parameters."""
+        return self._whole
+
+    def maskings(self) -> Mapping[str, Masking]:
+        """Return the masks of the whole model and of each task."""
+        return {"masks": self.moving} | {f"masks-{place}": part.masking for place, part in enumerate(self.parts)}
+
+    @contextmanager
+    def facing(self, task: int) -> Iterator[Part]:
+        """Let the Trainer work on one task for a while: with its model and its masks."""
+        part, before = self.parts[task], (self.model, self.masking)
+        self.model, self.masking, self._task = part.model, part.masking, (task,)
+        self._micro = (-1, 0)
+        try:
+            yield part
+        finally:
+            (self.model, self.masking), self._task = before, ()
+
+    def passes(self) -> int:
+        """Return how many passes over the training examples of the task at hand are complete."""
+        return self.state.global_step // self.updates.per_pass[self._task[0]] if self._task else super().passes()
+
+    # --- training
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Return a loader of updates."""
+        loader = DataLoader(
+            cast("torch.utils.data.Dataset[Any]", self.updates),
+            sampler=_InOrder(self.updates),
+            collate_fn=_only,
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
+        return cast("DataLoader[Any]", self.accelerator.prepare(loader))
+
+    def training_step(self, model: Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
+        """Go forward and backward with the micro-batches of each task; returns the mean of the tasks' losses."""
+        losses = []
+        for task, batches in enumerate(inputs["tasks"]):
+            items = sum((batch["labels"] != IGNORED).sum() for batch in batches)
+            self.current_gradient_accumulation_steps = len(batches)
+            with self.facing(task) as part:
+                losses += [super(JointTrainer, self).training_step(part.model, batch, items) for batch in batches]
+        return cast("Tensor", sum(losses))
+
+    def compute_loss(
+        self, model: Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Compute the task's loss; in training, its share of the mean."""
+        result = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        if not model.training:
+            return result
+        share = 1 / len(self.parts)
+        return (result[0] * share, result[1]) if return_outputs else result * share
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Count the operations of all micro-batches."""
+        return sum(super(JointTrainer, self).floating_point_ops(batch) for task in inputs["tasks"] for batch in task)
+
+    # --- evaluation
+
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        """Score the validation split of each task; ``eval_score`` is the mean of both scores."""
+        metrics: dict[str, float] = {}
+        for task in range(len(self.parts)):
+            with self.facing(task) as part:
+                self.compute_metrics = part.score
+                output = self.evaluation_loop(
+                    self.get_eval_dataloader(cast("Any", part.validation)),
+                    description="Evaluation",
+                    ignore_keys=ignore_keys,
+                    metric_key_prefix=f"{metric_key_prefix}_{task}",
+                )
+            metrics |= output.metrics or {}
+        self.compute_metrics = None
+        for name in ("score", "nll"):
+            values = [metrics[f"{metric_key_prefix}_{task}_{name}"] for task in range(len(self.parts))]
+            metrics[f"{metric_key_prefix}_{name}"] = sum(values) / len(values)
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics

@@ -1,0 +1,161 @@
+"""The model that a run starts from: pretrained, or trained on another task before, with fresh heads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    set_seed,
+)
+
+from maskbench.errors import InputError
+from maskbench.masks.anatomy import base_of, mark_fresh, pretrained_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from maskbench.experiment.cell import Cell
+    from maskbench.training.device import Device
+
+_HEADS: dict[str, Any] = {
+    "sequence-classification": AutoModelForSequenceClassification,
+    "token-classification": AutoModelForTokenClassification,
+}
+BESIDE = "beside"
+"""Where the model of a joint run keeps the second task's head."""
+
+
+def build_model(folder: Path, cell: Cell, labels: list[str], device: Device) -> PreTrainedModel:
+    """Load the pretrained model with a fresh head, initialised by the cell's seed alone."""
+    names = dict(enumerate(labels))
+    config = AutoConfig.from_pretrained(
+        folder, local_files_only=True, id2label=names, label2id={v: k for k, v in names.items()}
+    )
+    if cell.training.dropout is not None:
+        for key in config.to_dict():
+            if key in vars(config) and "layerdrop" not in key and ("dropout" in key or key.endswith("pdrop")):
+                setattr(config, key, cell.training.dropout)
+    set_seed(cell.seed)
+    model: PreTrainedModel
+    model, loaded = _HEADS[cell.kind].from_pretrained(
+        folder,
+        config=config,
+        local_files_only=True,
+        use_safetensors=True,
+        dtype=torch.float32,
+        attn_implementation=device.attention,
+        output_loading_info=True,
+    )
+    mark_fresh(model, loaded["missing_keys"])
+    return model
+
+
+# --- a mask token
+
+
+def embed_mask_token(model: PreTrainedModel, token: int) -> None:
+    """Give an added mask token an embedding, whatever the strategy, so that all strategies stay paired.
+
+    It starts as the mean of all others and is learnt with them.
+    """
+    table = cast("torch.nn.Embedding", model.get_input_embeddings())
+    mean = table.weight.detach().mean(0)
+    if token >= table.num_embeddings:
+        table = model.resize_token_embeddings(token + 1, mean_resizing=False)
+    with torch.no_grad():
+        table.weight[token] = mean
+
+
+def ordinary_tokens(tokenizer: PreTrainedTokenizerBase) -> Tensor:
+    """Return (V,) the ids of all tokens that text is made of: no special ones, none of BERT's ``[unused1]``."""
+    special = set(tokenizer.all_special_ids)
+    names = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+    return torch.tensor(
+        [token for token, name in enumerate(names) if token not in special and not name.startswith("[unused")]
+    )
+
+
+# --- one task after another
+
+
+@torch.no_grad()
+def start_from(model: PreTrainedModel, folder: Path) -> None:
+    """Give a model the encoder of a trained one; what is fresh in it, its head above all, stays as it is.
+
+    An encoder with another number of tokens (one to which a mask token was added) brings its embeddings along. What
+    the trained model did not have, such as BERT's pooler after tagging, stays pretrained.
+
+    Parameters
+    ----------
+    model
+        Freshly built from the pretrained model.
+    folder
+        Of the trained model, of any kind of task.
+
+    Raises
+    ------
+    InputError
+        If it is not of the same architecture.
+    """
+    trained, loaded = AutoModel.from_pretrained(
+        folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+    )
+    rows = trained.get_input_embeddings().num_embeddings
+    if rows != cast("torch.nn.Embedding", model.get_input_embeddings()).num_embeddings:
+        model.resize_token_embeddings(rows, mean_resizing=False)
+    given = {name: weight for name, weight in trained.named_parameters() if name not in loaded["missing_keys"]}
+    old = {id(weight) for _, weight in pretrained_of(model)}
+    taken = {name: weight for name, weight in base_of(model).named_parameters() if id(weight) in old and name in given}
+    if not taken or any(weight.shape != given[name].shape for name, weight in taken.items()):
+        raise InputError(
+            f"{folder}: expected a trained {model.config.model_type} of the same size, found another model"
+        )
+    for name, weight in taken.items():
+        weight.copy_(given[name])
+
+
+# --- two tasks at once
+
+
+class Pair:
+    """Two models with heads of their own on one encoder.
+
+    The second head's parts are a submodule of the first model, so that this one has all parameters once, each under
+    one name: what optimisers, checkpoints and parameter masks see is an ordinary model with one part more.
+
+    Parameters
+    ----------
+    models
+        Freshly built from the same pretrained model, both with the heads of their tasks. They share the encoder of
+        the first one, or that of the second if it has more parts (BERT's pooler, which tagging does without).
+    """
+
+    def __init__(self, models: tuple[PreTrainedModel, PreTrainedModel]) -> None:
+        first, second = self.models = models
+        self._own = [list(model.state_dict()) for model in models]
+        prefix = first.base_model_prefix
+        parts = [sum(1 for _ in base_of(model).parameters()) for model in models]
+        keeper, other = (first, second) if parts[0] >= parts[1] else (second, first)
+        setattr(other, prefix, base_of(keeper))
+        head = {name: part for name, part in second.named_children() if name != prefix}
+        if len(list(second.parameters(recurse=False))) or hasattr(first, BESIDE):
+            raise ValueError(f"{type(second).__name__}: expected a base model and modules beside it")
+        first.add_module(BESIDE, torch.nn.ModuleDict(head))
+
+    def states(self, whole: dict[str, Tensor]) -> list[dict[str, Tensor]]:
+        """Split a state dict of the first model into those of two ordinary models, each with its own head."""
+        start = f"{BESIDE}."
+        shared = {
+            name: weight for name, weight in whole.items() if name.startswith(f"{self.models[0].base_model_prefix}.")
+        }
+        second = shared | {name.removeprefix(start): weight for name, weight in whole.items() if name.startswith(start)}
+        return [{name: state[name] for name in own} for own, state in zip(self._own, (whole, second), strict=True)]

@@ -1,0 +1,55 @@
+"""Measure θ₀ on the fixed texts of a task: what the probes of all its runs are compared with."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from maskbench.config.training import Training
+from maskbench.io.script import run
+
+
+def arguments() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--encoded", required=True, type=Path, help="folder of the encoded clean task")
+    parser.add_argument("--model", required=True, type=Path, help="folder of the pretrained model")
+    parser.add_argument("--destination", required=True, type=Path, help="folder to make")
+    parser.add_argument("--training", required=True, type=Training.model_validate_json, help="hyperparameters as JSON")
+    parser.add_argument("--max-test", type=int, help="how many test texts runs are scored on; default: all")
+    parser.add_argument("--examples", type=int, help="how many of them are probed; default: all")
+    parser.add_argument("--code", required=True, help="content hash of the code")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Lease a GPU slot, then import torch and measure."""
+    options = arguments()
+    from maskbench.training.leases import lease
+
+    with lease(
+        int(os.environ.get("MASKBENCH_SLOTS_PER_GPU", "1")), run=f"reference {options.destination.name}"
+    ) as slot:
+        os.environ |= slot.environment() | {"OMP_NUM_THREADS": str(options.training.threads)}
+        from maskbench.probes.reference import make
+        from maskbench.training.device import choose
+
+        make(
+            options.encoded,
+            options.model,
+            options.destination,
+            max_test=options.max_test,
+            examples=options.examples,
+            batch_size=options.training.eval_batch_size,
+            device=choose(options.training),
+            code=options.code,
+            gpu_uuid=slot.uuid,
+        )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,56 @@
+"""Another probe in the configuration: what is measured again, what is trained again, and that it is said."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.tiny import _texts, make_model
+from tests.workflow.test_pipeline import copy_project, planned, snakemake, write_config
+
+pytestmark = pytest.mark.workflow
+
+TASK = {
+    "name": "reviews",
+    "kind": "sequence-classification",
+    "source": {"local": "data"},
+    "format": "csv",
+    "files": {"train": "reviews.csv"},
+    "max_length": 32,
+}
+
+
+def configure(folder, keep, *probes, **changes):
+    keys = {"tasks": [TASK], "strategies": ["none"], "keep_models": keep, "probes": {"measure": list(probes)}}
+    write_config(folder, **keys | changes)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_another_probe_trains_nothing_again_where_models_are_kept_and_says_so_where_not(tmp_path, keep):
+    folder = copy_project(tmp_path / "project")
+    make_model(folder / "data/model")
+    (folder / "data/model/source.json").unlink()
+    (folder / "data/reviews.csv").write_text(_texts(120))
+    configure(folder, keep, "calibration")
+    result = snakemake(folder)
+    assert result.returncode == 0, result.stdout
+    assert "trained again" not in result.stdout
+    assert planned(folder) == {}
+    models = [path / "model" for path in (folder / "results/mine/training").iterdir()]
+    assert [model.exists() for model in models] == [keep] * 2
+
+    configure(folder, keep, "calibration", "parameter-drift")
+    lost = "2 finished runs are trained again: their models were not kept (keep_models: true)"
+    assert (lost in snakemake(folder, "--dry-run").stdout) == (not keep)
+    counts = planned(folder)
+    assert counts["probe"] == 2
+    assert counts.get("train", 0) == (0 if keep else 2)
+    if keep:
+        configure(folder, keep, "trajectory")
+        along = "2 finished runs are trained again: their weights along the way were not kept (probe: trajectory)"
+        assert along in snakemake(folder, "--dry-run").stdout
+        assert planned(folder)["train"] == 2
+    else:
+        configure(folder, keep, "calibration", "parameter-drift", seeds=[1, 2, 3])  # a new run is none of them
+        result = snakemake(folder)
+        assert result.returncode == 0, result.stdout
+        assert result.stdout.count(lost) == 1
