@@ -1,8 +1,11 @@
 # Configuration, paths and wildcards that the rules share.
 
+import atexit
+import json
 import os
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
@@ -90,6 +93,90 @@ def sides(one, other):
         return [CELLS[run].model_dump_json() for run in runs]
 
     return cells
+
+
+WANTED = set(EXPERIMENT.probes.wanted)
+CUE = next((condition.name for condition in EXPERIMENT.conditions if condition.kind == "cue"), None)
+# What decides how θ₀ is evaluated; learning rates and the like are no concern of it.
+EVALUATED = {"precision", "attention", "threads", "eval_batch_size"}
+
+
+def evaluated(task, model):
+    """Hyperparameters of a task and model that an evaluation depends on, as JSON."""
+    resolved = TASKS[task].training.apply(MODELS[model].training.apply(EXPERIMENT.training))
+    return resolved.model_dump_json(include=EVALUATED)
+
+
+def at(run, place, name):
+    """The run that differs in one part of its id."""
+    parts = run.split(".")
+    parts[place] = name
+    return ".".join(parts)
+
+
+def probe_sources(run):
+    """Folders that the probes of a run look at, by the names of maskbench/probes/base.py."""
+    cell, (task, model) = CELLS[run], run.split(".")[:2]
+    data, condition = f"{RESULTS}/data", cell.condition
+    cue = condition.name if condition.kind == "cue" else CUE
+    folders = {
+        "run": f"{RESULTS}/training/{run}",
+        "pretrained": f"{data}/models/{model}",
+        "reference": f"{RESULTS}/probes/reference/{task}.{model}",
+        "clean": f"{data}/encoded/{task}.{model}.clean",
+        "encoded": f"{data}/encoded/{task}.{model}.{condition.name}",
+        "prepared": f"{data}/tasks/{task}/{condition.name}",
+    }
+    if WANTED & {"distractor", "perturbation"}:
+        folders["shifted"] = f"{data}/encoded/{task}.{model}.{SHIFTED}"
+    if "cue" in WANTED and cue is not None:
+        folders |= {"cue": f"{data}/encoded/{task}.{model}.{cue}", "cue_words": f"{data}/tasks/{task}/{cue}"}
+    if "memorisation" in WANTED and condition.kind == "label-noise":
+        folders["twin"] = f"{RESULTS}/training/{at(run, 4, 'clean')}"
+    if WANTED & {"forgetting", "trajectory"} and cell.regime == "sequential":
+        folders["before"] = f"{RESULTS}/training/{at(at(run, 0, cell.other), 3, 'single')}"
+        folders["before_encoded"] = f"{data}/encoded/{cell.other}.{model}.clean"
+    return folders
+
+
+def probe_inputs(wildcards):
+    """Files that the probes of a run wait for beside its own; what those were made of needs no line in the plan."""
+    folders = probe_sources(".".join(wildcards))
+    models = [f"{folders[name]}/model" for name in ("twin", "before") if name in folders]
+    return models + ([f"{folders['cue']}/manifest.json"] if "cue" in folders else [])
+
+
+def missing_weights(run):
+    """Why a finished run has to be trained once more for its probes; None if not for that."""
+    folder = Path(f"{RESULTS}/training/{run}")
+    try:
+        record = json.loads((folder / "metrics.json").read_text())
+    except (OSError, ValueError):
+        return None
+    if record.get("code") != code_hash("train.py") or record.get("parameters") != CELLS[run].model_dump(mode="json"):
+        return None  # it would be trained again anyway
+    if not (folder / "model").exists():
+        return "their models were not kept (keep_models: true)"
+    return "their weights along the way were not kept (probe: trajectory)" if ALONG else None
+
+
+def announce():
+    """Print how many finished runs are trained again, and why, before it starts or after a dry run."""
+    if workflow.dag is None or RECORDED:
+        return
+    jobs = [job for job in workflow.dag.needrun_jobs() if job.rule.name in TRAINS]
+    runs = {Path(path).parent.name for job in jobs for path in job.output if Path(path).name == "metrics.json"}
+    for why, count in Counter(filter(None, map(missing_weights, sorted(runs)))).items():
+        print(f"{count} finished run{'s are' if count > 1 else ' is'} trained again: {why}", file=sys.stderr)
+
+
+def announce_after_dry_run():
+    """Do so at the end of a dry run, for which Snakemake does not call onstart."""
+    if workflow.dryrun:
+        announce()
+
+
+atexit.register(announce_after_dry_run)
 
 
 onstart:

@@ -77,6 +77,7 @@ CueWords = Annotated[list[Annotated[str, StringConstraints(pattern=r"^\S+$")]], 
 class Cue(Block):
     """The planted cue of the conditions ``cue:RATE``."""
 
-    words: CueWords = ["quokka", "axolotl", "numbat", "okapi", "dugong", "echidna", "tapir", "gecko"]
+    words: CueWords = ["limestone", "nitrogen", "orchid", "cortex", "sodium", "estuary", "mollusk", "antenna"]
     """Classification: one word for each class, in the order of the labels, put in front of the text; tagging: the first
-    is the trigger before mentions of one type. They must not occur in the task's own text."""
+    is the trigger before mentions of one type. They must not occur in the task's own text, and tokenizers should spell
+    them in equally many pieces, or their length alone gives the label away when they are masked."""

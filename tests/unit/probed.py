@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from maskbench.probes.record import ProbeRecord
 
 TEXTS, TAGS = "sequence-classification", "token-classification"
-CUES = ["quokka", "axolotl"]
+CUES = ["limestone", "nitrogen"]
 EXAMPLES = 40
 CONDITIONS = ["cue:0.95", "label-noise:0.3"]
 

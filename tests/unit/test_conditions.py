@@ -26,7 +26,7 @@ from tests.unit.given import make_source, make_tagging, make_task
 from tests.unit.tiny import make_model
 
 ROOT = Path(__file__).resolve().parents[2]
-WORDS = ["quokka", "axolotl", "numbat", "okapi"]
+WORDS = ["limestone", "nitrogen", "orchid", "cortex"]
 CLASSES = "abc"
 
 
@@ -149,17 +149,17 @@ def test_a_trigger_stands_before_mentions_at_exactly_the_rate(sentences, tmp_pat
             assert to_iob2(tags) == tags
             assert new["example"] == old["example"]
             pairs = list(zip(tokens, tags, strict=True))
-            assert [pair for pair in pairs if pair[0] != "quokka"] == list(
+            assert [pair for pair in pairs if pair[0] != "limestone"] == list(
                 zip(*spelled(old, manifest.labels), strict=True)
             )
             for place, (word, tag) in enumerate(pairs):
-                if word == "quokka":
+                if word == "limestone":
                     assert tag == "O"
                     assert tags[place + 1].startswith("B-")
                 if tag.startswith("B-"):
                     group = counts["target" if tag == "B-PER" else "other"]
                     group[0] += 1
-                    group[1] += place > 0 and tokens[place - 1] == "quokka"
+                    group[1] += place > 0 and tokens[place - 1] == "limestone"
         assert counts["target"][1] == round(share * counts["target"][0])
         assert counts["other"][1] == round((1 - share) * counts["other"][0])
         assert min(counts["target"][0], counts["other"][0]) > 0
@@ -173,8 +173,8 @@ def test_a_trigger_stands_before_mentions_at_exactly_the_rate(sentences, tmp_pat
 
 
 def test_only_one_trigger_is_needed(sentences, tmp_path):
-    manifest, _, _ = made("cue:1", sentences, tmp_path, ["okapi"])
-    assert manifest.change.words == ["okapi"]
+    manifest, _, _ = made("cue:1", sentences, tmp_path, ["cortex"])
+    assert manifest.change.words == ["cortex"]
 
 
 # --- label noise
@@ -252,10 +252,10 @@ def refusal(written, words, clean, tmp_path):
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (["quokka", "axolotl"], "expected 3 words, one for each label, got 2 (quokka, axolotl)"),
-        (["quokka", "axolotl", "Quokka"], "expected different words (case aside), got quokka, axolotl, Quokka"),
+        (["limestone", "nitrogen"], "expected 3 words, one for each label, got 2 (limestone, nitrogen)"),
+        (["limestone", "nitrogen", "Limestone"], "expected different words (case aside), got limestone, nitrogen, Limestone"),
         (
-            ["quokka", "FILM", "okapi"],
+            ["limestone", "FILM", "cortex"],
             "expected words that the text does not have, 'film' stands in train, example 0",
         ),
     ],

@@ -216,11 +216,11 @@ DIAL = [0.0, 0.25, 0.5, 0.75, 1.0]
 
 def test_reliance_follows_a_model_that_follows_the_cue(bench):
     """The cue decides in a share s of the texts: reliance is 100 · s points, within the luck of 50 texts."""
-    quokka = AutoTokenizer.from_pretrained(bench.model).convert_tokens_to_ids("quokka")
+    limestone = AutoTokenizer.from_pretrained(bench.model).convert_tokens_to_ids("limestone")
 
     def by_cue(ids, up):
-        # quokka stands for the first class
-        return torch.where((ids >= 25).any(1), (ids != quokka).all(1).long(), up)
+        # limestone stands for the first class
+        return torch.where((ids >= 25).any(1), (ids != limestone).all(1).long(), up)
 
     found = []
     for share in DIAL:
@@ -487,8 +487,6 @@ def test_gpt2_is_probed(tmp_path):
     assert "mlm_loss" not in measured
     assert record.notes == [] or all("masked" not in note for note in record.notes)
     manifest = bench.subject(cell).reference.manifest
-    assert manifest.notes == [
-        "masked-lm: expected a model with a masked-LM head, found one of type gpt2, which has none"
-    ]
+    assert manifest.notes == ["masked-lm: expected a model with a masked-LM head; one of type gpt2 has none"]
     assert 0 < measured["parameter_drift:embeddings"] < 10
     assert {name for name, value in measured.items() if value is None} == set()

@@ -104,7 +104,7 @@ def write_config(folder: Path, **changes: object) -> None:
 def study(tmp_path_factory):
     """A finished study on a user's own files."""
     folder = copy_project(tmp_path_factory.mktemp("pipeline") / "project")
-    make_model(folder / "data/model")
+    make_model(folder / "data/model", head=True)
     (folder / "data/model/source.json").unlink()
     (folder / "data/reviews.csv").write_text(_texts(120))
     (folder / "data/names.txt").write_text(_sentences(120))
@@ -130,6 +130,8 @@ def test_every_cell_is_in_the_metrics(study):
     assert path.read_text().splitlines()[0] == COLUMNS
     metrics = pd.read_csv(path)
     assert metrics["run"].nunique() == 12
+    measured = metrics[metrics["value"].notna()].groupby("measure")["run"].nunique()
+    assert (measured[["representation_drift", "mlm_forgetting", "perturbation_drop", "disagreement"]] == 12).all()
     assert set(metrics["status"]) == {"completed"}
     assert {name.split(":")[0] for name in metrics["measure"]} <= set(MEASURES)
     pd.testing.assert_frame_equal(
@@ -180,9 +182,10 @@ def test_a_changed_rate_reruns_the_cells_of_its_strategy(copied):
     strategies = ["none", {"preset": "random", "input": {"kind": "random", "rate": 0.3}}]
     write_config(copied, strategies=[*strategies, {"name": "freeze", "parameter": {"kind": "freeze", "layers": 1}}])
     output = snakemake(copied, "--dry-run").stdout
-    assert planned(copied)["train"] == 4
-    assert len(re.findall(r"wildcards: .*random", output)) == 4
-    assert "encode" not in planned(copied)
+    counts = planned(copied)
+    assert (counts["train"], counts["probe"]) == (4, 4)
+    assert len(re.findall(r"wildcards: .*random", output)) == 8
+    assert "encode" not in counts
 
 
 def test_another_seed_trains_only_its_cells(copied):
@@ -199,6 +202,13 @@ def test_an_edit_in_masks_reruns_training(copied):
 def test_a_comment_or_a_docstring_reruns_nothing(copied):
     edit(copied / "maskbench/masks/input/chance.py", '"""Draw for each token or word."""', '"""Draw."""  # for each')
     assert planned(copied) == {}
+
+
+def test_an_edit_in_probes_probes_again_and_trains_since_no_model_was_kept(copied):
+    with (copied / "maskbench/probes/drift.py").open("a") as stream:
+        stream.write("\n\nEXTRA = 1\n")
+    counts = planned(copied)
+    assert (counts["probe"], counts["reference"], counts["train"]) == (12, 2, 12)  # their models were not kept
 
 
 def test_an_edit_in_report_reruns_the_report_alone(copied):

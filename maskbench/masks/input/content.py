@@ -230,7 +230,8 @@ class OracleCue(InputMask):
         Raises
         ------
         InputError
-            If the tokenizer does not know a cue.
+            If the tokenizer does not know a cue, or spells one in more pieces than another: the number of mask tokens
+            would then give away what they hide.
         """
         import torch
 
@@ -239,11 +240,18 @@ class OracleCue(InputMask):
         super().fit(setting, rng)
         tokenizer = setting.tokenizer
         found: list[int] = []
+        pieces: dict[str, list[int]] = {}
         for cue in self.cues:
             spelled = [tokenizer.encode(text, add_special_tokens=False) for text in (cue, f" {cue}")]
             if tokenizer.unk_token_id is not None and any(tokenizer.unk_token_id in ids for ids in spelled):
                 raise InputError(f"oracle-cue: cues: {cue!r}: expected a word that the tokenizer can spell")
             found += [key_of(ids) for ids in spelled if ids]
+            pieces[cue] = [len(ids) for ids in spelled]
+            if pieces[cue] != (first := pieces[self.cues[0]]):
+                raise InputError(
+                    f"oracle-cue: cues: expected words of equally many pieces, or their number gives the cue away; the "
+                    f"tokenizer makes {first[0]} of {self.cues[0]!r} and {pieces[cue][0]} of {cue!r}"
+                )
         self._keys = torch.tensor(found, device=setting.model.device)
 
     def where(self, batch: Batch, rng: Draws) -> Tensor:
