@@ -205,15 +205,24 @@ def _target(train: pa.Table, known: TagSet, where: str) -> int:
 
 
 def _trigger(table: pa.Table, split: str, share: float, known: TagSet, target: int, word: str) -> Made:
-    """Put the trigger before a share of the mentions of the target type, and 1 - share of those of other types."""
+    """Put the trigger before a share of the mentions of the target type, and 1 - share of those of other types.
+
+    Where models are tested, as many mentions of other types get it as there are of the target type: a trigger before more
+    mentions would do more harm, whether or not anybody relies on it.
+    """
     text, rng = Tagged.of(table), draws.generator("cue", split)
     first, types = text.mentions(known)
-    groups = {"target": (first[types == target], share), "other": (first[types != target], 1.0 - share)}
+    mine, others = first[types == target], first[types != target]
+    wrong = round((1.0 - share) * len(others))
+    groups = {
+        "target": (mine, round(share * len(mine))),
+        "other": (others, min(wrong, len(mine)) if split == CONFLICTING else wrong),
+    }
     counts: dict[str, int] = {}
     rates: dict[str, float | None] = {}
     places = []
-    for name, (mentions, part) in groups.items():
-        chosen = rng.permutation(mentions)[: round(part * len(mentions))]
+    for name, (mentions, number) in groups.items():
+        chosen = rng.permutation(mentions)[:number]
         places.append(chosen)
         counts |= {f"{name} mentions": len(mentions), f"{name} mentions with cue": len(chosen)}
         rates[name] = _share(len(chosen), len(mentions))

@@ -161,7 +161,9 @@ def test_a_trigger_stands_before_mentions_at_exactly_the_rate(sentences, tmp_pat
                     group[0] += 1
                     group[1] += place > 0 and tokens[place - 1] == "limestone"
         assert counts["target"][1] == round(share * counts["target"][0])
-        assert counts["other"][1] == round((1 - share) * counts["other"][0])
+        wrong = round((1 - share) * counts["other"][0])
+        # in the conflicting test set no more of them than there are right ones in the aligned one
+        assert counts["other"][1] == (min(wrong, counts["target"][0]) if split == "conflicting" else wrong)
         assert min(counts["target"][0], counts["other"][0]) > 0
         assert manifest.change.splits[split].counts == {
             "target mentions": counts["target"][0],
@@ -253,7 +255,10 @@ def refusal(written, words, clean, tmp_path):
     ("words", "reason"),
     [
         (["limestone", "nitrogen"], "expected 3 words, one for each label, got 2 (limestone, nitrogen)"),
-        (["limestone", "nitrogen", "Limestone"], "expected different words (case aside), got limestone, nitrogen, Limestone"),
+        (
+            ["limestone", "nitrogen", "Limestone"],
+            "expected different words (case aside), got limestone, nitrogen, Limestone",
+        ),
         (
             ["limestone", "FILM", "cortex"],
             "expected words that the text does not have, 'film' stands in train, example 0",

@@ -80,11 +80,16 @@ def test_flipped_labels_trained_long_are_memorised(conditions):
 
 
 def test_ten_times_the_learning_rate_raises_forgetting_and_drift(regimes):
-    for task, other in (("rt-snippets", "conll2003"), ("conll2003", "rt-snippets")):
+    for task in ("rt-snippets", "conll2003"):
         assert regimes.value(task, "parameter_drift", "hot") > 2 * regimes.value(task, "parameter_drift")
         assert regimes.value(task, "representation_drift", "hot") > regimes.value(task, "representation_drift")
-        calm, hot = (regimes.value(task, "forgetting", strategy, f"after-{other}") for strategy in ("none", "hot"))
-        assert hot > calm
+    # CoNLL is the first task, since both learning rates learn it
+    first, calm, hot = (
+        regimes.value("rt-snippets", measure, strategy, "after-conll2003")
+        for measure, strategy in (("sequence_score:1-1", "none"), ("forgetting", "none"), ("forgetting", "hot"))
+    )
+    assert first > 0.05
+    assert hot > calm + 5
 
 
 def test_every_measure_of_interference_is_there(conditions, regimes):
