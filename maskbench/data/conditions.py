@@ -207,8 +207,8 @@ def _target(train: pa.Table, known: TagSet, where: str) -> int:
 def _trigger(table: pa.Table, split: str, share: float, known: TagSet, target: int, word: str) -> Made:
     """Put the trigger before a share of the mentions of the target type, and 1 - share of those of other types.
 
-    Where models are tested, as many mentions of other types get it as there are of the target type: a trigger before more
-    mentions would do more harm, whether or not anybody relies on it.
+    In the conflicting test set as many mentions of other types get it as there are of the target type: a trigger before
+    more of them would do more harm, whether or not anybody relies on it.
     """
     text, rng = Tagged.of(table), draws.generator("cue", split)
     first, types = text.mentions(known)
