@@ -15,10 +15,10 @@ ProbeName = Literal[
     "cue",
     "seen-mentions",
     "forgetting",
+    "probing",
     "representation-drift",
     "parameter-drift",
     "masked-lm",
-    "probing",
     "trajectory",
 ]
 PROBES: tuple[ProbeName, ...] = get_args(ProbeName)

@@ -302,7 +302,7 @@ class Subject:
     def passed(self, name: str, rows: Rows, *, hidden: bool = False) -> Passed:
         """Return what the run's model computes on a set of texts; each set is passed over once."""
         if name not in self._passed:
-            places = self.reference.places if name == "test" and hidden else None
+            places = self.reference.places if name in ("test", "drifting") and hidden else None
             try:
                 self._passed[name] = self.own.read(rows, places, hidden=hidden)
             except UnmeasuredError as error:
@@ -315,6 +315,13 @@ class Subject:
     def test(self) -> Passed:
         """Return the pass over the fixed test texts: hidden states for drift and for linear probes."""
         return self.passed("test", self.texts.test, hidden=True)
+
+    def drifting(self) -> Passed:
+        """Return the pass over those of the fixed test texts that drift is measured on, with their hidden states."""
+        if "test" in self._passed:
+            return self.test()
+        last = int(self.reference.places[:, 0].max(initial=-1))
+        return self.passed("drifting", self.texts.test[: last + 1], hidden=True)
 
     def outcome(self, name: str, rows: Rows) -> Outcome:
         """Return what the run's model does with a set of texts."""

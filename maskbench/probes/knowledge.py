@@ -39,7 +39,7 @@ def representation_drift(subject: Subject) -> Measured:
 
 def layer_drifts(subject: Subject) -> list[float]:
     """Return 1 − CKA of the embeddings and of each layer."""
-    states, before = subject.test().states, subject.reference.states
+    states, before = subject.drifting().states, subject.reference.states
     assert states is not None
     return [1 - drift.debiased_cka(old, new) for old, new in zip(before, states, strict=True)]
 

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 STATES = "states.safetensors"
 PLACES = 1000
 """Tokens whose representations are compared, at most."""
+DRIFTING = 64
+"""Texts that they are drawn from: a pass over them is what each step of a trajectory costs."""
 _PLACES = 12  # what a derived generator is for
 
 
@@ -63,10 +65,10 @@ class Texts:
 
 
 def places_of(rows: Rows) -> NDArray[np.int64]:
-    """Return (P, 2) row and token of a fixed sample of the texts' own tokens, no special ones, in order."""
+    """Return (P, 2) row and token of a fixed sample of the first texts' own tokens, no special ones, in order."""
+    words = enumerate(text["words"] for text in rows[:DRIFTING])
     own = np.array(
-        [(row, token) for row, text in enumerate(rows) for token, word in enumerate(text["words"]) if word >= 0],
-        dtype=np.int64,
+        [(row, token) for row, text in words for token, word in enumerate(text) if word >= 0], dtype=np.int64
     ).reshape(-1, 2)
     if len(own) <= PLACES:
         return own

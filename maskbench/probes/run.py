@@ -10,7 +10,6 @@ import datasets
 import pandas as pd
 from transformers.utils import logging as transformers_logging
 
-from maskbench.config.probes import PROBES
 from maskbench.data.manifests import EncodedManifest
 
 # imported for their probes, which enter the registry
@@ -74,9 +73,8 @@ def probe_run(
     metrics: list[Metric] = []
     error = None
     if subject.record.status == "completed":
-        for name in PROBES:
-            if name in settings.wanted:
-                metrics += REGISTRY[name](subject)
+        for name in settings.wanted:
+            metrics += REGISTRY[name](subject)
         _note_constant(subject)
     else:
         error = f"the run {subject.record.status}" + (f": {subject.record.error}" if subject.record.error else "")
