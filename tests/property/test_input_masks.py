@@ -29,7 +29,7 @@ SAMPLES: dict[str, dict[str, Any]] = {
     "entity": {"kind": "entity", "rate": 0.4},
     "entity by capitals": {"kind": "entity", "rate": 0.4, "by": "capitals"},
     "semantic": {"kind": "semantic", "rate": 0.4},
-    "oracle-cue": {"kind": "oracle-cue", "cues": ["10", "11-12"]},
+    "oracle-cue": {"kind": "oracle-cue", "cues": ["10", "11"]},
     "rate-twin": {"kind": "rate-twin", "of": {"kind": "entity", "rate": 0.4}},
     "bert": {"kind": "random", "rate": 0.4, "replacement": "bert"},
     "noise": {"kind": "semantic", "rate": 0.4, "replacement": "noise"},

@@ -252,7 +252,7 @@ def test_a_file_without_a_head_is_one_clear_line(prepared, tmp_path, folders):
     bare = make_model(tmp_path / "bare")
     with pytest.raises(InputError, match=r"bare: expected the weights of a masked-LM head, found none of cls\.pred"):
         prepared({"objective": "mlm-auxiliary"}, model=bare)
-    with pytest.raises(InputError, match=r"gpt2: expected a model with a masked-LM head, found one of type gpt2"):
+    with pytest.raises(InputError, match=r"gpt2: expected a model with a masked-LM head; one of type gpt2 has none"):
         prepared({"objective": "mlm-auxiliary"}, model=make_gpt2(tmp_path / "gpt2"))
 
 

@@ -31,9 +31,8 @@ def make_model(folder: Path, seed: int = 0, head: bool = False, more: Sequence[s
     `more` are words that it knows beside those of the texts.
     """
     folder.mkdir(parents=True)
-    words = {
-        word: number for number, word in enumerate([*SPECIAL, *(w.lower() for w in [*GOOD, *BAD, *FILLER, *more])])
-    }
+    known = dict.fromkeys([*SPECIAL, *(word.lower() for word in [*GOOD, *BAD, *FILLER, *more])])
+    words = {word: number for number, word in enumerate(known)}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()

@@ -32,7 +32,7 @@ class Study:
 
     def value(self, task, measure, strategy="none", regime="single", condition="clean"):
         """Return a measure that stands once in a run."""
-        (value,) = self.metrics.loc[(task, strategy, regime, condition, measure), "value"]
+        (value,) = self.metrics.loc[[(task, strategy, regime, condition, measure)], "value"]
         return float(value)
 
 
@@ -70,9 +70,15 @@ def test_a_planted_cue_raises_reliance_and_masking_exactly_the_cue_removes_it(co
     planted = conditions.value("rt-snippets", "cue_reliance", condition="cue-95")
     masked = conditions.value("rt-snippets", "cue_reliance", "oracle-cue", condition="cue-95")
     clean = conditions.value("rt-snippets", "cue_reliance")
-    assert planted > 30
-    assert abs(clean) < 5
-    assert abs(masked) < 5
+    assert planted > 60
+    # the two words have some sentiment of their own, cue or not
+    assert abs(clean) < 20
+    assert abs(masked) < 20
+    right, wrong = (
+        conditions.value("rt-snippets", "conflicting_score", strategy, condition="cue-95")
+        for strategy in ("oracle-cue", "none")
+    )
+    assert right > wrong + 0.3
 
 
 def test_flipped_labels_trained_long_are_memorised(conditions):
