@@ -21,6 +21,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cells", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--no-probes", action="store_true", help="one job for each cell, not two")
     options = parser.parse_args()
     rates = [{"name": f"random-{rate}", "input": {"kind": "random", "rate": rate / 20}} for rate in range(1, 10)]
     experiment = {
@@ -29,6 +30,7 @@ def main() -> None:
         "models": ["minilm-l6"],
         "strategies": ["none", *rates],
         "seeds": list(range(options.cells // 20)),
+        "probes": {"measure": [] if options.no_probes else "all"},
     }
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "experiment.json"
