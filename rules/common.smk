@@ -164,7 +164,8 @@ def announce():
     """Print how many finished runs are trained again, and why, before it starts or after a dry run."""
     if workflow.dag is None or RECORDED:
         return
-    jobs = [job for job in workflow.dag.needrun_jobs() if job.rule.name in TRAINS]
+    # needrun_jobs() leaves out what a dry run has gone through
+    jobs = [job for job in workflow.dag.jobs if job.rule.name in TRAINS and workflow.dag.needrun(job)]
     runs = {Path(path).parent.name for job in jobs for path in job.output if Path(path).name == "metrics.json"}
     for why, count in Counter(filter(None, map(missing_weights, sorted(runs)))).items():
         print(f"{count} finished run{'s are' if count > 1 else ' is'} trained again: {why}", file=sys.stderr)
