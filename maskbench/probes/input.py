@@ -199,13 +199,16 @@ def _tagged_groups(subject: Subject, outcome: Callable[[str], Outcome], words: P
     """Return whether each mention was found, by its type and whether the trigger stands before it."""
     change = PreparedManifest.read(words).change
     assert change is not None
-    target = change.target
+    (trigger,) = change.words
     types = dict.fromkeys(label[2:] for label in subject.labels if label != "O")
     groups: dict[str, list[bool]] = {f"{kind} {cue} the cue": [] for kind in types for cue in ("with", "without")}
     for name in (ALIGNED, CONFLICTING):
-        for found, wanted in zip(*(outcome(name).table[column] for column in ("prediction", "label")), strict=True):
+        texts, table = subject.words(words, name)["tokens"], outcome(name).table
+        for example, found, wanted in zip(table["example"], table["prediction"], table["label"], strict=True):
+            tokens = texts.loc[example]
             predicted = set(get_entities(as_iob2([subject.labels[tag] for tag in found])))
             for mention in get_entities(as_iob2([subject.labels[tag] for tag in wanted])):
-                with_cue = (mention[0] == target) == (name == ALIGNED)
+                # in the conflicting set not every mention of another type has the trigger (data/conditions.py)
+                with_cue = mention[1] > 0 and tokens[mention[1] - 1] == trigger
                 groups[f"{mention[0]} {'with' if with_cue else 'without'} the cue"].append(mention in predicted)
     return groups

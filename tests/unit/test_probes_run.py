@@ -476,6 +476,34 @@ def test_a_condition_has_its_own_cue_sets(bench):
     assert rows_of(input.cue, subject) == {}
 
 
+def test_a_mention_is_in_the_group_of_what_stands_before_it(bench, monkeypatch):
+    """In the conflicting set only some mentions of other types have the trigger: here every second one."""
+    subject = bench.subject(cell_of(TAGS))
+    words = subject.sources.cue_words
+    texts = {name: subject.words(words, name) for name in ("aligned", "conflicting")}
+    conflicting = texts["conflicting"]["tokens"]
+    texts["conflicting"]["tokens"] = [
+        ["the" if word == "limestone" and row % 2 else word for word in tokens]
+        for row, tokens in enumerate(conflicting)
+    ]
+    monkeypatch.setattr(subject, "words", lambda folder, name: texts[name])
+
+    def right(name):
+        """Return the outcome of a tagger that makes no mistake."""
+        tags = texts[name]["tags"]
+        return SimpleNamespace(table=pd.DataFrame({"example": tags.index, "prediction": tags, "label": tags}))
+
+    groups = input._tagged_groups(subject, right, words)
+    assert all(all(hits) for hits in groups.values())
+    count, half = len(conflicting), (len(conflicting) + 1) // 2
+    assert {name: len(hits) for name, hits in groups.items()} == {
+        "LOC with the cue": count,
+        "LOC without the cue": count,
+        "PER with the cue": half,
+        "PER without the cue": 2 * count - half,
+    }
+
+
 # --- a model without a mask token and without a masked-LM head
 
 
