@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import pyarrow.parquet as pq
 import torch
-from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
 
 from maskbench.config.tasks import SCORE
 from maskbench.data.encode import load_encoded
@@ -19,6 +18,7 @@ from maskbench.probes.errors import UnmeasuredError
 from maskbench.probes.forward import Forward, Passed, outcome
 from maskbench.probes.reference import Reference, Texts, collator
 from maskbench.training.evaluation import Outcome
+from maskbench.training.models import HEADS
 from maskbench.training.record import Metric, Record, number
 from maskbench.training.subsets import subset
 
@@ -42,10 +42,6 @@ if TYPE_CHECKING:
     Measured = Iterator[Metric]
     Split = Literal["train", "validation", "test", "run"]
 
-HEADS: dict[str, Any] = {
-    "sequence-classification": AutoModelForSequenceClassification,
-    "token-classification": AutoModelForTokenClassification,
-}
 REGISTRY: dict[ProbeName, Callable[[Subject], Measured]] = {}
 """Every probe by its name in the configuration; a probe yields its metrics, none if the run has no use for it."""
 
@@ -283,7 +279,7 @@ class Subject:
 
     @cached_property
     def _collate(self) -> Any:
-        return collator(self.sources.pretrained, self.model.config.pad_token_id, self.device)
+        return collator(self.sources.pretrained, self.device)
 
     @cached_property
     def _mask_id(self) -> int:

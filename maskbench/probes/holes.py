@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -64,6 +65,6 @@ def loss(forward: Forward, head: masked_lm.Head, rows: Rows) -> float:
         count += int(hit.sum())
     if not count:
         raise UnmeasuredError("no token of the probe texts is masked")
-    if total != total or total in (float("inf"), float("-inf")):
+    if not math.isfinite(total):
         raise UnmeasuredError("the masked-LM loss is not finite")
     return total / count

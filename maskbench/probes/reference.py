@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, Self, cast
+from typing import TYPE_CHECKING, Literal, Self, cast
 
 import numpy as np
 import torch
@@ -19,13 +19,14 @@ from maskbench.data.encode import load_encoded
 from maskbench.data.folders import new_folder
 from maskbench.data.manifests import NAME, EncodedManifest
 from maskbench.errors import InputError
-from maskbench.io.files import canonical, read_json, sha256_files, sha256_text, verify, write_json
+from maskbench.io.files import read_json, sha256_files, verify, write_json
 from maskbench.probes import holes, linear
 from maskbench.probes.drift import layer_names
 from maskbench.probes.errors import UnmeasuredError
 from maskbench.probes.forward import Forward
 from maskbench.probes.record import Timings
-from maskbench.training.collate import Collator
+from maskbench.training.collate import Collator, collator_for
+from maskbench.training.models import model_hash
 from maskbench.training.record import Environment
 from maskbench.training.subsets import at_most
 
@@ -75,12 +76,9 @@ def places_of(rows: Rows) -> NDArray[np.int64]:
     return own[np.sort(np.random.default_rng(_PLACES).permutation(len(own))[:PLACES])]
 
 
-def collator(folder: Path, pad: int | None, device: Device) -> Collator:
-    """Return the collator that training uses with the tokenizer of a folder; `pad` if that has no padding."""
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    own = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    left = tokenizer.padding_side == "left"
-    return Collator(own if own is not None else pad or 0, left=left, multiple=1 if device.kind == "cpu" else 8)
+def collator(folder: Path, device: Device) -> Collator:
+    """Return the collator that training uses with the tokenizer of a folder."""
+    return collator_for(AutoTokenizer.from_pretrained(folder, local_files_only=True), device)
 
 
 def start(folder: Path, attention: str) -> tuple[PreTrainedModel, set[str]]:
@@ -191,7 +189,7 @@ def make(
     about = EncodedManifest.read(encoded)
     texts = Texts.of(load_encoded(encoded), max_test, examples)
     theta, _ = start(model, device.attention)
-    collate = collator(model, theta.config.pad_token_id, device)
+    collate = collator(model, device)
     forward = Forward(theta, collate, device, batch_size, about.tokenizer.mask_token_id or 0)
     places = places_of(texts.test)
     try:
@@ -230,9 +228,3 @@ def _masked_lm(forward: Forward, folder: Path, rows: Rows) -> tuple[float | None
     except InputError as error:
         return None, [f"masked-lm: {str(error).partition(': ')[2]}"]
     return holes.loss(forward, head, rows), []
-
-
-def model_hash(folder: Path) -> str:
-    """Return one hash over the files of a fetched model, as run records have it."""
-    content: dict[str, Any] = read_json(folder / "source.json")
-    return sha256_text(canonical(content["files"]))

@@ -16,7 +16,7 @@ from maskbench.data.manifests import EncodedManifest
 from maskbench.probes import fit, input, knowledge, task, trajectory  # noqa: F401
 from maskbench.probes.base import REGISTRY, Subject
 from maskbench.probes.record import ProbeRecord, Timings
-from maskbench.probes.reference import model_hash
+from maskbench.training.models import model_hash
 from maskbench.training.record import number
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -13,6 +13,10 @@ from maskbench.data.encode import IGNORED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from transformers import PreTrainedTokenizerBase
+
+    from maskbench.training.device import Device
 
 
 BESIDE_TEXT = ("words", "examples", "capitals")
@@ -66,3 +70,14 @@ class Collator:
         per_token = isinstance(rows[0]["labels"], (list, np.ndarray))
         batch["labels"] = padded("labels", IGNORED) if per_token else torch.tensor([row["labels"] for row in rows])
         return batch
+
+
+def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Return the token id of padding; a tokenizer without one (GPT-2) pads with the end of the text."""
+    return cast("int", tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id)
+
+
+def collator_for(tokenizer: PreTrainedTokenizerBase, device: Device) -> Collator:
+    """Return what makes batches of examples, in training and in probes."""
+    multiple = 1 if device.kind == "cpu" else 8
+    return Collator(pad_id(tokenizer), left=tokenizer.padding_side == "left", multiple=multiple)

@@ -16,6 +16,7 @@ from transformers import (
 )
 
 from maskbench.errors import InputError
+from maskbench.io.files import canonical, read_json, sha256_text
 from maskbench.masks.anatomy import base_of, mark_fresh, pretrained_of
 
 if TYPE_CHECKING:
@@ -26,12 +27,18 @@ if TYPE_CHECKING:
     from maskbench.experiment.cell import Cell
     from maskbench.training.device import Device
 
-_HEADS: dict[str, Any] = {
+HEADS: dict[str, Any] = {
     "sequence-classification": AutoModelForSequenceClassification,
     "token-classification": AutoModelForTokenClassification,
 }
+"""What loads a model with its head, by the kind of task."""
 BESIDE = "beside"
 """Where the model of a joint run keeps the second task's head."""
+
+
+def model_hash(folder: Path) -> str:
+    """Return one hash over the files of a fetched model."""
+    return sha256_text(canonical(read_json(folder / "source.json")["files"]))
 
 
 def build_model(folder: Path, cell: Cell, labels: list[str], device: Device) -> PreTrainedModel:
@@ -46,7 +53,7 @@ def build_model(folder: Path, cell: Cell, labels: list[str], device: Device) -> 
                 setattr(config, key, cell.training.dropout)
     set_seed(cell.seed)
     model: PreTrainedModel
-    model, loaded = _HEADS[cell.kind].from_pretrained(
+    model, loaded = HEADS[cell.kind].from_pretrained(
         folder,
         config=config,
         local_files_only=True,

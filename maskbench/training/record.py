@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -22,11 +22,43 @@ Status = Literal["completed", "diverged", "oom", "crashed"]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
+    """A block of a record: no unknown keys, never changed."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Metric(_Part):
+class Stored(Part):
+    """A record that is a file of its own."""
+
+    what: ClassVar[str]
+    """What messages call it."""
+
+    def write(self, path: str | Path) -> None:
+        """Write the record atomically, after checking it once more against its schema."""
+        content = self.model_dump(mode="json", by_alias=True)
+        self.model_validate(content)
+        write_json(path, content)
+
+    @classmethod
+    def read(cls, path: str | Path) -> Self:
+        """Read a record.
+
+        Raises
+        ------
+        InputError
+            If the file is missing, is no JSON, or does not follow the schema.
+        """
+        content = read_json(path)
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            raise InputError(
+                f"{path}: not a {cls.what} of schema {SCHEMA} ({first_mistake(error)}); delete it and run again"
+            ) from None
+
+
+class Metric(Part):
     """One measured number."""
 
     split: Literal["train", "validation", "test", "run"]
@@ -53,7 +85,7 @@ class Metric(_Part):
         return None if value is None or not math.isfinite(value) else float(value)
 
 
-class Progress(_Part):
+class Progress(Part):
     """One evaluation on the validation split while training."""
 
     step: int
@@ -62,7 +94,7 @@ class Progress(_Part):
     score: Finite | None
 
 
-class Cosine(_Part):
+class Cosine(Part):
     """How two tasks' gradients stand to each other before an update of their joint training."""
 
     step: int
@@ -73,7 +105,7 @@ class Cosine(_Part):
     """None where one of them is 0."""
 
 
-class Data(_Part):
+class Data(Part):
     """Content hashes of what went in."""
 
     prepared: str
@@ -81,7 +113,7 @@ class Data(_Part):
     model: str
 
 
-class Environment(_Part):
+class Environment(Part):
     """What the run ran on."""
 
     python: str
@@ -95,7 +127,7 @@ class Environment(_Part):
     packages: dict[str, str]
 
 
-class Timings(_Part):
+class Timings(Part):
     """When, and for how long, in seconds."""
 
     started: str
@@ -103,8 +135,10 @@ class Timings(_Part):
     train_s: Finite | None
 
 
-class Record(_Part):
+class Record(Stored):
     """Everything about one run."""
+
+    what = "run record"
 
     schema_version: Literal[1] = Field(default=1, alias="schema")
     run: str
@@ -131,29 +165,6 @@ class Record(_Part):
     environment: Environment
     timings: Timings
     command: str
-
-    def write(self, path: str | Path) -> None:
-        """Write the record atomically, after checking it once more against its schema."""
-        content = self.model_dump(mode="json", by_alias=True)
-        Record.model_validate(content)
-        write_json(path, content)
-
-    @classmethod
-    def read(cls, path: str | Path) -> Record:
-        """Read a record.
-
-        Raises
-        ------
-        InputError
-            If the file is missing, is no JSON, or does not follow the schema.
-        """
-        content = read_json(path)
-        try:
-            return cls.model_validate(content)
-        except ValidationError as error:
-            raise InputError(
-                f"{path}: not a run record of schema {SCHEMA} ({first_mistake(error)}); delete it and run again"
-            ) from None
 
 
 def number(split: Literal["train", "validation", "test", "run"], name: str, value: float | None) -> Metric:

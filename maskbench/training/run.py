@@ -34,8 +34,8 @@ from maskbench.errors import InputError
 from maskbench.io.files import canonical, read_json, sha256_text, write_json
 from maskbench.masks.setting import Setting
 from maskbench.training import evaluation
-from maskbench.training.collate import BESIDE_TEXT, Collator
-from maskbench.training.models import build_model, embed_mask_token, ordinary_tokens, start_from
+from maskbench.training.collate import BESIDE_TEXT, collator_for, pad_id
+from maskbench.training.models import build_model, embed_mask_token, model_hash, ordinary_tokens, start_from
 from maskbench.training.record import Cosine, Data, Metric, Progress, Record, Timings, number
 from maskbench.training.subsets import at_most, subset
 from maskbench.training.trainer import DivergedError, MaskedTrainer, mean_cross_entropy, parameter_counts
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from maskbench.experiment.cell import Cell
+    from maskbench.training.collate import Collator
     from maskbench.training.device import Device
     from maskbench.training.evaluation import Outcome
     from maskbench.training.masking import Masking
@@ -159,7 +160,7 @@ class Run:
         if self.inputs.start is not None:
             start_from(model, self.inputs.start / "model")
             self.notes.append(f"starts from the encoder of {self._first_run()}, with a fresh head")
-        model.config.pad_token_id = _pad(tokenizer)
+        model.config.pad_token_id = pad_id(tokenizer)
         return model
 
     def note_attention(self, masking: Masking) -> None:
@@ -209,8 +210,7 @@ class Run:
 
     def collator(self, tokenizer: PreTrainedTokenizerBase) -> Collator:
         """Return what makes batches of examples."""
-        multiple = 1 if self.device.kind == "cpu" else 8
-        return Collator(_pad(tokenizer), left=tokenizer.padding_side == "left", multiple=multiple)
+        return collator_for(tokenizer, self.device)
 
     def trainer_keys(self, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
         """Return what every Trainer of the run is given."""
@@ -438,11 +438,6 @@ class Run:
         return [number("run", name, float(value)) for name, value in values.items()]
 
 
-def _pad(tokenizer: PreTrainedTokenizerBase) -> int:
-    """Return the token id of padding; a tokenizer without one (GPT-2) pads with the end of the text."""
-    return cast("int", tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id)
-
-
 def _by_length(dataset: Dataset) -> Dataset:
     """Order a dataset from long to short."""
     return dataset.select(np.argsort(-np.asarray(dataset["length"]), kind="stable"))
@@ -459,11 +454,6 @@ def _empty(folder: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     return folder
-
-
-def _model_hash(folder: Path) -> str:
-    """Return one hash over the files of a fetched model."""
-    return sha256_text(canonical(read_json(folder / "source.json")["files"]))
 
 
 @contextlib.contextmanager
@@ -558,7 +548,7 @@ def _record(run: Run, started: str, wall: float, **shared: Any) -> Record:
         notes=run.notes,
         parameters=parameters,
         parameters_hash=sha256_text(canonical(parameters)),
-        data=Data(prepared=run.manifest["prepared"], encoded=run.manifest["hash"], model=_model_hash(run.inputs.model)),
+        data=Data(prepared=run.manifest["prepared"], encoded=run.manifest["hash"], model=model_hash(run.inputs.model)),
         timings=Timings(started=started, wall_s=wall, train_s=train_s),
         **shared,
     )

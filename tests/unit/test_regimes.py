@@ -29,6 +29,7 @@ from maskbench.training.joint import JointRun, run_joint
 from maskbench.training.record import Record
 from maskbench.training.run import Inputs, Run, run_cell
 from maskbench.training.trainer import PairedOrder, mean_cross_entropy
+from tests.unit.killed import KilledError, Watch
 from tests.unit.samples import MASKS, entry
 from tests.unit.tiny import make_cell, make_encoded, make_gpt2, make_model, same
 
@@ -530,24 +531,6 @@ def test_without_a_shared_parameter_that_moves_there_is_no_conflict(joint):
 
 
 # --- two tasks at once: resuming
-
-
-class KilledError(Exception):
-    """Stands for the end of a process."""
-
-
-class Watch(TrainerCallback):
-    """Keeps the weights after every update, and ends the process after one of its checkpoints."""
-
-    def __init__(self, end):
-        self.weights, self.end = {}, end
-
-    def on_step_end(self, args, state, control, model=None, **_):
-        self.weights[state.global_step] = {name: value.clone() for name, value in model.state_dict().items()}
-
-    def on_save(self, args, state, control, **_):
-        if state.global_step == self.end:
-            raise KilledError
 
 
 @pytest.mark.parametrize(

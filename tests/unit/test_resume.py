@@ -6,11 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from transformers import AutoTokenizer, TrainerCallback
+from transformers import AutoTokenizer
 
 from maskbench.masks.base import Mask
 from maskbench.training.device import choose
 from maskbench.training.run import Inputs, Run
+from tests.unit.killed import KilledError, Watch
 from tests.unit.samples import MASKS, entry
 from tests.unit.tiny import make_cell, make_encoded, make_model
 
@@ -25,24 +26,6 @@ STRATEGIES = {
 }
 REGISTERED = {f"{family}-{kind}": {family: entry(kind)} for family, kind in MASKS}
 KILLED_AT, UPDATES = 9, 12  # a pass has 6 updates, so this is within the second one
-
-
-class KilledError(Exception):
-    """Stands for the end of a process."""
-
-
-class Watch(TrainerCallback):
-    """Keeps the weights after every update, and ends the process after one of its checkpoints."""
-
-    def __init__(self, end):
-        self.weights, self.end = {}, end
-
-    def on_step_end(self, args, state, control, model=None, **_):
-        self.weights[state.global_step] = {name: value.clone() for name, value in model.state_dict().items()}
-
-    def on_save(self, args, state, control, **_):
-        if state.global_step == self.end:
-            raise KilledError
 
 
 @pytest.fixture(scope="module")
