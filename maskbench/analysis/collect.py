@@ -1,4 +1,4 @@
-"""From run folders to one table of metrics, one of outcomes, and a manifest."""
+"""From run folders to one table of metrics, one of what was measured along training, one of outcomes, a manifest."""
 
 from __future__ import annotations
 
@@ -121,6 +121,23 @@ class _Metrics:
         return frame.iloc[np.argsort(place.to_numpy(), kind="stable")].reset_index(drop=True)
 
 
+ALONG_COLUMNS = ("run", "step", "measure", "value")
+"""Columns of along.csv; one row for each number along training, `step` updates after its start."""
+
+
+def _along(record: Record, probes: ProbeRecord | None) -> Iterator[tuple[str, int, str, float | None]]:
+    """Yield what was measured of a run along its training: scores, gradients of two tasks, drift and forgetting."""
+    for row in record.history:
+        yield record.run, row.step, "validation_score", row.score
+        yield record.run, row.step, "validation_loss", row.loss
+    for item in record.conflict:
+        part = "" if item.layer == "all" else f":{item.layer}"
+        yield record.run, item.step, f"gradient_cosine{part}", item.cosine
+    for point in probes.trajectory if probes else []:
+        for name, value in point.measures.items():
+            yield record.run, point.step, name, value
+
+
 def _read_table(path: Path, columns: list[str], what: str, *, may_be_empty: bool = False) -> pa.Table:
     """Read some columns of a parquet file, none of whose values may be missing."""
     try:
@@ -229,6 +246,7 @@ def _entry(record: Record, probes: ProbeRecord | None) -> dict[str, Any]:
         "threads": machine.threads,
         "timings": record.timings.model_dump(),
         "command": record.command,
+        "claims": record.claims,
         "probes": probes and probes.model_dump(include={"status", "error", "notes", "code", "timings"}),
     }
 
@@ -269,7 +287,7 @@ def _manifest(study: str, entries: list[dict[str, Any]], versions: dict[str, Cou
 def collect(
     study: str, results: Path, runs: Sequence[str], output: Path, *, baseline: str = "none", probed: bool = False
 ) -> None:
-    """Write metrics.csv, metrics.parquet, outcomes.parquet and manifest.json of a study.
+    """Write metrics.csv, metrics.parquet, along.csv, outcomes.parquet and manifest.json of a study.
 
     Parameters
     ----------
@@ -294,11 +312,11 @@ def collect(
     """
     if len(set(runs)) < len(runs):
         raise InputError(f"{study}: expected each run once, {Counter(runs).most_common(1)[0][0]} is listed twice")
-    metrics, found = _Metrics(), list[Run]()
+    metrics, found, along = _Metrics(), list[Run](), list[tuple[str, int, str, float | None]]()
     entries: list[dict[str, Any]] = []
     versions: dict[str, Counter[str]] = {}
     with ExitStack() as files:
-        names = ("metrics.csv", "metrics.parquet", "outcomes.parquet")
+        names = ("metrics.csv", "metrics.parquet", "along.csv", "outcomes.parquet")
         temporary = {name: files.enter_context(atomic(output / name)) for name in names}
         writer = pq.ParquetWriter(temporary["outcomes.parquet"], pa.schema(OUTCOME_TYPES), compression="zstd")
         with writer:
@@ -306,6 +324,7 @@ def collect(
             for record, probes in _records(results, runs, probed):
                 metrics.add_run(record, probes)
                 found.append(_run(record, probes))
+                along.extend(_along(record, probes))
                 entries.append(_entry(record, probes))
                 for name, version in {"python": record.environment.python, **record.environment.packages}.items():
                     versions.setdefault(name, Counter())[version] += 1
@@ -317,6 +336,9 @@ def collect(
         frame = metrics.frame()
         frame.to_csv(temporary["metrics.csv"], index=False, lineterminator="\n")
         frame.to_parquet(temporary["metrics.parquet"], index=False)
+        pd.DataFrame(along, columns=list(ALONG_COLUMNS)).to_csv(
+            temporary["along.csv"], index=False, lineterminator="\n"
+        )
     write_json(output / "manifest.json", _manifest(study, entries, versions))
 
 

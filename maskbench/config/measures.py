@@ -7,6 +7,9 @@ from typing import Literal
 
 Family = Literal["score", "fit", "input", "task", "knowledge", "cost", "run"]
 """score: how well the task is solved; fit, input, task, knowledge: the four kinds of interference; cost; run: facts."""
+Home = Literal["single", "after-*", "with-*", "cue", "noise"]
+"""Runs that a measure is compared on by default: of a single task on clean data, of a second task, of two tasks at
+once, with a planted cue, with flipped labels."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +32,33 @@ class Measure:
     """Where it is from; None: what everybody means by the word, or this project's own."""
     by: str | None = None
     """What may stand behind a colon, as in ``f1:PER``: class, layer, block, perturbation, ...; None: nothing."""
+    home: Home = "single"
+    """On which runs strategies are compared by it, if nobody says otherwise."""
+
+
+_HOMES: dict[str, Home] = {
+    "cue_reliance": "cue",
+    "aligned_score": "cue",
+    "conflicting_score": "cue",
+    "worst_group_score": "cue",
+    "flipped_agreement": "noise",
+    "noise_memorisation": "noise",
+    "negative_transfer": "with-*",
+    "gradient_cosine": "with-*",
+    "gradient_conflict": "with-*",
+    "sequence_score": "after-*",
+    "forgetting": "after-*",
+    "backward_transfer": "after-*",
+    "matched_forgetting": "after-*",
+}
 
 
 def _rows(family: Family, *rows: tuple[str, ...], **by: str) -> dict[str, Measure]:
     """Return the measures of a family by name; `by` says of some what may stand behind the colon."""
     entries = (Measure(row[0], family, *row[1:]) for row in rows)  # type: ignore[arg-type]
-    return {entry.name: replace(entry, by=by.get(entry.name)) for entry in entries}
+    return {
+        entry.name: replace(entry, by=by.get(entry.name), home=_HOMES.get(entry.name, "single")) for entry in entries
+    }
 
 
 _CHURN = "Milani Fard et al. (2016), Launch and Iterate: Reducing Prediction Churn, NeurIPS (churn)"
@@ -142,6 +166,14 @@ MEASURES: dict[str, Measure] = {
         ("f1", "fraction", "higher", "F1", "F1 of one class (tagging: of one type of entity)."),
         ("support", "examples", "neither", "support", "Number of texts, or entities, of one class."),
         (
+            "confusion",
+            "count",
+            "neither",
+            "confusion matrix",
+            "`confusion:A>B`: how many texts of class A were given class B (tagging: words of an entity type, whether "
+            "they begin a mention or not; O is none). Pairs that do not occur are left out.",
+        ),
+        (
             "truncated",
             "words",
             "neither",
@@ -159,6 +191,7 @@ MEASURES: dict[str, Measure] = {
         recall="class",
         f1="class",
         support="class",
+        confusion="true class>predicted class",
     ),
     **_rows(
         "fit",

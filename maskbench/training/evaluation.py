@@ -98,6 +98,15 @@ class Outcome:
         scores["score"] = scores[SCORE[self.kind]]
         return scores
 
+    def confusion(self) -> dict[str, int]:
+        """Return how many texts (tagging: words) of a class were given a class, by ``TRUE>PREDICTED``; no zeros."""
+        names, gold, predicted = np.array(self.labels), self.table["label"], self.table["prediction"]
+        if self.kind == "token-classification":
+            names = np.array([label.partition("-")[2] or label for label in self.labels])  # B-PER and I-PER are PER
+            gold, predicted = np.concatenate([*gold]), np.concatenate([*predicted])
+        pairs = pd.Series(names[gold]) + ">" + pd.Series(names[predicted])
+        return {str(pair): int(count) for pair, count in pairs.value_counts().sort_index().items()}
+
     def _metrics(self) -> dict[str, float]:
         """Compute the metric module of the kind of task."""
         predicted, gold = self.table["prediction"], self.table["label"]

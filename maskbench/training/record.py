@@ -165,6 +165,8 @@ class Record(Stored):
     environment: Environment
     timings: Timings
     command: str
+    claims: str | None = None
+    """Hash of the claims file when the run was made: what was expected before anything was seen."""
 
 
 def number(split: Literal["train", "validation", "test", "run"], name: str, value: float | None) -> Metric:

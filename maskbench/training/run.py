@@ -393,6 +393,8 @@ class Run:
             number("test", "score_gap", 100 * (train["score"] - test["score"])),
             number("test", "majority_score", self._majority()),
         ]
+        counts = outcomes["test"].confusion()
+        self.metrics += [number("test", f"confusion:{pair}", count) for pair, count in counts.items()]
         self.history = [
             Progress(
                 step=row["step"],

@@ -17,7 +17,7 @@ from maskbench.errors import InputError
 from tests.unit import synthetic
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = ("metrics.csv", "metrics.parquet", "outcomes.parquet", "manifest.json")
+FILES = ("metrics.csv", "metrics.parquet", "along.csv", "outcomes.parquet", "manifest.json")
 
 
 @pytest.fixture
@@ -47,6 +47,27 @@ def test_collects_every_number_and_every_run(study, tmp_path):
     assert set(outcomes["set"]) == {"test"}
     assert outcomes.groupby("run", observed=True).size().eq(50).all()
     assert set(outcomes["run"]) == set(runs) - {"conll2003.minilm-l6.random.single.clean.n2000.s2"}
+
+
+def test_what_was_measured_along_training_is_kept(study):
+    folder, runs = study
+    path = folder / "training" / runs[0] / "metrics.json"
+    record = json.loads(path.read_text())
+    record["conflict"] = [
+        {"step": 0, "layer": "all", "cosine": 0.5},
+        {"step": 0, "layer": "layer-1", "cosine": None},
+    ]
+    path.write_text(json.dumps(record))
+    collect("s", folder, runs, folder)
+    along = pd.read_csv(folder / "along.csv")
+    assert list(along.columns) == ["run", "step", "measure", "value"]
+    rows = along[along["run"] == runs[0]]
+    scores = rows[rows["measure"] == "validation_score"]
+    assert scores["step"].tolist() == [row["step"] for row in record["history"]]
+    assert scores["value"].tolist() == [row["score"] for row in record["history"]]
+    cosines = rows[rows["measure"].str.startswith("gradient_cosine")].set_index("measure")["value"]
+    assert cosines["gradient_cosine"] == 0.5
+    assert pd.isna(cosines["gradient_cosine:layer-1"])
 
 
 def test_a_failed_run_keeps_an_empty_score(study):

@@ -87,6 +87,14 @@ def test_a_tagger_that_finds_nothing_scores_zero_without_an_error():
     assert tagged([[0, 0]], [[0, 0]]).measures()["entity_f1"] == 0.0
 
 
+def test_confusions_count_words_by_entity_type_and_texts_by_class():
+    outcome = tagged([[1, 2, 0], [3, 0, 0]], [[1, 0, 0], [2, 0, 3]])
+    assert outcome.confusion() == {"LOC>PER": 1, "O>LOC": 1, "O>O": 2, "PER>O": 1, "PER>PER": 1}
+    logits = np.log(np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7]]))
+    outcome = classify(np.arange(3), np.array([0, 1, 1]), logits, np.ones(3), ["a", "b"])
+    assert outcome.confusion() == {"a>a": 1, "b>a": 1, "b>b": 1}
+
+
 def test_words_that_were_cut_off_count_as_missed():
     labels, classes = np.array([[1, IGNORED]]), np.array([[1, 0]])
     ones = np.ones((1, 2))
