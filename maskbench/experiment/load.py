@@ -224,6 +224,20 @@ def _unmet_needs(experiment: Experiment) -> Iterator[str]:
                     yield f"{place} a masked-LM head, and the model {model.name} has none; leave one of them out"
 
 
+def _unmasked_cues(experiment: Experiment) -> Iterator[str]:
+    """Yield one line for each mask of a planted cue that leaves out a word that the experiment plants."""
+    if all(condition.kind != "cue" for condition in experiment.conditions):
+        return
+    for index, strategy in enumerate(experiment.strategies):
+        for family, mask in strategy.masks():
+            missing = [word for word in experiment.cue.words if word not in getattr(mask, "cues", experiment.cue.words)]
+            if missing:
+                yield (
+                    f"strategies[{index}] ({strategy.name}).{family}: {mask.kind} needs all of cue.words in its cues; "
+                    f"expected {missing[0]!r} among them"
+                )
+
+
 def _missing_trackers(experiment: Experiment) -> Iterator[str]:
     """Yield one line for each experiment tracker whose package is not installed."""
     for index, tracker in enumerate(experiment.training.report_to):
@@ -256,7 +270,7 @@ def load(config: Mapping[str, Any], files: Sequence[str | Path] = (), *, runs_he
         experiment = Experiment.model_validate(dict(config))
     except ValidationError as error:
         raise InputError("\n".join(explain(error, config, source))) from None
-    problems = [*_impossible_training(experiment), *_unmet_needs(experiment)]
+    problems = [*_impossible_training(experiment), *_unmet_needs(experiment), *_unmasked_cues(experiment)]
     if runs_here:
         problems += [*_missing_paths(experiment), *_missing_trackers(experiment)]
     if problems:

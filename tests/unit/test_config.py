@@ -807,3 +807,16 @@ def test_gold_mentions_need_a_tagging_task() -> None:
         "configuration: strategies[1] (names).input: entity needs gold mentions, but the task rt-snippets has none; "
         "expected a tagging task"
     )
+
+
+def test_a_mask_of_the_planted_cue_has_to_mask_all_of_it() -> None:
+    config = SMALL | {"strategies": ["none", "oracle-cue"], "conditions": ["clean", "cue:0.95"]}
+    assert load(config)
+    planted = config | {"cue": {"words": ["limestone", "granite"]}}
+    with pytest.raises(InputError) as error:
+        load(planted)
+    assert str(error.value) == (
+        "configuration: strategies[1] (oracle-cue).input: oracle-cue needs all of cue.words in its cues; "
+        "expected 'granite' among them"
+    )
+    assert load(planted | {"conditions": ["clean"]})
