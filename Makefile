@@ -9,10 +9,13 @@ STAMP := $(VENV)/installed-$(shell cksum < requirements.lock | tr ' ' '-')
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: run test check schema lock clean-env help env
+.PHONY: run plan test check schema lock clean-env help env
 
 run: $(STAMP)  ## run the default experiment; make run ARGS="--configfile experiments/x.yaml" runs another
 	snakemake --cores all $(ARGS)
+
+plan: $(STAMP)  ## what an experiment can decide, and how long it takes; make plan ARGS="--configfile x.yaml --from results/y"
+	@python scripts/plan.py $(ARGS)
 
 test: $(STAMP)  ## run the tests; make test ARGS="-k masks" runs some of them
 	python -m pytest -n auto --dist loadfile $(ARGS)

@@ -1,4 +1,4 @@
-# experiment, collect ─► compare: from run records to tables of numbers; no torch from here on.
+# experiment, collect ─► compare, verdicts: from run records to tables of numbers; no torch from here on.
 
 
 rule experiment:
@@ -6,6 +6,7 @@ rule experiment:
         f"{RESULTS}/experiment.json",
     log:
         f"{RESULTS}/logs/experiment.log",
+    retries: 0
     localrule: True
     conda:
         ENVS / "analysis.yaml"
@@ -27,10 +28,12 @@ if not RECORDED:
         output:
             metrics=f"{RESULTS}/metrics.csv",
             parquet=f"{RESULTS}/metrics.parquet",
+            along=f"{RESULTS}/along.csv",
             outcomes=f"{RESULTS}/outcomes.parquet",
             manifest=f"{RESULTS}/manifest.json",
         log:
             f"{RESULTS}/logs/collect.log",
+        retries: 0
         localrule: True
         conda:
             ENVS / "analysis.yaml"
@@ -41,14 +44,21 @@ if not RECORDED:
             " > {log:q} 2>&1"
 
 
+def there(name):
+    """A file that `collect` makes; of a recorded study it may be missing."""
+    path = f"{RESULTS}/{name}"
+    return [path] if not RECORDED or Path(path).exists() else []
+
+
 rule compare:
     input:
         metrics=f"{RESULTS}/metrics.csv",
-        outcomes=[f"{RESULTS}/outcomes.parquet"] if not RECORDED or Path(f"{RESULTS}/outcomes.parquet").exists() else [],
+        outcomes=there("outcomes.parquet"),
     output:
         f"{RESULTS}/analysis/comparisons.csv",
     log:
         f"{RESULTS}/logs/compare.log",
+    retries: 0
     localrule: True
     conda:
         ENVS / "analysis.yaml"
@@ -61,3 +71,33 @@ rule compare:
         'python "$MASKBENCH/scripts/compare.py" --metrics {input.metrics:q} {params.outcomes} --baseline {params.baseline}'
         " --resamples {params.settings.resamples} --confidence {params.settings.confidence}"
         " --seed {params.settings.seed} --output {output:q} > {log:q} 2>&1"
+
+
+rule verdicts:
+    input:
+        metrics=f"{RESULTS}/metrics.csv",
+        claims=str(claims_file(EXPERIMENT)),
+        outcomes=there("outcomes.parquet"),
+        manifest=there("manifest.json"),
+    output:
+        verdicts=f"{RESULTS}/verdicts.csv",
+        pairs=f"{RESULTS}/analysis/pairs.csv",
+        gates=f"{RESULTS}/analysis/gates.csv",
+        sensitivity=f"{RESULTS}/analysis/sensitivity.csv",
+        claims=f"{RESULTS}/analysis/claims.json",
+    log:
+        f"{RESULTS}/logs/verdicts.log",
+    retries: 0
+    localrule: True
+    conda:
+        ENVS / "analysis.yaml"
+    params:
+        given=lambda wildcards, input: " ".join(
+            f"--{name} {input[name]}" for name in ("outcomes", "manifest") if input[name]
+        ),
+        settings=EXPERIMENT.analysis,
+        code=code_hash("verdicts.py"),
+    shell:
+        'python "$MASKBENCH/scripts/verdicts.py" --metrics {input.metrics:q} --claims {input.claims:q} {params.given}'
+        " --resamples {params.settings.resamples} --seed {params.settings.seed} --results $(dirname {output.verdicts:q})"
+        " > {log:q} 2>&1"

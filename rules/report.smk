@@ -1,35 +1,60 @@
-# tables, figures, page: everything that is shown, from recorded metrics alone.
+# tables, figures, page: everything that is shown, from recorded metrics and verdicts alone.
 
-TABLES = ["scores", "interference", "comparisons", "cost", "per_class"]
-FIGURES = ["scores", "interference", "differences", "gaps", "cost"]
+TABLES = ["verdicts", "scores", "interference", "comparisons", "cost", "per_class", "sensitivity"]
+FIGURES = {
+    "The answer": ["claims", "profile"],
+    "Scores": ["differences", "scores", "gaps", "classes", "confusions"],
+    "Doses and curves": ["rates", "dynamic", "learning", "robustness"],
+    "Two tasks": ["forgetting", "conflict", "layers"],
+    "Cost": ["cost"],
+}
+SHOWN = [
+    # what tables, figures and the page are made from
+    f"{RESULTS}/experiment.json",
+    f"{RESULTS}/metrics.csv",
+    *rules.compare.output,
+    *rules.verdicts.output,
+    *there("along.csv"),
+]
+
+
+def shown(path, caption, category, **labels):
+    """A file of Snakemake's own report (snakemake --report report.zip)."""
+    return report(path, caption=f"captions/{caption}.rst", category=category, labels=labels)
 
 
 rule tables:
     input:
-        metrics=f"{RESULTS}/metrics.csv",
-        comparisons=rules.compare.output,
+        SHOWN,
     output:
-        expand(f"{RESULTS}/tables/{{table}}.{{ending}}", table=TABLES, ending=["csv", "md", "tex"]),
+        csv=[
+            shown(f"{RESULTS}/tables/{name}.csv", "verdicts" if name == "verdicts" else "tables", "Tables", table=name)
+            for name in TABLES
+        ],
+        others=expand(f"{RESULTS}/tables/{{table}}.{{ending}}", table=TABLES, ending=["md", "tex"]),
     log:
         f"{RESULTS}/logs/tables.log",
     localrule: True
     conda:
         ENVS / "analysis.yaml"
     params:
-        baseline=EXPERIMENT.baseline,
-        folder=subpath(output[0], parent=True),
+        folder=f"{RESULTS}/tables",
         code=code_hash("tables.py"),
     shell:
-        'python "$MASKBENCH/scripts/tables.py" --metrics {input.metrics:q} --comparisons {input.comparisons:q}'
-        " --baseline {params.baseline} --output-dir {params.folder:q} > {log:q} 2>&1"
+        'python "$MASKBENCH/scripts/tables.py" --results $(dirname {params.folder:q}) --output-dir {params.folder:q}'
+        " > {log:q} 2>&1"
 
 
 rule plots:
     input:
-        metrics=f"{RESULTS}/metrics.csv",
-        comparisons=rules.compare.output,
+        SHOWN,
     output:
-        expand(f"{RESULTS}/figures/{{figure}}.{{ending}}", figure=FIGURES, ending=["svg", "png"]),
+        svg=[
+            shown(f"{RESULTS}/figures/{name}.svg", name, "Figures", about=about, figure=name)
+            for about, names in FIGURES.items()
+            for name in names
+        ],
+        png=expand(f"{RESULTS}/figures/{{figure}}.png", figure=[name for names in FIGURES.values() for name in names]),
         captions=f"{RESULTS}/figures/captions.json",
     log:
         f"{RESULTS}/logs/figures.log",
@@ -37,12 +62,12 @@ rule plots:
     conda:
         ENVS / "analysis.yaml"
     params:
-        baseline=EXPERIMENT.baseline,
-        folder=subpath(output.captions, parent=True),
+        folder=f"{RESULTS}/figures",
+        seeds=len(EXPERIMENT.seeds),
         code=code_hash("figures.py"),
     shell:
-        'python "$MASKBENCH/scripts/figures.py" --metrics {input.metrics:q} --comparisons {input.comparisons:q}'
-        " --baseline {params.baseline} --output-dir {params.folder:q} > {log:q} 2>&1"
+        'python "$MASKBENCH/scripts/figures.py" --results $(dirname {params.folder:q}) --output-dir {params.folder:q}'
+        " > {log:q} 2>&1"
 
 
 rule figures:
@@ -55,14 +80,12 @@ rule figures:
 
 rule page:
     input:
-        experiment=rules.experiment.output,
-        metrics=f"{RESULTS}/metrics.csv",
-        comparisons=rules.compare.output,
-        manifest=[f"{RESULTS}/manifest.json"] if not RECORDED or Path(f"{RESULTS}/manifest.json").exists() else [],
+        shown=SHOWN,
+        manifest=there("manifest.json"),
         tables=rules.tables.output,
         figures=rules.plots.output,
     output:
-        f"{RESULTS}/report.html",
+        shown(f"{RESULTS}/report.html", "page", "Page", page="report"),
     log:
         f"{RESULTS}/logs/page.log",
     localrule: True
@@ -72,5 +95,5 @@ rule page:
         command=COMMAND,
         code=code_hash("page.py"),
     shell:
-        'python "$MASKBENCH/scripts/page.py" --results $(dirname {output:q}) --experiment {input.experiment:q}'
+        'python "$MASKBENCH/scripts/page.py" --results $(dirname {output:q}) --experiment $(dirname {output:q})/experiment.json'
         " --command {params.command:q} > {log:q} 2>&1"

@@ -1,4 +1,4 @@
-"""Gather the records of all runs of a study: metrics.csv, metrics.parquet, along.csv, outcomes.parquet, manifest.json."""
+"""Gather the records of all runs: metrics.csv, metrics.parquet, along.csv, outcomes.parquet, manifest.json."""
 
 from __future__ import annotations
 

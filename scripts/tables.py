@@ -14,16 +14,13 @@ from maskbench.io.script import run
 def main() -> None:
     """Parse the command line and write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--metrics", required=True, type=Path, help="metrics.csv")
-    parser.add_argument("--comparisons", required=True, type=Path, help="comparisons.csv")
-    parser.add_argument("--baseline", required=True, help="strategy that the others are compared with")
+    parser.add_argument("--results", required=True, type=Path, help="folder of the study")
     parser.add_argument("--output-dir", required=True, type=Path, help="folder to write to")
     options = parser.parse_args()
     from maskbench.report.study import Study
     from maskbench.report.tables import write_tables
 
-    study = Study.read(options.metrics, options.comparisons, options.baseline)
-    write_tables(study, options.output_dir)
+    write_tables(Study.read(options.results), options.output_dir)
 
 
 if __name__ == "__main__":

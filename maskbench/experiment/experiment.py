@@ -166,6 +166,9 @@ class Experiment(Block):
     """What is measured on every trained model."""
     analysis: Annotated[Analysis, _OrDefault()] = Field(default_factory=Analysis)
     """How strategies are compared."""
+    claims: Annotated[str, Field(min_length=1)] | None = None
+    """File of the claims that are put to the test (docs/claims.md), relative to the folder that snakemake runs in;
+    null: the claims.yaml of maskbench."""
     resources: Annotated[Resources, _OrDefault()] = Field(default_factory=Resources)
     """What a training job asks for."""
     keep_models: bool = False

@@ -16,8 +16,8 @@ _PARAMETERS = ("maskbench.config", "maskbench.experiment")
 """What these do reaches a job as resolved parameters, which Snakemake compares by themselves."""
 
 _READERS = ("maskbench.analysis", "maskbench.report")
-_REGISTRY = "maskbench.config.measures"
-"""The registry of measures (titles, units, directions) arrives by no parameter: for its readers it is code."""
+_REGISTRIES = ("maskbench.config.measures", "maskbench.config.claims")
+"""What arrives by no parameter is code for its readers: the registry of measures, and what a file of claims means."""
 
 
 def _source(module: str) -> Path | None:
@@ -65,7 +65,7 @@ def imported(script: Path) -> dict[str, Path]:
     while todo:
         importer, module = todo.pop()
         file = _source(module)
-        is_code = not module.startswith(_PARAMETERS) or (module == _REGISTRY and importer.startswith(_READERS))
+        is_code = not module.startswith(_PARAMETERS) or (module in _REGISTRIES and importer.startswith(_READERS))
         if file is None or module in found or not is_code:
             continue
         found[module] = file

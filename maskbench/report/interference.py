@@ -1,9 +1,11 @@
-"""Which measures of interference are shown, on which runs, and how they differ from the baseline."""
+"""Which measures of interference are shown, on which runs, and how they differ from the baseline on one scale."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from maskbench.analysis.metrics import regime_kind
@@ -11,8 +13,6 @@ from maskbench.config.conditions import CLEAN
 from maskbench.config.measures import MEASURES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from maskbench.report.study import Block, Study
 
 MAIN = (
@@ -46,23 +46,18 @@ MAIN = (
 OF_A_CELL = ("score_sd", "failed")
 """Measures that say something of all seeds of a cell together: they have no SD over seeds, and no paired difference."""
 
-_HOMES = {
-    "forgetting": "after-*",
-    "matched_forgetting": "after-*",
-    "negative_transfer": "with-*",
-    "gradient_cosine": "with-*",
-    "cue_reliance": "cue-",
-    "noise_memorisation": "noise-",
-}
-
-MOST_SERIES = 4
-"""Most series that are told apart in one panel."""
+PROFILED = ("score", *(name for name in MAIN if MEASURES[name].family != "cost" and name not in OF_A_CELL))
+"""The columns of the profile: the score, then every measure of interference that can be paired by seed."""
 
 
 def drawn(study: Study) -> list[str]:
-    """Return the measures of interference, cost left out, whose paired differences can be drawn."""
-    names = [name for name in MAIN if MEASURES[name].family != "cost" and name not in OF_A_CELL]
-    return [name for name in names if any(at_home(study, block, name) for block in study.blocks)]
+    """Return the measures of the profile that the study has."""
+    return [name for name in PROFILED if homes(study, name)]
+
+
+def homes(study: Study, name: str) -> list[Block]:
+    """Return the blocks that a measure is about, and that have it."""
+    return [block for block in study.blocks if at_home(study, block, name)]
 
 
 def at_home(study: Study, block: Block, name: str) -> bool:
@@ -70,9 +65,9 @@ def at_home(study: Study, block: Block, name: str) -> bool:
 
     Forgetting is about training after another task, cue reliance about a planted cue, drift about a task alone.
     """
-    home = _HOMES.get(name, "single")
-    if home in ("cue-", "noise-"):
-        fits = block.condition.startswith(home)
+    home = MEASURES[name].home
+    if home in ("cue", "noise"):
+        fits = block.condition.startswith(f"{home}-")
     else:
         fits = regime_kind(block.regime) == home and block.condition == CLEAN.name
     return fits and any(len(study.measured(block, strategy, name)) for strategy in study.strategies)
@@ -81,33 +76,31 @@ def at_home(study: Study, block: Block, name: str) -> bool:
 def improvement(study: Study, block: Block, strategy: str, name: str) -> pd.Series[float]:
     """Return, by seed, the paired difference to the baseline, signed so that above 0 is less interference."""
     sign = 1.0 if MEASURES[name].better == "higher" else -1.0
-    both = (study.measured(block, arm, name) for arm in (strategy, study.baseline))
-    difference: pd.Series[float] = sign * next(both).sub(next(both)).dropna()
-    return difference
+    return sign * study.paired(block, strategy, study.baseline, name)
 
 
-def _mean(parts: list[pd.Series[float]]) -> pd.Series[float]:
-    """Return the mean of several series, over the seeds that all of them have."""
-    return pd.DataFrame(dict(enumerate(parts))).dropna().mean(axis=1)
+def noise(study: Study, block: Block, name: str) -> float:
+    """Return the SD of a measure between seeds, pooled over the strategies of a block; NaN if there is none.
 
-
-def series(study: Study, name: str) -> dict[str, dict[str, pd.Series[float]]]:
-    """Return what a panel shows: for each series and strategy the improvement by seed.
-
-    A series is a task with model and train size where these are few enough to be told apart, else a task, else all
-    together; blocks of one series (other rates, other second tasks) are averaged.
+    Each strategy's variance counts by its degrees of freedom, so that two seeds of many strategies say something.
     """
-    blocks = [block for block in study.blocks if at_home(study, block, name)]
-    labels: tuple[Callable[[Block], str], ...] = (study.subject, lambda block: block.task, lambda _: "all tasks")
-    # the labels are of all measures, so that a colour means the same in every panel
-    label = next(label for label in labels if len({label(block) for block in study.blocks}) <= MOST_SERIES)
-    groups: dict[str, list[Block]] = {}
+    arms = [study.measured(block, strategy, name).to_numpy() for strategy in study.strategies_of(block)]
+    squares, freedom = (
+        sum(len(arm) * arm.var() for arm in arms if len(arm) > 1),
+        sum(len(arm) - 1 for arm in arms if len(arm)),
+    )
+    return math.sqrt(squares / freedom) if squares > 0 and freedom > 0 else math.nan
+
+
+def standardised(study: Study, blocks: list[Block], strategy: str, name: str) -> pd.Series[float]:
+    """Return, by seed, the improvement in SDs between seeds: of each task its mean over blocks, then over the tasks.
+
+    Only seeds that are paired in all blocks count, as in the verdicts.
+    """
+    parts: dict[str, list[pd.Series[float]]] = {}
     for block in blocks:
-        groups.setdefault(label(block), []).append(block)
-    return {
-        key: {
-            strategy: _mean([improvement(study, block, strategy, name) for block in members])
-            for strategy in study.others
-        }
-        for key, members in groups.items()
-    }
+        found, size = improvement(study, block, strategy, name), noise(study, block, name)
+        if len(found) and not math.isnan(size):
+            parts.setdefault(block.task, []).append(found / size)
+    tasks = [pd.DataFrame(dict(enumerate(items))).dropna().mean(axis=1) for items in parts.values()]
+    return pd.DataFrame(dict(enumerate(tasks))).dropna().mean(axis=1) if tasks else pd.Series(dtype=np.float64)

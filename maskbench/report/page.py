@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import re
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from maskbench.analysis.metrics import regime_kind
 from maskbench.config.block import Block
 from maskbench.errors import InputError
 from maskbench.io.files import read_json, write_text
-from maskbench.report import text
-from maskbench.report.answer import answer
+from maskbench.report import claims, text
 from maskbench.report.figures import FIGURES
+from maskbench.report.limits import limits, missing
 from maskbench.report.study import Study
 from maskbench.report.tables import TABLES
 
@@ -24,8 +26,11 @@ if TYPE_CHECKING:
 
     from maskbench.experiment.experiment import Experiment
 
-SHOWN_RUNS = 500
-"""Most runs that the page lists one by one; the manifest has all."""
+SHOWN_RUNS = 2000
+"""Most runs that the page lists one by one; metrics.csv has all."""
+
+ON_PAGE = tuple(build for build in TABLES if build.__name__ != "verdicts")
+"""Tables below the figures; that of the verdicts stands on top, as the claims."""
 
 
 _ALWAYS = ("rate", "share", "layers")
@@ -58,30 +63,36 @@ def strategy_in_words(strategy: Any) -> str:
 
 
 def _figures(folder: Path) -> list[dict[str, Any]]:
-    """Read figures and captions; the SVG goes into the page as an image, in which no script can run."""
+    """Read figures and captions; the SVG goes into the page as an image, in which no script can run.
+
+    A figure without data has no `source`, and says why.
+    """
     captions = read_json(folder / "captions.json")
     figures: list[dict[str, Any]] = []
     for name in FIGURES:
-        path = folder / f"{name}.svg"
         try:
-            content = path.read_bytes()
-            entry: dict[str, Any] = {
-                "name": name,
-                "title": str(captions[name]["title"]),
-                "caption": str(captions[name]["caption"]),
-            }
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read: {error.strerror}; draw the figures first") from None
-        except (KeyError, TypeError):
+            words = {key: str(value) for key, value in captions[name].items()}
+            entry: dict[str, Any] = {"name": name, "title": words["title"], "source": None}
+            entry |= {"why": words["why"]} if "why" in words else {"caption": words["caption"]}
+        except (AttributeError, KeyError, TypeError):
             raise InputError(
                 f"{folder / 'captions.json'}: {name}: expected title and caption; draw the figures again"
             ) from None
-        size = re.search(rb'<svg [^>]*\bwidth="([\d.]+)pt"', content)
-        if size is None:
-            raise InputError(f"{path}: expected an SVG with a size in points; draw the figures again")
-        entry["width"] = round(float(size.group(1)) * 4 / 3)
-        figures.append({**entry, "source": f"data:image/svg+xml;base64,{base64.b64encode(content).decode()}"})
+        figures.append(entry if "why" in entry else entry | _image(folder / f"{name}.svg"))
     return figures
+
+
+def _image(path: Path) -> dict[str, Any]:
+    """Return an SVG file as the source of an image, and its width in pixels."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}; draw the figures first") from None
+    size = re.search(rb'<svg [^>]*\bwidth="([\d.]+)pt"', content)
+    if size is None:
+        raise InputError(f"{path}: expected an SVG with a size in points; draw the figures again")
+    source = f"data:image/svg+xml;base64,{base64.b64encode(content).decode()}"
+    return {"source": source, "width": round(float(size.group(1)) * 4 / 3)}
 
 
 def _made(path: Path) -> dict[str, Any] | None:
@@ -91,7 +102,6 @@ def _made(path: Path) -> dict[str, Any] | None:
     manifest = read_json(path)
     try:
         records = manifest["records"]
-        shown = [{**record, "wall": text.duration(record["timings"]["wall_s"])} for record in records[:SHOWN_RUNS]]
         return {
             "packages": manifest["packages"],
             "differ": manifest["packages_that_differ"],
@@ -105,8 +115,8 @@ def _made(path: Path) -> dict[str, Any] | None:
             "data": _data(records),
             "notes": _notes(records),
             "failures": [record for record in records if record["status"] != "completed"][:SHOWN_RUNS],
-            "records": shown,
-            "left_out": max(0, len(records) - SHOWN_RUNS),
+            "walls": {record["run"]: text.duration(record["timings"]["wall_s"]) for record in records},
+            "hashes": {record["run"]: record["parameters_hash"][:16] for record in records},
         }
     except (KeyError, TypeError) as error:
         raise InputError(f"{path}: not a manifest of schema 1 ({error!r}); collect again") from None
@@ -168,32 +178,74 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    lead, more = claims.lead(study)
+    evidence = study.evidence
+    script, script_hash = _script(environment)
     return environment.get_template("page.html.j2").render(
         experiment=experiment,
         command=command,
         facts=_facts(study),
-        answer=answer(study),
+        lead=lead,
+        more=more,
+        undecided=not more and not set(evidence.verdicts["verdict"]) <= {"not tested"},
+        claims=claims.shown(study),
+        scopes=claims.scope_words(evidence),
+        symbols=claims.SYMBOLS,
+        meanings=claims.MEANINGS,
+        file=evidence.file,
+        digest=evidence.digest[:16],
+        changed=evidence.changed,
+        limits=limits(study),
+        missing=missing(study),
+        gates=claims.gates(study),
         per_cent=f"{100 * study.confidence:g} %",
         figures=figures,
-        tables=[build(study) for build in TABLES],
+        tables=[build(study) for build in ON_PAGE],
         strategies=[{"name": item.name, "masks": strategy_in_words(item)} for item in experiment.strategies],
         failures=study.failures.to_dict("records")[:SHOWN_RUNS],
+        example=str(study.runs["run"].iloc[0]),
+        runs=_runs(study, made),
+        left_out=max(0, len(study.runs) - SHOWN_RUNS),
         made=made,
+        script=script,
+        script_hash=script_hash,
     )
 
 
+def _runs(study: Study, made: dict[str, Any] | None) -> list[dict[str, str]]:
+    """Return the runs that are listed; how long they took and their parameters' hash, where the manifest has them."""
+    known = made or {"walls": {}, "hashes": {}}
+    shown = study.runs.head(SHOWN_RUNS)
+    return [
+        {
+            "run": run,
+            "status": status,
+            "wall": known["walls"].get(run, text.DASH),
+            "hash": known["hashes"].get(run, text.DASH),
+        }
+        for run, status in zip(shown["run"], shown["status"], strict=True)
+    ]
+
+
+def _script(environment: Environment) -> tuple[Markup, str]:
+    """Return the page's script and its hash, the only one that the page allows to run."""
+    source = environment.get_template("page.js").render()
+    digest = base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
+    return Markup(source), f"sha256-{digest}"
+
+
 def write_page(results: Path, experiment: Experiment, command: str) -> None:
-    """Write report.html of a study from its metrics, comparisons and figures, and its manifest where there is one.
+    """Write report.html of a study from its numbers, verdicts and figures, and its manifest where there is one.
 
     Parameters
     ----------
     results
-        Folder that holds metrics.csv, analysis/comparisons.csv, figures/ and, usually, manifest.json.
+        Folder that holds what `Study.read` reads, figures/ and, usually, manifest.json.
     experiment
         What the study is made of.
     command
         How it is made again.
     """
-    study = Study.read(results / "metrics.csv", results / "analysis" / "comparisons.csv", experiment.baseline)
+    study = Study.read(results)
     page = render(study, experiment, command, _figures(results / "figures"), _made(results / "manifest.json"))
     write_text(results / "report.html", page)

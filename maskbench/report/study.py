@@ -1,21 +1,38 @@
-"""What tables, figures and the page show: the metrics and comparisons of one study, and the names of things."""
+"""What tables, figures and the page show: the numbers and verdicts of one study, and the names of things."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from maskbench.analysis.compare import POOLED, read_comparisons
-from maskbench.analysis.metrics import BLOCK, read_metrics, regime_kind, runs_of, values_of
+from maskbench.analysis.metrics import (
+    BLOCK,
+    Table,
+    filled,
+    number_or_empty,
+    read_metrics,
+    regime_kind,
+    runs_of,
+    values_of,
+)
 from maskbench.config.conditions import CLEAN
 from maskbench.errors import InputError
+from maskbench.io.files import read_json
+from maskbench.report.verdicts import read_evidence
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from maskbench.report.verdicts import Evidence
+
+ALONG_COLUMNS = ("run", "step", "measure", "value")
+"""Columns of along.csv: what was measured on the way, one row for each number."""
 
 SCORE_TITLES = {"entity_f1": "entity F1", "accuracy": "accuracy"}
 """The measures that a task's score can be."""
@@ -62,6 +79,38 @@ class Block:
         return self.regime == "single" and self.condition == CLEAN.name
 
 
+def _whole(text: str) -> int:
+    """Accept a whole number of at least 0."""
+    if not text.isdecimal():
+        raise ValueError
+    return int(text)
+
+
+def read_along(path: Path) -> pd.DataFrame:
+    """Read along.csv: `run`, `step` (updates done), `measure` and `value` (NaN where there is none).
+
+    Raises
+    ------
+    InputError
+        Naming the file, the line and the column.
+    """
+    table = Table(path, ALONG_COLUMNS)
+    table.parse("run", filled, "text", "str")
+    table.parse("step", _whole, "a whole number of at least 0", "int64")
+    table.parse("measure", filled, "text", "str")
+    table.parse("value", number_or_empty, "a finite number or nothing", "float64")
+    return table.frame[list(ALONG_COLUMNS)]
+
+
+def _design(path: Path) -> tuple[str, dict[str, dict[str, Any]]]:
+    """Return the baseline and, by name, the strategies of experiment.json as they are written there."""
+    content = read_json(path)
+    try:
+        return str(content["baseline"]), {str(item["name"]): dict(item) for item in content["strategies"]}
+    except (KeyError, TypeError, ValueError):
+        raise InputError(f"{path}: expected baseline and strategies with names; delete it and run again") from None
+
+
 class Study:
     """The numbers of one study.
 
@@ -71,33 +120,61 @@ class Study:
         As `read_metrics` and `read_comparisons` give them.
     baseline
         The strategy that the others are compared with.
+    evidence
+        Verdicts and what they rest on.
+    along
+        As `read_along` gives it; None if the study is here as its metrics alone.
+    settings
+        The strategies as experiment.json has them, by name.
     """
 
-    def __init__(self, metrics: pd.DataFrame, comparisons: pd.DataFrame, baseline: str) -> None:
+    def __init__(
+        self,
+        metrics: pd.DataFrame,
+        comparisons: pd.DataFrame,
+        baseline: str,
+        evidence: Evidence,
+        along: pd.DataFrame | None,
+        settings: dict[str, dict[str, Any]],
+    ) -> None:
         self.metrics = metrics
         self.comparisons = comparisons
         self.baseline = baseline
+        self.evidence = evidence
+        self.along = along
+        self.settings = settings
         self.runs = runs_of(metrics).set_index("run", drop=False)
 
     @classmethod
-    def read(cls, metrics: Path, comparisons: Path, baseline: str) -> Study:
-        """Read both files and check that they belong together.
+    def read(cls, results: Path) -> Study:
+        """Read the files of a study and check that they belong together.
+
+        Parameters
+        ----------
+        results
+            Folder that holds experiment.json, metrics.csv, verdicts.csv, analysis/ and, usually, along.csv.
 
         Raises
         ------
         InputError
-            If a file is not valid, or the comparisons are of other strategies than the metrics.
+            If a file is not valid, or is of another study than the others.
         """
-        study = cls(read_metrics(metrics), read_comparisons(comparisons), baseline)
+        baseline, settings = _design(results / "experiment.json")
+        metrics, path = read_metrics(results / "metrics.csv"), results / "analysis" / "comparisons.csv"
+        evidence = read_evidence(results, metrics["run"].unique())
+        along = read_along(results / "along.csv") if (results / "along.csv").exists() else None
+        study = cls(metrics, read_comparisons(path), baseline, evidence, along, settings)
         if baseline not in study.strategies:
             known = ", ".join(study.strategies)
-            raise InputError(f"{metrics}: strategy: expected the baseline {baseline} among {known}")
+            raise InputError(f"{results / 'metrics.csv'}: strategy: expected the baseline {baseline} among {known}")
         expected = {(*block.key, name) for block in study.blocks for name in study.strategies_of(block)}
         expected = {cell for cell in expected if cell[-1] != baseline}
         rows = study.comparisons[study.comparisons["task"] != POOLED]
         found = set(rows[[*BLOCK, "strategy"]].itertuples(index=False, name=None))
         if found != expected or set(study.comparisons["baseline"]) - {baseline}:
-            raise InputError(f"{comparisons}: does not belong to {metrics} and baseline {baseline}; compare again")
+            raise InputError(
+                f"{path}: does not belong to {results / 'metrics.csv'} and baseline {baseline}; compare again"
+            )
         return study
 
     @cached_property
@@ -140,6 +217,10 @@ class Study:
         return self._values[split, measure].get((*block.key, strategy), pd.Series(dtype="float64"))
 
     @cached_property
+    def _measured(self) -> dict[tuple[str, ...], pd.Series[float]]:
+        return {}
+
+    @cached_property
     def _values(self) -> dict[tuple[str, str], dict[tuple[str, ...], pd.Series[float]]]:
         return {}
 
@@ -149,6 +230,12 @@ class Study:
         Where it has parts (``perturbation_drop:swap-10``) and no number for all of them, it is their mean, over the
         seeds that have every part.
         """
+        key = (*block.key, strategy, name)
+        if key not in self._measured:
+            self._measured[key] = self._mean_of_parts(block, strategy, name)
+        return self._measured[key]
+
+    def _mean_of_parts(self, block: Block, strategy: str, name: str) -> pd.Series[float]:
         places = self._places.get(name, {})
         if name in places:
             found = self.values(block, strategy, places[name], name)
@@ -167,6 +254,26 @@ class Study:
             for name in found.loc[found["split"] == split, "measure"]:
                 places.setdefault(name.partition(":")[0], {}).setdefault(name, split)
         return places
+
+    def members(self, block: Block) -> list[Block]:
+        """Return the blocks that a pooled block stands for; of any other, itself."""
+        if block.task != POOLED:
+            return [block]
+        key = (block.model, block.regime, block.condition, block.train_size)
+        return [item for item in self.blocks if (item.model, regime_kind(item.regime), *item.key[3:]) == key]
+
+    def paired(self, block: Block, of: str, against: str, name: str, factor: float = 1.0) -> pd.Series[float]:
+        """Return, by seed, a strategy's measure minus that of another; of a pooled block the mean over its tasks."""
+        parts = [
+            factor * self.measured(item, of, name).sub(self.measured(item, against, name)).dropna()
+            for item in self.members(block)
+            if of in self.strategies_of(item)
+        ]
+        return pd.DataFrame(dict(enumerate(parts))).dropna().mean(axis=1)
+
+    def paired_ratio(self, block: Block, of: str, against: str, name: str) -> pd.Series[float]:
+        """Return, by seed, how much larger a strategy's measure is than that of another, in per cent."""
+        return 100.0 * (self.measured(block, of, name) / self.measured(block, against, name) - 1.0).dropna()
 
     def failed(self, block: Block, strategy: str) -> int:
         """Return how many runs of a strategy in a block did not complete."""
@@ -198,6 +305,31 @@ class Study:
         if task in self._entity_tasks:
             return SCORE_TITLES["entity_f1"]
         return SCORE_TITLES["accuracy"] if task in self._accuracy_tasks else "score"
+
+    @cached_property
+    def main_blocks(self) -> list[Block]:
+        """Return the blocks that most figures show: each task alone on clean data, with the most training examples.
+
+        A study without such runs shows all blocks of its largest train size.
+        """
+
+        def size(block: Block) -> float:
+            return math.inf if block.train_size == "full" else float(block.train_size)
+
+        blocks = [block for block in self.blocks if block.plain] or self.blocks
+        largest: dict[tuple[str, str], float] = {}
+        for block in blocks:
+            key = (block.task, block.model)
+            largest[key] = max(largest.get(key, 0.0), size(block))
+        return [block for block in blocks if size(block) == largest[block.task, block.model]]
+
+    @cached_property
+    def main_words(self) -> str:
+        """Return what the main blocks are, for captions."""
+        if not self.main_blocks[0].plain:
+            return "all trainings of the largest train size"
+        several = len({block.train_size for block in self.blocks}) > 1
+        return "a task alone on clean data" + (", with the most training examples" if several else "")
 
     def contexts(self, block: Block) -> list[str]:
         """Return what tells this block from others of its task and regime: condition, model, size, if they vary."""

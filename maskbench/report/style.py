@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib as mpl
 import seaborn as sns
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from maskbench.io.files import atomic
@@ -61,15 +62,30 @@ def style() -> Iterator[None]:
         yield
 
 
+def canvas(
+    size: tuple[float, float],
+    rows: int,
+    columns: int,
+    *,
+    widths: list[float] | None = None,
+    heights: list[float] | None = None,
+    share: bool = False,
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure of a size in inches with rows × columns panels; widths and heights are relative."""
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(
+        rows, columns, squeeze=False, width_ratios=widths, height_ratios=heights, sharex=share, sharey=share
+    )
+    return figure, list(grid.flat)
+
+
 def panels(count: int, rows: float, columns: int = 2) -> tuple[Figure, list[Axes]]:
     """Return a figure with `count` panels, each with room for `rows` lines, at most `columns` side by side."""
     columns = min(count, columns)
     lines = -(-count // columns)
     size = ({1: 7.0, 2: 10.0}.get(columns, 12.0), lines * (0.95 + 0.34 * max(rows, 2)) + 0.75)
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
-    grid = figure.subplots(lines, columns, squeeze=False)
-    axes = list(grid.flat)
+    figure, axes = canvas(size, lines, columns)
     for spare in axes[count:]:
         spare.set_axis_off()
     return figure, axes[:count]
@@ -105,6 +121,10 @@ def save(figure: Figure, folder: Path, name: str) -> None:
         # Place everything once, and not again for each format.
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
-        for suffix, metadata in (("svg", {"Date": None, "Creator": None}), ("png", {"Software": None})):
-            with atomic(folder / f"{name}.{suffix}") as temporary:
-                figure.savefig(temporary, format=suffix, dpi=160, metadata=metadata)
+        # The formats' own writers: savefig would draw each figure twice.
+        figure.set_dpi(72)
+        with atomic(folder / f"{name}.svg") as temporary:
+            FigureCanvasSVG(figure).print_svg(temporary, metadata={"Date": None, "Creator": None})  # type: ignore[no-untyped-call]
+        figure.set_dpi(160)
+        with atomic(folder / f"{name}.png") as temporary:
+            FigureCanvasAgg(figure).print_png(temporary, metadata={"Software": None})  # type: ignore[no-untyped-call]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -14,31 +13,16 @@ from maskbench.analysis.metrics import BLOCK
 from maskbench.config.measures import measure
 from maskbench.io.files import atomic, write_text
 from maskbench.report import text
+from maskbench.report.claims import records, row_in_words
+from maskbench.report.formats import Table, latex, markdown
 from maskbench.report.interference import MAIN, OF_A_CELL
+from maskbench.report.verdicts import VERDICT_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from maskbench.report.study import Block, Study
-
-
-@dataclass(frozen=True)
-class Table:
-    """One table."""
-
-    name: str
-    """Name of its files."""
-    title: str
-    """What it shows."""
-    caption: str
-    """Units, n and what the intervals are."""
-    data: pd.DataFrame
-    """Tidy numbers, for the CSV file."""
-    shown: pd.DataFrame
-    """The same as text, for people; the first columns name the row."""
-    names: int = 1
-    """How many columns name the row."""
 
 
 def _spread(values: pd.Series[float]) -> dict[str, Any]:
@@ -57,41 +41,84 @@ def _cell(block: Block, strategy: str) -> dict[str, Any]:
     }
 
 
-def _seeds_and_failures(n: int, failed: int) -> str:
-    return f"n = {n}" + (f", {failed} failed" if failed else "")
+def verdicts(study: Study) -> Table:
+    """Return every row of the verdicts, in words."""
+    rows = study.evidence.verdicts
+    shown = []
+    for row in map(row_in_words, records(rows)):
+        effect = f"{row.effect} [{row.interval}]" if row.interval else row.effect or text.DASH
+        cells = (row.contrast, row.measure, row.scope, row.verdict, effect, row.chance, row.least, row.seeds)
+        shown.append([cell or text.DASH for cell in cells])
+    names = ["contrast", "measure", "on", "verdict", "effect and interval", "p (Holm)", "least effect found", "seeds"]
+    frame = pd.DataFrame(shown, columns=names)
+    frame.insert(0, "claim", rows["claim"].to_numpy())
+    caption = (
+        "Effects are signed so that + is as the claim says. Interval: 95 %, over seeds and, where they are at hand, "
+        "test examples. p: permutation of the signs of whole seeds, Holm's correction within a claim. Least effect "
+        f"found: what is found with 80 % power. Claims: {study.evidence.file}, {study.evidence.digest[:16]}."
+    )
+    return Table("verdicts", "Verdicts", caption, rows[list(VERDICT_COLUMNS)], frame, names=5)
+
+
+def sensitivity(study: Study) -> Table:
+    """Return the same differences looked at in other ways."""
+    rows = study.evidence.sensitivity
+    units = {
+        (row["claim"], row["contrast"], row["measure"], row["scope"]): row["unit"]
+        for row in study.evidence.verdicts.to_dict("records")
+    }
+    shown = []
+    for row in rows.to_dict("records"):
+        unit = units.get((row["claim"], row["contrast"], row["measure"], row["scope"]), "")
+        interval = text.bounds(row["ci_low"], row["ci_high"], unit)
+        effect = text.DASH if math.isnan(row["estimate"]) else text.change(row["estimate"], unit)
+        line = [row["claim"], row["contrast"], measure(row["measure"]).title, _scope_words(row["scope"]), row["method"]]
+        shown.append([*line, row["agrees"] or text.DASH, f"{effect} [{interval}]" if interval else effect, row["note"]])
+    columns = ["claim", "contrast", "measure", "on", "method", "agrees", "effect and interval", "note"]
+    caption = (
+        "The same paired differences, looked at in other ways; `agrees` says whether the verdict would be the same. "
+        "Mixed model: random effects of seed and task. IQM: interquartile mean. ROPE: posterior of the mean "
+        "difference, and its share inside the margin. Failed runs imputed: at the score of the majority class."
+    ).replace("`", "")
+    return Table(
+        "sensitivity", "Sensitivity of the verdicts", caption, rows, pd.DataFrame(shown, columns=columns), names=6
+    )
+
+
+def _scope_words(scope: str) -> str:
+    return "all tasks" if scope == "pooled" else scope
 
 
 def scores(study: Study) -> Table:
-    """Return the score of every strategy on every task, in per cent, beside that of the majority class."""
+    """Return the score of every strategy in every block, in per cent, beside that of the majority class."""
     rows: list[dict[str, Any]] = []
-    shown: dict[str, dict[str, str]] = {name: {"strategy": name} for name in study.strategies}
-    majority = {"strategy": "(majority class)"}
+    shown: list[dict[str, str]] = []
     for block in study.blocks:
         level = study.majority(block)
-        column = f"{study.title(block)}: {study.score_title(block.task)}, %"
-        majority[column] = text.DASH if level is None else text.plain(100 * level, 1)
+        majority = math.nan if level is None else 100 * level
+        about = {"score": study.score_title(block.task), "unit": "per cent"}
         for name in study.strategies_of(block):
             found = _spread(100 * study.values(block, name, "test", "score"))
             failed = study.failed(block, name)
-            rows.append(
+            rows.append({**_cell(block, name), **about, **found, "n_failed": failed, "majority_class": majority})
+            shown.append(
                 {
-                    **_cell(block, name),
-                    "score": study.score_title(block.task),
-                    "unit": "per cent",
-                    **found,
-                    "n_failed": failed,
-                    "majority_class": math.nan if level is None else 100 * level,
+                    "task": study.title(block),
+                    "score": about["score"],
+                    "strategy": name,
+                    "mean ± SD, %": text.mean_and_spread(found["mean"], found["sd"], 2),
+                    "runs": str(found["n"]) + (f" ({failed} failed)" if failed else ""),
+                    "majority class, %": text.DASH if level is None else text.plain(majority, 1),
                 }
             )
-            value = text.mean_and_spread(found["mean"], found["sd"], 2)
-            shown[name][column] = f"{value} ({_seeds_and_failures(found['n'], failed)})"
     return Table(
         "scores",
         "Scores on the test split",
-        "Mean ± SD over seeds, in per cent; n completed runs. The majority class is the score of always giving the "
+        "Mean ± SD over the seeds of completed runs, in per cent. The majority class is the score of always giving the "
         "most frequent label.",
         pd.DataFrame(rows),
-        pd.DataFrame([*shown.values(), majority]).fillna(text.DASH),
+        pd.DataFrame(shown),
+        names=3,
     )
 
 
@@ -110,7 +137,9 @@ def interference(study: Study) -> Table:
             found = _spread(values) | ({"sd": math.nan} if name in OF_A_CELL else {})
             about = {"family": entry.family, "measure": name, "unit": entry.unit, "better": entry.better}
             rows.append({**_cell(block, strategy), **about, **found})
-            line[strategy] = text.mean_and_spread(found["mean"], found["sd"], text.DECIMALS_OF_A_VALUE[entry.unit])
+            line[strategy] = text.mean_and_spread(
+                found["mean"], found["sd"], text.DECIMALS_OF_A_VALUE.get(entry.unit, 3)
+            )
         if len(line) > 3:
             shown.append(line)
     columns = [*BLOCK, "strategy", "family", "measure", "unit", "better", "mean", "sd", "n"]
@@ -157,14 +186,14 @@ _SHORT = {"loss_gap": "gap in loss", "score_gap": "gap in score"}
 
 
 def _heading(name: str, unit: str) -> str:
-    return f"{_SHORT.get(name, measure(name).title)}, {text.SYMBOLS[unit]}"
+    return f"{_SHORT.get(name, measure(name).title)}, {text.SYMBOLS.get(unit, unit)}"
 
 
 def _estimate(row: pd.Series[Any]) -> str:
     """Write an estimate and its interval."""
     if math.isnan(row["estimate"]):
         return text.DASH
-    value = text.signed(row["estimate"], text.DECIMALS[row["unit"]])
+    value = text.signed(row["estimate"], text.DECIMALS.get(row["unit"], 3))
     interval = text.bounds(row["ci_low"], row["ci_high"], row["unit"])
     return f"{value} [{interval}]" if interval else f"{value} (no interval)"
 
@@ -225,89 +254,19 @@ def per_class(study: Study) -> Table:
     return Table("per_class", "F1 by class", caption, pd.DataFrame(rows, columns=columns), frame, names=2)
 
 
-TABLES: tuple[Callable[[Study], Table], ...] = (scores, interference, comparisons, cost, per_class)
+TABLES: tuple[Callable[[Study], Table], ...] = (
+    verdicts,
+    scores,
+    interference,
+    comparisons,
+    cost,
+    per_class,
+    sensitivity,
+)
 """All tables, in the order of the page."""
 
 NAMES = tuple(build.__name__ for build in TABLES)
 """Their names, which are those of their files."""
-
-
-def _markdown_cell(value: str) -> str:
-    """Escape what Markdown, or HTML in Markdown, would read as markup."""
-    for character in "\\|<>*_`[]#":
-        value = value.replace(character, f"\\{character}")
-    return " ".join(value.split())
-
-
-def markdown(table: Table) -> str:
-    """Return a table as Markdown (GitHub's), with title and caption."""
-    frame = table.shown
-
-    def line(cells: list[str]) -> str:
-        return f"| {' | '.join(cells)} |"
-
-    rule = ["---"] * table.names + ["---:"] * (len(frame.columns) - table.names)
-    rows = [line([_markdown_cell(str(cell)) for cell in row]) for row in frame.itertuples(index=False, name=None)]
-    header = line([_markdown_cell(column) for column in frame.columns])
-    body = [header, line(rule), *(rows or [line(["(none)"] + [""] * (len(frame.columns) - 1))])]
-    return "\n".join([f"**{_markdown_cell(table.title)}**", "", *body, "", _markdown_cell(table.caption), ""])
-
-
-_LATEX = str.maketrans(
-    {
-        "\\": r"\textbackslash{}",
-        "{": r"\{",
-        "}": r"\}",
-        "$": r"\$",
-        "&": r"\&",
-        "#": r"\#",
-        "%": r"\%",
-        "_": r"\_",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "<": r"\textless{}",
-        ">": r"\textgreater{}",
-        "[": "{[}",
-        "]": "{]}",
-        "\n": " ",
-        "±": r"$\pm$",
-        "×": r"$\times$",
-        "↓": r"$\downarrow$",
-        "↑": r"$\uparrow$",
-        text.MINUS: "$-$",
-        text.DASH: "--",
-        "\N{NARROW NO-BREAK SPACE}": r"\,",
-    }
-)
-
-
-def latex(table: Table) -> str:
-    """Return a table as LaTeX; it needs the package booktabs."""
-    frame = table.shown
-
-    def line(cells: list[str]) -> str:
-        return " & ".join(cell.translate(_LATEX) for cell in cells) + r" \\"
-
-    align = "l" * table.names + "r" * (len(frame.columns) - table.names)
-    rows = [line([str(cell) for cell in row]) for row in frame.itertuples(index=False, name=None)]
-    return "\n".join(
-        [
-            "% needs \\usepackage{booktabs}",
-            r"\begin{table}",
-            r"\centering",
-            rf"\caption{{{table.title.translate(_LATEX)}. {table.caption.translate(_LATEX)}}}",
-            rf"\label{{tab:{table.name.replace('_', '-')}}}",
-            rf"\begin{{tabular}}{{{align}}}",
-            r"\toprule",
-            line(list(frame.columns)),
-            r"\midrule",
-            *(rows or [line(["(none)"] + [""] * (len(frame.columns) - 1))]),
-            r"\bottomrule",
-            r"\end{tabular}",
-            r"\end{table}",
-            "",
-        ]
-    )
 
 
 def write_tables(study: Study, folder: Path) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-MINUS, DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
+MINUS, DASH, NARROW = "\N{MINUS SIGN}", "\N{EN DASH}", "\N{NARROW NO-BREAK SPACE}"
 
-DECIMALS = {"points": 2, "nats": 3, "per cent": 1}
-"""Decimals of an estimate, by its unit."""
+DECIMALS = {"points": 2, "nats": 3, "per cent": 1, "updates": 0}
+"""Decimals of an estimate, by its unit; 3 of all others."""
 
 DECIMALS_OF_A_VALUE = {"points": 2, "nats": 3, "fraction": 3, "coefficient": 3, "ratio": 3, "updates": 0}
 """Decimals of a measured value, by its unit."""
@@ -15,13 +15,14 @@ DECIMALS_OF_A_VALUE = {"points": 2, "nats": 3, "fraction": 3, "coefficient": 3, 
 ARROWS = {"lower": "↓", "higher": "↑", "neither": ""}
 """Which way is better."""
 
-SYMBOLS = {"points": "points", "nats": "nats", "per cent": "%"}
+SYMBOLS = {"per cent": "%", "fraction": "", "coefficient": "", "ratio": ""}
+"""How a unit is written behind a number, where not by its name."""
 
 
 def plain(value: float, decimals: int = 1) -> str:
     """Write a number with a real minus sign, without a minus before zero."""
-    text = f"{value:,.{decimals}f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
-    if not text.strip("-0.\N{NARROW NO-BREAK SPACE}"):
+    text = f"{value:,.{decimals}f}".replace(",", NARROW)
+    if not text.strip(f"-0.{NARROW}"):
         text = text.lstrip("-")
     return text.replace("-", MINUS)
 
@@ -34,14 +35,26 @@ def signed(value: float, decimals: int = 1) -> str:
 
 def change(value: float, unit: str) -> str:
     """Write a difference with its unit, such as ``+0.40 points``."""
-    return f"{signed(value, DECIMALS[unit])} {SYMBOLS[unit]}"
+    return f"{signed(value, DECIMALS.get(unit, 3))} {SYMBOLS.get(unit, unit)}".rstrip()
+
+
+def amount(value: float, unit: str) -> str:
+    """Write a size without a sign, with its unit, such as ``0.40 points``."""
+    return f"{plain(abs(value), DECIMALS.get(unit, 3))} {SYMBOLS.get(unit, unit)}".rstrip()
 
 
 def bounds(low: float, high: float, unit: str) -> str:
     """Write an interval, such as ``−0.10 to +0.90``, or nothing if there is none."""
     if math.isnan(low) or math.isnan(high):
         return ""
-    return f"{signed(low, DECIMALS[unit])} to {signed(high, DECIMALS[unit])}"
+    return f"{signed(low, DECIMALS.get(unit, 3))} to {signed(high, DECIMALS.get(unit, 3))}"
+
+
+def chance(p: float) -> str:
+    """Write a p value as papers do: ``p = 0.031``, ``p < 0.001``; nothing if there is none."""
+    if math.isnan(p):
+        return ""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
 
 
 def mean_and_spread(mean: float, spread: float, decimals: int = 1) -> str:
@@ -53,7 +66,7 @@ def mean_and_spread(mean: float, spread: float, decimals: int = 1) -> str:
 
 def count(number: int, noun: str, plural: str | None = None) -> str:
     """Write a number with its noun: ``1 seed``, ``2 seeds``."""
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}".replace(",", NARROW)
 
 
 def duration(seconds: float) -> str:

@@ -100,11 +100,12 @@ class Outcome:
 
     def confusion(self) -> dict[str, int]:
         """Return how many texts (tagging: words) of a class were given a class, by ``TRUE>PREDICTED``; no zeros."""
-        names, gold, predicted = np.array(self.labels), self.table["label"], self.table["prediction"]
+        names, sides = np.array(self.labels), [self.table[side].to_numpy() for side in ("label", "prediction")]
         if self.kind == "token-classification":
             names = np.array([label.partition("-")[2] or label for label in self.labels])  # B-PER and I-PER are PER
-            gold, predicted = np.concatenate([*gold]), np.concatenate([*predicted])
-        pairs = pd.Series(names[gold]) + ">" + pd.Series(names[predicted])
+            sides = [np.concatenate([*side]) for side in sides]
+        gold, predicted = (pd.Series(names[side]) for side in sides)
+        pairs = gold + ">" + predicted
         return {str(pair): int(count) for pair, count in pairs.value_counts().sort_index().items()}
 
     def _metrics(self) -> dict[str, float]:

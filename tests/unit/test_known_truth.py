@@ -141,8 +141,8 @@ def test_memorisation_falls_with_the_number_of_texts_that_the_same_updates_go_ov
 
 
 def test_reliance_rises_with_how_often_the_cue_was_right(truth):
-    """Telling words are right in 70 % of the training texts: a cue that is right by chance is worth next to nothing, one
-    that is as good as they are decides some texts, and one that is always right decides nearly all."""
+    """Telling words are right in 70 % of the training texts: a cue that is right by chance is worth next to nothing,
+    one that is as good as they are decides some texts, and one that is always right decides nearly all."""
     dial, dials, found = [0.5, 0.6, 0.7, 0.8, 1], {"train": 1600, "noise": 0.3}, []
     for rate in dial:
         made, encoded = truth.task(f"cue:{rate}", **dials)

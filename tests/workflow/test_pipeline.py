@@ -21,7 +21,7 @@ from tests.unit.tiny import _sentences, _texts, make_model
 pytestmark = pytest.mark.workflow
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("Snakefile", "config.yaml", "rules", "scripts", "maskbench", "envs", "profiles")
+PARTS = ("Snakefile", "config.yaml", "claims.yaml", "rules", "scripts", "maskbench", "envs", "profiles")
 COLUMNS = "run,task,model,strategy,regime,condition,train_size,seed,status,split,measure,value,unit"
 
 

@@ -1,0 +1,398 @@
+"""From run tables to seed-paired differences: what a contrast compares, block by block and seed by seed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cached_property, reduce
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from maskbench.analysis.metrics import BLOCK, SPLITS, Array, regime_kind, runs_of
+from maskbench.config.claims import RATIOS, Arm, Contrast, unit_of
+from maskbench.config.conditions import Condition
+from maskbench.config.measures import Home, measure
+from maskbench.errors import InputError
+
+Indices = np.ndarray[Any, np.dtype[np.int64]]
+
+POOLED = "pooled"
+"""In the column `scope`: every task counts the same."""
+PLACES = ("test", "run", *(split for split in SPLITS if split not in ("test", "run")))
+"""Where a measure is looked for, in this order."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How values of a measure become numbers whose differences are averaged, and back."""
+
+    name: str
+
+    @property
+    def unit(self) -> str:
+        """Unit that differences are told in."""
+        return unit_of(self.name)
+
+    @property
+    def ratio(self) -> bool:
+        """Whether it is a log scale."""
+        return measure(self.name).unit in RATIOS
+
+    @property
+    def factor(self) -> float:
+        """What a value is multiplied with: 100 turns fractions into points, −1 makes more of it better."""
+        entry = measure(self.name)
+        return (-1.0 if entry.better == "lower" else 1.0) * (100.0 if entry.unit == "fraction" else 1.0)
+
+    def of(self, values: pd.Series[float]) -> pd.Series[float]:
+        """Return values on the scale on which differences are taken; above is better."""
+        if self.ratio:
+            if (values <= 0).any():
+                raise InputError(f"{self.name}: expected values above 0 to take ratios, got {values.min()}")
+            values = values.map(math.log)
+        return self.factor * values
+
+    def show(self, difference: float) -> float:
+        """Return a difference in its unit."""
+        return 100.0 * float(np.expm1(difference)) if self.ratio else float(difference)
+
+    def hide(self, shown: float) -> float:
+        """Return a difference that is given in its unit, on the scale."""
+        return float(np.log1p(shown / 100.0)) if self.ratio else shown
+
+
+class Values:
+    """The numbers of a study, found by measure.
+
+    Parameters
+    ----------
+    metrics
+        As `read_metrics` gives it.
+    """
+
+    def __init__(self, metrics: pd.DataFrame) -> None:
+        self.runs = runs_of(metrics).set_index("run", drop=False)
+        self.runs["kind"] = self.runs["regime"].map({name: regime_kind(name) for name in self.runs["regime"].unique()})
+        completed = metrics[(metrics["status"] == "completed") | (metrics["measure"] == "failed")]
+        self._rows = {
+            str(name): frame
+            for name, frame in completed[["run", "split", "measure", "value"]].groupby(
+                "measure", sort=False, observed=True
+            )
+        }
+        self._found: dict[str, pd.Series[float]] = {}
+
+    @cached_property
+    def kinds(self) -> dict[str, str]:
+        """The kind of each task, in the order of the file; empty text if no run tells it."""
+        tagging, texts = (set(self.runs["task"].reindex(self.of(name).index)) for name in ("entity_f1", "accuracy"))
+        return {
+            task: "token-classification" if task in tagging else "sequence-classification" if task in texts else ""
+            for task in self.runs["task"].unique()
+        }
+
+    def of(self, name: str) -> pd.Series[float]:
+        """Return a measure by run; where it has parts and no number for all of them, it is their mean."""
+        if name not in self._found:
+            whole = self._exactly(name)
+            parts = [self._exactly(part) for part in self._rows if part.startswith(f"{name}:")]
+            if parts:
+                # the mean over the parts that the run's record has; an empty one makes it empty
+                rows = pd.concat(parts)
+                mean = rows.groupby(level=0, sort=False).mean().drop(rows.index[rows.isna()].unique())
+                whole = whole.dropna().combine_first(mean)
+            self._found[name] = whole.dropna()
+        return self._found[name]
+
+    def _exactly(self, name: str) -> pd.Series[float]:
+        """Return a measure by run, of the first split that has it; empty values stay."""
+        rows = self._rows.get(name)
+        if rows is None:
+            return pd.Series(dtype="float64")
+        split = next(split for split in PLACES if (rows["split"] == split).any())
+        return rows[rows["split"] == split].set_index("run")["value"]
+
+    def select(self, arm: Arm, home: Home, tasks: Iterable[str]) -> pd.DataFrame:
+        """Return the runs of an arm; what it leaves open is decided by where the measure is at home."""
+        kind, condition = place(arm, home)
+        runs = self.runs
+        names = [name for name in runs["strategy"].unique() if fnmatchcase(name, arm.strategy)]
+        wanted = runs["strategy"].isin(names) & (runs["kind"] == kind) & runs["task"].isin(list(tasks))
+        conditions = [name for name in runs["condition"].unique() if fits(name, condition)]
+        return runs[wanted & runs["condition"].isin(conditions)]
+
+
+def place(arm: Arm, home: Home) -> tuple[str, str]:
+    """Return the kind of regime and the condition of an arm's runs."""
+    condition = home if home in ("cue", "noise") else "clean"
+    regime = home if home in ("after-*", "with-*") and arm.condition in (None, "clean") else "single"
+    return arm.regime or regime, arm.condition or condition
+
+
+def fits(name: str, wanted: str) -> bool:
+    """Tell whether the condition of a run is one of the wanted: a kind, or one with its rate."""
+    if wanted in ("clean", "cue", "noise"):
+        return name.partition("-")[0] == wanted
+    return name == Condition.model_validate(wanted).name
+
+
+def _weighted(contrast: Contrast, name: str, strategies: Iterable[str]) -> list[tuple[Arm, float]]:
+    """Return the arms of a contrast with their weights; of a trend, the arms whose strategies a study has."""
+    if contrast.doses is None:
+        # one arm alone is compared with 0: above is more of the measure, better or not
+        weights = [1.0, -1.0] if len(contrast.arms) == 2 else [float(np.sign(Scale(name).factor))]
+        return list(zip(contrast.arms, weights, strict=True))
+    arms = [arm for arm in contrast.arms if arm.strategy in set(strategies)]
+    dose = np.array([contrast.doses[arm.strategy] for arm in arms])
+    centred = dose - dose.mean()
+    slope = centred / (centred**2).sum()
+    return list(zip(arms, -(dose.max() - dose.min()) * slope, strict=True))
+
+
+def _area(sizes: pd.Series[str]) -> pd.Series[float]:
+    """Return the weight of each train size in the area under a curve over log(size), divided by its range."""
+    known = np.array(sorted({int(size) for size in sizes}))
+    steps = np.diff(np.log(known))
+    area = (np.append(steps, 0) + np.insert(steps, 0, 0)) / 2 / steps.sum()
+    return sizes.map(dict(zip(map(str, known), area, strict=True)))
+
+
+def terms(values: Values, contrast: Contrast, name: str, tasks: Sequence[str]) -> pd.DataFrame:
+    """Return the runs that a contrast compares on a measure, each with the weight that its value has.
+
+    Every kind of contrast is a weighted sum over the runs of a seed in a block: +1 and −1 for a pair, the weights of a
+    least-squares slope for a trend, those of the trapezoidal rule for a curve. A trend is told as the fitted difference
+    between the lowest and the highest dose.
+
+    Returns
+    -------
+    DataFrame
+        Columns of `Values.runs`, `weight`, `value` (NaN for none) and `block`.
+    """
+    home, curve = measure(name).home, contrast.kind == "curve"
+    arms = _weighted(contrast, name, values.runs["strategy"].unique())
+    places = {place(arm, home) for arm, _ in arms}
+    alike = ["task", "model", *([] if curve else ["train_size"])]
+    alike += ["regime"] if len({regime for regime, _ in places}) == 1 else []
+    alike += ["condition"] if len({condition for _, condition in places}) == 1 else []
+    parts = []
+    for index, (arm, weight) in enumerate(arms):
+        runs = values.select(arm, home, tasks)
+        if curve:
+            runs = runs[runs["train_size"] != "full"]  # nobody knows its number here
+        block = reduce(lambda one, other: one + "\0" + other, (runs[column] for column in alike))
+        factor = _area(runs["train_size"]) if curve and len(runs) else 1.0
+        parts.append(runs.assign(weight=weight * factor, arm=index, block=block))
+    found = pd.concat(parts)
+    found["value"] = Scale(name).of(values.of(name)).reindex(found.index)
+    if not curve:
+        # several runs of an arm that differ in what the other one does not have (two cue rates against clean): the mean
+        found["weight"] /= found.groupby(["block", "arm", "seed"])["weight"].transform("size")
+    return found[found.groupby("block")["arm"].transform("nunique") == len(arms)]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The differences of one contrast on one measure."""
+
+    contrast: Contrast
+    measure: str
+    terms: pd.DataFrame
+    """The runs behind them, as `terms` gives them."""
+    tasks: list[str]
+    """Task of each block."""
+    seeds: list[int]
+    """All seeds that an arm was run with."""
+    differences: Array
+    """Shape (blocks, seeds), on the measure's scale, above 0 where the first arm is better; NaN: a run is missing."""
+
+    @property
+    def scale(self) -> Scale:
+        """The measure's scale."""
+        return Scale(self.measure)
+
+    @cached_property
+    def places(self) -> tuple[Indices, Indices]:
+        """Block and seed of each term, as indices."""
+        blocks = {block: index for index, block in enumerate(self.terms["block"].unique())}
+        seeds = {seed: index for index, seed in enumerate(self.seeds)}
+        found = ([blocks[block] for block in self.terms["block"]], [seeds[seed] for seed in self.terms["seed"]])
+        return np.array(found[0], dtype=np.int64), np.array(found[1], dtype=np.int64)
+
+    def scopes(self) -> Iterator[tuple[str, Array]]:
+        """Yield each scope with the weights of the blocks: pooled first, then tasks; of an interaction, tasks alone."""
+        names = list(dict.fromkeys(self.tasks))
+        of_task = {name: np.array([task == name for task in self.tasks], dtype=float) for name in names}
+        mean = {name: weight / weight.sum() for name, weight in of_task.items()}
+        if self.contrast.kind == "interaction":
+            # of two tasks, each is the other's mirror image
+            for name in names if len(names) > 2 else names[: len(names) - 1]:
+                others = [mean[other] for other in names if other != name]
+                yield f"{name} vs others", mean[name] - np.mean(others, axis=0)
+            return
+        yield POOLED, np.mean(list(mean.values()), axis=0)
+        if len(names) > 1:
+            yield from mean.items()
+
+    def complete(self, weights: Array) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Return which seeds have a difference in every block that counts."""
+        found: np.ndarray[Any, np.dtype[np.bool_]] = np.isfinite(self.differences[weights != 0]).all(axis=0)
+        return found
+
+    def mean(self, weights: Array) -> Array:
+        """Return one number for each seed that has a difference in every block that counts."""
+        used = weights != 0
+        found: Array = weights[used] @ self.differences[used][:, self.complete(weights)]
+        return found
+
+    def pairs(self) -> pd.DataFrame:
+        """Return one row for each difference that there is: block, seed, run ids, the difference in its unit."""
+        first = self.terms.drop_duplicates(["block", "seed"])
+        ids = {
+            side: self.terms[rows].groupby(["block", "seed"], sort=False)["run"].agg(" ".join)
+            for side, rows in (("of", self.terms["weight"] > 0), ("against", self.terms["weight"] < 0))
+        }
+        key = pd.MultiIndex.from_frame(first[["block", "seed"]])
+        table = first[[*BLOCK, "seed"]].reset_index(drop=True)
+        if self.contrast.kind == "curve":
+            table["train_size"] = " ".join(sorted(self.terms["train_size"].unique(), key=int))
+        table = table.assign(**{side: found.reindex(key).fillna("").to_numpy() for side, found in ids.items()})
+        block, seed = self.places
+        place = pd.DataFrame({"block": block, "seed": seed}).drop_duplicates()
+        scale = self.differences[place["block"], place["seed"]]
+        table["difference"] = 100.0 * np.expm1(scale) if self.scale.ratio else scale
+        return table[np.isfinite(scale)]
+
+
+def gather(values: Values, contrast: Contrast, name: str, tasks: Sequence[str]) -> Evidence | str:
+    """Return the differences of a contrast on a measure, or a sentence that says what the study lacks for it."""
+    if sentence := lacking(values.runs, contrast, name, tasks):
+        return sentence
+    if values.of(name).empty:
+        return f"No run has a number of {name}."
+    found = terms(values, contrast, name, tasks)
+    found = found[found["block"].isin(_measured(found))]
+    if found.empty:
+        return f"No block of the study has both arms and a number of {name}."
+    if contrast.kind == "interaction" and found["task"].nunique() < 2:
+        return f"An interaction takes two tasks with a number of {name}."
+    seeds = sorted(int(seed) for seed in found["seed"].unique())
+    tasks_of = found.drop_duplicates("block")["task"].tolist()
+    evidence = Evidence(contrast, name, found, tasks_of, seeds, np.empty(0))
+    return Evidence(contrast, name, found, tasks_of, seeds, _differences(evidence, found["value"].to_numpy()))
+
+
+def _differences(evidence: Evidence, values: Array) -> Array:
+    """Return the weighted sums of values, shape (blocks, seeds); NaN where a run of a block is missing."""
+    block, seed = evidence.places
+    shape = (len(evidence.tasks), len(evidence.seeds))
+    total, count = np.zeros(shape), np.zeros(shape, dtype=int)
+    np.add.at(total, (block, seed), evidence.terms["weight"].to_numpy() * values)
+    np.add.at(count, (block, seed), 1)
+    return np.where(count == count.max(axis=1, keepdims=True), total, np.nan)
+
+
+def _measured(found: pd.DataFrame) -> list[str]:
+    """Return the blocks in which both arms were measured, or have nothing but failed runs."""
+    arms = found.assign(known=found["value"].notna(), done=found["status"] == "completed").groupby(["block", "arm"])
+    told = arms["known"].any() | ~arms["done"].any()
+    return [
+        str(block)
+        for block in (told.groupby(level=0).all() & arms["known"].any().groupby(level=0).any())[lambda ok: ok].index
+    ]
+
+
+def halves(values: Values, contrast: Contrast, name: str, tasks: Sequence[str]) -> Evidence | str:
+    """Return one strategy against itself: its first seed against the second, the third against the fourth, ..."""
+    assert contrast.of is not None
+    found = gather(values, contrast.model_copy(update={"against": None}), name, tasks)
+    if isinstance(found, str):
+        return found
+    even = found.seeds[: len(found.seeds) // 2 * 2]
+    if not even:
+        return "It takes two seeds."
+    table = found.terms[found.terms["seed"].isin(even)]
+    second = table["seed"].isin(even[1::2])
+    partner = dict(zip(even[1::2], even[::2], strict=True))
+    table = table.assign(
+        weight=table["weight"].where(~second, -table["weight"]),
+        seed=table["seed"].map(lambda seed: partner.get(seed, seed)),
+    )
+    evidence = Evidence(contrast, name, table, found.tasks, even[::2], np.empty(0))
+    return with_values(evidence, table["value"])
+
+
+def with_values(evidence: Evidence, values: pd.Series[float]) -> Evidence:
+    """Return the evidence with other values on the scale, by run."""
+    table = evidence.terms.assign(value=values.reindex(evidence.terms.index))
+    return Evidence(
+        evidence.contrast,
+        evidence.measure,
+        table,
+        evidence.tasks,
+        evidence.seeds,
+        _differences(evidence, table["value"].to_numpy()),
+    )
+
+
+def on_resamples(evidence: Evidence, resampled: dict[str, Array]) -> Array | None:
+    """Return the differences on resamples of the test examples, shape (resamples, blocks, seeds); None without them.
+
+    Parameters
+    ----------
+    evidence
+        The differences.
+    resampled
+        For each run its value on every resample, on the scale.
+    """
+    usable = evidence.terms["value"].notna().to_numpy()
+    runs = evidence.terms["run"].to_numpy()
+    if not resampled or any(run not in resampled for run in runs[usable]):
+        return None
+    draws = len(next(iter(resampled.values())))
+    result = np.zeros((draws, len(evidence.tasks), len(evidence.seeds)))
+    weights = evidence.terms["weight"].to_numpy()
+    for run, weight, use, block, seed in zip(runs, weights, usable, *evidence.places, strict=True):
+        if use:
+            result[:, block, seed] += weight * resampled[run]
+    return result
+
+
+def lacking(runs: pd.DataFrame, contrast: Contrast, name: str, tasks: Sequence[str]) -> str | None:
+    """Say in one sentence what a study lacks for a contrast on a measure; None if it has the runs.
+
+    Parameters
+    ----------
+    runs
+        Runs that there are, or will be, as `Values.runs`.
+    contrast, name, tasks
+        The contrast, the measure, and the study's tasks that it is about.
+    """
+    home = measure(name).home
+    if not tasks:
+        return "The study has none of the tasks of this claim."
+    arms = contrast.arms
+    known = set(runs["strategy"].unique())
+    unknown = list(
+        dict.fromkeys(arm.strategy for arm in arms if not any(fnmatchcase(one, arm.strategy) for one in known))
+    )
+    if contrast.doses is not None and len({contrast.doses[name] for name in known & set(contrast.doses)}) < 3:
+        return f"The study has fewer than three of the doses {', '.join(contrast.doses)}."
+    if contrast.doses is None and unknown:
+        return f"The study has no strategy {' and no '.join(unknown)}."
+    for arm in arms:
+        kind, condition = place(arm, home)
+        if kind not in set(runs["kind"].unique()):
+            words = {"after-*": "regime sequential", "with-*": "regime joint"}.get(kind, f"regime {kind}")
+            return f"The study has no {words}."
+        if not any(fits(found, condition) for found in runs["condition"].unique()):
+            return f"The study has no condition {condition}."
+    if contrast.kind == "curve" and len(set(runs["train_size"].unique()) - {"full"}) < 2:
+        return "A learning curve takes two train sizes with a number."
+    if contrast.kind == "interaction" and len(tasks) < 2:
+        return "An interaction takes two tasks."
+    return None

@@ -1,0 +1,379 @@
+"""From claims and run tables to verdicts, with the evidence behind each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from maskbench.analysis import statistics
+from maskbench.analysis.bootstrap import generator
+from maskbench.analysis.contrasts import POOLED, Values, gather, on_resamples
+from maskbench.analysis.gates import GATE_COLUMNS, check
+from maskbench.analysis.metrics import read_metrics
+from maskbench.analysis.outcomes import Outcomes, Resampler
+from maskbench.analysis.sensitivity import SENSITIVITY_COLUMNS, sensitivity
+from maskbench.experiment.claims import claims_hash, read_claims
+from maskbench.io.files import atomic, read_json, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from maskbench.analysis.contrasts import Evidence
+    from maskbench.analysis.gates import Checked
+    from maskbench.analysis.metrics import Array
+    from maskbench.config.claims import Claim, Claims, Test
+
+VERDICT_COLUMNS = (
+    *("claim", "contrast", "measure", "scope", "estimate", "ci_low", "ci_high", "p", "p_holm", "n_seeds", "mde"),
+    *("delta", "verdict", "note", "unit", "claims_hash"),
+)
+"""Columns of verdicts.csv; one row for each contrast, measure and scope."""
+PAIR_COLUMNS = (
+    *("claim", "contrast", "measure", "task", "model", "regime", "condition", "train_size", "seed"),
+    *("of", "against", "difference", "unit"),
+)
+"""Columns of pairs.csv; one row for each difference that a verdict rests on."""
+
+NO_CONTRAST = "(none)"
+"""In the column `contrast`: the claim is not tested by runs."""
+MOST_MISSING = 0.2
+"""Share of missing pairs beyond which there is no verdict."""
+MOST_UNEVEN = 2
+"""Difference of the arms' failed runs from which on there is no verdict."""
+
+
+@dataclass
+class Untested:
+    """A contrast on a measure that a study has not the runs for."""
+
+    claim: Claim
+    contrast: str
+    measure: str
+    why: str
+
+    def entry(self) -> dict[str, Any]:
+        """Return a row of verdicts.csv."""
+        head = {"claim": self.claim.id, "contrast": self.contrast, "measure": self.measure, "scope": POOLED}
+        return head | {"verdict": "not tested", "note": self.why, "unit": ""}
+
+
+@dataclass(eq=False)
+class Row:
+    """One contrast on one measure in one scope, on its way to a verdict."""
+
+    claim: Claim
+    evidence: Evidence
+    scope: str
+    weights: Array
+    """Weight of each block of the evidence."""
+    delta: float
+    """Margin, in the unit of the row."""
+    spread: statistics.Spread | None = None
+    """None without a seed that is complete."""
+    p: float = np.nan
+    p_holm: float = np.nan
+    tests: int = 1
+    """Size of the family that `p` was adjusted for."""
+    verdict: statistics.Verdict = "inconclusive"
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def test(self) -> Test:
+        """What is asked: superior, non-inferior or either."""
+        return self.evidence.contrast.test or "superior"
+
+    @property
+    def margin(self) -> float:
+        """δ on the measure's scale."""
+        return self.evidence.scale.hide(self.delta)
+
+    @property
+    def secondary(self) -> bool:
+        """Whether the row only unfolds a pooled one."""
+        return self.scope != POOLED and self.evidence.contrast.kind != "interaction"
+
+    def p_of(self, differences: Array, seed: int) -> float:
+        """Return the p-value of differences: of the row's own, or of others in their place."""
+        contrast, name = self.evidence.contrast.name, self.evidence.measure
+        rng = generator(seed, "flips", self.claim.id, contrast, name, self.scope)
+        # the null of a test of non-inferiority is that the arm is worse by δ
+        null = -self.margin if self.test == "non-inferior" else 0.0
+        return float(statistics.sign_flip(differences - null, rng))
+
+    def decide(self, spread: statistics.Spread, p: float) -> statistics.Verdict:
+        """Return the verdict of the row's own numbers, or of others in their place."""
+        if spread.n < 2:
+            return "inconclusive"
+        intervals = spread.interval(0.95), spread.interval(0.90)
+        found = statistics.decide(np.asarray(p), *intervals, spread.estimate, self.margin, self.test)
+        return str(found)  # type: ignore[return-value]
+
+    def entry(self) -> dict[str, Any]:
+        """Return a row of verdicts.csv."""
+        evidence, spread = self.evidence, self.spread
+        head = {"claim": self.claim.id, "contrast": evidence.contrast.name, "measure": evidence.measure}
+        entry: dict[str, Any] = head | {"scope": self.scope, "verdict": self.verdict, "note": " ".join(self.notes)}
+        entry |= {"unit": evidence.scale.unit, "delta": self.delta, "n_seeds": 0}
+        if spread is None:
+            return entry
+        entry |= {"n_seeds": spread.n, "estimate": evidence.scale.show(float(spread.estimate))}
+        if spread.n < 2:
+            return entry
+        low, high = spread.interval(0.95)
+        if self.test == "non-inferior":
+            mde = statistics.detectable(spread, self.tests, 0.0) - self.margin  # the null is at −δ
+        else:
+            mde = statistics.detectable(spread, self.tests, self.margin)
+        shown = {"ci_low": float(low), "ci_high": float(high), "mde": mde}
+        entry |= {name: evidence.scale.show(value) for name, value in shown.items()}
+        return entry | {"p": self.p, "p_holm": self.p_holm}
+
+
+def tasks_of(claim: Claim, kinds: dict[str, str]) -> list[str]:
+    """Return the tasks of a study that a claim is about.
+
+    Parameters
+    ----------
+    claim
+        The claim.
+    kinds
+        Kind of each task of the study.
+    """
+    if claim.tasks == "all":
+        return list(kinds)
+    if isinstance(claim.tasks, str):
+        return [name for name, kind in kinds.items() if kind == claim.tasks]
+    return [name for name in kinds if name in claim.tasks]
+
+
+def _rows(claims: Claims, values: Values) -> Iterator[Row | Untested]:
+    """Yield a row for each contrast, measure and scope, in the order of the claims."""
+    for claim in claims.claims:
+        if claim.why is not None:
+            yield Untested(claim, NO_CONTRAST, claim.measures[0], claim.why)
+        tasks = tasks_of(claim, values.kinds)
+        for contrast in claim.resolved():
+            for name in contrast.measures or []:
+                found = gather(values, contrast, name, tasks)
+                if isinstance(found, str):
+                    yield Untested(claim, contrast.name, name, found)
+                    continue
+                for scope, weights in found.scopes():
+                    yield Row(claim, found, scope, weights, claims.delta(claim, name, pooled=scope == POOLED))
+
+
+def _measure(rows: list[Row], resampler: Resampler, seed: int) -> None:
+    """Fill in means with their variance, and p-values; one measure at a time, for the sake of memory."""
+    for name in dict.fromkeys(row.evidence.measure for row in rows):
+        of_measure = [row for row in rows if row.evidence.measure == name]
+        resampled = resampler.of(name, [row.evidence for row in of_measure])
+        last: tuple[Evidence, Array | None] | None = None
+        for row in of_measure:
+            if last is None or last[0] is not row.evidence:
+                last = (row.evidence, on_resamples(row.evidence, resampled))
+            row.spread = resampler.spread(row.evidence, row.weights, last[1])
+            if row.spread is not None:
+                row.p = row.p_of(row.evidence.mean(row.weights), seed)
+
+
+def _judge(family: list[Row], seed: int) -> None:
+    """Fill in adjusted p-values and verdicts of the rows of a claim, and what has to be said about them."""
+    for row, p in zip(family, statistics.holm([row.p for row in family]), strict=True):
+        row.p_holm, row.tests = float(p), sum(np.isfinite(other.p) for other in family)
+        if row.spread is not None:
+            row.verdict = row.decide(row.spread, row.p_holm)
+    for row in family:
+        _account_for_missing(row, family, seed)
+        if row.verdict == "inconclusive" and row.spread is not None:
+            row.notes += _what_it_takes(row, row.spread)
+
+
+def _account_for_missing(row: Row, family: list[Row], seed: int) -> None:
+    """Say how many pairs are missing and whether the verdict depends on them; too many refuse it."""
+    used = row.weights != 0
+    matrix, table = row.evidence.differences[used], row.evidence.terms
+    missing = int(np.isnan(matrix).sum())
+    if not missing:
+        return
+    table = table[used[row.evidence.places[0]] & (table["status"] != "completed").to_numpy()]
+    first, second = (table[side]["run"].nunique() for side in (table["weight"] > 0, table["weight"] < 0))
+    words = (
+        f"{missing} of {matrix.size} pairs are missing (failed runs: {first} of the first arm, {second} of the second)"
+    )
+    if row.spread is None or missing > MOST_MISSING * matrix.size or abs(first - second) >= MOST_UNEVEN:
+        row.verdict = "inconclusive"
+        row.notes.append(f"refused: {words}; what is left may be biased.")
+        return
+    found = {_in_worst_case(row, row.spread, family, extreme, seed) for extreme in (np.nanmin, np.nanmax)}
+    holds = "holds" if found == {row.verdict} else "does not hold"
+    row.notes.append(f"{words}; the verdict {holds} with the worst and the best of the others in their place.")
+
+
+def _in_worst_case(
+    row: Row, known: statistics.Spread, family: list[Row], extreme: Callable[[Array], float], seed: int
+) -> statistics.Verdict:
+    """Return the verdict if all missing differences were as the least or the greatest observed one."""
+    matrix, used = row.evidence.differences[row.weights != 0], row.weights[row.weights != 0]
+    filled = used @ np.where(np.isnan(matrix), extreme(matrix), matrix)
+    spread = replace(statistics.spread(filled), examples=known.examples, n_examples=known.n_examples)
+    adjusted = statistics.holm([row.p_of(filled, seed) if other is row else other.p for other in family])
+    return row.decide(spread, float(adjusted[family.index(row)]))
+
+
+def _what_it_takes(row: Row, spread: statistics.Spread) -> Iterator[str]:
+    """Say why a row decides nothing, and how many seeds would."""
+    if spread.n < 2:
+        yield "One seed says nothing about chance."
+        return
+    level = statistics.ALPHA / row.tests
+    if statistics.smallest_p(spread.n) > level:
+        least = next(n for n in range(2, 40) if statistics.smallest_p(n) <= level)
+        among = f" among {row.tests}" if row.tests > 1 else ""
+        yield f"{spread.n} seeds can never reject: an exact test{among} takes at least {least}."
+    estimate, margin = abs(float(spread.estimate)), row.margin
+    effect, size = (estimate, "the estimate") if estimate > margin else (margin, "δ")
+    variance, examples = float(spread.seeds) * spread.n, float(spread.examples)
+    needed = statistics.seeds_needed(effect, variance, examples, spread.n_examples, row.tests)
+    if needed is None:
+        yield f"To tell an effect as large as {size} from 0 takes more test examples, not more seeds."
+    else:
+        yield f"{needed} seeds tell an effect as large as {size} from 0 with 80 % power."
+
+
+def _heed_gates(row: Row, gates: list[Checked]) -> None:
+    """Make a verdict invalid if a control of its measure failed."""
+    name = row.evidence.measure
+    failed = {item.gate.gate for item in gates if item.outcome == "failed" and item.gate.guarded(name)}
+    if failed:
+        row.notes.insert(0, f"The control {', '.join(sorted(failed))} failed; the verdict would be {row.verdict}.")
+        row.verdict = "invalid"
+
+
+def _pairs(rows: list[Row]) -> pd.DataFrame:
+    """Return pairs.csv: one row for each difference that a verdict rests on."""
+    evidence = {id(row.evidence): row for row in rows}
+    parts = [
+        row.evidence.pairs().assign(
+            claim=row.claim.id,
+            contrast=row.evidence.contrast.name,
+            measure=row.evidence.measure,
+            unit=row.evidence.scale.unit,
+        )
+        for row in evidence.values()
+    ]
+    return pd.concat(parts)[list(PAIR_COLUMNS)] if parts else pd.DataFrame(columns=list(PAIR_COLUMNS))
+
+
+@dataclass(frozen=True)
+class Findings:
+    """The tables that the statistics write."""
+
+    verdicts: pd.DataFrame
+    pairs: pd.DataFrame
+    gates: pd.DataFrame
+    sensitivity: pd.DataFrame
+
+
+def judge(
+    metrics: pd.DataFrame,
+    outcomes: Outcomes | None,
+    claims: Claims,
+    *,
+    seed: int = 0,
+    digest: str = "",
+    changed: str | None = None,
+) -> Findings:
+    """Put claims to the test.
+
+    Parameters
+    ----------
+    metrics
+        As `read_metrics` gives it.
+    outcomes
+        outcomes.parquet; None: intervals are over seeds alone.
+    claims
+        What is claimed.
+    seed
+        Seed of the random sign flips.
+    digest, changed
+        Hash of the claims, and a sentence if runs were made under other claims.
+
+    Raises
+    ------
+    InputError
+        If the outcomes do not belong to the metrics, or a time or size is not above 0.
+    """
+    values = Values(metrics)
+    resampler = Resampler(outcomes, values)
+    every = list(_rows(claims, values))
+    rows = [row for row in every if isinstance(row, Row)]
+    _measure(rows, resampler, seed)
+    families: dict[tuple[str, bool], list[Row]] = {}
+    for row in rows:
+        families.setdefault((row.claim.id, row.secondary), []).append(row)
+    for family in families.values():
+        _judge(family, seed)
+    other_ways = list(sensitivity(rows, values, seed))
+    gates = check(claims, values, resampler, seed)
+    for row in rows:
+        _heed_gates(row, gates)
+        if changed:
+            row.notes.append("The claims changed after runs were made.")
+    return Findings(
+        verdicts=_table([row.entry() | {"claims_hash": digest} for row in every], VERDICT_COLUMNS),
+        pairs=_pairs(rows),
+        gates=_table([gate.entry() for gate in gates], GATE_COLUMNS),
+        sensitivity=_table(other_ways, SENSITIVITY_COLUMNS),
+    )
+
+
+def _table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
+    """Return rows with all columns; numbers of seeds are whole."""
+    table = pd.DataFrame(rows, columns=list(columns))
+    return table.astype({"n_seeds": "Int64"}) if "n_seeds" in columns else table
+
+
+def changed_since(manifest: Path | None, digest: str) -> str | None:
+    """Return a sentence if runs of a study were made under other claims; None if not, or if nobody recorded it."""
+    if manifest is None:
+        return None
+    hashes = [record.get("claims") for record in read_json(manifest)["records"]]
+    other = sum(1 for found in hashes if found is not None and found != digest)
+    return f"The claims changed after {other} of {len(hashes)} runs were made." if other else None
+
+
+def write_verdicts(
+    metrics: Path,
+    outcomes: Path | None,
+    manifest: Path | None,
+    claims: Path,
+    results: Path,
+    *,
+    resamples: int,
+    seed: int,
+) -> None:
+    """Read a study and its claims; write verdicts.csv, and pairs, gates, sensitivity and claims into analysis/."""
+    known, digest = read_claims(claims), claims_hash(claims)
+    changed = changed_since(manifest, digest)
+    read = Outcomes(outcomes, resamples, seed) if outcomes else None
+    found = judge(read_metrics(metrics), read, known, seed=seed, digest=digest, changed=changed)
+    tables = {
+        "verdicts.csv": found.verdicts,
+        "analysis/pairs.csv": found.pairs,
+        "analysis/gates.csv": found.gates,
+        "analysis/sensitivity.csv": found.sensitivity,
+    }
+    for name, table in tables.items():
+        with atomic(results / name) as temporary:
+            table.to_csv(temporary, index=False, lineterminator="\n", float_format="%.10g")
+    resolved = [
+        claim.model_dump(mode="json") | {"contrasts": [item.model_dump(mode="json") for item in claim.resolved()]}
+        for claim in known.claims
+    ]
+    gates = [gate.model_dump(mode="json") for gate in known.gates]
+    content = {"file": str(claims), "hash": digest, "changed": changed, "claims": resolved, "gates": gates}
+    write_json(results / "analysis/claims.json", content)

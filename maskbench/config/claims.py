@@ -1,0 +1,238 @@
+"""The claims under test: contrasts, measures, margins and gates, all stated before the data are seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
+
+from maskbench.config.block import Block, Name, Positive, Rate
+from maskbench.config.conditions import Condition
+from maskbench.config.measures import measure
+from maskbench.config.tasks import Kind as TaskKind
+
+Kind = Literal["paired", "trend", "curve", "interaction", "property"]
+"""paired: one arm against another; trend: a slope over doses; curve: the area under the score over log(train size);
+interaction: a task's effect against that of the other tasks; property: proved by tests, not by runs."""
+Test = Literal["superior", "non-inferior", "either"]
+"""superior: the first arm is better; non-inferior: it is worse by less than δ; either: there is a difference."""
+RegimeKind = Literal["single", "after-*", "with-*"]
+Text = Annotated[str, StringConstraints(min_length=1)]
+Pattern = Annotated[str, StringConstraints(pattern=r"^[a-z0-9*]+(-[a-z0-9*]+)*$")]
+"""Name of a strategy; in a gate `*` stands for anything."""
+
+RATIOS = ("ms", "s", "MiB", "updates", "examples/s")
+"""Units whose values are compared as ratios: on the log scale, told in per cent."""
+
+
+def unit_of(name: str) -> str:
+    """Return the unit that differences of a measure are told in: points for fractions, per cent for ratios."""
+    unit = measure(name).unit
+    return {"fraction": "points", **dict.fromkeys(RATIOS, "per cent")}.get(unit, unit)
+
+
+def _measure(name: str) -> str:
+    """Refuse what is no measure, or has no paired difference that could be an improvement."""
+    try:
+        entry = measure(name)
+    except KeyError:
+        raise PydanticCustomError("measure", "expected a measure of docs/measures.md") from None
+    if entry.name == "score_sd":
+        raise PydanticCustomError("measure", "score_sd is of all seeds of a cell together: it has no paired difference")
+    return name
+
+
+def _directed(name: str) -> str:
+    """Refuse a measure of which neither direction is an improvement."""
+    if measure(name).better == "neither":
+        raise PydanticCustomError("measure", "expected a measure of which more or less is better")
+    return name
+
+
+def _condition(value: str) -> str:
+    """Accept a kind of condition, or one condition as a configuration writes it."""
+    return value if value in ("clean", "cue", "noise") else str(Condition.model_validate(value))
+
+
+MeasureName = Annotated[str, AfterValidator(_measure)]
+Directed = Annotated[MeasureName, AfterValidator(_directed)]
+
+
+class Arm(Block):
+    """The runs on one side of a contrast; a name alone stands for the strategy."""
+
+    strategy: Pattern
+    """Name of a strategy."""
+    regime: RegimeKind | None = None
+    """Kind of regime; null: where the measure is at home."""
+    condition: Annotated[str, AfterValidator(_condition)] | None = None
+    """`clean`, `cue`, `noise` (any rate), or one such as `cue:0.95`; null: where the measure is at home."""
+
+    def __str__(self) -> str:
+        return " ".join(
+            [self.strategy, *([self.regime] if self.regime else []), *([self.condition] if self.condition else [])]
+        )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"strategy": value} if isinstance(value, str) else value
+
+
+class Contrast(Block):
+    """What is compared; above 0 always means that `of` (the low doses of a trend) is better."""
+
+    name: Text
+    """Name in tables, such as ``random vs none``."""
+    of: Arm | None = None
+    """The arm that the claim is in favour of."""
+    against: Arm | None = None
+    """What it is compared with; in gates null compares with 0."""
+    doses: dict[Name, Rate] | None = None
+    """trend: the dose of each strategy; those that the study has are used, at least three."""
+    kind: Kind | None = None
+    """null: that of the claim."""
+    measures: Annotated[list[Directed], Field(min_length=1)] | None = None
+    """null: those of the claim."""
+    test: Test | None = None
+    """null: that of the claim."""
+
+    @property
+    def arms(self) -> list[Arm]:
+        """All arms; those of a trend by dose."""
+        given = [Arm(strategy=name) for name in sorted(self.doses, key=self.doses.__getitem__)] if self.doses else []
+        return given or [arm for arm in (self.of, self.against) if arm is not None]
+
+    @model_validator(mode="after")
+    def _has_arms(self) -> Self:
+        if (self.doses is None) == (self.of is None):
+            raise ValueError("expected `of` (and `against`), or `doses`")
+        if self.doses is not None and len(set(self.doses.values())) < 3:
+            raise ValueError("doses: expected at least three different ones")
+        return self
+
+
+class Margin(Block):
+    """The smallest difference that matters, δ; a number alone holds for both."""
+
+    pooled: Positive
+    """Of the mean over tasks."""
+    task: Positive
+    """Of one task."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_number(cls, value: Any) -> Any:
+        return value if isinstance(value, dict) else {"pooled": value, "task": value}
+
+
+class Claim(Block):
+    """One assertion, and how it is put to the test."""
+
+    id: Annotated[str, StringConstraints(pattern=r"^[A-Z][0-9]{2,3}$")]
+    """Short name, such as C01."""
+    claim: Text
+    """The assertion, in one sentence."""
+    kind: Kind = "paired"
+    """How the runs of the contrasts become one number for each seed."""
+    contrasts: list[Contrast] = []
+    """What is compared."""
+    measures: list[Directed] = []
+    """On which measures; the first is the primary one."""
+    tasks: Literal["all"] | TaskKind | list[Name] = "all"
+    """On which tasks: all, those of one kind, or some by name."""
+    test: Test = "superior"
+    """What is asked of a difference."""
+    delta: dict[Directed, Margin] = {}
+    """Margins of measures that differ from those of their unit."""
+    expectation: str = "–"
+    """What published work leads one to expect."""
+    source: str = "the articles under test"
+    """Who claims it, or where the contrast is from."""
+    why: str | None = None
+    """Why it is not tested by runs, and where it is proved instead; only for claims without contrasts."""
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> Self:
+        if (self.why is None) == (not self.contrasts):
+            raise ValueError("expected contrasts, or `why` there are none")
+        if self.why is not None and not self.measures:
+            raise ValueError("expected measures, also of a claim that is not tested")
+        names = [contrast.name for contrast in self.contrasts]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"contrasts: expected each name once, found {min(twice)} twice")
+        for contrast in self.contrasts:
+            if not (contrast.measures or self.measures):
+                raise ValueError(f"contrast {contrast.name}: expected measures")
+            kind = contrast.kind or self.kind
+            if (kind == "trend") != (contrast.doses is not None):
+                raise ValueError(f"contrast {contrast.name}: doses and the kind trend go together")
+            if kind == "property" or (kind != "trend" and contrast.against is None):
+                raise ValueError(f"contrast {contrast.name}: expected the arm `against`, and runs to compare")
+        return self
+
+    def resolved(self) -> Iterator[Contrast]:
+        """Yield the contrasts with kind, measures and test filled in."""
+        for contrast in self.contrasts:
+            update = {key: getattr(contrast, key) or getattr(self, key) for key in ("kind", "measures", "test")}
+            yield contrast.model_copy(update=update)
+
+
+class Gate(Block):
+    """A control; if it fails, the verdicts of the measures that it guards are invalid."""
+
+    gate: Name
+    """Short name."""
+    sentence: Text
+    """What must hold."""
+    kind: Literal["identical", "null", "positive"]
+    """identical: every difference is exactly 0; null: halves of one strategy's seeds do not differ; positive: the
+    difference is above 0."""
+    contrasts: Annotated[list[Contrast], Field(min_length=1)]
+    """What is compared; strategies may be patterns such as `*-rate-zero`."""
+    measures: Annotated[list[MeasureName], Field(min_length=1)]
+    """On which measures."""
+    guards: Annotated[list[MeasureName], Field(min_length=1)] | Literal["all"]
+    """Measures whose verdicts rest on it."""
+
+    def guarded(self, name: str) -> bool:
+        """Tell whether the verdicts on a measure rest on this gate."""
+        return self.guards == "all" or not {name, name.partition(":")[0]}.isdisjoint(self.guards)
+
+
+def _defaults(margins: dict[str, Margin]) -> dict[str, Margin]:
+    """Refuse margins of which nobody knows the unit."""
+    known = ("points", "nats", "per cent", "coefficient", "ratio")
+    if missing := [unit for unit in known if unit not in margins]:
+        raise PydanticCustomError(
+            "margins", "expected a margin for each unit, {missing} missing", {"missing": ", ".join(missing)}
+        )
+    return margins
+
+
+class Claims(Block):
+    """A file of claims."""
+
+    margins: Annotated[dict[str, Margin], AfterValidator(_defaults)]
+    """δ by the unit that differences are told in: points, nats, per cent, coefficient, ratio."""
+    claims: Annotated[list[Claim], Field(min_length=1)]
+    """The claims, in the order of the report."""
+    gates: list[Gate] = []
+    """The controls."""
+
+    @model_validator(mode="after")
+    def _ids_are_unique(self) -> Self:
+        for what, names in (
+            ("claims", [item.id for item in self.claims]),
+            ("gates", [item.gate for item in self.gates]),
+        ):
+            if twice := {name for name in names if names.count(name) > 1}:
+                raise ValueError(f"{what}: expected each once, found {min(twice)} twice")
+        return self
+
+    def delta(self, claim: Claim, name: str, *, pooled: bool) -> float:
+        """Return the margin of a measure, in the unit that its differences are told in."""
+        margin = claim.delta.get(name) or self.margins[unit_of(name)]
+        return margin.pooled if pooled else margin.task

@@ -1,0 +1,286 @@
+"""The claims in words: for each its headline, one plain sentence, its other rows and the runs behind them."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from maskbench.config.measures import measure
+from maskbench.report import text
+from maskbench.report.verdicts import POOLED, VERDICTS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from maskbench.report.study import Study
+    from maskbench.report.verdicts import Evidence
+
+SYMBOLS = {
+    "supported": "✓",
+    "contradicted": "✗",
+    "equivalent": "=",
+    "inconclusive": "?",
+    "invalid": "!",
+    "not tested": "–",
+}
+"""A sign for each verdict, beside its word and its colour."""
+
+MEANINGS = {
+    "supported": "corrected p < 0.05, the interval is above zero, and the effect is at least the margin δ",
+    "contradicted": "corrected p < 0.05, and the interval is below zero: the opposite of the claim",
+    "equivalent": "the 90 % interval lies inside ±δ: no difference that matters",
+    "inconclusive": "anything else; how large an effect could have been found is said",
+    "invalid": "a control failed, so that the measure cannot be trusted here",
+    "not tested": "this study does not have what the claim needs",
+}
+"""What the verdicts mean, in a line."""
+
+SHOWN_PAIRS = 200
+"""Most pairs of runs that the page lists for one contrast and measure; analysis/pairs.csv has all."""
+
+
+class Row(NamedTuple):
+    """One row of verdicts.csv, in words."""
+
+    contrast: str
+    measure: str
+    scope: str
+    verdict: str
+    effect: str
+    interval: str
+    chance: str
+    seeds: str
+    least: str
+    sentence: str
+    note: str
+    strength: float | None
+    """The effect in multiples of its margin, to sort by; None without one."""
+    p: float | None
+
+
+@dataclass(frozen=True)
+class Group:
+    """All that was found for one contrast and measure: rows by scope, and the pairs of runs behind them."""
+
+    contrast: str
+    measure: str
+    rows: list[Row]
+    pairs: list[dict[str, Any]]
+    more: int
+    """Pairs that are not listed."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One claim as the page shows it."""
+
+    id: str
+    claim: str
+    about: list[tuple[str, str]]
+    """What else its file says of it: expectation, source, why it is not tested."""
+    headlines: list[Row]
+    """The row that stands for the claim, in each scope; the first is that of all tasks together."""
+    groups: list[Group]
+    tally: str
+    """How many rows have which verdict."""
+
+
+def _sides(contrast: str) -> tuple[str, str] | None:
+    """Return the two arms of a contrast called ``A vs B``."""
+    one, vs, other = contrast.partition(" vs ")
+    return (one, other) if vs and one and other and " vs " not in other else None
+
+
+def _better(name: str, estimate: float) -> str:
+    """Say which way a measure went: a positive estimate is the better way."""
+    lower = measure(name).better != "higher"
+    return "lower" if lower == (estimate > 0) else "higher"
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a table as dictionaries by column."""
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+
+
+def _found(row: dict[str, Any]) -> str:
+    """Say what was found, without a verdict: ``with random, forgetting is 0.40 points lower than with none``."""
+    title, unit, estimate = measure(row["measure"]).title, row["unit"], row["estimate"]
+    if row["kind"] == "curve":
+        title += " over the learning curve"
+    sides, scope = _sides(row["contrast"]), "" if row["scope"] == POOLED else f" ({row['scope']})"
+    size = text.amount(estimate, unit)
+    if sides is None or " vs " in row["scope"]:
+        return f"{row['contrast']}{scope}: {title}, {text.change(estimate, unit)} in favour of the claim"
+    if not float(size.split()[0].replace(text.NARROW, "")):
+        return f"with {sides[0]}, the {title} is the same as with {sides[1]}, to the digits shown{scope}"
+    return f"with {sides[0]}, the {title} is {size} {_better(row['measure'], estimate)} than with {sides[1]}{scope}"
+
+
+def sentence(row: dict[str, Any]) -> str:
+    """Put a row of verdicts.csv into one plain sentence, which says no more than the verdict does."""
+    verdict, unit = row["verdict"], row["unit"]
+    if verdict == "not tested":
+        return _sentence_case(row["note"] or "This study does not have what the claim needs.")
+    if math.isnan(row["estimate"]):
+        return _sentence_case(row["note"] or "There is no estimate.")
+    found = _found(row)
+    margin = "" if math.isnan(row["delta"]) else text.amount(row["delta"], unit)
+    ends = {
+        "supported": f": at least the margin of {margin}.",
+        "contradicted": ": the opposite of what the claim says.",
+        "equivalent": f": any difference is smaller than the margin of {margin}.",
+        "inconclusive": ", which does not settle it.",
+        "invalid": ", but a control of this measure failed, so that it says nothing.",
+    }
+    return _sentence_case(found + ends[verdict])
+
+
+def _sentence_case(words: str) -> str:
+    words = words[:1].upper() + words[1:]
+    return words if words.endswith((".", "?", "!")) else f"{words}."
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+def row_in_words(row: dict[str, Any]) -> Row:
+    """Return a row of verdicts.csv as it is shown."""
+    unit, p = row["unit"], row["p_holm"] if not math.isnan(row["p_holm"]) else row["p"]
+    strength = row["estimate"] / row["delta"] if row["delta"] else math.nan
+    return Row(
+        contrast=row["contrast"],
+        measure=measure(row["measure"]).title + (f": {part}" if (part := row["measure"].partition(":")[2]) else ""),
+        scope=_scope(row["scope"]),
+        verdict=row["verdict"],
+        effect="" if math.isnan(row["estimate"]) else text.change(row["estimate"], unit),
+        interval=text.bounds(row["ci_low"], row["ci_high"], unit),
+        chance=text.chance(p),
+        seeds="" if math.isnan(row["n_seeds"]) else str(int(row["n_seeds"])),
+        least="" if math.isnan(row["mde"]) else text.amount(row["mde"], unit),
+        sentence=sentence(row),
+        note=row["note"],
+        strength=_number(strength),
+        p=_number(p),
+    )
+
+
+def headline(rows: pd.DataFrame) -> pd.Series[Any]:
+    """Return the row that stands for a claim: the first one that was tested, else the first.
+
+    The file of the claims names the primary contrast and measure first.
+    """
+    tested = rows[rows["verdict"] != "not tested"]
+    return (tested if len(tested) else rows).iloc[0]
+
+
+def scope_words(evidence: Evidence) -> list[str]:
+    """Return all scopes as they are written, that of all tasks first."""
+    found = sorted(evidence.verdicts["scope"].unique(), key=lambda scope: scope != POOLED)
+    return [_scope(scope) for scope in found]
+
+
+def _scope(scope: str) -> str:
+    return "all tasks" if scope == POOLED else scope
+
+
+def headlines(evidence: Evidence) -> pd.DataFrame:
+    """Return the row that stands for each claim, pooled where there is one, in the order of the claims."""
+    table, rows = evidence.verdicts, []
+    for claim in evidence.claims:
+        own = table[table["claim"] == claim["id"]]
+        pooled = own[own["scope"] == POOLED]
+        rows.append(headline(pooled if len(pooled) else own).name)
+    return table.loc[rows]
+
+
+_ABOUT = (("why", "Why not"), ("expectation", "Expected"), ("source", "Source"))
+
+
+def _group(key: tuple[str, str], rows: pd.DataFrame, pairs: pd.DataFrame) -> Group:
+    listed = records(pairs.head(SHOWN_PAIRS))
+    for pair in listed:
+        missing = math.isnan(pair["difference"])
+        pair["difference"] = "missing" if missing else text.change(pair["difference"], pair["unit"])
+    words = [row_in_words(row) for row in records(rows)]
+    return Group(key[0], words[0].measure, words, listed, len(pairs) - len(listed))
+
+
+def shown(study: Study) -> list[Shown]:
+    """Return all claims as the page shows them."""
+    evidence = study.evidence
+    by_claim = dict(tuple(evidence.verdicts.groupby("claim", sort=False)))
+    pairs = dict(tuple(evidence.pairs.groupby(["claim", "contrast", "measure"], sort=False)))
+    found = []
+    for claim in evidence.claims:
+        rows = by_claim[claim["id"]]
+        groups = [
+            _group((str(one), str(name)), members, pairs.get((claim["id"], one, name), evidence.pairs.iloc[:0]))
+            for (one, name), members in rows.groupby(["contrast", "measure"], sort=False)
+        ]
+        ordered = sorted(rows["scope"].unique(), key=lambda scope: scope != POOLED)
+        heads = [row_in_words(records(headline(rows[rows["scope"] == scope]).to_frame().T)[0]) for scope in ordered]
+        about = [(words, str(claim[key])) for key, words in _ABOUT if claim.get(key)]
+        found.append(Shown(claim["id"], claim["claim"], about, heads, groups, tally(list(rows["verdict"]))))
+    return found
+
+
+def tally(verdicts: list[str]) -> str:
+    """Write how many rows have which verdict, such as ``2 supported, 1 inconclusive``."""
+    counts = Counter(verdicts)
+    return ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
+
+
+def lead(study: Study) -> tuple[str, list[tuple[str, list[tuple[str, str]]]]]:
+    """Return the answer in a sentence, and the claims that have one: under a word each, id and sentence."""
+    evidence = study.evidence
+    heads = headlines(evidence)
+    counts, total = Counter(heads["verdict"]), len(heads)
+    untested = counts["not tested"]
+    if untested == total:
+        why = f"only {study.baseline} was run" if not study.others else "it does not have what any of them needs"
+        return f"This study tests none of the {text.count(total, 'claim')}: {why}.", []
+    words = {"equivalent": ("shows no difference that matters", "show no difference that matters")}
+    parts = []
+    for verdict in VERDICTS[:-1]:
+        one, many = words.get(verdict, (f"is {verdict}", f"are {verdict}"))
+        if counts[verdict]:
+            parts.append(f"{counts[verdict]} {one if counts[verdict] == 1 else many}")
+    return f"Of {text.count(total, 'claim')}, this study tests {total - untested}: {text.listed(parts)}.", _named(study)
+
+
+_NAMED = {"supported": "Supported", "contradicted": "Contradicted", "equivalent": "No difference that matters"}
+
+
+def _named(study: Study) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Return the claims with an answer, by answer: id and sentence."""
+    verdicts = dict(zip(*(headlines(study.evidence)[name] for name in ("claim", "verdict")), strict=True))
+    found = []
+    for verdict, words in _NAMED.items():
+        claims = [item for item in study.evidence.claims if verdicts[item["id"]] == verdict]
+        named = [(item["id"], item["claim"].rstrip(".")) for item in claims]
+        if named:
+            found.append((words, named))
+    return found
+
+
+def gates(study: Study) -> list[dict[str, str]]:
+    """Return the controls as the page shows them, failed ones first."""
+    order = ("failed", "undecided", "passed", "not run")
+    rows = sorted(records(study.evidence.gates), key=lambda row: order.index(row["outcome"]))
+    found = []
+    for row in rows:
+        unit = measure(row["measure"]).unit if row["measure"] else ""
+        estimate = "" if math.isnan(row["estimate"]) else text.signed(row["estimate"], text.DECIMALS.get(unit, 3))
+        found.append(
+            {
+                **{key: str(row[key]) for key in ("gate", "sentence", "contrast", "scope", "outcome", "note")},
+                "measure": measure(row["measure"]).title if row["measure"] else "",
+                "estimate": estimate,
+                "interval": text.bounds(row["ci_low"], row["ci_high"], unit),
+                "seeds": "" if math.isnan(row["n_seeds"]) else str(int(row["n_seeds"])),
+            }
+        )
+    return found

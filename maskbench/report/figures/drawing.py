@@ -1,0 +1,145 @@
+"""What the figures have in common: what one is, its panels' marks, and the words of captions."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.lines import Line2D
+from scipy import stats
+
+from maskbench.report import text
+from maskbench.report.style import BLUE, GREY, INK, ORANGE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.legend import Legend
+    from matplotlib.patches import Patch
+
+    from maskbench.analysis.metrics import Array
+    from maskbench.report.study import Block, Study
+
+DASHED, DOTTED = (0, (5, 3)), (0, (1, 1.5))
+
+LEAST_FOR_T = 3
+"""Seeds from which on the interval of a mean is drawn; with two, a t interval is twelve times as long as their SD."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure and what is written below it."""
+
+    figure: Figure
+    title: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """A figure that the study has no data for."""
+
+    title: str
+    why: str
+    """One sentence."""
+
+
+def t_interval(values: pd.Series[float] | Array, confidence: float) -> tuple[float, float] | None:
+    """Return the t interval of a mean, or None with too few values for one."""
+    found = np.asarray(values, dtype=float)
+    if len(found) < LEAST_FOR_T or found.std() == 0:
+        return None
+    half = stats.t.ppf((1 + confidence) / 2, len(found) - 1) * found.std(ddof=1) / math.sqrt(len(found))
+    return float(found.mean() - half), float(found.mean() + half)
+
+
+def absent(study: Study, block: Block, name: str) -> str | None:
+    """Say why a strategy has nothing to show in a block."""
+    if name not in study.strategies_of(block):
+        return "not run"
+    if failed := study.failed(block, name):
+        return f"all {failed} failed" if failed == len(study.arm(block, name)) else None
+    return None
+
+
+def interval_words(study: Study, what: str = "line") -> str:
+    """Return what the interval of a mean over seeds is, for captions."""
+    if max(len(study.arm(block, name)) for block in study.blocks for name in study.strategies_of(block)) < LEAST_FOR_T:
+        return f"no intervals, which need at least {LEAST_FOR_T} seeds"
+    return f"{what}: {100 * study.confidence:g} % t interval of the mean over seeds (from {LEAST_FOR_T} seeds on)"
+
+
+def failure_words(study: Study) -> str:
+    """Return a sentence on runs that did not complete, with a blank before it; nothing if all did."""
+    failed = len(study.failures)
+    return f" {failed} of {text.count(len(study.runs), 'run')} did not complete." if failed else ""
+
+
+def counted(counts: list[int], noun: str = "seeds") -> str:
+    """Write ``n = 5 seeds`` or ``n = 3 to 5 seeds``."""
+    low, high = min(counts), max(counts)
+    return f"n = {low} {noun}" if low == high else f"n = {low} to {high} {noun}"
+
+
+def margins(axes: Axes, include: list[float]) -> None:
+    """Give the data some room at both sides; a single point gets a range around it."""
+    low, high = axes.dataLim.intervalx
+    low, high = min([low, *include]), max([high, *include])
+    if not (math.isfinite(low) and math.isfinite(high)):
+        low, high = 0.0, 1.0
+    room = 0.07 * (high - low) or 0.05 * abs(high) or 1.0
+    axes.set_xlim(low - room, high + room)
+
+
+def legend(figure: Figure, entries: Sequence[Line2D | Patch]) -> Legend:
+    """Put a legend below all panels, in as many columns as fit the width."""
+
+    # a column is as wide as its widest entry
+    def width(columns: int) -> float:
+        words = [len(str(entry.get_label())) for entry in entries]
+        lines = -(-len(words) // columns)
+        return sum(0.078 * max(words[start : start + lines]) + 0.62 for start in range(0, len(words), lines))
+
+    fitting = [number for number in range(len(entries), 0, -1) if width(number) <= figure.get_figwidth()]
+    return figure.legend(
+        handles=list(entries),
+        loc="outside lower left",
+        ncols=(fitting or [1])[0],
+        frameon=False,
+        fontsize=9,
+    )
+
+
+def baseline_line(study: Study, words: str) -> Line2D:
+    """Return the legend's entry for the dashed grey line of the baseline."""
+    return Line2D([], [], color=GREY, linewidth=1.3, linestyle=DASHED, label=f"{words}{study.baseline} (baseline)")
+
+
+def colour_of(study: Study, name: str) -> str:
+    """Return the colour of a strategy: the baseline is grey."""
+    return GREY if name == study.baseline else BLUE
+
+
+def tint_of_words(failed: int) -> str:
+    """Return the colour of words beside a line: those that tell of failures stand out."""
+    return ORANGE if failed else INK
+
+
+def plain_blocks(study: Study) -> list[Block]:
+    """Return the blocks of a task alone on clean data."""
+    return [block for block in study.blocks if block.plain]
+
+
+def wrapped(name: str, width: int = 26) -> str:
+    """Break a long name at a hyphen or blank, into at most two lines; what is longer still is cut."""
+    if len(name) <= width:
+        return name
+    places = [place for place, letter in enumerate(name[: width + 1]) if letter in "- "]
+    place = places[-1] + 1 if places else width
+    rest = name[place:]
+    return f"{name[:place]}\n{rest if len(rest) <= width else rest[: width - 1] + '…'}"

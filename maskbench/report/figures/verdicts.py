@@ -1,0 +1,122 @@
+"""The forest of the claims: every tested contrast in multiples of its margin, with its verdict."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from maskbench.config.measures import measure
+from maskbench.report import text
+from maskbench.report.claims import SYMBOLS, records
+from maskbench.report.figures.drawing import DASHED, Drawing, Nothing, counted, legend
+from maskbench.report.figures.profile import SHORT
+from maskbench.report.style import BLUE, GREEN, GREY, INK, PURPLE, VERMILION, beside, canvas
+from maskbench.report.verdicts import POOLED, VERDICTS
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+    from maskbench.report.study import Study
+
+STYLES = {
+    "supported": (GREEN, "D", GREEN),
+    "contradicted": (VERMILION, "X", VERMILION),
+    "equivalent": (BLUE, "s", BLUE),
+    "inconclusive": (GREY, "o", "white"),
+    "invalid": (PURPLE, "P", PURPLE),
+}
+"""Colour, shape and fill of each verdict; shape and word tell them apart as well."""
+
+FARTHEST = 8.0
+"""Multiples of the margin at which the axis ends; what lies beyond is an arrow, with its number at the right."""
+
+
+def _rows(study: Study) -> pd.DataFrame:
+    """Return the first tested measure of each contrast of each claim, of all tasks together."""
+    table = study.evidence.verdicts
+    table = table[(table["scope"] == POOLED) & table["estimate"].notna() & (table["delta"] > 0)]
+    return table.drop_duplicates(["claim", "contrast"])
+
+
+def claims(study: Study) -> Drawing | Nothing:
+    """Draw the effect of each contrast that was tested, divided by its margin."""
+    title, rows = "Claims and their verdicts", _rows(study)
+    if rows.empty:
+        return Nothing(title, "No claim was tested in this study.")
+    figure, (axes,) = canvas((11.5, 1.5 + 0.3 * max(len(rows), 3)), 1, 1)
+    ends = rows[["estimate", "ci_low", "ci_high"]].div(rows["delta"], axis=0).abs().to_numpy()
+    far = min(FARTHEST, max(2.0, 1.08 * float(ends[~(ends != ends)].max())))
+    axes.axvspan(-1, 1, color="#E1EDF4", linewidth=0, zorder=0)
+    axes.axvline(0, color=GREY, linewidth=1.3, linestyle=DASHED, zorder=1)
+    axes.set_xlim(-far, far)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    for line, row in enumerate(records(rows)):
+        _row(axes, line, row, far)
+    _names(axes, rows)
+    axes.set_xlabel("effect in multiples of its margin δ; to the right: as the claim says")
+    present = [verdict for verdict in VERDICTS if verdict in set(rows["verdict"])]
+    marks = [
+        Line2D([], [], linestyle="", marker=STYLES[name][1], color=STYLES[name][0], mfc=STYLES[name][2], label=name)
+        for name in present
+    ]
+    band = Patch(facecolor="#D5E6F0", label="±δ: too small to matter")
+    legend(figure, [*marks, band])
+    untested = [claim["id"] for claim in study.evidence.claims if claim["id"] not in set(rows["claim"])]
+    seeds = counted([int(number) for number in rows["n_seeds"].dropna()] or [0], "seeds")
+    caption = (
+        "Every contrast of every claim that this study tests, on its first measure, pooled over the tasks (each counts "
+        "the same), divided by its margin δ: right of zero is what the claim says, inside the band is too small to "
+        "matter. Line: 95 % interval over seeds and, where they are at hand, test examples (t quantiles); an arrow: "
+        "it goes on. At the right: effect, interval and verdict. "
+        f"{seeds}. Test: permutation of the signs of whole seeds, Holm's correction within a claim."
+        + (f" Not shown, since nothing was tested: {text.listed(untested)}." if untested else "")
+    )
+    return Drawing(figure, title, caption)
+
+
+def _row(axes: Axes, line: int, row: dict[str, Any], far: float) -> None:
+    """Draw one contrast: interval, mark and words at the right."""
+    colour, shape, fill = STYLES[row["verdict"]]
+    value, low, high = (row[name] / row["delta"] for name in ("estimate", "ci_low", "ci_high"))
+    if not math.isnan(low):
+        axes.plot([max(low, -far), min(high, far)], [line, line], color=colour, linewidth=2, zorder=3)
+        for end, side in ((low, -1), (high, 1)):
+            if side * end > far:
+                _arrow(axes, side * far, line, side, colour)
+    if abs(value) <= far:
+        axes.scatter([value], [line], marker=shape, s=48, c=fill, edgecolors=colour, linewidths=1.3, zorder=4)
+    elif math.isnan(low):
+        _arrow(axes, math.copysign(far, value), line, 1 if value > 0 else -1, colour)
+    interval = text.bounds(row["ci_low"], row["ci_high"], row["unit"])
+    words = text.change(row["estimate"], row["unit"]) + (f" [{interval}]" if interval else "")
+    beside(axes, line, f"{SYMBOLS[row['verdict']]} {row['verdict']}", colour, bold=True)
+    at = (1.02, line)
+    axes.annotate(words, at, (84, 0), axes.get_yaxis_transform(), "offset points", va="center", fontsize=8.5)
+
+
+def _arrow(axes: Axes, place: float, line: int, side: int, colour: str) -> None:
+    axes.scatter([place], [line], marker=">" if side > 0 else "<", s=34, color=colour, clip_on=False, zorder=5)
+
+
+def _names(axes: Axes, rows: pd.DataFrame) -> None:
+    """Name each row at the left: the claim's id once, the contrast, the measure; a line between claims."""
+    labels, last = [], None
+    for line, row in enumerate(rows.to_dict("records")):
+        entry = measure(row["measure"])
+        mark = row["claim"] if row["claim"] != last else ""
+        if last not in (None, row["claim"]):
+            axes.axhline(line - 0.5, color="#D5D9DC", linewidth=0.8, zorder=0)
+        last = row["claim"]
+        labels.append(f"{mark}  {_cut(row['contrast'])} · {SHORT.get(entry.name, entry.title)}".strip())
+    axes.set_yticks(range(len(rows)), labels)
+    axes.tick_params(axis="y", length=0, labelsize=8.5, labelcolor=INK)
+    for side in ("left", "top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def _cut(words: str, width: int = 44) -> str:
+    return words if len(words) <= width else f"{words[: width - 1]}…"

@@ -1,0 +1,94 @@
+"""What a study cannot say, and why, in plain sentences."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from maskbench.analysis.metrics import values_of
+from maskbench.config.measures import MEASURES
+from maskbench.report import text
+from maskbench.report.study import FEW_SEEDS
+
+if TYPE_CHECKING:
+    from maskbench.report.study import Study
+
+STATUS_WORDS = {"diverged": "diverged", "oom": "out of memory", "crashed": "crashed"}
+
+CONFIRMING_SEEDS = 10
+"""Below, an exact sign-flip test could not confirm a direction after Holm's correction."""
+
+
+def _at_majority(study: Study) -> int:
+    """Return how many completed runs did no better than the majority class."""
+    scores = values_of(study.metrics, "test", "score")
+    majority = values_of(study.metrics, "test", "majority_score").reindex(scores.index)
+    return int((scores <= majority).sum())
+
+
+def _seeds(study: Study) -> list[str]:
+    """Say what the number of seeds does not allow."""
+    seeds = len(study.seeds)
+    if not study.others:
+        return [f"Only the baseline {study.baseline} was run, so this study cannot say what masking does."]
+    if seeds == 1:
+        return ["There is one seed: no difference can be told from chance, and no interval can be given."]
+    if seeds < FEW_SEEDS:
+        return [
+            f"There are {seeds} seeds. Intervals over fewer than {FEW_SEEDS} are shown for completeness; they are too "
+            "short to rely on, and no test can reject."
+        ]
+    if seeds < CONFIRMING_SEEDS:
+        return [
+            f"There are {seeds} seeds. An exact test over so few cannot reject once it is corrected for several "
+            f"measures: to confirm an effect takes about {CONFIRMING_SEEDS} seeds, to show that there is none about 20."
+        ]
+    return []
+
+
+def _families(study: Study) -> list[str]:
+    """Say which families of interference were not measured at all."""
+    found: set[str] = {MEASURES[name.partition(":")[0]].family for name in study.metrics["measure"].unique()}
+    words = {
+        "input": "distractors, perturbations and planted cues",
+        "task": "other tasks (negative transfer, gradients, forgetting)",
+        "knowledge": "what is left of the pretrained model (drift, masked-LM forgetting)",
+    }
+    missing = [text_ for family, text_ in words.items() if family not in found]
+    return [f"These runs say nothing of {'; nor of '.join(missing)}."] if missing else []
+
+
+def _failures(study: Study) -> list[str]:
+    lines = []
+    if failed := len(study.failures):
+        counts = study.failures["status"].value_counts()
+        kinds = text.listed([f"{number} {STATUS_WORDS[str(status)]}" for status, number in counts.items()])
+        lines.append(
+            f"{failed} of {text.count(len(study.runs), 'run')} did not complete ({kinds}). Their pairs are missing "
+            "from the means, which can flatter a strategy that fails where it does badly."
+        )
+    if stuck := _at_majority(study):
+        lines.append(f"{text.count(stuck, 'completed run')} did no better than the majority class.")
+    return lines
+
+
+def limits(study: Study) -> list[str]:
+    """Return what the study cannot say, and why, one sentence or two for each reason."""
+    lines = [*_seeds(study), *_families(study), *_failures(study)]
+    if len({block.task for block in study.blocks}) == 1:
+        lines.append("There is one task; whether the result holds on others is open.")
+    if len({block.model for block in study.blocks}) == 1:
+        lines.append("There is one pretrained model; whether the result holds for others is open.")
+    return lines
+
+
+def missing(study: Study) -> list[dict[str, str]]:
+    """Return, for each strategy with runs that did not complete, how many of which kind."""
+    rows = []
+    for name in study.strategies:
+        arm = study.runs[study.runs["strategy"] == name]
+        failed = arm[arm["status"] != "completed"]
+        if len(failed):
+            counts = failed["status"].value_counts()
+            kinds = ", ".join(f"{number} {STATUS_WORDS[str(status)]}" for status, number in counts.items())
+            rows.append({"strategy": name, "runs": str(len(arm)), "missing": str(len(failed)), "kinds": kinds})
+    return rows

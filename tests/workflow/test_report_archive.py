@@ -1,0 +1,46 @@
+"""Snakemake's own report of a recorded study, made without a network: captions, categories and labels are in it."""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+
+import pytest
+import yaml
+
+from maskbench.report.figures import FIGURES
+from maskbench.report.tables import NAMES
+from tests.unit import report_samples
+from tests.workflow.test_pipeline import ROOT, copy_project, snakemake
+
+pytestmark = pytest.mark.workflow
+
+CONFIG = {
+    "study": "mine",
+    "tasks": ["rt-snippets", "conll2003"],
+    "models": ["minilm-l6"],
+    "strategies": ["none", "random"],
+    "seeds": [1, 2],
+    "analysis": {"resamples": 100},
+}
+
+
+def test_the_report_of_a_recorded_study(tmp_path):
+    folder = copy_project(tmp_path / "project")
+    shutil.copy(ROOT / "claims.yaml", folder)
+    (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG))
+    results = folder / "results" / "mine"
+    results.mkdir(parents=True)
+    strategies = {name: report_samples.STRATEGIES[name] for name in CONFIG["strategies"]}
+    report_samples.write_metrics(results, CONFIG["tasks"], strategies, 2, full=False)
+    offline = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
+    made = snakemake(folder, **offline)
+    assert made.returncode == 0, made.stdout
+    archived = snakemake(folder, "--report", "report.zip", **offline)
+    assert archived.returncode == 0, archived.stdout
+    with zipfile.ZipFile(folder / "report.zip") as archive:
+        names = {name.rpartition("/")[2] for name in archive.namelist()}
+        page = archive.read("report/report.html").decode()
+    assert names >= {f"{name}.svg" for name in FIGURES} | {f"{name}.csv" for name in NAMES} | {"report.html"}
+    for words in ("Score on the test split of every run.", "up to 2 seeds", "Doses and curves", "The answer", "Tables"):
+        assert words in page, words
