@@ -4,7 +4,7 @@
 #   fetch ─► prepare ─► encode       real text, by hash     rules/data.smk
 #   train                            one GPU slot each      rules/training.smk
 #   probe                            interference, measured on the trained model  rules/probes.smk
-#   collect ─► compare               no torch from here on  rules/analysis.smk
+#   collect ─► compare, verdicts     no torch from here on  rules/analysis.smk
 #   tables, figures, page            regenerate in seconds  rules/report.smk
 
 from snakemake.utils import min_version

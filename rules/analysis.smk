@@ -44,12 +44,6 @@ if not RECORDED:
             " > {log:q} 2>&1"
 
 
-def there(name):
-    """A file that `collect` makes; of a recorded study it may be missing."""
-    path = f"{RESULTS}/{name}"
-    return [path] if not RECORDED or Path(path).exists() else []
-
-
 rule compare:
     input:
         metrics=f"{RESULTS}/metrics.csv",
@@ -76,7 +70,7 @@ rule compare:
 rule verdicts:
     input:
         metrics=f"{RESULTS}/metrics.csv",
-        claims=str(claims_file(EXPERIMENT)),
+        claims=os.path.relpath(claims_file(EXPERIMENT)),
         outcomes=there("outcomes.parquet"),
         manifest=there("manifest.json"),
     output:

@@ -18,11 +18,6 @@ SHOWN = [
 ]
 
 
-def shown(path, caption, category, **labels):
-    """A file of Snakemake's own report (snakemake --report report.zip)."""
-    return report(path, caption=f"captions/{caption}.rst", category=category, labels=labels)
-
-
 rule tables:
     input:
         SHOWN,
@@ -34,11 +29,12 @@ rule tables:
         others=expand(f"{RESULTS}/tables/{{table}}.{{ending}}", table=TABLES, ending=["md", "tex"]),
     log:
         f"{RESULTS}/logs/tables.log",
+    retries: 0
     localrule: True
     conda:
         ENVS / "analysis.yaml"
     params:
-        folder=f"{RESULTS}/tables",
+        folder=subpath(output[0], parent=True),
         code=code_hash("tables.py"),
     shell:
         'python "$MASKBENCH/scripts/tables.py" --results $(dirname {params.folder:q}) --output-dir {params.folder:q}'
@@ -58,11 +54,12 @@ rule plots:
         captions=f"{RESULTS}/figures/captions.json",
     log:
         f"{RESULTS}/logs/figures.log",
+    retries: 0
     localrule: True
     conda:
         ENVS / "analysis.yaml"
     params:
-        folder=f"{RESULTS}/figures",
+        folder=subpath(output.captions, parent=True),
         seeds=len(EXPERIMENT.seeds),
         code=code_hash("figures.py"),
     shell:
@@ -88,6 +85,7 @@ rule page:
         shown(f"{RESULTS}/report.html", "page", "Page", page="report"),
     log:
         f"{RESULTS}/logs/page.log",
+    retries: 0
     localrule: True
     conda:
         ENVS / "analysis.yaml"
