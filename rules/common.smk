@@ -13,11 +13,15 @@ from maskbench.config.conditions import CLEAN, SETS, SHIFTED
 from maskbench.config.sources import LocalSource
 from maskbench.errors import InputError
 from maskbench.experiment.cell import cells
+from maskbench.experiment.claims import claims_file, claims_hash, read_claims
 from maskbench.experiment.load import load, typed
 from maskbench.io.code import code_hash
 from maskbench.training.leases import check_request
 
 ENVS = Path(workflow.basedir) / "envs"
+
+# Whether jobs go to a scheduler, or this is such a job; which executor it is, Snakemake says only later.
+SUBMITS = workflow.resource_settings.nodes is not None or workflow.remote_exec
 
 # A study may be there as its recorded metrics alone (results/reference, a download): then only the analysis and the
 # report are made, nothing is trained, and what training needs may be elsewhere.
@@ -30,7 +34,8 @@ if RECORDED:
 
 try:
     EXPERIMENT = load(config | typed(workflow.config_settings.config), workflow.configfiles, runs_here=not RECORDED)
-    if workflow.local_exec and not workflow.remote_exec:
+    read_claims(claims_file(EXPERIMENT))  # mistakes in the claims are told before anything starts
+    if not SUBMITS:
         asked = workflow.global_resources.get("gpu")
         check_request(asked and asked.value, EXPERIMENT.resources.slots_per_gpu)
 except InputError as error:
@@ -62,6 +67,7 @@ os.environ.update(
     # `python` in a rule is the one that runs Snakemake; a conda environment, if asked for, still goes before it.
     PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
     MASKBENCH=workflow.basedir,
+    MASKBENCH_CLAIMS=claims_hash(claims_file(EXPERIMENT)),  # in the record of each run: what was claimed before it
     MASKBENCH_SLOTS_PER_GPU=str(EXPERIMENT.resources.slots_per_gpu),
 )
 if EXPERIMENT.cache is not None:
@@ -76,6 +82,24 @@ def local_files(source, names):
     if not folder.is_dir():
         return [str(folder)]
     return [str(path) for pattern in names for path in sorted(folder.glob(pattern)) if path.is_file()]
+
+
+def there(name):
+    """A file that `collect` makes; of a recorded study it may be missing."""
+    path = f"{RESULTS}/{name}"
+    return [path] if not RECORDED or Path(path).exists() else []
+
+
+def shown(path, caption, category, **labels):
+    """A file of Snakemake's own report (snakemake --report report.zip)."""
+    return report(path, caption=f"captions/{caption}.rst", category=category, labels=labels)
+
+
+def growing(amount):
+    """An amount of memory or time that a job may use: that, and again as much at every further attempt."""
+    if not SUBMITS:
+        return amount  # nothing limits it here, and with 10,000 cells every function costs a second
+    return lambda wildcards, attempt: amount * attempt
 
 
 def kept(run):

@@ -1,4 +1,5 @@
-# fetch ─► prepare ─► condition, shift ─► encode: text and models by pinned hash, each once.
+# fetch ─► prepare ─► condition, shift ─► encode: text and models by pinned hash, each once. On a cluster these rules run
+# where Snakemake does, which has a network; what fails here is the input, and would fail again.
 
 PLANTED = {condition.name: condition for condition in EXPERIMENT.conditions if condition != CLEAN}
 
@@ -10,6 +11,8 @@ rule fetch_task:
         manifest=f"{RESULTS}/data/tasks/{{task}}/source/source.json",
     log:
         f"{RESULTS}/logs/fetch/task-{{task}}.log",
+    retries: 0
+    localrule: True
     conda:
         ENVS / "data.yaml"
     params:
@@ -27,6 +30,8 @@ rule fetch_model:
         manifest=f"{RESULTS}/data/models/{{model}}/source.json",
     log:
         f"{RESULTS}/logs/fetch/model-{{model}}.log",
+    retries: 0
+    localrule: True
     conda:
         ENVS / "data.yaml"
     params:
@@ -44,6 +49,8 @@ rule prepare:
         manifest=f"{RESULTS}/data/tasks/{{task}}/clean/manifest.json",
     log:
         f"{RESULTS}/logs/prepare/{{task}}.log",
+    retries: 0
+    localrule: True
     conda:
         ENVS / "data.yaml"
     params:
@@ -65,6 +72,8 @@ rule condition:
         f"{RESULTS}/logs/condition/{{task}}.{{condition}}.log",
     wildcard_constraints:
         condition="|".join(PLANTED) or "(?!)",
+    retries: 0
+    localrule: True
     conda:
         ENVS / "data.yaml"
     params:
@@ -85,6 +94,8 @@ rule shift:
         manifest=f"{RESULTS}/data/tasks/{{task}}/{SHIFTED}/manifest.json",
     log:
         f"{RESULTS}/logs/shift/{{task}}.log",
+    retries: 0
+    localrule: True
     conda:
         ENVS / "data.yaml"
     params:
@@ -105,6 +116,8 @@ rule encode:
         manifest=f"{RESULTS}/data/encoded/{{task}}.{{model}}.{{variant}}/manifest.json",
     log:
         f"{RESULTS}/logs/encode/{{task}}.{{model}}.{{variant}}.log",
+    retries: 0
+    localrule: True
     conda:
         ENVS / "data.yaml"
     params:

@@ -20,8 +20,8 @@ rule reference:
     threads: EXPERIMENT.training.threads
     resources:
         gpu=1,
-        mem_mb=EXPERIMENT.resources.memory_mb,
-        runtime=max(10, EXPERIMENT.resources.minutes // 2),
+        mem_mb=growing(EXPERIMENT.resources.memory_mb),
+        runtime=growing(max(10, EXPERIMENT.resources.minutes // 2)),
     params:
         encoded=subpath(input.encoded, parent=True),
         model=subpath(input.model, parent=True),
@@ -58,8 +58,8 @@ rule probe:
     threads: EXPERIMENT.training.threads
     resources:
         gpu=1,
-        mem_mb=EXPERIMENT.resources.memory_mb,
-        runtime=max(10, EXPERIMENT.resources.minutes // 2),
+        mem_mb=growing(EXPERIMENT.resources.memory_mb),
+        runtime=growing(max(10, EXPERIMENT.resources.minutes // 2)),
     params:
         cell=lambda wildcards: CELLS[".".join(wildcards)].model_dump_json(),
         sources=lambda wildcards: json.dumps(probe_sources(".".join(wildcards))),

@@ -2,6 +2,8 @@
 # <task>.<model>.<strategy>.<regime>.<condition>.<tail>, so that its inputs need no function: with 10,000 cells, every
 # function call of a rule costs a second.
 
+# A scheduler's SIGTERM reaches all processes of a job; the shell has to wait until the training has its checkpoint.
+ENDS_ITSELF = "trap : TERM;"
 TRAINS = {"train": 1, "train_after": 1}  # rules that train, and how many cells each of their jobs does
 ALONG = "--along" if "trajectory" in EXPERIMENT.probes.wanted else ""
 
@@ -20,13 +22,14 @@ rule train:
     threads: EXPERIMENT.training.threads
     resources:
         gpu=1,
-        mem_mb=EXPERIMENT.resources.memory_mb,
-        runtime=EXPERIMENT.resources.minutes,
+        mem_mb=growing(EXPERIMENT.resources.memory_mb),
+        runtime=growing(EXPERIMENT.resources.minutes),
     params:
         cell=lambda w: CELLS[f"{w.task}.{w.model}.{w.strategy}.single.{w.condition}.{w.tail}"].model_dump_json(),
         along=ALONG,
         code=code_hash("train.py"),
     shell:
+        f"{ENDS_ITSELF} "
         'python "$MASKBENCH/scripts/train.py" --cell {params.cell:q} --encoded $(dirname {input.encoded:q})'
         " --model $(dirname {input.model:q}) --output $(dirname {output.record:q})"
         ' --code {params.code} {params.along} > {log:q} 2>&1 && python "$MASKBENCH/scripts/progress.py" --record {output.record:q}'
@@ -49,13 +52,14 @@ rule train_after:
     threads: EXPERIMENT.training.threads
     resources:
         gpu=1,
-        mem_mb=EXPERIMENT.resources.memory_mb,
-        runtime=EXPERIMENT.resources.minutes,
+        mem_mb=growing(EXPERIMENT.resources.memory_mb),
+        runtime=growing(EXPERIMENT.resources.minutes),
     params:
         cell=lambda w: CELLS[f"{w.task}.{w.model}.{w.strategy}.after-{w.other}.clean.{w.tail}"].model_dump_json(),
         along=ALONG,
         code=code_hash("train.py"),
     shell:
+        f"{ENDS_ITSELF} "
         'python "$MASKBENCH/scripts/train.py" --cell {params.cell:q} --encoded $(dirname {input.encoded:q})'
         " --model $(dirname {input.model:q}) --start $(dirname {input.before:q}) --output $(dirname {output.record:q})"
         ' --code {params.code} {params.along} > {log:q} 2>&1 && python "$MASKBENCH/scripts/progress.py" --record {output.record:q}'
@@ -83,14 +87,15 @@ for one, other in EXPERIMENT.task_pairs if "joint" in EXPERIMENT.regimes else []
         threads: EXPERIMENT.training.threads
         resources:
             gpu=1,
-            mem_mb=EXPERIMENT.resources.memory_mb,
-            runtime=EXPERIMENT.resources.minutes,
+            mem_mb=growing(EXPERIMENT.resources.memory_mb),
+            runtime=growing(EXPERIMENT.resources.minutes),
         params:
             cells=sides(one, other),
             points=EXPERIMENT.probes.conflict_points,
             along=ALONG,
             code=code_hash("train.py"),
         shell:
+            f"{ENDS_ITSELF} "
             'python "$MASKBENCH/scripts/train.py" --cell {params.cells:q} --encoded $(dirname {input.encoded:q})'
             " --model $(dirname {input.model:q}) --output $(dirname {output.record:q} {output.other:q})"
             " --conflict-points {params.points} --code {params.code} {params.along} > {log:q} 2>&1"

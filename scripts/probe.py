@@ -51,7 +51,7 @@ def main() -> None:
             choose(cell.training),
             code=options.code,
             began=_BEGAN + waited,
-            gpu_uuid=slot.uuid,
+            gpu_uuid=slot.name,
         )
     with atomic(options.output / "outcomes.parquet") as path:
         outcomes.to_parquet(path, index=False)

@@ -47,7 +47,7 @@ def main() -> None:
             batch_size=options.training.eval_batch_size,
             device=choose(options.training),
             code=options.code,
-            gpu_uuid=slot.uuid,
+            gpu_uuid=slot.name,
         )
 
 

@@ -74,11 +74,7 @@ def main() -> None:
             for encoded, output in zip(options.encoded, options.output, strict=True)
         ]
         command = shlex.join(["scripts/train.py", *sys.argv[1:]])
-        about = {
-            "code": options.code,
-            "command": command,
-            "gpu_uuid": slot.uuid if device.kind == "cuda" else slot.name,
-        }
+        about = {"code": options.code, "command": command, "gpu_uuid": slot.name}
         if len(inputs) == 1:
             results = [run_cell(cell, inputs[0], device, **about)]
         else:

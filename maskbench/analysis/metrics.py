@@ -79,7 +79,9 @@ class Table:
 
     def refuse(self, row: int, column: str, expected: str) -> InputError:
         """Return the error for one value (`row` counts from 0, without the header)."""
-        return InputError(f"{self.path}: line {row + 2}: {column}: expected {expected}, got {self.text[column][row]!r}")
+        found = repr(self.text[column][row])
+        found = found if len(found) <= 100 else f"{found[:97]}..."
+        return InputError(f"{self.path}: line {row + 2}: {column}: expected {expected}, got {found}")
 
     def parse(self, column: str, parser: Parser, expected: str, dtype: str) -> None:
         """Parse a column; each distinct text is parsed once.

@@ -33,7 +33,7 @@ def read_claims(path: str | Path) -> Claims:
     try:
         return Claims.model_validate(content)
     except ValidationError as error:
-        raise InputError("\n".join(explain(error, content, str(path)))) from None
+        raise InputError(*explain(error, content, str(path))) from None
 
 
 def claims_hash(path: str | Path) -> str:

@@ -61,15 +61,10 @@ def read_yaml(path: Path) -> Any:
         raise InputError(f"{path}: not valid YAML: nested too deeply") from None
     except ValueError as error:
         # PyYAML's own constructors fail so on a month 13 or on a number of 5,000 digits
-        raise InputError(f"{path}: not valid YAML: a value cannot be read ({_one_line(str(error))})") from None
+        raise InputError(f"{path}: not valid YAML: a value cannot be read ({error})") from None
     except (LookupError, AttributeError, TypeError):
         # and so on `!!bool maybe`, `!!int ''` and `!!timestamp soon`
         raise InputError(f"{path}: not valid YAML: a value does not fit its tag (!!...)") from None
-
-
-def _one_line(text: str) -> str:
-    """Return a text without line breaks and control characters."""
-    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def _show(value: Any) -> str:
@@ -80,7 +75,12 @@ def _show(value: Any) -> str:
         shown = repr(value)
     except (ValueError, RecursionError):
         return f"something unprintable ({type(value).__name__})"
-    return shown if len(shown) <= 60 else shown[:57] + "..."
+    return _short(shown)
+
+
+def _short(text: str) -> str:
+    """Return the beginning of a text."""
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _steps(location: Sequence[str | int]) -> Iterator[str | int]:
@@ -95,7 +95,7 @@ def _steps(location: Sequence[str | int]) -> Iterator[str | int]:
 def _entry_name(entry: Any) -> str | None:
     """Return the name of an entry of a list, if it has one."""
     name = entry.get("name", entry.get("preset")) if isinstance(entry, dict) else entry
-    return name if isinstance(name, str) else None
+    return _short(name) if isinstance(name, str) else None
 
 
 def _place(config: Any, location: Sequence[str | int]) -> str:
@@ -161,7 +161,7 @@ def explain(error: ValidationError, config: Any, source: str) -> list[str]:
         line = f"{source}: {_place(config, item['loc'])}: {_expectation(item)}"
         if item["type"] not in _WITHOUT_INPUT:
             line += f", got {_show(item['input'])}"
-        lines.append(_one_line(line))
+        lines.append(line)
     return lines
 
 
@@ -269,12 +269,12 @@ def load(config: Mapping[str, Any], files: Sequence[str | Path] = (), *, runs_he
     try:
         experiment = Experiment.model_validate(dict(config))
     except ValidationError as error:
-        raise InputError("\n".join(explain(error, config, source))) from None
+        raise InputError(*explain(error, config, source)) from None
     problems = [*_impossible_training(experiment), *_unmet_needs(experiment), *_unmasked_cues(experiment)]
     if runs_here:
         problems += [*_missing_paths(experiment), *_missing_trackers(experiment)]
     if problems:
-        raise InputError("\n".join(_one_line(f"{source}: {problem}") for problem in problems))
+        raise InputError(*(f"{source}: {problem}" for problem in problems))
     return experiment
 
 

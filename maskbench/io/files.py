@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -36,6 +37,18 @@ def atomic(path: str | Path) -> Iterator[Path]:
     finally:
         temporary.unlink(missing_ok=True)
     flush(path.parent)
+
+
+_REFUSED = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+_FULL = ("os error 28", "PytorchStreamWriter failed writing")
+"""How safetensors and torch, which write files themselves, say that a disk is full."""
+
+
+def disk_error(error: BaseException) -> str | None:
+    """Say in words what a disk refused, if that is what an error means: it is full, or must not be written."""
+    if isinstance(error, OSError) and error.errno in _REFUSED:
+        return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
+    return os.strerror(errno.ENOSPC) if any(words in str(error) for words in _FULL) else None
 
 
 def _umask() -> int:

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 from maskbench import __version__
 from maskbench.errors import InputError
+from maskbench.io.files import disk_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
 def run(main: Callable[[], None], *, log: bool = True) -> None:
-    """Call `main`; an InputError is printed as it is and ends the process with status 1.
+    """Call `main`; an InputError, or what a disk refuses, is printed in one line and ends the process with status 1.
 
     Parameters
     ----------
@@ -37,6 +38,11 @@ def run(main: Callable[[], None], *, log: bool = True) -> None:
     except BrokenPipeError:
         # the reader has seen enough (`| head`); what is still buffered goes nowhere, or Python would complain at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Exception as error:
+        if (refused := disk_error(error)) is None:
+            raise
+        print(f"{refused}; nothing half-written is left, run again when it can be written", file=sys.stderr)
+        sys.exit(1)
 
 
 def _announce() -> None:

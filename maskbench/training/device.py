@@ -51,7 +51,7 @@ class Device:
 
     def environment(self, gpu_uuid: str | None) -> Environment:
         """Return what the record says about where the run ran."""
-        if gpu_uuid is None and self.kind == "cuda":
+        if self.kind == "cuda" and not (gpu_uuid or "").startswith(("GPU-", "MIG-")):
             gpu_uuid = f"GPU-{torch.cuda.get_device_properties(0).uuid}"
         return Environment(
             python=platform.python_version(),

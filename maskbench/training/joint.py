@@ -6,8 +6,6 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from transformers import AutoTokenizer
-
 from maskbench.data.tokenizer import add_mask_token
 from maskbench.errors import InputError
 from maskbench.masks.anatomy import base_of
@@ -15,7 +13,7 @@ from maskbench.training import conflict
 from maskbench.training.joint_trainer import JointTrainer, Part, Updates
 from maskbench.training.masking import Masking
 from maskbench.training.models import Pair
-from maskbench.training.run import ALONG, Along, Inputs, Run, carried_out
+from maskbench.training.run import ALONG, Along, Inputs, Run, carried_out, trained
 from maskbench.training.trainer import parameter_counts
 
 if TYPE_CHECKING:
@@ -24,6 +22,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from maskbench.experiment.cell import Cell
+    from maskbench.training.checkpoints import Work
     from maskbench.training.device import Device
     from maskbench.training.evaluation import Outcome
     from maskbench.training.record import Record
@@ -79,6 +78,8 @@ class JointRun:
         self.conflict = conflict.Conflict(
             pair.models, conflict.fixed_batches(tasks, first.cell.seed, collate), self.points
         )
+        for run in self.runs:  # one list for both: what was compared counts even if the training fails
+            run.conflict = self.conflict.found
         trainer = self._trainer(pair, tokenizer)
         self._fit(trainer, tokenizer)
         if first.inputs.along:
@@ -100,7 +101,7 @@ class JointRun:
             [run.train for run in self.runs],
             first.cell.seed,
             settings.batch_size,
-            settings.gradient_accumulation,
+            first.micro_batches,
             settings.group_by_length,
             keys["data_collator"],
         )
@@ -147,15 +148,11 @@ class JointRun:
         for run in self.runs:
             run.notes += [text] if text else []
 
-    def fit(self) -> list[Outcome]:
+    def fit(self, work: Work) -> list[Outcome]:
         """Train and score both cells; returns their outcomes on the test splits."""
-        tokenizer = AutoTokenizer.from_pretrained(self.runs[0].inputs.model, local_files_only=True)
-        trainer = self.prepare(tokenizer)
+        trainer, tokenizer = trained(self.runs, self.prepare, work)
         assert self.conflict is not None
         assert self.pair is not None
-        for run in self.runs:  # one list for both: what was compared counts even if the training fails
-            run.conflict = self.conflict.found
-        trainer.train()
         trainer.moving.finish(trainer.whole)
         states = self.pair.states(dict(trainer.whole.state_dict()))
         outcomes = []
@@ -209,4 +206,4 @@ def run_joint(
 ) -> list[tuple[Record, Outcome | None]]:
     """Train two cells at once and return the record and the outcome of each; failures as in `run_cell`."""
     run = JointRun(cells, inputs, device, points)
-    return carried_out(run.runs, run.fit, code=code, command=command, gpu_uuid=gpu_uuid)
+    return carried_out(run.runs, run.fit, code=code, command=command, gpu_uuid=gpu_uuid, more={"points": points})

@@ -10,6 +10,8 @@ from torch.utils.data import DataLoader, Sampler
 from transformers import TrainerCallback
 
 from maskbench.data.encode import IGNORED
+from maskbench.training.conflict import Conflict
+from maskbench.training.record import Cosine
 from maskbench.training.trainer import MaskedTrainer, PairedOrder
 
 if TYPE_CHECKING:
@@ -155,6 +157,7 @@ class JointTrainer(MaskedTrainer):
             strategy=alone, seed=seed, group_by_length=False, **kwargs,
         )  # fmt: skip
         self._whole = parts[0].model
+        self.conflict = next((item for item in self.callback_handler.callbacks if isinstance(item, Conflict)), None)
         for part in self.parts[1:]:
             cast("Module", part.model).to(self.args.device)
             if hasattr(part.model.config, "use_cache"):
@@ -169,6 +172,17 @@ class JointTrainer(MaskedTrainer):
     def maskings(self) -> Mapping[str, Masking]:
         """Return the masks of the whole model and of each task."""
         return {"masks": self.moving} | {f"masks-{place}": part.masking for place, part in enumerate(self.parts)}
+
+    def noted(self) -> dict[str, Any]:
+        """Return what was measured along the updates so far, gradient conflict included."""
+        found = self.conflict.found if self.conflict is not None else []
+        return super().noted() | {"conflict": [point.model_dump() for point in found]}
+
+    def recall(self, noted: dict[str, Any]) -> None:
+        """Go on from what a checkpoint has of `noted`."""
+        super().recall(noted)
+        if self.conflict is not None:
+            self.conflict.found[:] = [Cosine.model_validate(point) for point in noted["conflict"]]
 
     @contextmanager
     def facing(self, task: int) -> Iterator[Part]:

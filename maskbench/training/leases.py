@@ -12,6 +12,7 @@ import os
 import random
 import re
 import shutil
+import socket
 import stat
 import subprocess
 import tempfile
@@ -71,6 +72,13 @@ class Lease:
     slot: int
     uuid: str | None
     origin: Origin
+
+    @property
+    def name(self) -> str | None:
+        """What tells the device from all others: its UUID, else its host and what it is called there."""
+        if self.uuid is not None or self.device is None:
+            return self.uuid
+        return f"{os.environ.get('SLURMD_NODENAME') or socket.gethostname()}/{self.device}"
 
     def environment(self) -> dict[str, str]:
         """Return what to set before torch is imported; empty without GPU."""

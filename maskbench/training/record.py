@@ -121,6 +121,7 @@ class Environment(Part):
     device: str
     device_name: str
     gpu_uuid: str | None
+    """UUID of the card; where nothing tells it, the host and what the card is called there (``node-3/2``)."""
     precision: str
     attention: str
     threads: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import gc
 import logging
 import math
 import shutil
@@ -10,7 +10,7 @@ import time
 import traceback
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import datasets
 import numpy as np
@@ -31,9 +31,10 @@ from transformers.utils import logging as transformers_logging
 from maskbench.data.encode import load_encoded
 from maskbench.data.tokenizer import MASK_TOKEN, add_mask_token
 from maskbench.errors import InputError
-from maskbench.io.files import canonical, read_json, sha256_text, write_json
+from maskbench.io.files import canonical, disk_error, read_json, sha256_files, sha256_text, write_json
 from maskbench.masks.setting import Setting
 from maskbench.training import evaluation
+from maskbench.training.checkpoints import Termination, Work, updates_done
 from maskbench.training.collate import BESIDE_TEXT, collator_for, pad_id
 from maskbench.training.models import build_model, embed_mask_token, model_hash, ordinary_tokens, start_from
 from maskbench.training.record import Cosine, Data, Metric, Progress, Record, Timings, number
@@ -55,6 +56,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+TrainerT = TypeVar("TrainerT", bound=MaskedTrainer)
+
+_SAME_DEVICE = {"device", "device_name", "precision", "attention", "threads", "packages"}
+"""What of a run's environment a checkpoint of it must have in common with the run that goes on."""
+
 ALONG = "along"
 """Folder, in that of a kept model, of its weights at each evaluation: ``step-126.safetensors``."""
 
@@ -72,7 +78,7 @@ class Inputs:
     model: Path
     """Folder of the pretrained model."""
     work: Path
-    """Folder for checkpoints; emptied at the start, removed at the end."""
+    """Folder for checkpoints, removed when there is a result; what a killed run left there is gone on from."""
     keep_model: Path | None = None
     """Where to leave the trained model, if anywhere; an empty folder if the run does not complete."""
     along: bool = False
@@ -133,6 +139,8 @@ class Run:
         self.notes: list[str] = []
         self.fit_time = 0.0
         self.trained_parameters = 0
+        self.micro_batches = cell.training.gradient_accumulation
+        """In an update."""
 
     def prepare(self, tokenizer: PreTrainedTokenizerBase) -> MaskedTrainer:
         """Return a Trainer with the fresh model and fitted masks, ready to train."""
@@ -163,17 +171,23 @@ class Run:
         model.config.pad_token_id = pad_id(tokenizer)
         return model
 
+    def note_micro_batches(self) -> list[str]:
+        """Say so if there are more micro-batches than configured."""
+        size, wanted = self.cell.training.batch_size, self.cell.training.gradient_accumulation
+        if self.micro_batches == wanted:
+            return []
+        instead = _micro_batches(size, self.micro_batches)
+        return [f"out of memory with {_micro_batches(size, wanted)}: trained with {instead}"]
+
     def note_attention(self, masking: Masking) -> None:
         """Say so if evaluation is not on the text as it is."""
         if masking.always:
             self.notes.append("evaluated with its attention mask (at: always), which the kept model lacks")
 
-    def fit(self) -> Outcome:
+    def fit(self, work: Work) -> Outcome:
         """Train and score the cell; returns its outcome on the test split."""
         self._require_start()
-        tokenizer = AutoTokenizer.from_pretrained(self.inputs.model, local_files_only=True)
-        trainer = self.prepare(tokenizer)
-        trainer.train()
+        trainer, tokenizer = trained([self], self.prepare, work)
         trainer.moving.finish(trainer.whole)
         trainer.compute_metrics = None  # it scores the validation split alone
         outcomes = self.outcomes(trainer)
@@ -275,9 +289,9 @@ class Run:
             output_dir=str(self.inputs.work),
             seed=self.cell.seed,
             num_train_epochs=settings.epochs,
-            per_device_train_batch_size=settings.batch_size // settings.gradient_accumulation,
+            per_device_train_batch_size=settings.batch_size // self.micro_batches,
             per_device_eval_batch_size=settings.eval_batch_size,
-            gradient_accumulation_steps=settings.gradient_accumulation,
+            gradient_accumulation_steps=self.micro_batches,
             activation_checkpointing=settings.gradient_checkpointing,
             learning_rate=settings.learning_rate,
             lr_scheduler_type=settings.scheduler,
@@ -291,6 +305,7 @@ class Run:
             save_strategy="steps",
             save_steps=every,
             save_total_limit=1,
+            restore_callback_states_from_checkpoint=True,  # the patience of early stopping
             load_best_model_at_end=settings.selection == "best",
             metric_for_best_model="score",
             greater_is_better=True,
@@ -458,21 +473,81 @@ def _empty(folder: Path) -> Path:
     return folder
 
 
-@contextlib.contextmanager
-def _emptied(folder: Path) -> Iterator[None]:
-    """Have an empty working folder, and none afterwards."""
-    _empty(folder)
-    try:
-        yield
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def _is_out_of_memory(error: BaseException) -> bool:
     """Tell whether an error means that memory ran out, on a card or in main memory."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
         isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
     )
+
+
+def trained(
+    runs: Sequence[Run], prepare: Callable[[PreTrainedTokenizerBase], TrainerT], work: Work
+) -> tuple[TrainerT, PreTrainedTokenizerBase]:
+    """Train, from the last checkpoint if there is one, and with smaller micro-batches if memory does not suffice.
+
+    With smaller ones the training starts anew: it is the training of a cell with that many micro-batches.
+
+    Parameters
+    ----------
+    runs
+        That are trained at once.
+    prepare
+        Returns a Trainer that is ready to train.
+    work
+        Where it leaves its checkpoints.
+
+    Returns
+    -------
+    tuple
+        The Trainer after the training, and the tokenizer.
+    """
+    size = runs[0].cell.training.batch_size
+    notes = [list(run.notes) for run in runs]
+    while True:
+        for run, kept in zip(runs, notes, strict=True):
+            run.micro_batches = work.micro_batches
+            run.notes[:] = [*kept, *run.note_micro_batches()]
+        try:
+            return _trained_once(runs, prepare, work)
+        except Exception as error:
+            smaller = [count for count in range(2 * work.micro_batches, size + 1) if size % count == 0]
+            if not smaller or not _is_out_of_memory(error):
+                raise
+            what = f"out of memory with {_micro_batches(size, work.micro_batches)}"
+        # only now: the error holds on to what was on the card
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        log.warning("%s; starting anew with %s", what, _micro_batches(size, smaller[0]))
+        work.restart(smaller[0])
+
+
+def _trained_once(
+    runs: Sequence[Run], prepare: Callable[[PreTrainedTokenizerBase], TrainerT], work: Work
+) -> tuple[TrainerT, PreTrainedTokenizerBase]:
+    """Train with the working folder's number of micro-batches; returns the Trainer and the tokenizer."""
+    tokenizer = AutoTokenizer.from_pretrained(runs[0].inputs.model, local_files_only=True)
+    trainer = prepare(tokenizer)
+    checkpoint = work.last(tuple(run.left / ALONG for run in runs if run.inputs.along))
+    if checkpoint is None:
+        for run in runs:
+            shutil.rmtree(run.left, ignore_errors=True)
+    else:
+        done = updates_done(checkpoint)
+        print(f"goes on from {checkpoint.name}", flush=True)
+        for run in runs:
+            run.notes.append(f"went on after update {done}: wall time and peak memory are of the last part alone")
+    termination = Termination()
+    trainer.add_callback(termination)
+    with termination.heeded():
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    return trainer, tokenizer
+
+
+def _micro_batches(size: int, count: int) -> str:
+    """Say how a batch is split."""
+    examples = f"{size // count} example{'s' if size > count else ''}"
+    return f"{count} micro-batches of {examples}" if count > 1 else f"batches of {examples}"
 
 
 def run_cell(
@@ -491,14 +566,23 @@ def run_cell(
         If a file cannot be read or written.
     """
     run = Run(cell, inputs, device)
-    (result,) = carried_out([run], lambda: [run.fit()], code=code, command=command, gpu_uuid=gpu_uuid)
+    (result,) = carried_out([run], lambda work: [run.fit(work)], code=code, command=command, gpu_uuid=gpu_uuid)
     return result
 
 
 def carried_out(
-    runs: Sequence[Run], fit: Callable[[], Sequence[Outcome]], *, code: str, command: str, gpu_uuid: str | None
+    runs: Sequence[Run],
+    fit: Callable[[Work], Sequence[Outcome]],
+    *,
+    code: str,
+    command: str,
+    gpu_uuid: str | None,
+    more: Any = None,
 ) -> list[tuple[Record, Outcome | None]]:
-    """Call `fit`, which trains all runs at once, and return the record and the outcome of each (see `run_cell`)."""
+    """Call `fit`, which trains all runs at once, and return the record and the outcome of each (see `run_cell`).
+
+    `more` is JSON of what the training depends on beside the cells.
+    """
     datasets.disable_progress_bars()
     transformers_logging.disable_progress_bar()
     started, clock = datetime.now(UTC), time.perf_counter()
@@ -507,18 +591,21 @@ def carried_out(
     for run in runs:
         if run.inputs.keep_model is not None:
             _empty(run.inputs.keep_model)
-    with _emptied(runs[0].inputs.work):
-        try:
-            outcomes = fit()
-        except (InputError, OSError):
-            raise
-        except DivergedError as error:
-            status, message = "diverged", str(error)
-        except StartError as error:
-            status, message = "crashed", str(error)
-        except Exception as error:
-            traceback.print_exc()
-            status, message = ("oom" if _is_out_of_memory(error) else "crashed"), f"{type(error).__name__}: {error}"
+    work = Work(runs[0].inputs.work, _owner(runs, code, more), runs[0].cell.training.gradient_accumulation)
+    try:
+        outcomes = fit(work)
+    except (InputError, OSError):
+        raise
+    except DivergedError as error:
+        status, message = "diverged", str(error)
+    except StartError as error:
+        status, message = "crashed", str(error)
+    except Exception as error:
+        if disk_error(error):
+            raise  # safetensors and torch say it with errors of their own
+        traceback.print_exc()
+        status, message = ("oom" if _is_out_of_memory(error) else "crashed"), f"{type(error).__name__}: {error}"
+    work.remove()
     wall = time.perf_counter() - clock
     shared = {
         "status": status,
@@ -529,6 +616,23 @@ def carried_out(
     }
     begun = started.isoformat(timespec="seconds")
     return [(_record(run, begun, wall, **shared), outcome) for run, outcome in zip(runs, outcomes, strict=True)]
+
+
+def _owner(runs: Sequence[Run], code: str, more: Any) -> dict[str, Any]:
+    """Return everything that the training of runs depends on, as JSON."""
+    made_by = runs[0].device.environment(None)
+    first = runs[0].inputs
+    start = first.start / "model" if first.start is not None else None
+    return {
+        "cells": [run.cell.model_dump(mode="json") for run in runs],
+        "data": [run.manifest["hash"] for run in runs],
+        "model": model_hash(first.model),
+        "start": None if start is None else sha256_files(start.glob("*.safetensors"), start),
+        "code": code,
+        "along": first.along,
+        "more": more,
+        "device": made_by.model_dump(mode="json", include=_SAME_DEVICE),
+    }
 
 
 def _record(run: Run, started: str, wall: float, **shared: Any) -> Record:

@@ -13,11 +13,13 @@ from torch import Tensor
 from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_pt_utils import LengthGroupedSampler
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
 from maskbench.data.encode import IGNORED
+from maskbench.io.files import read_json, write_json
 from maskbench.masks.base import Batch, Mask
 from maskbench.masks.passes import mixing
+from maskbench.training.checkpoints import seal
 from maskbench.training.masking import Masking
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from maskbench.masks import Strategy
 
 _ORDER, _NOISE = 1, 2  # what a derived seed is for
+_NOTED = "noted.json"  # in a checkpoint
 
 
 class DivergedError(RuntimeError):
@@ -189,18 +192,35 @@ class MaskedTrainer(Trainer):
             optimizer.add_param_group({"params": list(module.parameters()), "lr": rate, "weight_decay": 0.0})
         return optimizer
 
+    def noted(self) -> dict[str, Any]:
+        """Return what was measured along the updates so far, as JSON; a checkpoint has it."""
+        return {"durations": self.clock.durations}
+
+    def recall(self, noted: dict[str, Any]) -> None:
+        """Go on from what a checkpoint has of `noted`."""
+        self.clock.durations = list(noted["durations"])
+
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        # before the Trainer's own files: a checkpoint that has its trainer_state.json has everything
-        folder = Path(self._get_output_dir(trial=trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        output = self._get_output_dir(trial=trial)
+        folder = Path(output) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
         folder.mkdir(parents=True, exist_ok=True)
         for name, masking in self.maskings().items():
             masking.save(folder / f"{name}.pt")
-        super()._save_checkpoint(model, trial)
+        write_json(folder / _NOTED, self.noted())
+        # the one before goes when this one is whole
+        limit, self.args.save_total_limit = self.args.save_total_limit, None
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            self.args.save_total_limit = limit
+        seal(folder)
+        rotate_checkpoints(output, limit, self.state.best_model_checkpoint, use_mtime=True)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         for name, masking in self.maskings().items():
             masking.load(Path(resume_from_checkpoint) / f"{name}.pt")
+        self.recall(read_json(Path(resume_from_checkpoint) / _NOTED))
 
     def _get_train_sampler(self, train_dataset: Any = None) -> PairedOrder:
         dataset: Any = self.train_dataset if train_dataset is None else train_dataset

@@ -1,0 +1,75 @@
+"""What snakemake-executor-plugin-slurm 2.8.0 gets wrong stays switched off (docs/slurm.md says why)."""
+
+from __future__ import annotations
+
+import re
+from importlib.metadata import version
+
+import pytest
+import yaml
+
+
+@pytest.fixture(scope="module")
+def profiles(root):
+    return {path.parent.name: yaml.safe_load(path.read_text()) for path in (root / "profiles").glob("*/profile.yaml")}
+
+
+@pytest.fixture(scope="module")
+def rules(root):
+    """The text of every rule, by its name or a part of it."""
+    text = "\n".join(path.read_text() for path in sorted((root / "rules").glob("*.smk")))
+    found = re.findall(r"^( *)rule( \w+)?:\n((?:\1    .*\n|\n)+)", text, re.MULTILINE)
+    return {name.strip() or "train_together": body for _, name, body in found}
+
+
+def test_these_are_the_versions_that_it_was_learnt_with():
+    """Another version: read its changes, run tests/slurm, and look at docs/slurm.md again."""
+    assert version("snakemake-executor-plugin-slurm") == "2.8.0"
+    assert version("snakemake-executor-plugin-slurm-jobstep") == "0.6.1"
+
+
+def test_status_comes_from_squeue_and_does_not_fall_back_to_sacct_where_ended_jobs_are_shown_for_a_minute(profiles):
+    slurm = profiles["slurm"]
+    assert slurm["slurm-status-command"] == "squeue"
+    assert 3 * slurm["slurm-init-seconds-before-status-checks"] <= 60
+
+
+def test_no_profile_submits_arrays(profiles):
+    assert not [key for profile in profiles.values() for key in profile if "array" in key]
+
+
+def test_only_the_profile_retries_and_only_what_may_go_well_another_time(profiles, rules):
+    assert profiles["slurm"]["retries"] >= 1
+    assert "retries" not in profiles["default"]
+    assert len(rules) > 12
+    for name, body in rules.items():
+        submitted = "localrule: True" not in body and "shell:" in body
+        assert submitted == ("gpu=1" in body), name
+        assert submitted == name.startswith(("train", "reference", "probe")), name
+        assert re.findall(r"retries: (.+)", body) == ([] if submitted or "shell:" not in body else ["0"]), name
+        if submitted:  # as much again at every further attempt
+            assert re.search(r"mem_mb=growing\(.*\),", body), name
+            assert re.search(r"runtime=growing\(.*\),", body), name
+
+
+def test_rules_know_nothing_of_the_cluster(root):
+    for path in [root / "Snakefile", *(root / "rules").glob("*.smk")]:
+        assert not re.search("slurm|sbatch|srun|partition", path.read_text(), re.IGNORECASE), path
+
+
+def test_partition_and_account_are_named_in_one_place(root):
+    text = (root / "profiles/slurm/profile.yaml").read_text()
+    assert text.count("slurm_partition") == text.count("slurm_account") == 1
+
+
+def test_jobs_get_their_gpu_on_one_node_and_an_allocation_of_several_cells_asks_for_one(profiles):
+    assert profiles["slurm"]["default-resources"]["nodes"] == 1
+    assert "gpu=1" in profiles["short"]["resources"]
+    assert "gpu=local" in profiles["short"]["set-resource-scopes"]
+
+
+def test_no_setting_has_a_name_that_srun_reads(root):
+    """SLURM_NODES, SLURM_GPUS, ...: srun takes them for its own."""
+    files = [*root.glob("maskbench/**/*.py"), *root.glob("scripts/*.py"), *root.glob("profiles/**/*.yaml")]
+    named = {name for path in files for name in re.findall(r"\bSLURM_[A-Z_]+", path.read_text())}
+    assert named <= {"SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_STEP_GPUS", "SLURM_JOB_GPUS"}

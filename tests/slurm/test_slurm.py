@@ -1,0 +1,257 @@
+"""A small study through profiles/slurm, on a real scheduler with four pretended GPUs; some jobs are ended by force."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from maskbench.probes.record import ProbeRecord
+from maskbench.training.record import Record
+from tests.slurm.cluster import PARTITION, Cluster, UnavailableError, clean, install
+from tests.unit.tiny import _texts, make_model
+from tests.workflow.test_pipeline import copy_project, edit, write_config
+
+pytestmark = pytest.mark.slurm
+
+REVIEWS = {
+    "name": "reviews",
+    "kind": "sequence-classification",
+    "source": {"local": "data"},
+    "format": "csv",
+    "files": {"train": "reviews.csv"},
+    "max_length": 32,
+}
+HOT = {"name": "hot", "learning_rate": 1e30}  # diverges
+TARGET = "results/mine/metrics.csv"
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """A scheduler, if one can be had here."""
+    try:
+        install()
+        with Cluster(tmp_path_factory.mktemp("cluster")) as running:
+            yield running
+    except UnavailableError as error:
+        if os.environ.get("MASKBENCH_REQUIRE_SLURM"):
+            raise
+        pytest.skip(f"no SLURM: {error}")
+
+
+def configure(folder: Path, *probes: str, **changes: object) -> None:
+    keys = {"tasks": [REVIEWS], "strategies": ["none", "random", "span", HOT], "seeds": [1]}
+    keys["training"] = {"batch_size": 8, "epochs": 30}  # some seconds, and a checkpoint in each of 30 passes
+    write_config(folder, **keys | {"probes": {"measure": list(probes)}} | changes)
+
+
+def command(*arguments: str) -> list[str]:
+    quick = ["--slurm-init-seconds-before-status-checks", "3"]
+    return [sys.executable, "-m", "snakemake", "--profile", "profiles/slurm", *quick, TARGET, *arguments]
+
+
+def environment(cluster: Cluster) -> dict[str, str]:
+    return {name: value for name, value in clean().items() if name != "MASKBENCH_GPUS"} | cluster.environment
+
+
+def submit(cluster: Cluster, folder: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        command(*arguments), cwd=folder, env=environment(cluster),
+        text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=240, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+class Interference:
+    """Waits until the first attempts of all cells run, and ends some of them, each in its own way.
+
+    Parameters
+    ----------
+    ends
+        How, by strategy; None: not.
+    """
+
+    def __init__(self, cluster: Cluster, folder: Path, ends: dict[str, str | None]) -> None:
+        self.cluster, self.folder = cluster, folder
+        self.ends = {strategy: end for strategy, end in ends.items() if end is not None}
+        self.strategies = list(ends)
+        self.devices: dict[str, str] = {}
+        """Of each cell while all ran at once, as the scheduler says."""
+        self.ended: dict[str, str] = {}
+        """Of each cell whose training was ended, the job."""
+
+    def look(self) -> None:
+        """End the training of every cell that has a checkpoint and is to be ended."""
+        if not self.devices:
+            found = {strategy: self.cluster.jobs(of(strategy), JobState="RUNNING") for strategy in self.strategies}
+            if not all(found.values()):
+                return
+            self.devices = {strategy: re.search(r"IDX:(\d)", jobs[0]["GRES"])[1] for strategy, jobs in found.items()}
+        for strategy in self.ends.keys() - self.ended.keys():
+            process = training(self.folder, strategy)
+            if process is not None and list(self.folder.glob(f"{output_of(strategy)}/checkpoints/*/sha256.json")):
+                (job,) = self.cluster.jobs(of(strategy), JobState="RUNNING")
+                self.ended[strategy] = job["JobId"]
+                self.end(self.ends[strategy], job["JobId"], process)
+
+    def end(self, how: str, job: str, process: int) -> None:
+        """End a job."""
+        if how == "kill":
+            os.kill(process, signal.SIGKILL)
+        elif how == "cancel":
+            self.cluster.call("scancel", job)
+        else:
+            self.cluster.call("scontrol", "requeue", job)
+            # by itself SLURM waits for two minutes
+            until(lambda: self.cluster.jobs(JobId=job)[0]["JobState"] == "PENDING")
+            self.cluster.call("scontrol", "update", f"JobId={job}", "StartTime=now")
+
+
+def of(strategy: str) -> str:
+    """Return how the plugin's comment on the jobs begins that train a strategy."""
+    return f"rule_train_wildcards_reviews_tiny_{strategy}_"
+
+
+def output_of(strategy: str, seed: int = 1) -> str:
+    return f"results/mine/training/reviews.tiny.{strategy}.single.clean.full.s{seed}"
+
+
+def training(folder: Path, strategy: str) -> int | None:
+    """Return the process that trains a cell of a study here."""
+    output = output_of(strategy)
+    for entry in Path("/proc").iterdir():
+        try:
+            words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            if words[1].endswith("scripts/train.py") and output in words and (entry / "cwd").readlink() == folder:
+                return int(entry.name)
+        except (OSError, IndexError):
+            continue
+    return None
+
+
+def until(done, seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
+@pytest.fixture(scope="module")
+def study(cluster, tmp_path_factory):
+    """A study whose first attempt at three of four cells was ended: by scancel, by a SIGKILL and by a requeue."""
+    folder = copy_project(tmp_path_factory.mktemp("slurm") / "project").resolve()
+    make_model(folder / "data/model")
+    (folder / "data/model/source.json").unlink()
+    (folder / "data/reviews.csv").write_text(_texts(120))
+    edit(folder / "profiles/slurm/profile.yaml", "# slurm_partition: gpu", f"slurm_partition: {PARTITION}")
+    configure(folder)
+    ends = {"none": "cancel", "random": "kill", "span": "requeue", "hot": None}
+    interference = Interference(cluster, folder, ends)
+    with (folder / "log").open("w") as log:
+        snakemake = subprocess.Popen(
+            command(), cwd=folder, env=environment(cluster), stdout=log, stderr=subprocess.STDOUT
+        )
+        end = time.monotonic() + 300
+        while snakemake.poll() is None and time.monotonic() < end:
+            interference.look()
+            time.sleep(0.1)
+        snakemake.kill()
+    output = (folder / "log").read_text()
+    assert snakemake.wait() == 0, output
+    return SimpleNamespace(folder=folder, output=output, ended=interference.ended, devices=interference.devices)
+
+
+def record(folder: Path, strategy: str, seed: int = 1) -> Record:
+    return Record.read(folder / output_of(strategy, seed) / "metrics.json")
+
+
+def attempts(cluster: Cluster, strategy: str) -> list[dict[str, str]]:
+    """Return the jobs that trained a strategy's first cell, as the scheduler describes them, in their order."""
+    found = [job for job in cluster.jobs(of(strategy)) if job["Comment"].endswith("s1")]
+    return sorted(found, key=lambda job: int(job["JobId"]))
+
+
+def test_every_cell_is_done_and_what_diverged_is_a_result_that_is_not_tried_again(cluster, study):
+    found = {strategy: record(study.folder, strategy).status for strategy in study.devices}
+    assert found == {"none": "completed", "random": "completed", "span": "completed", "hot": "diverged"}
+    assert [job["JobState"] for job in attempts(cluster, "hot")] == ["COMPLETED"]
+
+
+@pytest.mark.parametrize(("strategy", "state"), [("none", "CANCELLED"), ("random", "FAILED")])
+def test_a_cancelled_and_a_killed_job_are_tried_again_with_more_memory_and_time(cluster, study, strategy, state):
+    first, second = attempts(cluster, strategy)
+    assert first["JobId"] == study.ended[strategy]
+    assert (first["JobState"], second["JobState"]) == (state, "COMPLETED")
+    assert (first["MinMemoryNode"], second["MinMemoryNode"]) == ("3000M", "6000M")
+    assert (first["TimeLimit"], second["TimeLimit"]) == ("02:00:00", "04:00:00")
+    assert f"SLURM-job '{first['JobId']}' failed, SLURM status is: '{state}'" in study.output
+
+
+def test_what_slurm_requeues_is_the_same_job_and_no_further_attempt(cluster, study):
+    (only,) = attempts(cluster, "span")
+    assert only["JobId"] == study.ended["span"]
+    assert (only["JobState"], only["Restarts"], only["MinMemoryNode"]) == ("COMPLETED", "1", "3000M")
+
+
+@pytest.mark.parametrize("strategy", ["none", "random", "span"])
+def test_what_was_ended_went_on_from_its_checkpoint(study, strategy):
+    """With scancel and requeue from that of the update at which SLURM's SIGTERM came."""
+    notes = [note for note in record(study.folder, strategy).notes if note.startswith("went on after update ")]
+    assert len(notes) == 1
+    assert len(record(study.folder, strategy).history) == 30
+    updates = int(re.search(r"update (\d+)", notes[0])[1])
+    assert updates > 0
+    assert not (study.folder / output_of(strategy) / "checkpoints").exists()
+
+
+def test_jobs_that_run_at_once_have_devices_of_their_own_and_records_name_theirs(cluster, study):
+    assert sorted(study.devices.values()) == ["0", "1", "2", "3"]
+    assert record(study.folder, "hot").environment.gpu_uuid == f"node/{study.devices['hot']}"
+    for strategy in study.devices:
+        device = record(study.folder, strategy).environment.gpu_uuid
+        log = study.folder / f"results/mine/logs/train/reviews.tiny.{strategy}.single.clean.full.s1.log"
+        assert f"GPU slot {device.removeprefix('node/')}/0 (scheduler)" in log.read_text()
+
+
+def test_text_is_prepared_and_results_are_collected_without_a_job(cluster, study):
+    rules = {match[1] for job in cluster.jobs() if (match := re.match("rule_([a-z]+)_", job.get("Comment", "")))}
+    assert rules == {"train"}
+    assert (study.folder / TARGET).exists()
+
+
+def test_logs_of_slurm_are_kept_where_a_job_failed_and_what_it_said_is_shown(study):
+    ended, output = study.ended, study.output
+    kept = {path.stem for path in (study.folder / "results/slurm-logs").rglob("*.log")}
+    assert kept == {ended["none"], ended["random"]}
+    assert "Logfile results/mine/logs/train/reviews.tiny.random.single.clean.full.s1.log" in output
+
+
+def test_a_second_call_does_nothing(cluster, study):
+    before = len(cluster.jobs())
+    assert "Nothing to be done" in submit(cluster, study.folder)
+    assert len(cluster.jobs()) == before
+
+
+def test_short_cells_share_an_allocation_of_one_gpu(cluster, study):
+    """Two new cells and their probes: one submission, where it would be four, after that for the untrained model."""
+    before = {job["JobId"] for job in cluster.jobs()}
+    configure(study.folder, "calibration", seeds=[2], strategies=["none", "random"])
+    submit(cluster, study.folder, "--workflow-profile", "profiles/short")
+    jobs = [job for job in cluster.jobs() if job["JobId"] not in before]
+    assert sorted(job["Comment"].split("_wildcards")[0] for job in jobs) == ["rule_cell_probe_train", "rule_reference"]
+    for job in jobs:
+        assert (job["JobState"], job["TresPerJob"], job["MinMemoryNode"]) == ("COMPLETED", "gres:gpu:1", "3000M")
+    # of the allocation: two trainings and two probes
+    assert "06:00:00" in {job["TimeLimit"] for job in jobs}
+    for strategy in ("none", "random"):
+        assert record(study.folder, strategy, 2).status == "completed"
+        probed = study.folder / f"results/mine/probes/reviews.tiny.{strategy}.single.clean.full.s2/metrics.json"
+        assert ProbeRecord.read(probed).status == "probed"

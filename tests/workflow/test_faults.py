@@ -1,0 +1,162 @@
+"""What breaks around a study: a full disk, a folder that cannot be written, Snakemake killed, two calls at once."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.unit.tiny import _texts, make_model
+from tests.workflow.test_pipeline import copy_project, planned, snakemake, write_config
+from tests.workflow.test_probes import TASK
+
+pytestmark = pytest.mark.workflow
+
+METRICS = "results/mine/metrics.csv"
+MOUNT = shutil.which("mount") is not None and os.geteuid() == 0
+
+
+def write_study(folder, **changes):
+    """Write a study of two runs."""
+    copy_project(folder)
+    make_model(folder / "data/model")
+    (folder / "data/model/source.json").unlink()
+    (folder / "data/reviews.csv").write_text(_texts(120))
+    write_config(folder, **{"tasks": [TASK], "strategies": ["none"], "probes": {"measure": []}} | changes)
+    return folder
+
+
+def numbers(folder):
+    """Return what a study measured, times and memory left out."""
+    metrics = pd.read_csv(folder / METRICS)
+    return metrics[metrics["split"] != "run"].drop(columns="status")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = write_study(tmp_path_factory.mktemp("faults") / "project")
+    result = snakemake(folder, METRICS)
+    assert result.returncode == 0, result.stdout
+    return folder
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """Return a function that mounts a small disk."""
+    if not MOUNT:
+        pytest.skip("only root can mount a small disk")
+    mounted = []
+
+    def mount(folder, size, *options):
+        folder.mkdir(parents=True, exist_ok=True)
+        command = ["mount", "-t", "tmpfs", "-o", ",".join([f"size={size}k", *options]), "tmpfs", folder]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"no disk can be mounted here: {done.stderr.strip()}")
+        mounted.append(folder)
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@pytest.mark.parametrize("kilobytes", [40, 300, 700])
+def test_a_full_disk_is_named_and_the_next_call_finishes(undisturbed, tmp_path, disk, kilobytes):
+    folder = write_study(tmp_path / "project")
+    disk(folder / "results", kilobytes)
+    result = snakemake(folder, METRICS)
+    assert result.returncode != 0
+    assert "No space left on device" in result.stdout
+    assert not (folder / METRICS).exists()
+    assert not list(folder.glob("results/mine/training/*/metrics.json"))  # a full disk is no result of a run
+    subprocess.run(["mount", "-o", "remount,size=64m", folder / "results"], check=True)
+    result = snakemake(folder, METRICS)
+    assert result.returncode == 0, result.stdout
+    pd.testing.assert_frame_equal(numbers(folder), numbers(undisturbed))
+
+
+def test_results_that_cannot_be_written_are_named(tmp_path, disk):
+    folder = write_study(tmp_path / "project")
+    disk(folder / "results", 64, "ro")
+    result = snakemake(folder, METRICS)
+    assert result.returncode != 0
+    assert "Read-only file system" in result.stdout
+    assert "results" in result.stdout
+
+
+def test_a_folder_of_leases_that_cannot_be_written_is_named(tmp_path):
+    folder = write_study(tmp_path / "project")
+    (folder / "leases").write_text("a file, not a folder")
+    leases = {"MASKBENCH_GPUS": "0", "MASKBENCH_LEASES": str(folder / "leases")}
+    result = snakemake(folder, METRICS, **leases)
+    assert result.returncode != 0
+    assert str(folder / "leases") in result.stdout
+    assert "Traceback" not in result.stdout
+    (folder / "leases").unlink()
+    assert snakemake(folder, METRICS, **leases).returncode == 0
+
+
+def started(folder, *arguments):
+    """Start Snakemake in a process group of its own, so that its jobs can be killed with it."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "snakemake", "--cores", "1", METRICS, *arguments],
+        cwd=folder,
+        env={**os.environ, "MASKBENCH_GPUS": "-1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def wait_for(condition, what, seconds=120):
+    """Wait until something is the case."""
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, f"no {what} within {seconds} s"
+        time.sleep(0.05)
+
+
+def trains(folder):
+    """Tell whether a training job is in the middle of its work."""
+    return bool(list(folder.glob("results/mine/training/*/checkpoints*/**/*.safetensors")))
+
+
+@pytest.mark.parametrize("arguments", [(), ("--keep-incomplete",)])
+def test_a_killed_snakemake_leaves_nothing_that_is_read_as_a_result(undisturbed, tmp_path, arguments):
+    folder = write_study(tmp_path / "project")
+    running = started(folder, *arguments)
+    wait_for(lambda: trains(folder), "checkpoint")
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+    assert not (folder / METRICS).exists()
+    unlocked = snakemake(folder, "--unlock")
+    assert unlocked.returncode == 0, unlocked.stdout
+    result = snakemake(folder, METRICS)  # the profile has rerun-incomplete
+    assert result.returncode == 0, result.stdout
+    pd.testing.assert_frame_equal(numbers(folder), numbers(undisturbed))
+    assert planned(folder, METRICS) == {}
+
+
+def test_a_second_snakemake_in_one_folder_is_refused_and_the_first_goes_on(undisturbed, tmp_path):
+    folder = write_study(tmp_path / "project")
+    first = started(folder)
+    wait_for(lambda: trains(folder), "checkpoint")
+    second = snakemake(folder, METRICS)
+    assert second.returncode != 0
+    assert "cannot be locked" in second.stdout
+    assert first.wait(timeout=180) == 0
+    pd.testing.assert_frame_equal(numbers(folder), numbers(undisturbed))
+
+
+def test_touching_a_half_study_makes_no_results(tmp_path):
+    folder = write_study(tmp_path / "project")
+    result = snakemake(folder, "--touch", METRICS)
+    assert not Path(folder / METRICS).exists()
+    assert not list(folder.glob("results/mine/training/*/metrics.json")), result.stdout
