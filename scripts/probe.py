@@ -55,7 +55,8 @@ def main() -> None:
         )
     with atomic(options.output / "outcomes.parquet") as path:
         outcomes.to_parquet(path, index=False)
-    record.write(options.output / "metrics.json")
+    timings = record.timings.model_copy(update={"cpu_s": time.process_time()})
+    record.model_copy(update={"timings": timings}).write(options.output / "metrics.json")
     print(f"{record.status} in {record.timings.wall_s:.0f} s" + (f": {record.error}" if record.error else ""))
     print(*record.notes, sep="\n")
 

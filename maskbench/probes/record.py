@@ -25,6 +25,8 @@ class Timings(Part):
 
     started: str
     wall_s: Finite
+    cpu_s: Finite | None = None
+    """CPU time of the job's process up to the record, imports included."""
 
 
 class ProbeRecord(Stored):

@@ -134,6 +134,8 @@ class Timings(Part):
     started: str
     wall_s: Finite
     train_s: Finite | None
+    cpu_s: Finite | None = None
+    """CPU time of the job's process up to the record, imports included; of a run that went on, of its last part."""
 
 
 class Record(Stored):
@@ -150,7 +152,7 @@ class Record(Stored):
     """With its other task: ``single``, ``after-conll2003``, ``with-conll2003``."""
     condition: str
     train_size: str
-    seed: int
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
     status: Status
     error: str | None
     metrics: list[Metric]

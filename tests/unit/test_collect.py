@@ -215,7 +215,7 @@ def test_probes_are_merged_with_the_record(mixed):
         "error": None,
         "notes": ["mlm_forgetting: the model has no masked-LM head"],
         "code": "fedcba9876543210",
-        "timings": {"started": "2026-11-22T03:00:00+00:00", "wall_s": 12.5},
+        "timings": {"started": "2026-11-22T03:00:00+00:00", "wall_s": 12.5, "cpu_s": None},
     }
     assert (manifest["probed"], manifest["probe_s"]) == (40, 40 * 12.5)
 
