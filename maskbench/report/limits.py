@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from maskbench.analysis.metrics import values_of
 from maskbench.config.measures import MEASURES
 from maskbench.report import text
 from maskbench.report.study import FEW_SEEDS
@@ -16,13 +15,6 @@ STATUS_WORDS = {"diverged": "diverged", "oom": "out of memory", "crashed": "cras
 
 CONFIRMING_SEEDS = 10
 """Below, an exact sign-flip test could not confirm a direction after Holm's correction."""
-
-
-def _at_majority(study: Study) -> int:
-    """Return how many completed runs did no better than the majority class."""
-    scores = values_of(study.metrics, "test", "score")
-    majority = values_of(study.metrics, "test", "majority_score").reindex(scores.index)
-    return int((scores <= majority).sum())
 
 
 def _seeds(study: Study) -> list[str]:
@@ -66,8 +58,12 @@ def _failures(study: Study) -> list[str]:
             f"{failed} of {text.count(len(study.runs), 'run')} did not complete ({kinds}). Their pairs are missing "
             "from the means, which can flatter a strategy that fails where it does badly."
         )
-    if stuck := _at_majority(study):
-        lines.append(f"{text.count(stuck, 'completed run')} did no better than the majority class.")
+    if stuck := len(study.stuck):
+        names = text.listed(list(study.runs.loc[study.stuck, "strategy"].unique()))
+        lines.append(
+            f"{text.count(stuck, 'completed run')} did no better than the majority class ({names}). What learned "
+            "nothing forgets and overfits little, too: that is no merit of a mask."
+        )
     return lines
 
 

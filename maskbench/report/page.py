@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from maskbench.analysis.manifest import read_manifest
 from maskbench.analysis.metrics import regime_kind
 from maskbench.config.block import Block
 from maskbench.errors import InputError
@@ -99,27 +100,24 @@ def _made(path: Path) -> dict[str, Any] | None:
     """Return what the manifest says of how the study was made, or None if there is no manifest."""
     if not path.exists():
         return None
-    manifest = read_json(path)
-    try:
-        records = manifest["records"]
-        return {
-            "packages": manifest["packages"],
-            "differ": manifest["packages_that_differ"],
-            "first_start": manifest["first_start"],
-            "last_start": manifest["last_start"],
-            "wall": text.duration(manifest["wall_s"]),
-            "train": text.duration(manifest["train_s"]),
-            "probes": text.duration(manifest["probe_s"]) if manifest["probed"] else None,
-            "codes": sorted({record["code"] for record in records}),
-            "machines": _machines(records),
-            "data": _data(records),
-            "notes": _notes(records),
-            "failures": [record for record in records if record["status"] != "completed"][:SHOWN_RUNS],
-            "walls": {record["run"]: text.duration(record["timings"]["wall_s"]) for record in records},
-            "hashes": {record["run"]: record["parameters_hash"][:16] for record in records},
-        }
-    except (KeyError, TypeError) as error:
-        raise InputError(f"{path}: not a manifest of schema 1 ({error!r}); collect again") from None
+    manifest = read_manifest(path)
+    records = manifest["records"]
+    return {
+        "packages": manifest["packages"],
+        "differ": manifest["packages_that_differ"],
+        "first_start": manifest["first_start"],
+        "last_start": manifest["last_start"],
+        "wall": text.duration(manifest["wall_s"]),
+        "train": text.duration(manifest["train_s"]),
+        "probes": text.duration(manifest["probe_s"]) if manifest["probed"] else None,
+        "codes": sorted({record["code"] for record in records}),
+        "machines": _machines(records),
+        "data": _data(records),
+        "notes": _notes(records),
+        "failures": [record for record in records if record["status"] != "completed"][:SHOWN_RUNS],
+        "walls": {record["run"]: text.duration(record["timings"]["wall_s"]) for record in records},
+        "hashes": {record["run"]: record["parameters_hash"][:16] for record in records},
+    }
 
 
 def _machines(records: list[dict[str, Any]]) -> list[str]:

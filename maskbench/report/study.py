@@ -280,6 +280,13 @@ class Study:
         return int((self.arm(block, strategy)["status"] != "completed").sum())
 
     @cached_property
+    def stuck(self) -> list[str]:
+        """Completed runs that did no better than the majority class: they learned nothing."""
+        scores = values_of(self.metrics, "test", "score")
+        majority = values_of(self.metrics, "test", "majority_score").reindex(scores.index)
+        return list(scores.index[scores <= majority])
+
+    @cached_property
     def failures(self) -> pd.DataFrame:
         """All runs that did not complete."""
         return self.runs[self.runs["status"] != "completed"]

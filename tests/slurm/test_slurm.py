@@ -64,7 +64,7 @@ def environment(cluster: Cluster) -> dict[str, str]:
 def submit(cluster: Cluster, folder: Path, *arguments: str) -> str:
     done = subprocess.run(
         command(*arguments), cwd=folder, env=environment(cluster),
-        text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=240, check=False,
+        text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=600, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
     return done.stdout
@@ -159,7 +159,7 @@ def study(cluster, tmp_path_factory):
         snakemake = subprocess.Popen(
             command(), cwd=folder, env=environment(cluster), stdout=log, stderr=subprocess.STDOUT
         )
-        end = time.monotonic() + 300
+        end = time.monotonic() + 600
         while snakemake.poll() is None and time.monotonic() < end:
             interference.look()
             time.sleep(0.1)
@@ -243,7 +243,7 @@ def test_a_second_call_does_nothing(cluster, study):
 def test_short_cells_share_an_allocation_of_one_gpu(cluster, study):
     """Two new cells and their probes: one submission, where it would be four, after that for the untrained model."""
     before = {job["JobId"] for job in cluster.jobs()}
-    configure(study.folder, "calibration", seeds=[2], strategies=["none", "random"])
+    configure(study.folder, "calibration", seeds=[2], strategies=["none", "random"], training={"batch_size": 8})
     submit(cluster, study.folder, "--workflow-profile", "profiles/short")
     jobs = [job for job in cluster.jobs() if job["JobId"] not in before]
     assert sorted(job["Comment"].split("_wildcards")[0] for job in jobs) == ["rule_cell_probe_train", "rule_reference"]

@@ -12,8 +12,10 @@ from matplotlib.text import Text
 from maskbench.report.figures import FIGURES, write_figures
 from maskbench.report.figures.curves import rated
 from maskbench.report.figures.drawing import Drawing, Nothing, wrapped
+from maskbench.report.figures.profile import profile
 from maskbench.report.figures.tasks import _beats, _cosines, forgetting
 from maskbench.report.interference import drawn, homes, improvement, noise, standardised
+from maskbench.report.limits import limits
 from maskbench.report.study import Study
 from maskbench.report.style import style
 from tests.unit import report_samples
@@ -52,6 +54,22 @@ def test_figures_without_data_say_why_in_a_line(tmp_path):
     assert all(words.endswith(".") and "\n" not in words for words in why.values())
     assert (tmp_path / "figures" / "forgetting.png").stat().st_size < 20_000
     assert "<svg" in (tmp_path / "figures" / "forgetting.svg").read_text(encoding="utf-8")
+
+
+def test_what_learned_nothing_is_marked(rich):
+    study, captions = rich
+    run = study.runs.index[study.runs["strategy"] == "random"][0]
+    metrics = study.metrics.copy()
+    metrics.loc[(metrics["run"] == run) & (metrics["measure"] == "score"), "value"] = 0.0
+    stuck = Study(metrics, study.comparisons, study.baseline, study.evidence, study.along, study.settings)
+    assert stuck.stuck == [run]
+    assert "majority class (random). What learned nothing" in " ".join(limits(stuck))
+    with style():
+        drawing = profile(stuck)
+    labels = {label.get_text() for axes in drawing.figure.axes for label in axes.get_yticklabels()}
+    assert {label for label in labels if label.endswith("\N{DAGGER}")} == {"random \N{DAGGER}"}
+    assert "did no better than the majority class" in drawing.caption
+    assert "majority class" not in captions["profile"]["caption"]
 
 
 def test_improvements_are_signed_and_paired(rich):

@@ -67,7 +67,7 @@ def disk(tmp_path):
         subprocess.run(["umount", "--lazy", folder], check=True)
 
 
-@pytest.mark.parametrize("kilobytes", [40, 300, 700])
+@pytest.mark.parametrize("kilobytes", [40, 700])
 def test_a_full_disk_is_named_and_the_next_call_finishes(undisturbed, tmp_path, disk, kilobytes):
     folder = write_study(tmp_path / "project")
     disk(folder / "results", kilobytes)

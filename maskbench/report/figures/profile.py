@@ -51,6 +51,9 @@ SHORT = {
 }
 """Names of columns, shorter than the titles of measures."""
 
+STUCK = " \N{DAGGER}"
+"""Stands behind a strategy some of whose runs learned nothing."""
+
 LIMIT = 3.0
 """SDs at which the colours end."""
 
@@ -119,6 +122,8 @@ def profile(study: Study) -> Drawing | Nothing:
         "reliance and memorisation on changed data; all others of a task alone on clean data. A dot: not measured, or "
         f"the same in all seeds. Natural units: the table of interference.{failure_words(study)}"
     )
+    if study.stuck:
+        caption += f"{STUCK}: some of its runs did no better than the majority class; such a run has little to lose."
     return Drawing(figure, title, caption)
 
 
@@ -146,6 +151,8 @@ def _panel(
                 bold[row, column] = interval is not None and not interval[0] <= 0.0 <= interval[1]
     heat(axes, values, LIMIT, bold)
     _families(axes, names)
-    axes.set_yticks(range(len(study.others)), [wrapped(name) for name in study.others])
+    stuck = set(study.runs.loc[study.stuck, "strategy"])
+    names_of = [wrapped(name) + (STUCK if name in stuck else "") for name in study.others]
+    axes.set_yticks(range(len(study.others)), names_of)
     labels = [SHORT.get(name, MEASURES[name].title) for name in names] if last else [""] * len(names)
     axes.set_xticks(range(len(names)), labels, rotation=40, ha="right", rotation_mode="anchor", fontsize=8.5)
