@@ -1,6 +1,6 @@
 """How long the statistics of a large study take, and how much memory: made-up numbers of 10,000 runs by default.
 
-    python benchmarks/statistics.py [--runs 10000] [--examples 1000]
+    python benchmarks/verdicts.py [--runs 10000] [--examples 1000]
 
 Four tasks, five train sizes, twenty seeds, as many strategies as it takes, 60 numbers and 1,000 outcomes for each run.
 """
