@@ -9,7 +9,7 @@ STAMP := $(VENV)/installed-$(shell cksum < requirements.lock | tr ' ' '-')
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: run plan test check schema lock clean-env help env
+.PHONY: run plan test check reliability schema lock clean-env help env
 
 run: $(STAMP)  ## run the default experiment; make run ARGS="--configfile experiments/x.yaml" runs another
 	snakemake --cores all $(ARGS)
@@ -29,6 +29,14 @@ check: $(STAMP)  ## run every check, then the tests
 	lint-imports
 	python -m maskbench schema --check
 	python -m pytest -n auto --dist loadfile $(ARGS)
+
+FAULTS := tests/unit/test_faults.py tests/unit/test_leases.py tests/workflow/test_faults.py tests/slurm/test_slurm.py
+
+reliability: $(STAMP)  ## run the tests that inject faults and write docs/reliability.md from what they injected
+	rm -f $(VENV)/injected
+	MASKBENCH_INJECTED=$(CURDIR)/$(VENV)/injected python -m pytest $(FAULTS)
+	python -m tests.injected $(VENV)/injected > $(VENV)/reliability.md
+	mv $(VENV)/reliability.md docs/reliability.md
 
 schema: $(STAMP)  ## write config.schema.json, docs/config.md and the comments of config.yaml anew
 	python -m maskbench schema

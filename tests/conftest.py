@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,15 @@ settings.load_profile("maskbench")
 def root() -> Path:
     """Top of the repository."""
     return Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def injected(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """Note a fault that the test injected and that was survived, for docs/reliability.md: fault, times, recovery_s."""
+    from tests.injected import note
+
+    place = f"{request.path.parent.name}/{request.path.name}"
+    return partial(note, test=f"{place}::{getattr(request.node, 'originalname', request.node.name)}")
 
 
 @pytest.fixture

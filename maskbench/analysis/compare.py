@@ -270,7 +270,13 @@ def read_comparisons(path: str | Path) -> pd.DataFrame:
         table.parse(column, int, "a whole number", "int64")
     for column in ("estimate", "ci_low", "ci_high", "confidence"):
         table.parse(column, number_or_empty, "a finite number or nothing", "float64")
-    return table.frame[list(COLUMNS)]
+    frame = table.frame[list(COLUMNS)]
+    cell = [*BLOCK, "strategy"]
+    if (again := frame.duplicated([*cell, "measure"])).any():
+        raise table.refuse(int(again.to_numpy().argmax()), "measure", "each measure of a block and strategy once")
+    if (few := frame.groupby(cell, sort=False)["measure"].transform("count") < len(names)).any():
+        raise table.refuse(int(few.to_numpy().argmax()), "strategy", f"a row for each of {', '.join(names)}")
+    return frame
 
 
 def compare_files(metrics: Path, outcomes: Path | None, output: Path, settings: Settings) -> None:

@@ -95,7 +95,9 @@ class Table:
         parsed = []
         for index, text in enumerate(texts):  # in the order in which they first occur
             try:
-                parsed.append(parser(text))
+                parsed.append(value := parser(text))
+                if dtype == "int64" and not -(2**63) <= value < 2**63:
+                    raise ValueError
             except ValueError:
                 raise self.refuse(int((code == index).argmax()), column, expected) from None
         self.frame[column] = pd.Series(parsed, dtype=dtype).take(code).reset_index(drop=True)

@@ -11,12 +11,12 @@ import pandas as pd
 
 from maskbench.analysis import statistics
 from maskbench.analysis.contrasts import lacking
+from maskbench.analysis.manifest import Timed, read_entries
 from maskbench.analysis.metrics import Table, filled, number_or_empty, regime_kind
 from maskbench.analysis.verdicts import PAIR_COLUMNS, tasks_of
 from maskbench.config.claims import RATIOS, unit_of
 from maskbench.config.measures import measure
 from maskbench.experiment.cell import cells
-from maskbench.io.files import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,7 +101,7 @@ class Recorded:
         found = found[found["difference"] > 0]
         names = zip(found["claim"], found["contrast"], found["measure"], strict=True)
         spreads = dict(zip(names, found["difference"].astype(float), strict=True))
-        return cls(spreads, list(read_json(results / "manifest.json")["records"]))
+        return cls(spreads, read_entries(results / "manifest.json", Timed))
 
     def spread(self, need: Need) -> tuple[float, str]:
         """Return the SD of a contrast on a measure, and where it is from; of another contrast if need be."""

@@ -12,11 +12,12 @@ from maskbench.analysis import statistics
 from maskbench.analysis.bootstrap import generator
 from maskbench.analysis.contrasts import POOLED, Values, gather, on_resamples
 from maskbench.analysis.gates import GATE_COLUMNS, check
+from maskbench.analysis.manifest import Claimed, read_entries
 from maskbench.analysis.metrics import read_metrics
 from maskbench.analysis.outcomes import Outcomes, Resampler
 from maskbench.analysis.sensitivity import SENSITIVITY_COLUMNS, sensitivity
 from maskbench.experiment.claims import claims_hash, read_claims
-from maskbench.io.files import atomic, read_json, write_json
+from maskbench.io.files import atomic, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -106,8 +107,8 @@ class Row:
 
     def decide(self, spread: statistics.Spread, p: float) -> statistics.Verdict:
         """Return the verdict of the row's own numbers, or of others in their place."""
-        if spread.n < 2:
-            return "inconclusive"
+        if statistics.smallest_p(spread.n) > statistics.ALPHA:
+            return "inconclusive"  # so few that nothing could reject: that they agree shows nothing, either
         intervals = spread.interval(0.95), spread.interval(0.90)
         found = statistics.decide(np.asarray(p), *intervals, spread.estimate, self.margin, self.test)
         return str(found)  # type: ignore[return-value]
@@ -341,7 +342,7 @@ def changed_since(manifest: Path | None, digest: str) -> str | None:
     """Return a sentence if runs of a study were made under other claims; None if not, or if nobody recorded it."""
     if manifest is None:
         return None
-    hashes = [record.get("claims") for record in read_json(manifest)["records"]]
+    hashes = [record["claims"] for record in read_entries(manifest, Claimed)]
     other = sum(1 for found in hashes if found is not None and found != digest)
     return f"The claims changed after {other} of {len(hashes)} runs were made." if other else None
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gzip
 import lzma
 import shutil
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -22,7 +24,11 @@ if TYPE_CHECKING:
 LARGEST = 32 * 2**30
 """No file of an archive may unpack to more bytes than this."""
 
-_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, gzip.BadGzipFile, EOFError)
+_DAMAGED = (
+    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, gzip.BadGzipFile, EOFError, struct.error),
+    *(NotImplementedError, OverflowError, RuntimeError, ValueError),
+)
+"""What the libraries raise on damaged archives; a compression or an encryption that they do not know included."""
 
 
 def is_safe(name: str) -> bool:
@@ -153,4 +159,9 @@ def open_archive(path: Path, where: str) -> Iterator[Archive]:
         else:
             raise InputError(f"{where}: expected a zip or tar archive")
     except _DAMAGED as error:
+        raise InputError(f"{where}: the archive is damaged ({error})") from None
+    except OSError as error:
+        # bz2 raises one without a number, and zipfile asks for places before the beginning of the file
+        if error.errno not in (None, errno.EINVAL):
+            raise
         raise InputError(f"{where}: the archive is damaged ({error})") from None

@@ -131,6 +131,8 @@ def load_encoded(folder: Path) -> dict[str, Dataset]:
         If a file is missing or differs from the manifest.
     """
     manifest = EncodedManifest.read(folder)
+    if lost := [split for split in manifest.splits if f"{split}/state.json" not in manifest.files]:
+        raise InputError(f"{folder / NAME}: files: expected those of {lost[0]}; delete {folder} and run again")
     verify(folder, manifest.files)
     return {
         split: Dataset.load_from_disk(str(folder / split), keep_in_memory=False) for split in in_order(manifest.splits)
@@ -185,7 +187,10 @@ def _load_tokenizer(model: Path) -> PreTrainedTokenizerBase:
     """Load a fast tokenizer from a folder."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True, use_fast=True, trust_remote_code=False)
-    except Exception as error:  # transformers and tokenizers raise a dozen kinds, plain Exception among them
+        tokenizer("a")  # a template with a token that is not there fails only now
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a dozen kinds, plain Exception among them, and a panic in Rust is not even that
         raise InputError(f"{model}: the tokenizer cannot be loaded: {_first_line(error)}") from error
     if not tokenizer.is_fast:
         raise InputError(f"{model}: {type(tokenizer).__name__}: expected a fast tokenizer (tokenizer.json)")
@@ -213,7 +218,7 @@ def _mask_token(tokenizer: PreTrainedTokenizerBase, model: Path) -> str:
     return token
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     """Return the first line of a message."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 

@@ -87,8 +87,10 @@ def _is_whole(kept: Path, where: str) -> bool:
     if not kept.is_dir():
         return False
     try:
-        verify(kept, read_json(kept / _RECORD)["files"])
-    except InputError as error:
+        record = read_json(kept / _RECORD)
+        verify(kept, dict(record["files"]))
+        dict(record["features"])
+    except (InputError, KeyError, TypeError, ValueError) as error:
         print(f"{where}: garbled cache, fetching it again ({error})", file=sys.stderr)
         return False
     return True

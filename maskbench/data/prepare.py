@@ -18,7 +18,7 @@ from maskbench.config.sources import HubSource, LocalSource
 from maskbench.config.tasks import SPLITS, Split, Task
 from maskbench.data import tags as schemes
 from maskbench.data.folders import new_folder
-from maskbench.data.manifests import PreparedManifest, PreparedSplit, in_order
+from maskbench.data.manifests import NAME, PreparedManifest, PreparedSplit, in_order
 from maskbench.data.readers import Example, Place, Sentence, Table, read
 from maskbench.errors import InputError
 from maskbench.io.files import canonical, read_json, sha256_file, sha256_text, verify
@@ -116,9 +116,14 @@ def write_prepared(about: PreparedManifest, tables: Mapping[str, pa.Table], dest
         splits = {
             split: _write_split(table, about.labels, folder / f"{split}.parquet") for split, table in tables.items()
         }
-        hashes = {split: info.sha256 for split, info in splits.items()}
-        whole = sha256_text(canonical({"kind": about.kind, "labels": about.labels, "splits": hashes}))
-        about.model_copy(update={"splits": splits, "hash": whole}).write(folder)
+        whole = about.model_copy(update={"splits": splits})
+        whole.model_copy(update={"hash": _hash(whole)}).write(folder)
+
+
+def _hash(about: PreparedManifest) -> str:
+    """Return the hash of a prepared task: over all that training sees of it."""
+    hashes = {split: info.sha256 for split, info in about.splits.items()}
+    return sha256_text(canonical({"kind": about.kind, "labels": about.labels, "splits": hashes}))
 
 
 def load_prepared(folder: Path) -> tuple[PreparedManifest, dict[str, pa.Table]]:
@@ -140,6 +145,8 @@ def load_prepared(folder: Path) -> tuple[PreparedManifest, dict[str, pa.Table]]:
         If a file is missing or differs from the manifest.
     """
     manifest = PreparedManifest.read(folder)
+    if _hash(manifest) != manifest.hash:
+        raise InputError(f"{folder / NAME}: labels or splits differ from its hash; delete {folder} and run again")
     verify(folder, {f"{split}.parquet": info.sha256 for split, info in manifest.splits.items()})
     return manifest, {split: pq.read_table(folder / f"{split}.parquet") for split in in_order(manifest.splits)}
 
@@ -155,6 +162,9 @@ def _read_record(source: Path) -> dict[str, Any]:
         raise InputError(
             f"{source / 'source.json'}: files: expected the hash of each file; delete {source} and run again"
         )
+    features = record.setdefault("features", {})
+    if not isinstance(features, dict) or not all(isinstance(names, list) for names in features.values()):
+        raise InputError(f"{source / 'source.json'}: features: expected lists of names; delete {source} and run again")
     verify(source, files)
     return dict(record)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import uuid
@@ -17,7 +18,7 @@ from maskbench.data.hub import fetch_dataset, fetch_snapshot
 from maskbench.data.packages import cached_archive
 from maskbench.data.synthetic import write_synthetic
 from maskbench.errors import InputError
-from maskbench.io.files import read_json, sha256_files, write_json
+from maskbench.io.files import sha256_files, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -210,6 +211,17 @@ def _copy(files: dict[str, Path], folder: Path, where: str) -> None:
         shutil.copyfile(path, target)
 
 
+def _shards(index: Path, where: str) -> set[str]:
+    """Return the names of the files that the weights of a model are in."""
+    try:
+        files = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+        if all(isinstance(name, str) for name in files):
+            return set(files)
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
+        pass
+    raise InputError(f"{where}: expected JSON with a weight_map of names of files")
+
+
 def _check_model(folder: Path, where: str) -> None:
     """Check that transformers will find configuration, weights and tokenizer."""
     names = {path.name for path in folder.iterdir()}
@@ -217,7 +229,7 @@ def _check_model(folder: Path, where: str) -> None:
         raise InputError(f"{where}: expected config.json of a transformers model, it is not there")
     index = "model.safetensors.index.json"
     if index in names:
-        shards = set(read_json(folder / index)["weight_map"].values())
+        shards = _shards(folder / index, f"{where}: {index}")
         if missing := sorted(shards - names):
             raise InputError(f"{where}: {index} names {missing[0]}, which is not there")
     elif "model.safetensors" not in names:

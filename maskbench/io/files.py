@@ -89,10 +89,14 @@ def read_json(path: str | Path) -> Any:
     Raises
     ------
     InputError
-        If it is missing or is not JSON (truncated, garbled).
+        If it is missing or is not JSON (truncated, garbled), or holds text that no file can hold.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
+        value = json.loads(text)
+        if "\\u" in text:  # an escape may be half a surrogate pair
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:

@@ -202,7 +202,7 @@ def test_what_slurm_requeues_is_the_same_job_and_no_further_attempt(cluster, stu
 
 
 @pytest.mark.parametrize("strategy", ["none", "random", "span"])
-def test_what_was_ended_went_on_from_its_checkpoint(study, strategy):
+def test_what_was_ended_went_on_from_its_checkpoint(study, injected, strategy):
     """With scancel and requeue from that of the update at which SLURM's SIGTERM came."""
     notes = [note for note in record(study.folder, strategy).notes if note.startswith("went on after update ")]
     assert len(notes) == 1
@@ -210,6 +210,8 @@ def test_what_was_ended_went_on_from_its_checkpoint(study, strategy):
     updates = int(re.search(r"update (\d+)", notes[0])[1])
     assert updates > 0
     assert not (study.folder / output_of(strategy) / "checkpoints").exists()
+    how = {"none": "scancel", "random": "SIGKILL", "span": "requeue"}[strategy]
+    injected(f"{how} of a job under SLURM")
 
 
 def test_jobs_that_run_at_once_have_devices_of_their_own_and_records_name_theirs(cluster, study):

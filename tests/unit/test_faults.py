@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import signal
+import time
 from types import SimpleNamespace
 
 import pandas as pd
@@ -61,8 +62,12 @@ def launch(folders):
         arguments += ["--start", str(start)] if start is not None else []
         log = folder.with_suffix(".log")
         log.unlink(missing_ok=True)
+        began = time.monotonic()
         status = faults.train(arguments, log, **fault)
-        return SimpleNamespace(status=status, log=log.read_text(), outputs=outputs, work=outputs[0] / "checkpoints")
+        took = time.monotonic() - began
+        return SimpleNamespace(
+            took=took, status=status, log=log.read_text(), outputs=outputs, work=outputs[0] / "checkpoints"
+        )
 
     return call
 
@@ -148,7 +153,7 @@ def check_same(one, other):
     ],
 )
 def test_a_killed_job_goes_on_from_its_last_checkpoint_and_ends_bit_identical(
-    job, whole, first, strategy, regime, step, after
+    job, whole, first, injected, strategy, regime, step, after
 ):
     keys = {"strategy": strategy} | ({"start": first(strategy)} if regime == "sequential" else {})
     killed = job(regime, **keys, killed_in_step=step)
@@ -160,19 +165,21 @@ def test_a_killed_job_goes_on_from_its_last_checkpoint_and_ends_bit_identical(
     said = f"went on after update {after}: wall time and peak memory are of the last part alone"
     assert went_on == ([] if after is None else [said])
     check_same(whole(regime, **keys), resumed)
+    injected("SIGKILL of a training job at an update", recovery_s=resumed.took)
 
 
-def test_so_does_one_that_is_killed_again_and_again(job, whole):
+def test_so_does_one_that_is_killed_again_and_again(job, whole, injected):
     kills = {"killed_in_step": 5}, {"killed_while_saving": 6}, {"killed_in_step": 8}, {"killed_while_scoring": True}
     for fault in kills:
         assert job(strategy="adaptive", **fault).status == -signal.SIGKILL
     resumed = job(strategy="adaptive")
     assert resumed.status == 0, resumed.log
     check_same(whole(strategy="adaptive"), resumed)
+    injected("SIGKILL of one training job, again and again", len(kills), recovery_s=resumed.took)
 
 
 @pytest.mark.parametrize("step", [7, 9])
-def test_a_job_that_is_asked_to_end_writes_a_checkpoint_first(job, whole, step):
+def test_a_job_that_is_asked_to_end_writes_a_checkpoint_first(job, whole, injected, step):
     """After the update at hand, be it one with an evaluation or not."""
     ended = job(strategy="adaptive", terminated_in_step=step)
     assert ended.status == 128 + signal.SIGTERM
@@ -181,6 +188,7 @@ def test_a_job_that_is_asked_to_end_writes_a_checkpoint_first(job, whole, step):
     resumed = job(strategy="adaptive")
     assert f"goes on from checkpoint-{step}\n" in resumed.log
     check_same(whole(strategy="adaptive"), resumed)
+    injected("SIGTERM of a training job", recovery_s=resumed.took)
 
 
 def test_early_stopping_keeps_its_patience(job, whole):
@@ -210,7 +218,7 @@ DAMAGE = {
 }
 
 
-def test_a_damaged_checkpoint_is_named_and_not_used(job, whole, tmp_path):
+def test_a_damaged_checkpoint_is_named_and_not_used(job, whole, tmp_path, injected):
     killed = job(strategy="adaptive", killed_in_step=11)
     kept = shutil.copytree(killed.work, tmp_path / "kept")
     for what, damage in DAMAGE.items():
@@ -222,6 +230,7 @@ def test_a_damaged_checkpoint_is_named_and_not_used(job, whole, tmp_path):
         assert re.search(f"checkpoint-9: not used: .*{what}", resumed.log)
         assert "goes on from checkpoint-9" not in resumed.log
         check_same(whole(strategy="adaptive"), resumed)
+        injected("checkpoint garbled, cut short or incomplete", recovery_s=resumed.took)
     shutil.rmtree(killed.outputs[0])
     shutil.copytree(kept, killed.work)
     assert "goes on from checkpoint-9" in job(strategy="adaptive").log  # it is the damage, nothing else
@@ -240,7 +249,7 @@ def test_a_checkpoint_of_another_run_is_not_used(job, whole, change):
 
 
 @pytest.mark.parametrize("regime", ["single", "joint"])
-def test_out_of_memory_is_met_with_smaller_micro_batches_and_the_same_batch(job, whole, regime):
+def test_out_of_memory_is_met_with_smaller_micro_batches_and_the_same_batch(job, whole, injected, regime):
     short = job(regime, strategy="adaptive", memory_for=2)
     assert short.status == 0, short.log
     asked = whole(regime, strategy="adaptive", training={"gradient_accumulation": 4})
@@ -250,6 +259,7 @@ def test_out_of_memory_is_met_with_smaller_micro_batches_and_the_same_batch(job,
         assert [row for row in found.record.notes if row not in expected.record.notes] == [note]
         assert (found.numbers, found.rows) == (expected.numbers, expected.rows)
         assert same(found.weights, expected.weights)
+    injected("out of memory", recovery_s=short.took)
 
 
 def test_a_job_that_was_short_of_memory_and_killed_goes_on_with_its_micro_batches(job, whole):
@@ -260,7 +270,7 @@ def test_a_job_that_was_short_of_memory_and_killed_goes_on_with_its_micro_batche
     check_same(whole(memory_for=4), resumed)
 
 
-def test_out_of_memory_with_one_example_is_a_result(job):
+def test_out_of_memory_with_one_example_is_a_result(job, injected):
     short = job(memory_for=0)
     assert short.status == 0, short.log
     record = Record.read(short.outputs[0] / "metrics.json")
@@ -268,3 +278,4 @@ def test_out_of_memory_with_one_example_is_a_result(job):
     assert record.error == "OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 MiB."
     assert record.notes == ["out of memory with batches of 8 examples: trained with 8 micro-batches of 1 example"]
     assert not short.work.exists()
+    injected("out of memory even with one example (recorded as `oom`)")

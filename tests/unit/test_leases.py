@@ -599,7 +599,7 @@ def crowded(stays: list[Stay]) -> list[str]:
     [(ROUNDS, [1] * 6), (ROUNDS // 2, [1, 1, 2, 2, 3, 3])],
     ids=["whole cards", "shared cards"],
 )
-def test_contention_with_kills_gives_no_double_and_no_stale_lease(monkeypatch, tmp_path, rounds, wishes):
+def test_contention_with_kills_gives_no_double_and_no_stale_lease(monkeypatch, tmp_path, injected, rounds, wishes):
     monkeypatch.setenv("MASKBENCH_GPUS", "0,1,2")
     monkeypatch.setattr(leases, "_POLL_S", 0.002)
     stays = contend(tmp_path, rounds, wishes)
@@ -610,6 +610,7 @@ def test_contention_with_kills_gives_no_double_and_no_stale_lease(monkeypatch, t
     assert holders() == []
     with ExitStack() as stack:
         assert {stack.enter_context(lease(timeout_s=0)).device for _ in range(3)} == {"0", "1", "2"}
+    injected("SIGKILL of a process that contends for a GPU slot", rounds)
 
 
 def test_the_contention_test_sees_a_broken_lock(monkeypatch, tmp_path):

@@ -68,7 +68,7 @@ def disk(tmp_path):
 
 
 @pytest.mark.parametrize("kilobytes", [40, 700])
-def test_a_full_disk_is_named_and_the_next_call_finishes(undisturbed, tmp_path, disk, kilobytes):
+def test_a_full_disk_is_named_and_the_next_call_finishes(undisturbed, tmp_path, disk, injected, kilobytes):
     folder = write_study(tmp_path / "project")
     disk(folder / "results", kilobytes)
     result = snakemake(folder, METRICS)
@@ -77,21 +77,25 @@ def test_a_full_disk_is_named_and_the_next_call_finishes(undisturbed, tmp_path, 
     assert not (folder / METRICS).exists()
     assert not list(folder.glob("results/mine/training/*/metrics.json"))  # a full disk is no result of a run
     subprocess.run(["mount", "-o", "remount,size=64m", folder / "results"], check=True)
+    began = time.monotonic()
     result = snakemake(folder, METRICS)
+    took = time.monotonic() - began
     assert result.returncode == 0, result.stdout
     pd.testing.assert_frame_equal(numbers(folder), numbers(undisturbed))
+    injected("full disk", recovery_s=took)
 
 
-def test_results_that_cannot_be_written_are_named(tmp_path, disk):
+def test_results_that_cannot_be_written_are_named(tmp_path, disk, injected):
     folder = write_study(tmp_path / "project")
     disk(folder / "results", 64, "ro")
     result = snakemake(folder, METRICS)
     assert result.returncode != 0
     assert "Read-only file system" in result.stdout
     assert "results" in result.stdout
+    injected("results folder that cannot be written")
 
 
-def test_a_folder_of_leases_that_cannot_be_written_is_named(tmp_path):
+def test_a_folder_of_leases_that_cannot_be_written_is_named(tmp_path, injected):
     folder = write_study(tmp_path / "project")
     (folder / "leases").write_text("a file, not a folder")
     leases = {"MASKBENCH_GPUS": "0", "MASKBENCH_LEASES": str(folder / "leases")}
@@ -100,7 +104,9 @@ def test_a_folder_of_leases_that_cannot_be_written_is_named(tmp_path):
     assert str(folder / "leases") in result.stdout
     assert "Traceback" not in result.stdout
     (folder / "leases").unlink()
+    began = time.monotonic()
     assert snakemake(folder, METRICS, **leases).returncode == 0
+    injected("lease folder that cannot be written", recovery_s=time.monotonic() - began)
 
 
 def started(folder, *arguments):
@@ -129,22 +135,25 @@ def trains(folder):
 
 
 @pytest.mark.parametrize("arguments", [(), ("--keep-incomplete",)])
-def test_a_killed_snakemake_leaves_nothing_that_is_read_as_a_result(undisturbed, tmp_path, arguments):
+def test_a_killed_snakemake_leaves_nothing_that_is_read_as_a_result(undisturbed, tmp_path, injected, arguments):
     folder = write_study(tmp_path / "project")
     running = started(folder, *arguments)
     wait_for(lambda: trains(folder), "checkpoint")
     os.killpg(running.pid, signal.SIGKILL)
     running.wait()
     assert not (folder / METRICS).exists()
+    began = time.monotonic()
     unlocked = snakemake(folder, "--unlock")
     assert unlocked.returncode == 0, unlocked.stdout
     result = snakemake(folder, METRICS)  # the profile has rerun-incomplete
+    took = time.monotonic() - began
     assert result.returncode == 0, result.stdout
     pd.testing.assert_frame_equal(numbers(folder), numbers(undisturbed))
     assert planned(folder, METRICS) == {}
+    injected("SIGKILL of Snakemake and its jobs", recovery_s=took)
 
 
-def test_a_second_snakemake_in_one_folder_is_refused_and_the_first_goes_on(undisturbed, tmp_path):
+def test_a_second_snakemake_in_one_folder_is_refused_and_the_first_goes_on(undisturbed, tmp_path, injected):
     folder = write_study(tmp_path / "project")
     first = started(folder)
     wait_for(lambda: trains(folder), "checkpoint")
@@ -153,6 +162,7 @@ def test_a_second_snakemake_in_one_folder_is_refused_and_the_first_goes_on(undis
     assert "cannot be locked" in second.stdout
     assert first.wait(timeout=180) == 0
     pd.testing.assert_frame_equal(numbers(folder), numbers(undisturbed))
+    injected("second Snakemake in one results folder")
 
 
 def test_touching_a_half_study_makes_no_results(tmp_path):

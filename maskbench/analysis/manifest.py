@@ -1,0 +1,121 @@
+"""What readers of manifest.json rely on, checked: how the runs of a study were made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, Field, ValidationError
+
+from maskbench.config.block import first_mistake
+from maskbench.errors import InputError
+from maskbench.io.files import read_json
+from maskbench.training.record import Data, Finite, Timings
+
+RunId = Annotated[str, Field(pattern=r"^([^.]+\.){5}(full|n[1-9][0-9]{0,8})\.s[0-9]{1,10}$")]
+
+
+class Claimed(BaseModel):
+    """A run, for who wants to know what was expected when it was made."""
+
+    claims: str | None = None
+
+
+class ProbeTimings(BaseModel):
+    """When a model was probed, and for how long, in seconds."""
+
+    wall_s: Finite
+
+
+class Probes(BaseModel):
+    """How a model was probed."""
+
+    notes: list[str] = []
+    timings: ProbeTimings
+
+
+class RunTimings(BaseModel):
+    """For how long a run trained, in seconds."""
+
+    wall_s: Finite
+    train_s: Finite | None
+
+
+class Timed(BaseModel):
+    """A run, for who wants to know how long another one will take."""
+
+    run: RunId
+    timings: RunTimings
+    probes: Probes | None
+
+
+class Entry(Claimed):
+    """A run as the report shows it."""
+
+    run: str
+    strategy: str
+    status: str
+    error: str | None
+    notes: list[str]
+    parameters_hash: str
+    code: str
+    data: Data
+    device: str
+    device_name: str
+    gpu_uuid: str | None
+    precision: str
+    attention: str
+    threads: int
+    timings: Timings
+    probes: Probes | None
+
+
+class Manifest(BaseModel):
+    """A study as the report shows it."""
+
+    packages: dict[str, str]
+    packages_that_differ: dict[str, dict[str, int]]
+    first_start: str
+    last_start: str
+    wall_s: Finite
+    train_s: Finite
+    probed: int
+    probe_s: Finite
+    records: list[Entry]
+
+
+class _Of(BaseModel):
+    records: list[Any]
+
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+def _checked(path: Path, model: type[_Model], content: Any, place: str = "") -> _Model:
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise InputError(f"{path}: not a manifest of schema 1 ({place}{first_mistake(error)}); collect again") from None
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Read manifest.json as far as the report needs it.
+
+    Raises
+    ------
+    InputError
+        If it is missing or not valid.
+    """
+    return _checked(path, Manifest, read_json(path)).model_dump()
+
+
+def read_entries(path: Path, kind: type[Timed] | type[Claimed]) -> list[dict[str, Any]]:
+    """Read the runs of manifest.json, with what one of the readers needs of each.
+
+    Raises
+    ------
+    InputError
+        If it is missing or not valid.
+    """
+    entries = _checked(path, _Of, read_json(path)).records
+    return [_checked(path, kind, item, f"records.{index}.").model_dump() for index, item in enumerate(entries)]
