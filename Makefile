@@ -34,7 +34,7 @@ FAULTS := tests/unit/test_faults.py tests/unit/test_leases.py tests/workflow/tes
 
 reliability: $(STAMP)  ## run the tests that inject faults and write docs/reliability.md from what they injected
 	rm -f $(VENV)/injected
-	MASKBENCH_INJECTED=$(CURDIR)/$(VENV)/injected python -m pytest $(FAULTS)
+	INJECTED_FAULTS=$(CURDIR)/$(VENV)/injected python -m pytest $(FAULTS)
 	python -m tests.injected $(VENV)/injected > $(VENV)/reliability.md
 	mv $(VENV)/reliability.md docs/reliability.md
 

@@ -1,7 +1,7 @@
 """Faults that tests inject, counted: each test notes what it did and what became of it, and a table is made of that.
 
 A test says ``injected("SIGKILL of a training job", times=1, recovery_s=...)`` after its assertions, so that only what
-was survived is noted. Where ``MASKBENCH_INJECTED`` names a file, each note is a line of JSON there, and
+was survived is noted. Where ``INJECTED_FAULTS`` names a file, each note is a line of JSON there, and
 ``python -m tests.injected FILE`` prints docs/reliability.md from them (``make reliability``).
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-VARIABLE = "MASKBENCH_INJECTED"
+VARIABLE = "INJECTED_FAULTS"
 
 PAGE = """# Reliability
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from maskbench.training.record import Record
 from tests.unit.tiny import _texts, make_model
 from tests.workflow.test_pipeline import copy_project, planned, snakemake, write_config
 from tests.workflow.test_probes import TASK
@@ -67,15 +68,19 @@ def disk(tmp_path):
         subprocess.run(["umount", "--lazy", folder], check=True)
 
 
-@pytest.mark.parametrize("kilobytes", [40, 700])
-def test_a_full_disk_is_named_and_the_next_call_finishes(undisturbed, tmp_path, disk, injected, kilobytes):
+@pytest.mark.parametrize("share", [0.1, 0.6])
+def test_a_full_disk_is_named_and_the_next_call_finishes(undisturbed, tmp_path, disk, injected, share):
+    """There is room for this share of what the study leaves."""
     folder = write_study(tmp_path / "project")
-    disk(folder / "results", kilobytes)
+    files = [path for path in (undisturbed / "results").rglob("*") if path.is_file()]
+    needed = sum(path.stat().st_blocks / 2 for path in files)
+    disk(folder / "results", round(share * needed))
     result = snakemake(folder, METRICS)
     assert result.returncode != 0
     assert "No space left on device" in result.stdout
     assert not (folder / METRICS).exists()
-    assert not list(folder.glob("results/mine/training/*/metrics.json"))  # a full disk is no result of a run
+    records = [Record.read(path) for path in folder.glob("results/mine/training/*/metrics.json")]
+    assert all(record.status == "completed" for record in records)  # a full disk is no result of a run
     subprocess.run(["mount", "-o", "remount,size=64m", folder / "results"], check=True)
     began = time.monotonic()
     result = snakemake(folder, METRICS)
