@@ -149,7 +149,7 @@ ALL = DATA | ANALYSIS | REPORT | {"train.py"}
         ("maskbench/masks/draws.py", {"train.py"}, ALL - {"train.py"}),
         ("maskbench/masks/input/chance.py", {"train.py"}, ALL - {"train.py"}),
         ("maskbench/training/trainer.py", {"train.py"}, ALL - {"train.py"}),
-        ("maskbench/report/figures.py", {"figures.py"}, DATA | ANALYSIS | {"train.py", "tables.py"}),
+        ("maskbench/report/figures/profile.py", {"figures.py"}, DATA | ANALYSIS | {"train.py", "tables.py"}),
         ("maskbench/report/page.py", {"page.py"}, ALL - {"page.py"}),
         ("maskbench/analysis/compare.py", {"compare.py"}, DATA | {"train.py", "collect.py"}),
         ("maskbench/data/sources.py", {"fetch.py"}, ANALYSIS | REPORT | {"train.py"}),
