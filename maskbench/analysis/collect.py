@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from maskbench.analysis.derived import MATCHED, SPLITS, Point, Run, derive
-from maskbench.analysis.metrics import CELL, COLUMNS, OUTCOME_TYPES, TEST, check_scores
+from maskbench.analysis.metrics import ALONG_COLUMNS, CELL, COLUMNS, OUTCOME_TYPES, TEST, check_scores
 from maskbench.config.measures import measure
 from maskbench.errors import InputError
 from maskbench.io.files import atomic, write_json
@@ -119,10 +119,6 @@ class _Metrics:
         frame = pd.DataFrame(self.columns).astype({"value": "float64", "seed": "int64"})
         place = frame["run"].map({run: index for index, run in enumerate(self.cells)})
         return frame.iloc[np.argsort(place.to_numpy(), kind="stable")].reset_index(drop=True)
-
-
-ALONG_COLUMNS = ("run", "step", "measure", "value")
-"""Columns of along.csv; one row for each number along training, `step` updates after its start."""
 
 
 def _along(record: Record, probes: ProbeRecord | None) -> Iterator[tuple[str, int, str, float | None]]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from maskbench.analysis.findings import POOLED
 from maskbench.analysis.metrics import BLOCK, SPLITS, Array, regime_kind, runs_of
 from maskbench.config.claims import RATIOS, Arm, Contrast, unit_of
 from maskbench.config.conditions import Condition
@@ -20,8 +21,6 @@ from maskbench.errors import InputError
 
 Indices = np.ndarray[Any, np.dtype[np.int64]]
 
-POOLED = "pooled"
-"""In the column `scope`: every task counts the same."""
 PLACES = ("test", "run", *(split for split in SPLITS if split not in ("test", "run")))
 """Where a measure is looked for, in this order."""
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from maskbench.analysis import statistics
 from maskbench.analysis.bootstrap import generator
-from maskbench.analysis.contrasts import POOLED, Evidence, Values, gather, halves, on_resamples
+from maskbench.analysis.contrasts import Evidence, Values, gather, halves, on_resamples
+from maskbench.analysis.findings import GATE_COLUMNS, POOLED, Outcome
 from maskbench.config.claims import unit_of
 
 if TYPE_CHECKING:
@@ -19,12 +20,6 @@ if TYPE_CHECKING:
     from maskbench.analysis.outcomes import Resampler
     from maskbench.config.claims import Claims, Contrast, Gate
 
-GATE_COLUMNS = (
-    *("gate", "sentence", "contrast", "measure", "scope", "estimate", "ci_low", "ci_high", "p", "n_seeds"),
-    *("outcome", "note"),
-)
-"""Columns of gates.csv."""
-Outcome = Literal["passed", "failed", "undecided", "not run"]
 CHANCE = 0.01
 """Level of the test of halves: they differ by chance this often, and then all that they guard is invalid."""
 

@@ -26,6 +26,9 @@ COLUMNS = (*CELL, "status", "split", "measure", "value", "unit")
 OUTCOME_COLUMNS = ("run", "set", "example", "hit", "weight")
 """Columns of outcomes.parquet; one row for each test example of a completed run, in each set that it was tested on."""
 
+ALONG_COLUMNS = ("run", "step", "measure", "value")
+"""Columns of along.csv; one row for each number along training, `step` updates after its start."""
+
 TEST = "test"
 """In the column `set`: the run's own test split; the other sets are named by what was done to it, as in ``swap-10``."""
 

@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 
 from maskbench.analysis import statistics
-from maskbench.analysis.contrasts import lacking
+from maskbench.analysis.contrasts import Scale, lacking
+from maskbench.analysis.findings import PAIR_COLUMNS
 from maskbench.analysis.manifest import Timed, read_entries
 from maskbench.analysis.metrics import Table, filled, number_or_empty, regime_kind
-from maskbench.analysis.verdicts import PAIR_COLUMNS, tasks_of
-from maskbench.config.claims import RATIOS, unit_of
-from maskbench.config.measures import measure
+from maskbench.analysis.verdicts import tasks_of
+from maskbench.config.claims import unit_of
 from maskbench.experiment.cell import cells
 
 if TYPE_CHECKING:
@@ -134,26 +134,22 @@ def _scaled(entry: dict[str, Any], recorded: str, planned: str) -> float:
     return wall + train * (factor - 1.0) + float(probes)
 
 
-def _hide(name: str, shown: float) -> float:
-    """Return a difference in per cent on the log scale, any other as it is."""
-    return math.log1p(shown / 100.0) if measure(name).unit in RATIOS else shown
-
-
 def _seeds(name: str, effect: float, sd: float, tests: int) -> str:
-    found = statistics.seeds_needed(_hide(name, effect), _hide(name, sd) ** 2, 0.0, 0, tests)
+    hide = Scale(name).hide
+    found = statistics.seeds_needed(hide(effect), hide(sd) ** 2, 0.0, 0, tests)
     return "> 10000" if found is None else str(found)
 
 
 def _decides(need: Need, delta: float, sd: float, tests: int, seeds: int) -> tuple[str, bool]:
     """Say what the experiment's seeds can find, and whether that is anything at all."""
-    variance = np.array(_hide(need.measure, sd) ** 2 / max(seeds, 1))
+    scale = Scale(need.measure)
+    variance = np.array(scale.hide(sd) ** 2 / max(seeds, 1))
     spread = statistics.Spread(np.array(0.0), variance, np.array(0.0), seeds, 0)
-    found = statistics.detectable(spread, tests, _hide(need.measure, delta))
+    found = statistics.detectable(spread, tests, scale.hide(delta))
     if not math.isfinite(found):
         least = next(n for n in range(2, 40) if statistics.smallest_p(n) <= statistics.ALPHA / tests)
         return f"nothing: {seeds} seeds can never reject, {least} can", False
-    shown = 100.0 * math.expm1(found) if measure(need.measure).unit in RATIOS else found
-    return f"effects from {shown:.2g} {unit_of(need.measure)}", True
+    return f"effects from {scale.show(found):.2g} {scale.unit}", True
 
 
 def plan(experiment: Experiment, claims: Claims, recorded: Recorded | None) -> str:

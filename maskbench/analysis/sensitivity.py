@@ -13,16 +13,13 @@ from statsmodels.regression.mixed_linear_model import MixedLM
 
 from maskbench.analysis import statistics
 from maskbench.analysis.bootstrap import generator
-from maskbench.analysis.contrasts import POOLED, Scale, Values, with_values
+from maskbench.analysis.contrasts import Scale, Values, with_values
+from maskbench.analysis.findings import POOLED
 
 if TYPE_CHECKING:
     from maskbench.analysis.metrics import Array
     from maskbench.analysis.verdicts import Row
 
-SENSITIVITY_COLUMNS = (
-    *("claim", "contrast", "measure", "scope", "method", "estimate", "ci_low", "ci_high", "agrees", "note"),
-)
-"""Columns of sensitivity.csv."""
 _RESAMPLES = 2000
 
 

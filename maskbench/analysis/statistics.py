@@ -6,7 +6,7 @@ All functions take arrays with leading axes, so that one call does one contrast 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import stats
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from maskbench.analysis.metrics import Array
     from maskbench.config.claims import Test
-
-Verdict = Literal["supported", "contradicted", "equivalent", "inconclusive", "invalid", "not tested"]
 
 ALPHA = 0.05
 POWER = 0.8

@@ -10,12 +10,13 @@ import pandas as pd
 
 from maskbench.analysis import statistics
 from maskbench.analysis.bootstrap import generator
-from maskbench.analysis.contrasts import POOLED, Values, gather, on_resamples
-from maskbench.analysis.gates import GATE_COLUMNS, check
+from maskbench.analysis.contrasts import Values, gather, on_resamples
+from maskbench.analysis.findings import GATE_COLUMNS, PAIR_COLUMNS, POOLED, SENSITIVITY_COLUMNS, VERDICT_COLUMNS
+from maskbench.analysis.gates import check
 from maskbench.analysis.manifest import Claimed, read_entries
 from maskbench.analysis.metrics import read_metrics
 from maskbench.analysis.outcomes import Outcomes, Resampler
-from maskbench.analysis.sensitivity import SENSITIVITY_COLUMNS, sensitivity
+from maskbench.analysis.sensitivity import sensitivity
 from maskbench.experiment.claims import claims_hash, read_claims
 from maskbench.io.files import atomic, write_json
 
@@ -24,20 +25,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from maskbench.analysis.contrasts import Evidence
+    from maskbench.analysis.findings import Verdict
     from maskbench.analysis.gates import Checked
     from maskbench.analysis.metrics import Array
     from maskbench.config.claims import Claim, Claims, Test
-
-VERDICT_COLUMNS = (
-    *("claim", "contrast", "measure", "scope", "estimate", "ci_low", "ci_high", "p", "p_holm", "n_seeds", "mde"),
-    *("delta", "verdict", "note", "unit", "claims_hash"),
-)
-"""Columns of verdicts.csv; one row for each contrast, measure and scope."""
-PAIR_COLUMNS = (
-    *("claim", "contrast", "measure", "task", "model", "regime", "condition", "train_size", "seed"),
-    *("of", "against", "difference", "unit"),
-)
-"""Columns of pairs.csv; one row for each difference that a verdict rests on."""
 
 NO_CONTRAST = "(none)"
 """In the column `contrast`: the claim is not tested by runs."""
@@ -79,7 +70,7 @@ class Row:
     p_holm: float = np.nan
     tests: int = 1
     """Size of the family that `p` was adjusted for."""
-    verdict: statistics.Verdict = "inconclusive"
+    verdict: Verdict = "inconclusive"
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -105,7 +96,7 @@ class Row:
         null = -self.margin if self.test == "non-inferior" else 0.0
         return float(statistics.sign_flip(differences - null, rng))
 
-    def decide(self, spread: statistics.Spread, p: float) -> statistics.Verdict:
+    def decide(self, spread: statistics.Spread, p: float) -> Verdict:
         """Return the verdict of the row's own numbers, or of others in their place."""
         if statistics.smallest_p(spread.n) > statistics.ALPHA:
             return "inconclusive"  # so few that nothing could reject: that they agree shows nothing, either
@@ -216,7 +207,7 @@ def _account_for_missing(row: Row, family: list[Row], seed: int) -> None:
 
 def _in_worst_case(
     row: Row, known: statistics.Spread, family: list[Row], extreme: Callable[[Array], float], seed: int
-) -> statistics.Verdict:
+) -> Verdict:
     """Return the verdict if all missing differences were as the least or the greatest observed one."""
     matrix, used = row.evidence.differences[row.weights != 0], row.weights[row.weights != 0]
     filled = used @ np.where(np.isnan(matrix), extreme(matrix), matrix)

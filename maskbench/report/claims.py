@@ -7,9 +7,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from maskbench.analysis.findings import POOLED, VERDICTS
 from maskbench.config.measures import measure
 from maskbench.report import text
-from maskbench.report.verdicts import POOLED, VERDICTS
 
 if TYPE_CHECKING:
     import pandas as pd

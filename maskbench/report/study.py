@@ -11,6 +11,7 @@ import pandas as pd
 
 from maskbench.analysis.compare import POOLED, read_comparisons
 from maskbench.analysis.metrics import (
+    ALONG_COLUMNS,
     BLOCK,
     Table,
     filled,
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from maskbench.report.verdicts import Evidence
-
-ALONG_COLUMNS = ("run", "step", "measure", "value")
-"""Columns of along.csv: what was measured on the way, one row for each number."""
 
 SCORE_TITLES = {"entity_f1": "entity F1", "accuracy": "accuracy"}
 """The measures that a task's score can be."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from maskbench.analysis.compare import CONTRASTS, POOLED
+from maskbench.analysis.findings import VERDICT_COLUMNS
 from maskbench.analysis.metrics import BLOCK
 from maskbench.config.measures import measure
 from maskbench.io.files import atomic, write_text
@@ -16,7 +17,6 @@ from maskbench.report import text
 from maskbench.report.claims import records, row_in_words
 from maskbench.report.formats import Table, latex, markdown
 from maskbench.report.interference import MAIN, OF_A_CELL
-from maskbench.report.verdicts import VERDICT_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,6 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from maskbench.analysis.findings import (
+    GATE_COLUMNS,
+    METHODS,
+    OUTCOMES,
+    PAIR_COLUMNS,
+    SENSITIVITY_COLUMNS,
+    VERDICT_COLUMNS,
+    VERDICTS,
+)
 from maskbench.analysis.metrics import Table, filled, known_measure, number_or_empty, one_of
 from maskbench.errors import InputError
 from maskbench.io.files import read_json
@@ -14,34 +23,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pandas as pd
-
-VERDICTS = ("supported", "contradicted", "equivalent", "inconclusive", "invalid", "not tested")
-"""All verdicts, in the order in which they are counted and sorted."""
-
-OUTCOMES = ("passed", "failed", "undecided", "not run")
-"""What a gate can come to."""
-
-METHODS = ("mixed model", "IQM", "ROPE", "failed runs imputed")
-"""Other ways to look at the same differences."""
-
-POOLED = "pooled"
-"""In the column `scope`: all tasks together, each counting the same."""
-
-VERDICT_COLUMNS = (
-    *("claim", "contrast", "measure", "scope", "estimate", "ci_low", "ci_high", "p", "p_holm", "n_seeds", "mde"),
-    *("delta", "verdict", "note", "unit", "claims_hash"),
-)
-PAIR_COLUMNS = (
-    *("claim", "contrast", "measure", "task", "model", "regime", "condition", "train_size", "seed"),
-    *("of", "against", "difference", "unit"),
-)
-GATE_COLUMNS = (
-    *("gate", "sentence", "contrast", "measure", "scope", "estimate", "ci_low", "ci_high", "p", "n_seeds"),
-    *("outcome", "note"),
-)
-SENSITIVITY_COLUMNS = (
-    *("claim", "contrast", "measure", "scope", "method", "estimate", "ci_low", "ci_high", "agrees", "note"),
-)
 
 FILES = ("verdicts.csv", "analysis/pairs.csv", "analysis/gates.csv", "analysis/sensitivity.csv", "analysis/claims.json")
 """What is read, in the folder of the study."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 import signal
@@ -187,4 +186,4 @@ def _end(why: str) -> None:
 
 def updates_done(checkpoint: Path) -> int:
     """Return how many updates a checkpoint has seen."""
-    return int(json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))["global_step"])
+    return int(read_json(checkpoint / "trainer_state.json")["global_step"])

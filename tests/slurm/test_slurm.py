@@ -17,18 +17,10 @@ from maskbench.probes.record import ProbeRecord
 from maskbench.training.record import Record
 from tests.slurm.cluster import PARTITION, Cluster, UnavailableError, clean, install
 from tests.unit.tiny import _texts, make_model
-from tests.workflow.test_pipeline import copy_project, edit, write_config
+from tests.workflow.test_pipeline import REVIEWS, copy_project, edit, write_config
 
 pytestmark = pytest.mark.slurm
 
-REVIEWS = {
-    "name": "reviews",
-    "kind": "sequence-classification",
-    "source": {"local": "data"},
-    "format": "csv",
-    "files": {"train": "reviews.csv"},
-    "max_length": 32,
-}
 HOT = {"name": "hot", "learning_rate": 1e30}  # diverges
 TARGET = "results/mine/metrics.csv"
 

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from maskbench.analysis.compare import Settings, compare_files
-from maskbench.analysis.metrics import COLUMNS
+from maskbench.analysis.findings import GATE_COLUMNS, PAIR_COLUMNS, SENSITIVITY_COLUMNS, VERDICT_COLUMNS
+from maskbench.analysis.metrics import ALONG_COLUMNS, COLUMNS
 from maskbench.config.measures import measure
-from maskbench.report.study import ALONG_COLUMNS, Study
-from maskbench.report.verdicts import GATE_COLUMNS, PAIR_COLUMNS, SENSITIVITY_COLUMNS, VERDICT_COLUMNS
+from maskbench.report.study import Study
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,6 @@ import pytest
 
 from maskbench.analysis import verdicts as statistics
 from maskbench.analysis.gates import GATE_COLUMNS
-from maskbench.analysis.sensitivity import SENSITIVITY_COLUMNS
 from maskbench.errors import InputError
 from maskbench.report import verdicts
 from maskbench.report.study import Study, read_along
@@ -35,7 +34,7 @@ def test_columns_are_those_that_the_statistics_write():
     assert statistics.VERDICT_COLUMNS == verdicts.VERDICT_COLUMNS
     assert statistics.PAIR_COLUMNS == verdicts.PAIR_COLUMNS
     assert GATE_COLUMNS == verdicts.GATE_COLUMNS
-    assert SENSITIVITY_COLUMNS == verdicts.SENSITIVITY_COLUMNS
+    assert statistics.SENSITIVITY_COLUMNS == verdicts.SENSITIVITY_COLUMNS
 
 
 def test_everything_is_read(recorded):

@@ -15,8 +15,7 @@ import pytest
 
 from maskbench.training.record import Record
 from tests.unit.tiny import _texts, make_model
-from tests.workflow.test_pipeline import copy_project, planned, snakemake, write_config
-from tests.workflow.test_probes import TASK
+from tests.workflow.test_pipeline import REVIEWS, copy_project, planned, snakemake, write_config
 
 pytestmark = pytest.mark.workflow
 
@@ -30,7 +29,7 @@ def write_study(folder, **changes):
     make_model(folder / "data/model")
     (folder / "data/model/source.json").unlink()
     (folder / "data/reviews.csv").write_text(_texts(120))
-    write_config(folder, **{"tasks": [TASK], "strategies": ["none"], "probes": {"measure": []}} | changes)
+    write_config(folder, **{"tasks": [REVIEWS], "strategies": ["none"], "probes": {"measure": []}} | changes)
     return folder
 
 

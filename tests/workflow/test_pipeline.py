@@ -23,6 +23,14 @@ pytestmark = pytest.mark.workflow
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("Snakefile", "config.yaml", "claims.yaml", "rules", "scripts", "maskbench", "envs", "profiles")
 COLUMNS = "run,task,model,strategy,regime,condition,train_size,seed,status,split,measure,value,unit"
+REVIEWS = {
+    "name": "reviews",
+    "kind": "sequence-classification",
+    "source": {"local": "data"},
+    "format": "csv",
+    "files": {"train": "reviews.csv"},
+    "max_length": 32,
+}
 
 
 def copy_project(folder: Path) -> Path:
@@ -72,14 +80,7 @@ def write_config(folder: Path, **changes: object) -> None:
     config = {
         "study": "mine",
         "tasks": [
-            {
-                "name": "reviews",
-                "kind": "sequence-classification",
-                "source": {"local": "data"},
-                "format": "csv",
-                "files": {"train": "reviews.csv"},
-                "max_length": 32,
-            },
+            REVIEWS,
             {
                 "name": "names",
                 "kind": "token-classification",

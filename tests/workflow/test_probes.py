@@ -5,22 +5,13 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.tiny import _texts, make_model
-from tests.workflow.test_pipeline import copy_project, planned, snakemake, write_config
+from tests.workflow.test_pipeline import REVIEWS, copy_project, planned, snakemake, write_config
 
 pytestmark = pytest.mark.workflow
 
-TASK = {
-    "name": "reviews",
-    "kind": "sequence-classification",
-    "source": {"local": "data"},
-    "format": "csv",
-    "files": {"train": "reviews.csv"},
-    "max_length": 32,
-}
-
 
 def configure(folder, keep, *probes, **changes):
-    keys = {"tasks": [TASK], "strategies": ["none"], "keep_models": keep, "probes": {"measure": list(probes)}}
+    keys = {"tasks": [REVIEWS], "strategies": ["none"], "keep_models": keep, "probes": {"measure": list(probes)}}
     write_config(folder, **keys | changes)
 
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from maskbench.analysis.findings import POOLED, VERDICTS
 from maskbench.config.measures import measure
 from maskbench.report import text
 from maskbench.report.claims import SYMBOLS, records
 from maskbench.report.figures.drawing import DASHED, Drawing, Nothing, counted, legend
 from maskbench.report.figures.profile import SHORT
 from maskbench.report.style import BLUE, GREEN, GREY, INK, PURPLE, VERMILION, beside, canvas
-from maskbench.report.verdicts import POOLED, VERDICTS
 
 if TYPE_CHECKING:
     import pandas as pd
