@@ -26,6 +26,7 @@ from maskbench.errors import InputError
 from maskbench.experiment.cell import Cell
 from maskbench.masks import Strategy
 from maskbench.masks.base import Batch
+from maskbench.training.checkpoints import Work
 from maskbench.training.collate import Collator
 from maskbench.training.device import Device, choose
 from maskbench.training.run import Inputs, Run, subset
@@ -177,15 +178,15 @@ class Material:
             max_test=None if task == REVIEWS else 1000,
         )
         with tempfile.TemporaryDirectory() as work:
-            kept = Path(work) / "kept"
+            kept, checkpoints = Path(work) / "kept", Path(work) / "checkpoints"
             run = Run(
                 cell,
-                Inputs(self.data / "encoded" / f"{task}.{MODEL}.clean", self.folder, Path(work), kept),
+                Inputs(self.data / "encoded" / f"{task}.{MODEL}.clean", self.folder, checkpoints, kept),
                 self.device,
             )
             # an exhibit may ask for a model while it measures without gradients; the Trainer prints its progress
             with torch.enable_grad(), contextlib.redirect_stdout(io.StringIO()):
-                outcome = run.fit()
+                outcome = run.fit(Work(checkpoints, {}, cell.training.gradient_accumulation))
             model = HEADS[task].from_pretrained(kept, local_files_only=True, attn_implementation="eager")
         scores = {(metric.split, metric.measure): metric.value for metric in run.metrics}
         return Trained(model.eval(), outcome, float(scores["train", "score"] or 0.0))

@@ -32,6 +32,7 @@ from docs.exhibits.exhibit import anchor, code_block, section
 from docs.exhibits.material import attention_on
 from maskbench.data.encode import IGNORED
 from maskbench.masks.base import Batch, Mask
+from maskbench.training.checkpoints import Work
 from maskbench.training.device import choose
 from maskbench.training.run import Inputs, Run
 from tests.unit.tiny import make_cell, make_encoded, make_model
@@ -270,9 +271,9 @@ def test_consistency_alone_collapses(folders, tmp_path):
         "right": consistency_alone.right(),
     }.items():
         cell = make_cell(strategy={"name": name, **masks}, training={"epochs": 10, "learning_rate": 2e-2})
-        inputs = Inputs(folders.encoded, folders.model, tmp_path / "work", tmp_path / name)
+        inputs = Inputs(folders.encoded, folders.model, tmp_path / f"{name}-work", tmp_path / name)
         run = Run(cell, inputs, choose(cell.training))
-        run.fit()
+        run.fit(Work(inputs.work, {}, cell.training.gradient_accumulation))
         spread[name] = consistency_alone.variance(BertModel.from_pretrained(tmp_path / name).eval(), batch)
     start = consistency_alone.variance(BertModel.from_pretrained(folders.model).eval(), batch)
     assert spread["article"] < 0.1 * start
