@@ -1,11 +1,10 @@
-"""The paired bootstrap: over seeds, and over seeds × test examples."""
+"""Resamples of test examples that all runs share, and the generators of everything that is drawn."""
 
 from __future__ import annotations
 
 import hashlib
 
 import numpy as np
-from scipy import stats
 
 from maskbench.analysis.metrics import Array, score_of
 
@@ -48,39 +47,3 @@ def resampled_scores(hit: Array, weight: Array, resamples: int, rng: np.random.G
         counts = rng.multinomial(examples, chance, size=min(step, resamples - start)).astype(float)
         parts.append(score_of(counts @ hit.T, counts @ weight.T))
     return np.concatenate(parts)
-
-
-def interval_over_seeds_and_examples(
-    differences: Array, confidence: float, rng: np.random.Generator
-) -> tuple[float, float]:
-    """Resample the seeds of differences that are already resampled over examples.
-
-    Parameters
-    ----------
-    differences
-        Shape (resamples, seeds): the paired difference of each seed on each resample of the examples.
-    confidence
-        Coverage, such as 0.95.
-    rng
-        Generator of the draws.
-
-    Returns
-    -------
-    tuple of float
-        Percentile interval of the mean difference.
-    """
-    resamples, seeds = differences.shape
-    counts = rng.multinomial(seeds, np.full(seeds, 1.0 / seeds), size=resamples)
-    means = (counts * differences).sum(axis=1) / seeds
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
-
-
-def interval_over_seeds(
-    differences: Array, confidence: float, resamples: int, rng: np.random.Generator
-) -> tuple[float, float]:
-    """Return the percentile interval of a mean of paired differences, one for each of at least two seeds."""
-    result = stats.bootstrap(
-        (differences,), np.mean, n_resamples=resamples, confidence_level=confidence, method="percentile", rng=rng
-    )
-    return float(result.confidence_interval.low), float(result.confidence_interval.high)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from contextlib import ExitStack
 from functools import partial
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from maskbench.analysis.derived import MATCHED, SPLITS, Point, Run, derive
-from maskbench.analysis.metrics import ALONG_COLUMNS, CELL, COLUMNS, OUTCOME_TYPES, TEST, check_scores
+from maskbench.analysis.metrics import ALONG_COLUMNS, CELL, COLUMNS, OUTCOME_TYPES, TEST, score_of
 from maskbench.config.measures import measure
 from maskbench.errors import InputError
 from maskbench.io.files import atomic, write_json
@@ -162,9 +163,16 @@ def _read_outcomes(path: Path, record: Record) -> pa.Table:
     # predictions are read when all runs are known, but a file without them is refused here
     table = _read_table(path, ["example", "hit", "weight", "prediction"], "a completed run").drop_columns("prediction")
     table = _typed(path, record.run, table.append_column("set", pa.array([TEST] * table.num_rows).dictionary_encode()))
-    hit, weight = (table[name].to_numpy().reshape(1, -1) for name in ("hit", "weight"))
-    scores = pd.Series({record.run: _number(record, "test", "score")}, dtype=float)
-    check_scores(path, [record.run], hit, weight, scores)
+    hit, weight = (table[name].to_numpy() for name in ("hit", "weight"))
+    if not (np.isfinite(hit).all() and np.isfinite(weight).all()) or (weight < 0).any():
+        raise InputError(f"{path}: expected finite hits and weights of at least 0")
+    found, recorded = float(score_of(hit.sum(), weight.sum())), _number(record, "test", "score")
+    assert recorded is not None  # a completed run has one
+    if not math.isclose(found, recorded, rel_tol=0.0, abs_tol=1e-6):
+        raise InputError(
+            f"{path}: run {record.run}: the hits add up to a score of {found:.6f}, the recorded score is "
+            f"{recorded:.6f}; outcomes and metrics are not of the same runs"
+        )
     return table
 
 

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from maskbench.analysis.bootstrap import (
-    generator,
-    interval_over_seeds,
-    interval_over_seeds_and_examples,
-    resampled_scores,
-)
+from maskbench.analysis import statistics
+from maskbench.analysis.contrasts import Scale, Values
 from maskbench.analysis.metrics import (
     BLOCK,
     Array,
@@ -23,16 +19,14 @@ from maskbench.analysis.metrics import (
     number_or_empty,
     one_of,
     read_metrics,
-    read_outcomes,
     regime_kind,
-    runs_of,
-    values_of,
 )
+from maskbench.analysis.outcomes import Outcomes
 from maskbench.errors import InputError
 from maskbench.io.files import atomic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 COLUMNS = (
@@ -60,28 +54,10 @@ POOLED = "(all tasks)"
 
 BOTH, SEEDS, ONE_SEED, NO_PAIRS = "seeds × examples", "seeds", "none (one seed)", "none (no pairs)"
 INTERVALS = (BOTH, SEEDS, ONE_SEED, NO_PAIRS)
-"""What an interval was resampled over; why there is none."""
+"""What the variance behind an interval is over; why there is none."""
 
-
-class Contrast(NamedTuple):
-    """One compared measure."""
-
-    split: str
-    measure: str
-    unit: str
-    scale: Callable[[Any], Any]
-    """From the recorded value to one whose differences are averaged."""
-    show: Callable[[float], float]
-    """From such a difference to the unit of the comparison."""
-
-
-CONTRASTS = (
-    Contrast("test", "score", "points", lambda value: 100.0 * value, float),
-    Contrast("test", "loss_gap", "nats", lambda value: value, float),
-    Contrast("test", "score_gap", "points", lambda value: value, float),
-    Contrast("run", "step_time", "per cent", np.log, lambda ratio: 100.0 * math.expm1(ratio)),
-)
-"""Scores and gaps as differences; times as log ratios, so that twice and half are equally far from none."""
+COMPARED = ("score", "loss_gap", "score_gap", "step_time")
+"""The compared measures."""
 
 
 @dataclass(frozen=True)
@@ -118,36 +94,22 @@ class Pairs:
         return np.stack([values[self.strategy[seed]] - values[self.baseline[seed]] for seed in seeds], axis=-1)
 
 
-def _resample_scores(metrics: pd.DataFrame, outcomes: Path, settings: Settings) -> dict[str, Array]:
-    """Return, for each completed run, its score on every resample of its block's test examples, in points."""
-    scores = values_of(metrics, "test", "score")
-    runs = runs_of(metrics)
-    found: dict[str, Array] = {}
-    for key, block in runs[runs["status"] == "completed"].groupby(BLOCK, sort=False):
-        names = list(block["run"])
-        hit, weight = read_outcomes(outcomes, names, scores)
-        # The task and the number of examples decide the draw, so blocks of one task share it.
-        rng = generator(settings.seed, "examples", str(key[0]))
-        resampled = 100.0 * resampled_scores(hit, weight, settings.resamples, rng)
-        found.update(zip(names, resampled.T, strict=True))
-    return found
-
-
 def _estimate(
     pairs: list[Pairs],
-    contrast: Contrast,
-    values: dict[str, Any],
-    resampled: dict[str, Array] | None,
+    name: str,
+    values: dict[str, float],
+    resampled: dict[str, Array],
+    outcomes: Outcomes | None,
     settings: Settings,
 ) -> dict[str, Any]:
     """Compare on one measure; several `pairs` (one for each task) are pooled over the seeds that all of them have."""
-    known = set(values)
+    scale, known = Scale(name, directed=False), set(values)
     complete = [pair.complete(known) for pair in pairs]
     seeds = sorted(set.intersection(*map(set, complete)))
     every = set.union(*(pair.seeds for pair in pairs))
     row = {
-        "measure": contrast.measure,
-        "unit": contrast.unit,
+        "measure": name,
+        "unit": scale.unit,
         "n_seeds": len(seeds),
         "estimate": math.nan,
         "ci_low": math.nan,
@@ -162,18 +124,14 @@ def _estimate(
     if not seeds:
         return row
     differences = np.mean([pair.difference(values, seeds) for pair in pairs], axis=0)
-    row |= {"estimate": contrast.show(differences.mean()), "interval": ONE_SEED}
+    drawn = np.mean([pair.difference(resampled, seeds) for pair in pairs], axis=0) if resampled else None
+    examples = outcomes.examples[name] if outcomes and resampled else 0
+    spread = statistics.spread(differences, drawn, examples)
+    row |= {"estimate": scale.show(float(spread.estimate)), "interval": ONE_SEED}
     if len(seeds) == 1:
         return row
-    rng = generator(settings.seed, "seeds", contrast.measure)
-    if contrast.measure == "score" and resampled is not None:
-        on_resamples = np.mean([pair.difference(resampled, seeds) for pair in pairs], axis=0)
-        low, high = interval_over_seeds_and_examples(on_resamples, settings.confidence, rng)
-        kind = BOTH
-    else:
-        low, high = interval_over_seeds(differences, settings.confidence, settings.resamples, rng)
-        kind = SEEDS
-    return row | {"ci_low": contrast.show(low), "ci_high": contrast.show(high), "interval": kind}
+    low, high = (scale.show(float(end)) for end in spread.interval(settings.confidence))
+    return row | {"ci_low": low, "ci_high": high, "interval": BOTH if resampled else SEEDS}
 
 
 def _paired(runs: pd.DataFrame, baseline: str) -> Iterator[tuple[dict[str, str], list[Pairs]]]:
@@ -200,9 +158,9 @@ def _pooled(cells: list[tuple[dict[str, str], list[Pairs]]]) -> Iterator[tuple[d
 def compare(metrics: pd.DataFrame, outcomes: Path | None, settings: Settings) -> pd.DataFrame:
     """Compare every strategy with the baseline, by block, and pooled over the tasks of one kind of regime.
 
-    Scores of the same seed are subtracted, and the differences averaged. The interval of the score is a percentile
-    interval of a bootstrap over seeds × test examples, in which both arms share the drawn seeds and examples; without
-    outcomes, and for the other measures, it is over seeds alone, and the column `interval` says so.
+    Values of the same seed are subtracted, and the differences averaged; times are compared as ratios, on the log
+    scale. The intervals are those of the verdicts (`statistics.spread`): of the score over seeds × test examples;
+    without outcomes, and for the other measures, over seeds alone, and the column `interval` says so.
 
     Parameters
     ----------
@@ -223,27 +181,23 @@ def compare(metrics: pd.DataFrame, outcomes: Path | None, settings: Settings) ->
     InputError
         If the baseline has no run, or the outcomes do not belong to the metrics.
     """
-    runs = runs_of(metrics)
+    values = Values(metrics)
+    runs = values.runs
     if settings.baseline not in set(runs["strategy"]):
         known = ", ".join(runs["strategy"].unique())
         raise InputError(f"baseline: expected one of the strategies of the metrics, {known}, got {settings.baseline}")
-    resampled = None if outcomes is None else _resample_scores(metrics, outcomes, settings)
+    recorded = {name: Scale(name, directed=False).of(values.of(name)) for name in COMPARED}
+    read = Outcomes(outcomes, settings.resamples, settings.seed) if outcomes else None
+    scores = recorded["score"]
+    resampled = read.resampled("score", runs.loc[scores.index], scores) if read else {}
     cells = list(_paired(runs, settings.baseline))
     rows = []
-    recorded = {item: contrast_values(metrics, item) for item in CONTRASTS}
     for cell, pairs in [*cells, *_pooled(cells)]:
-        for contrast in CONTRASTS:
-            estimate = _estimate(pairs, contrast, recorded[contrast], resampled, settings)
+        for name in COMPARED:
+            drawn = resampled if name == "score" else {}
+            estimate = _estimate(pairs, name, dict(recorded[name]), drawn, read, settings)
             rows.append({**cell, "baseline": settings.baseline, **estimate})
     return pd.DataFrame(rows, columns=list(COLUMNS))
-
-
-def contrast_values(metrics: pd.DataFrame, contrast: Contrast) -> dict[str, float]:
-    """Return a measure by run id, on the scale on which differences are taken."""
-    values = values_of(metrics, contrast.split, contrast.measure)
-    if contrast.scale is np.log and (values <= 0).any():
-        raise InputError(f"run {values.index[values <= 0][0]}: expected {contrast.measure} above 0 to take its ratio")
-    return dict(contrast.scale(values))
 
 
 def write_comparisons(comparisons: pd.DataFrame, path: str | Path) -> None:
@@ -263,8 +217,7 @@ def read_comparisons(path: str | Path) -> pd.DataFrame:
     table = Table(path, COLUMNS)
     for column in (*BLOCK, "strategy", "baseline", "unit"):
         table.parse(column, filled, "text", "str")
-    names = [contrast.measure for contrast in CONTRASTS]
-    table.parse("measure", one_of(names), f"one of {', '.join(names)}", "str")
+    table.parse("measure", one_of(COMPARED), f"one of {', '.join(COMPARED)}", "str")
     table.parse("interval", one_of(INTERVALS), f"one of {', '.join(INTERVALS)}", "str")
     for column in ("n_seeds", "n_failed_strategy", "n_failed_baseline", "missing_pairs", "resamples"):
         table.parse(column, int, "a whole number", "int64")
@@ -274,8 +227,8 @@ def read_comparisons(path: str | Path) -> pd.DataFrame:
     cell = [*BLOCK, "strategy"]
     if (again := frame.duplicated([*cell, "measure"])).any():
         raise table.refuse(int(again.to_numpy().argmax()), "measure", "each measure of a block and strategy once")
-    if (few := frame.groupby(cell, sort=False)["measure"].transform("count") < len(names)).any():
-        raise table.refuse(int(few.to_numpy().argmax()), "strategy", f"a row for each of {', '.join(names)}")
+    if (few := frame.groupby(cell, sort=False)["measure"].transform("count") < len(COMPARED)).any():
+        raise table.refuse(int(few.to_numpy().argmax()), "strategy", f"a row for each of {', '.join(COMPARED)}")
     return frame
 
 

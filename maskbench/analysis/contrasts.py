@@ -30,6 +30,8 @@ class Scale:
     """How values of a measure become numbers whose differences are averaged, and back."""
 
     name: str
+    directed: bool = True
+    """Whether above is better, whichever way the measure goes."""
 
     @property
     def unit(self) -> str:
@@ -45,10 +47,11 @@ class Scale:
     def factor(self) -> float:
         """What a value is multiplied with: 100 turns fractions into points, −1 makes more of it better."""
         entry = measure(self.name)
-        return (-1.0 if entry.better == "lower" else 1.0) * (100.0 if entry.unit == "fraction" else 1.0)
+        sign = -1.0 if self.directed and entry.better == "lower" else 1.0
+        return sign * (100.0 if entry.unit == "fraction" else 1.0)
 
     def of(self, values: pd.Series[float]) -> pd.Series[float]:
-        """Return values on the scale on which differences are taken; above is better."""
+        """Return values on the scale on which differences are taken."""
         if self.ratio:
             if (values <= 0).any():
                 raise InputError(f"{self.name}: expected values above 0 to take ratios, got {values.min()}")
@@ -125,10 +128,14 @@ class Values:
         return runs[wanted & runs["condition"].isin(conditions)]
 
 
+def at_home(home: Home) -> tuple[str, str]:
+    """Return the kind of regime and the condition of the runs that a measure is about."""
+    return ("single", home) if home in ("cue", "noise") else (home, "clean")
+
+
 def place(arm: Arm, home: Home) -> tuple[str, str]:
     """Return the kind of regime and the condition of an arm's runs."""
-    condition = home if home in ("cue", "noise") else "clean"
-    regime = home if home in ("after-*", "with-*") and arm.condition in (None, "clean") else "single"
+    regime, condition = at_home(home) if arm.condition in (None, "clean") else ("single", arm.condition)
     return arm.regime or regime, arm.condition or condition
 
 

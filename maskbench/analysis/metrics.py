@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from maskbench.config.measures import measure
 from maskbench.errors import InputError
@@ -25,6 +24,14 @@ COLUMNS = (*CELL, "status", "split", "measure", "value", "unit")
 
 OUTCOME_COLUMNS = ("run", "set", "example", "hit", "weight")
 """Columns of outcomes.parquet; one row for each test example of a completed run, in each set that it was tested on."""
+
+OUTCOME_TYPES = [
+    pa.field("run", pa.dictionary(pa.int32(), pa.string())),
+    pa.field("set", pa.dictionary(pa.int32(), pa.string())),
+    pa.field("example", pa.int64()),
+    pa.field("hit", pa.float64()),
+    pa.field("weight", pa.float64()),
+]
 
 ALONG_COLUMNS = ("run", "step", "measure", "value")
 """Columns of along.csv; one row for each number along training, `step` updates after its start."""
@@ -223,83 +230,3 @@ def score_of(hit: Array, weight: Array) -> Array:
     """Return sum of hits over sum of weights, and 0 where both are 0 (entity F1 without any entity, as in seqeval)."""
     result: Array = np.divide(hit, weight, out=np.zeros_like(hit, dtype=float), where=weight > 0)
     return result
-
-
-def read_outcomes(path: str | Path, runs: Sequence[str], scores: pd.Series[float]) -> tuple[Array, Array]:
-    """Read the outcomes on their own test split of the completed runs of one block.
-
-    Parameters
-    ----------
-    path
-        outcomes.parquet, as `collect` writes it.
-    runs
-        Ids of the runs, all of one block.
-    scores
-        Recorded test scores by run id, which the outcomes must add up to.
-
-    Returns
-    -------
-    hit, weight
-        Float arrays of shape (runs, examples); the examples are the same, in the same order, in every row.
-
-    Raises
-    ------
-    InputError
-        If the file is no such table, lacks a run, or does not belong to these scores.
-    """
-    try:
-        table = pq.read_table(
-            path, columns=list(OUTCOME_COLUMNS), filters=[("run", "in", list(runs)), ("set", "==", TEST)]
-        )
-        frame = table.cast(pa.schema(OUTCOME_TYPES)).to_pandas()
-    except (OSError, pa.ArrowException, ValueError) as error:
-        raise InputError(f"{path}: expected a parquet file with {', '.join(OUTCOME_COLUMNS)} ({error})") from None
-    code = pd.Index(runs).get_indexer(frame["run"])
-    counts = np.bincount(code, minlength=len(runs))
-    if (missing := np.flatnonzero(counts == 0)).size:
-        raise InputError(f"{path}: run {runs[missing[0]]} completed, but has no rows here; collect again")
-    order = np.lexsort((frame["example"], code))
-    if counts.min() != counts.max():
-        uneven = np.flatnonzero(counts != counts[0])[0]
-        raise _not_paired(path, runs[0], runs[uneven])
-    shape = (len(runs), int(counts[0]))
-    example = frame["example"].to_numpy()[order].reshape(shape)
-    if (differs := np.flatnonzero((example != example[0]).any(axis=1))).size:
-        raise _not_paired(path, runs[0], runs[differs[0]])
-    hit = frame["hit"].to_numpy(dtype=float)[order].reshape(shape)
-    weight = frame["weight"].to_numpy(dtype=float)[order].reshape(shape)
-    check_scores(path, runs, hit, weight, scores)
-    return hit, weight
-
-
-OUTCOME_TYPES = [
-    pa.field("run", pa.dictionary(pa.int32(), pa.string())),
-    pa.field("set", pa.dictionary(pa.int32(), pa.string())),
-    pa.field("example", pa.int64()),
-    pa.field("hit", pa.float64()),
-    pa.field("weight", pa.float64()),
-]
-
-
-def _not_paired(path: str | Path, one: str, other: str) -> InputError:
-    return InputError(f"{path}: runs {one} and {other} were not tested on the same examples; train them again")
-
-
-def check_scores(path: str | Path, runs: Sequence[str], hit: Array, weight: Array, scores: pd.Series[float]) -> None:
-    """Check that outcomes are finite and add up to the recorded scores.
-
-    Raises
-    ------
-    InputError
-        Naming the first run whose outcomes do not.
-    """
-    if not (np.isfinite(hit).all() and np.isfinite(weight).all()) or (weight < 0).any():
-        raise InputError(f"{path}: expected finite hits and weights of at least 0")
-    found = score_of(hit.sum(axis=1), weight.sum(axis=1))
-    recorded = scores.reindex(list(runs)).to_numpy(dtype=float)
-    if (wrong := np.flatnonzero(~np.isclose(found, recorded, rtol=0.0, atol=1e-6))).size:
-        index = int(wrong[0])
-        raise InputError(
-            f"{path}: run {runs[index]}: the hits add up to a score of {found[index]:.6f}, "
-            f"the recorded score is {recorded[index]:.6f}; outcomes and metrics are not of the same runs"
-        )

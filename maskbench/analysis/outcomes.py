@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pyarrow.parquet as pq
 
 from maskbench.analysis import statistics
 from maskbench.analysis.bootstrap import generator, resampled_scores
-from maskbench.analysis.metrics import OUTCOME_COLUMNS, OUTCOME_TYPES, TEST, Array, score_of
+from maskbench.analysis.metrics import BLOCK, OUTCOME_COLUMNS, OUTCOME_TYPES, TEST, Array, score_of
 from maskbench.config.conditions import ALIGNED, CONFLICTING, DISTRACTOR, PERTURBATIONS
 from maskbench.config.measures import measure
 from maskbench.errors import InputError
@@ -93,9 +94,11 @@ class Outcomes:
         if not ((np.diff(key) > 0) | ((np.diff(key) == 0) & (np.diff(example) > 0))).all():
             order = np.lexsort((example, key))
             key, example, hit, weight = key[order], example[order], hit[order], weight[order]
-        starts = np.flatnonzero(np.diff(key, prepend=-1))
+        if not (np.isfinite(hit).all() and np.isfinite(weight).all()) or (weight < 0).any():
+            raise InputError(f"{self.path}: expected finite hits and weights of at least 0")
+        bounds = np.append(np.flatnonzero(np.diff(key, prepend=-1)), len(key))
         rows: dict[str, dict[str, slice]] = {}
-        for start, end in zip(starts, [*starts[1:], len(key)], strict=True):
+        for start, end in pairwise(bounds):
             run, kept = divmod(int(key[start]), len(names["set"]))
             rows.setdefault(names["run"][run], {})[names["set"][kept]] = slice(start, end)
         return rows, example, hit, weight
@@ -108,7 +111,7 @@ class Outcomes:
         name
             The measure.
         runs
-            Runs with the columns run, task and regime.
+            Runs with the column run and those of `BLOCK`; what is compared, within a block, has the same examples.
         recorded
             The measure as recorded, in points, by run: outcomes must add up to it.
 
@@ -119,11 +122,17 @@ class Outcomes:
         """
         rows = self._table[0]
         groups: dict[tuple[str, tuple[tuple[Part, bytes], ...]], list[str]] = {}
-        for run, task, regime in runs[["run", "task", "regime"]].itertuples(index=False):
-            sets = rows.get(run, {})
+        first: dict[tuple[str, ...], tuple[str, tuple[tuple[Part, bytes], ...]]] = {}
+        for run, *block in runs[["run", *BLOCK]].itertuples(index=False):
+            task, regime, sets = block[0], block[2], rows.get(run, {})
             if name == "score" and TEST not in sets:
                 raise InputError(f"{self.path}: run {run} completed, but has no rows here; collect again")
             if made := tuple((part, self._shared(run, part)) for part in recipe(name, list(sets))):
+                other, expected = first.setdefault(tuple(block), (run, made))
+                if made != expected:
+                    raise InputError(
+                        f"{self.path}: runs {other} and {run} were not tested on the same examples; train them again"
+                    )
                 owner = regime.partition("-")[2] if name in _OF_OTHER_TASK else task
                 groups.setdefault((owner, made), []).append(run)
         found: dict[str, Array] = {}

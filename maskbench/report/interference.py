@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from maskbench.analysis import contrasts
 from maskbench.analysis.metrics import regime_kind
-from maskbench.config.conditions import CLEAN
 from maskbench.config.measures import MEASURES
 
 if TYPE_CHECKING:
@@ -65,12 +65,9 @@ def at_home(study: Study, block: Block, name: str) -> bool:
 
     Forgetting is about training after another task, cue reliance about a planted cue, drift about a task alone.
     """
-    home = MEASURES[name].home
-    if home in ("cue", "noise"):
-        fits = block.condition.startswith(f"{home}-")
-    else:
-        fits = regime_kind(block.regime) == home and block.condition == CLEAN.name
-    return fits and any(len(study.measured(block, strategy, name)) for strategy in study.strategies)
+    kind, condition = contrasts.at_home(MEASURES[name].home)
+    there = regime_kind(block.regime) == kind and contrasts.fits(block.condition, condition)
+    return there and any(len(study.measured(block, strategy, name)) for strategy in study.strategies)
 
 
 def improvement(study: Study, block: Block, strategy: str, name: str) -> pd.Series[float]:

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 from maskbench.config.measures import MEASURES
 from maskbench.report import text
-from maskbench.report.study import FEW_SEEDS
 
 if TYPE_CHECKING:
     from maskbench.report.study import Study
 
 STATUS_WORDS = {"diverged": "diverged", "oom": "out of memory", "crashed": "crashed"}
+
+REJECTING_SEEDS = 6
+"""Below, no exact sign-flip test can reject at 5 %: the smallest p of five seeds is 2/2⁵."""
 
 CONFIRMING_SEEDS = 10
 """Below, an exact sign-flip test could not confirm a direction after Holm's correction."""
@@ -24,10 +26,10 @@ def _seeds(study: Study) -> list[str]:
         return [f"Only the baseline {study.baseline} was run, so this study cannot say what masking does."]
     if seeds == 1:
         return ["There is one seed: no difference can be told from chance, and no interval can be given."]
-    if seeds < FEW_SEEDS:
+    if seeds < REJECTING_SEEDS:
         return [
-            f"There are {seeds} seeds. Intervals over fewer than {FEW_SEEDS} are shown for completeness; they are too "
-            "short to rely on, and no test can reject."
+            f"There are {seeds} seeds. Intervals over so few are wide, and no test can reject: that takes at least "
+            f"{REJECTING_SEEDS} seeds."
         ]
     if seeds < CONFIRMING_SEEDS:
         return [

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from maskbench.analysis.compare import POOLED, read_comparisons
+from maskbench.analysis.compare import BOTH, POOLED, read_comparisons
+from maskbench.analysis.contrasts import Values
 from maskbench.analysis.metrics import (
     ALONG_COLUMNS,
     BLOCK,
@@ -34,10 +35,6 @@ if TYPE_CHECKING:
 
 SCORE_TITLES = {"entity_f1": "entity F1", "accuracy": "accuracy"}
 """The measures that a task's score can be."""
-
-
-FEW_SEEDS = 5
-"""Below this, a bootstrap over seeds is much too short to rely on: no direction is named, and figures say so."""
 
 
 def regime_words(regime: str) -> str:
@@ -206,16 +203,15 @@ class Study:
     def values(self, block: Block, strategy: str, split: str, measure: str) -> pd.Series[float]:
         """Return a measure of the completed runs of a strategy in a block, by seed, sorted."""
         if (split, measure) not in self._values:
-            values = values_of(self.metrics, split, measure)
-            runs = self.runs.loc[values.index]
-            by_seed = pd.Series(values.to_numpy(), index=runs["seed"].to_numpy()).groupby(
-                [runs[name].to_numpy() for name in [*BLOCK, "strategy"]], sort=False
-            )
-            self._values[split, measure] = {tuple(map(str, key)): found.sort_index() for key, found in by_seed}
+            self._values[split, measure] = self._by_cell(values_of(self.metrics, split, measure))
         return self._values[split, measure].get((*block.key, strategy), pd.Series(dtype="float64"))
 
     @cached_property
-    def _measured(self) -> dict[tuple[str, ...], pd.Series[float]]:
+    def _whole(self) -> Values:
+        return Values(self.metrics)
+
+    @cached_property
+    def _measured(self) -> dict[str, dict[tuple[str, ...], pd.Series[float]]]:
         return {}
 
     @cached_property
@@ -225,33 +221,19 @@ class Study:
     def measured(self, block: Block, strategy: str, name: str) -> pd.Series[float]:
         """Return a measure of a strategy in a block by seed, whatever it was measured on.
 
-        Where it has parts (``perturbation_drop:swap-10``) and no number for all of them, it is their mean, over the
-        seeds that have every part.
+        Where it has parts (``perturbation_drop:swap-10``) and no number for all of them, it is their mean.
         """
-        key = (*block.key, strategy, name)
-        if key not in self._measured:
-            self._measured[key] = self._mean_of_parts(block, strategy, name)
-        return self._measured[key]
+        if name not in self._measured:
+            self._measured[name] = self._by_cell(self._whole.of(name))
+        return self._measured[name].get((*block.key, strategy), pd.Series(dtype="float64"))
 
-    def _mean_of_parts(self, block: Block, strategy: str, name: str) -> pd.Series[float]:
-        places = self._places.get(name, {})
-        if name in places:
-            found = self.values(block, strategy, places[name], name)
-            if len(found):
-                return found
-        parts = [self.values(block, strategy, split, part) for part, split in places.items() if part != name]
-        parts = [part for part in parts if len(part)]
-        return pd.DataFrame(dict(enumerate(parts))).dropna().mean(axis=1) if parts else pd.Series(dtype="float64")
-
-    @cached_property
-    def _places(self) -> dict[str, dict[str, str]]:
-        """For each measure, it and its parts, each with its split; test before the others."""
-        found = self.metrics[["measure", "split"]].drop_duplicates()
-        places: dict[str, dict[str, str]] = {}
-        for split in ("test", "run", "train", "validation"):
-            for name in found.loc[found["split"] == split, "measure"]:
-                places.setdefault(name.partition(":")[0], {}).setdefault(name, split)
-        return places
+    def _by_cell(self, values: pd.Series[float]) -> dict[tuple[str, ...], pd.Series[float]]:
+        """Return values by run as values by seed, sorted, of each block and strategy."""
+        runs = self.runs.loc[values.index]
+        by_seed = pd.Series(values.to_numpy(), index=runs["seed"].to_numpy()).groupby(
+            [runs[name].to_numpy() for name in [*BLOCK, "strategy"]], sort=False
+        )
+        return {tuple(map(str, key)): found.sort_index() for key, found in by_seed}
 
     def members(self, block: Block) -> list[Block]:
         """Return the blocks that a pooled block stands for; of any other, itself."""
@@ -380,8 +362,8 @@ class Study:
         kinds = [kind for kind in rows["interval"].unique() if not kind.startswith("none")]
         if not kinds:
             return "no intervals (they need at least two seeds)"
-        how = f"{' or '.join(kinds)}, {rows['resamples'].iloc[0]} resamples"
-        return f"{100 * self.confidence:g} % intervals of a paired bootstrap over {how}"
+        drawn = f" (examples: {rows['resamples'].iloc[0]} resamples)" if BOTH in kinds else ""
+        return f"{100 * self.confidence:g} % t intervals over {' or '.join(kinds)}{drawn}"
 
     def comparison_blocks(self) -> list[Block]:
         """Return the blocks that are compared, pooled ones last."""

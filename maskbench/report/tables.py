@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from maskbench.analysis.compare import CONTRASTS, POOLED
+from maskbench.analysis.compare import COMPARED, POOLED
+from maskbench.analysis.contrasts import Scale
 from maskbench.analysis.findings import VERDICT_COLUMNS
 from maskbench.analysis.metrics import BLOCK
 from maskbench.config.measures import measure
@@ -157,16 +158,16 @@ def comparisons(study: Study) -> Table:
     """Return the paired differences of every strategy to the baseline."""
     rows = []
     for block in study.comparison_blocks():
-        compared = {item.measure: study.compared(block, item.measure) for item in CONTRASTS}
+        compared = {name: study.compared(block, name) for name in COMPARED}
         for name in compared["score"].index:
             first = compared["score"].loc[name]
             row = {"task": study.title(block), "strategy": name}
-            for item in CONTRASTS:
-                row[_heading(item.measure, item.unit)] = _estimate(compared[item.measure].loc[name])
+            for item in COMPARED:
+                row[_heading(item)] = _estimate(compared[item].loc[name])
             missing = f" ({first['missing_pairs']} missing)" if first["missing_pairs"] else ""
             row["pairs"] = f"{first['n_seeds']}{missing}"
             rows.append(row)
-    columns = ["task", "strategy", *(_heading(item.measure, item.unit) for item in CONTRASTS), "pairs"]
+    columns = ["task", "strategy", *map(_heading, COMPARED), "pairs"]
     return Table(
         "comparisons",
         f"Difference to {study.baseline}, paired by seed",
@@ -185,7 +186,8 @@ def comparisons(study: Study) -> Table:
 _SHORT = {"loss_gap": "gap in loss", "score_gap": "gap in score"}
 
 
-def _heading(name: str, unit: str) -> str:
+def _heading(name: str) -> str:
+    unit = Scale(name).unit
     return f"{_SHORT.get(name, measure(name).title)}, {text.SYMBOLS.get(unit, unit)}"
 
 

@@ -7,8 +7,9 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
-from maskbench.analysis.bootstrap import generator, interval_over_seeds_and_examples, resampled_scores
+from maskbench.analysis.bootstrap import generator, resampled_scores
 from maskbench.analysis.collect import collect
 from maskbench.analysis.compare import (
     BOTH,
@@ -22,8 +23,12 @@ from maskbench.analysis.compare import (
     write_comparisons,
 )
 from maskbench.analysis.metrics import read_metrics
+from maskbench.analysis.outcomes import Outcomes
+from maskbench.analysis.verdicts import judge
+from maskbench.config.claims import Claims
 from maskbench.errors import InputError
 from tests.unit import synthetic
+from tests.unit.test_verdicts import MARGINS
 
 SETTINGS = Settings("none", 500, 0.95, 0)
 
@@ -72,15 +77,6 @@ def test_resampled_scores_are_those_of_repeated_examples():
         np.testing.assert_allclose(found[resample], hit[:, drawn].sum(axis=1) / weight[:, drawn].sum(axis=1))
 
 
-def test_seeds_are_resampled_with_the_examples():
-    rng = np.random.default_rng(4)
-    differences = rng.normal(size=(400, 6))
-    found = interval_over_seeds_and_examples(differences, 0.9, generator(1, "x"))
-    counts = generator(1, "x").multinomial(6, np.full(6, 1 / 6), size=400)
-    means = [np.repeat(differences[i], counts[i]).mean() for i in range(400)]
-    np.testing.assert_allclose(found, np.quantile(means, [0.05, 0.95]))
-
-
 def test_equal_arms_differ_by_exactly_nothing(tmp_path):
     metrics, _ = study(tmp_path, ["rt-snippets"], ["none", "random"], 3)
     outcomes = pd.read_parquet(tmp_path / "outcomes.parquet").astype({"run": str})
@@ -94,19 +90,40 @@ def test_equal_arms_differ_by_exactly_nothing(tmp_path):
 
 
 def test_without_outcomes_the_interval_is_over_seeds_and_says_so(tmp_path):
-    metrics, outcomes = study(tmp_path, ["rt-snippets"], ["none", "random"], 4)
-    alone, both = (row(compare(metrics, path, SETTINGS), "score") for path in (None, outcomes))
+    metrics, outcomes = study(tmp_path, ["rt-snippets"], ["none", "freeze"], 4)
+    alone, both = (row(compare(metrics, path, SETTINGS), "score", strategy="freeze") for path in (None, outcomes))
     assert (alone["interval"], both["interval"]) == (SEEDS, BOTH)
     assert alone["estimate"] == both["estimate"]
-    assert alone["ci_low"] != both["ci_low"]
+    assert both["ci_low"] < alone["ci_low"]
+    assert alone["ci_high"] < both["ci_high"]
+
+
+def test_one_difference_has_one_interval_here_and_in_the_verdicts(tmp_path):
+    metrics, outcomes = study(tmp_path, ["rt-snippets", "conll2003"], ["none", "freeze"], 4)
+    comparisons = compare(metrics, outcomes, SETTINGS)
+    contrast = {"name": "freeze vs none", "of": "freeze", "against": "none"}
+    claim = {"id": "C01", "claim": "It helps.", "measures": ["score", "loss_gap"], "contrasts": [contrast]}
+    claims = Claims.model_validate({"claims": [claim], "margins": MARGINS})
+    found = judge(metrics, Outcomes(outcomes, SETTINGS.resamples, SETTINGS.seed), claims).verdicts
+    for name in ("score", "loss_gap"):
+        sign = {"score": 1.0, "loss_gap": -1.0}[name]
+        for task, scope in ((POOLED, "pooled"), ("rt-snippets", "rt-snippets"), ("conll2003", "conll2003")):
+            verdict = found[(found["measure"] == name) & (found["scope"] == scope)].iloc[0]
+            difference = row(comparisons, name, task, "freeze")
+            ends = sorted(sign * difference[end] for end in ("ci_low", "ci_high"))
+            expected = [sign * difference["estimate"], *ends]
+            assert verdict[["estimate", "ci_low", "ci_high"]].tolist() == pytest.approx(expected), (name, scope)
 
 
 def test_times_are_compared_as_ratios(tmp_path):
     metrics, _ = study(tmp_path, ["rt-snippets"], ["none", "random"], 2)
     times = {("none", 1): 100.0, ("none", 2): 100.0, ("random", 1): 200.0, ("random", 2): 50.0}
     found = row(compare(with_values(metrics, "step_time", times), None, SETTINGS), "step_time")
+    assert found["unit"] == "per cent"
     assert found["estimate"] == pytest.approx(0.0, abs=1e-9)
-    assert (found["unit"], found["ci_low"], found["ci_high"]) == ("per cent", pytest.approx(-50), pytest.approx(100))
+    half = stats.t.ppf(0.975, 1) * math.log(2)  # the standard error of log 2 and −log 2 is log 2
+    expected = [100 * math.expm1(-half), 100 * math.expm1(half)]
+    assert found[["ci_low", "ci_high"]].tolist() == pytest.approx(expected)
 
 
 def test_gaps_keep_their_units(tmp_path):

@@ -165,7 +165,7 @@ def test_the_page_answers_and_says_how_it_was_made(usual):
     for part in (
         "Does masking reduce interference",
         "Of 6 claims, this study tests 3: 3 are inconclusive",
-        "There are 2 seeds. Intervals over fewer than 5 are shown for completeness",
+        "There are 2 seeds. Intervals over so few are wide, and no test can reject",
         "Freeze has no runs with forgetting beside those of none",
         "A mask at rate 0 gives the same bits as none.",
         "rt-snippets.minilm-l6.random.single.clean.n2000.s1",
@@ -204,7 +204,7 @@ def test_from_metrics_alone(tmp_path):
     study = analysed(tmp_path, outcomes=False)
     words = Text(report(tmp_path, study)).words
     assert "The run records (manifest.json) are not at hand" in words
-    assert "paired bootstrap over seeds, 300 resamples" in words
+    assert "95 % t intervals over seeds" in words
 
 
 def test_everything_from_outside_is_escaped(tmp_path):

@@ -12,6 +12,7 @@ from maskbench.analysis.metrics import regime_kind
 from maskbench.report import text
 from maskbench.report.figures.drawing import (
     DASHED,
+    LEAST_FOR_T,
     Drawing,
     Nothing,
     baseline_line,
@@ -21,7 +22,6 @@ from maskbench.report.figures.drawing import (
     tint_of_words,
 )
 from maskbench.report.figures.runs import seed_offsets
-from maskbench.report.study import FEW_SEEDS
 from maskbench.report.style import BLUE, GREY, ORANGE, beside, panels, strategy_axis
 
 if TYPE_CHECKING:
@@ -34,15 +34,13 @@ if TYPE_CHECKING:
 
 
 def _forest_legend(study: Study) -> list[Line2D]:
-    """Return the legend of a figure of differences to the baseline: filled with enough seeds, open with few."""
+    """Return the legend of a figure of differences to the baseline: filled with an interval, open without."""
     seeds = study.comparisons["n_seeds"]
-    many, some, several = (seeds >= FEW_SEEDS).any(), seeds.between(1, FEW_SEEDS - 1).any(), (seeds > 1).any()
-    mean = f"mean difference and {100 * study.confidence:g} % interval" if several else "difference of one seed"
-    few = f"the same from fewer than {FEW_SEEDS} seeds" if many else mean
+    many, some = (seeds >= LEAST_FOR_T).any(), seeds.between(1, LEAST_FOR_T - 1).any()
+    mean = f"mean difference and {100 * study.confidence:g} % interval"
+    few = f"mean of fewer than {LEAST_FOR_T} seeds" if (seeds > 1).any() else "difference of one seed"
     filled = Line2D([], [], marker="D", color=BLUE, markersize=6, label=mean)
-    hollow = Line2D([], [], marker="D", color=BLUE, markerfacecolor="white", linewidth=1.1, markersize=6, label=few)
-    if not several:
-        hollow.set_linestyle("")
+    hollow = Line2D([], [], marker="D", color=BLUE, markerfacecolor="white", linestyle="", markersize=6, label=few)
     return [*([filled] if many else []), *([hollow] if some else []), baseline_line(study, "")]
 
 
@@ -73,10 +71,10 @@ def _forest(
             beside(axes, line, "no pairs of runs", ORANGE)
             continue
         _pairs(axes, study, line, by_seed(block, name))
-        few = row["n_seeds"] < FEW_SEEDS
-        if not math.isnan(row["ci_low"]):
+        few = row["n_seeds"] < LEAST_FOR_T
+        if not few:
             ends = [row["ci_low"], row["ci_high"]]
-            axes.plot(ends, [line, line], color=BLUE, linewidth=1.1 if few else 2.2, solid_capstyle="butt", zorder=3)
+            axes.plot(ends, [line, line], color=BLUE, linewidth=2.2, solid_capstyle="butt", zorder=3)
         fill, edge = ("white", BLUE) if few else (BLUE, "white")
         axes.scatter([row["estimate"]], [line], s=46, marker="D", c=fill, edgecolors=edge, linewidths=1.0, zorder=4)
         value, missing = words(name, text.change(row["estimate"], unit)), int(row["missing_pairs"])
@@ -92,10 +90,11 @@ def _n_words(study: Study, measure: str) -> str:
 
 
 def _few_words(study: Study, measure: str) -> str:
-    """Warn of intervals over few seeds."""
+    """Say where intervals are too wide to draw."""
     counts = study.comparisons.loc[study.comparisons["measure"] == measure, "n_seeds"]
-    if counts.between(1, FEW_SEEDS - 1).any():
-        return f" Open and thin: fewer than {FEW_SEEDS} seeds, where such intervals are too short to rely on."
+    if (found := counts.between(1, LEAST_FOR_T - 1)).any() and (counts > 1).any():
+        which = "no line is drawn" if found.all() else "open, without a line"
+        return f" From fewer than {LEAST_FOR_T} seeds {which}: see the table for their intervals."
     return ""
 
 
@@ -176,8 +175,8 @@ def cost(study: Study) -> Drawing | Nothing:
     caption = (
         f"Time per update of {study.main_words}, strategy relative to {study.baseline}, paired by seed "
         f"({_n_words(study, 'step_time')}); below zero is faster. Dots: seeds; diamond: mean ratio, also in figures at "
-        f"the right with the parameters trained; line: {100 * study.confidence:g} % interval of a paired bootstrap "
-        f"over seeds; no test is made here. Dashed: {study.baseline}, the baseline ({baseline}). Times also depend on "
+        f"the right with the parameters trained; line: {100 * study.confidence:g} % t interval over seeds, on the "
+        f"log scale; no test is made here. Dashed: {study.baseline}, the baseline ({baseline}). Times also depend on "
         f"what else the machine did.{_few_words(study, 'step_time')}{failure_words(study)}"
     )
     return Drawing(figure, title, caption)
