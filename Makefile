@@ -30,11 +30,9 @@ check: $(STAMP)  ## run every check, then the tests
 	python -m maskbench schema --check
 	python -m pytest -n auto --dist loadfile $(ARGS)
 
-FAULTS := tests/unit/test_faults.py tests/unit/test_leases.py tests/workflow/test_faults.py tests/slurm/test_slurm.py
-
 reliability: $(STAMP)  ## run the tests that inject faults and write docs/reliability.md from what they injected
 	rm -f $(VENV)/injected
-	INJECTED_FAULTS=$(CURDIR)/$(VENV)/injected python -m pytest $(FAULTS)
+	INJECTED_FAULTS=$(CURDIR)/$(VENV)/injected python -m pytest -m fault $(ARGS)
 	python -m tests.injected $(VENV)/injected > $(VENV)/reliability.md
 	mv $(VENV)/reliability.md docs/reliability.md
 

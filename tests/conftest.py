@@ -40,6 +40,13 @@ def injected(request: pytest.FixtureRequest) -> Callable[..., None]:
     return partial(note, test=f"{place}::{getattr(request.node, 'originalname', request.node.name)}")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that note faults: `make reliability` runs these."""
+    for item in items:
+        if "injected" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.fault)
+
+
 @pytest.fixture
 def mask_kind() -> Iterator[None]:
     """Forget the masks that a test defines."""

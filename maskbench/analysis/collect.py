@@ -335,7 +335,7 @@ def collect(
                 for table in _tables(results, record, probes):
                     outcomes.add(table)
             outcomes.flush()
-        for value in derive(found, baseline, partial(_read_predictions, results)):
+        for value in derive(found, baseline, partial(_read_predictions, results), results / "training"):
             metrics.add(value.run, SPLITS[value.measure], value.measure, value.value)
         frame = metrics.frame()
         frame.to_csv(temporary["metrics.csv"], index=False, lineterminator="\n")

@@ -12,13 +12,16 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from maskbench.analysis.metrics import BLOCK, regime_kind
 from maskbench.config.conditions import CLEAN
 from maskbench.errors import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class Point(NamedTuple):
@@ -166,7 +169,7 @@ def failed(runs: Sequence[Run]) -> Iterator[Value]:
         yield Value(run.run, "failed", None if run.failed is None else float(run.failed))
 
 
-def disagreement(runs: Sequence[Run], predictions: Predictions) -> Iterator[Value]:
+def disagreement(runs: Sequence[Run], predictions: Predictions, folder: Path) -> Iterator[Value]:
     """Yield how often a run and the other completed seeds of its cell answer differently, the mean over those seeds.
 
     An answer is the class of a text, or all the tags of a sentence; the share is of the test examples. None with one
@@ -189,7 +192,7 @@ def disagreement(runs: Sequence[Run], predictions: Predictions) -> Iterator[Valu
         for run, (examples, _) in zip(cell, found, strict=True):
             if not np.array_equal(examples, found[0][0]):
                 raise InputError(
-                    f"training/{run.run}/predictions.parquet: expected the test examples of {cell[0].run}; "
+                    f"{folder / run.run / 'predictions.parquet'}: expected the test examples of {cell[0].run}; "
                     "delete both runs and train them again"
                 )
         codes = np.stack([code for _, code in found])
@@ -273,7 +276,7 @@ def at_matched_score(runs: Sequence[Run]) -> Iterator[Value]:
                     yield Value(run.run, matched_name, None if step is None else value_at(points, step))
 
 
-def derive(runs: Sequence[Run], baseline: str, predictions: Predictions) -> Iterator[Value]:
+def derive(runs: Sequence[Run], baseline: str, predictions: Predictions, folder: Path) -> Iterator[Value]:
     """Yield all derived measures of a study.
 
     Parameters
@@ -284,11 +287,13 @@ def derive(runs: Sequence[Run], baseline: str, predictions: Predictions) -> Iter
         The strategy that costs are compared with.
     predictions
         Reads the predictions of a completed run.
+    folder
+        Where they are, ``<run>/predictions.parquet``: for messages.
     """
     return chain(
         failed(runs),
         score_sd(runs),
-        disagreement(runs, predictions),
+        disagreement(runs, predictions, folder),
         negative_transfer(runs),
         overheads(runs, baseline),
         at_matched_score(runs),

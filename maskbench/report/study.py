@@ -28,7 +28,7 @@ from maskbench.io.files import read_json
 from maskbench.report.verdicts import read_evidence
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from maskbench.report.verdicts import Evidence
@@ -195,6 +195,12 @@ class Study:
     @cached_property
     def _arms(self) -> dict[tuple[str, ...], pd.DataFrame]:
         return {tuple(map(str, key)): frame for key, frame in self.runs.groupby([*BLOCK, "strategy"], sort=False)}
+
+    def runs_behind(self, block: Block, strategy: str, seeds: Iterable[int]) -> str:
+        """Return the ids of the runs of a strategy with these seeds, separated by blanks; of all members if pooled."""
+        wanted = set(seeds)
+        arms = [self.arm(item, strategy) for item in self.members(block)]
+        return " ".join(run for arm in arms for run in arm.loc[arm["seed"].isin(wanted), "run"])
 
     def strategies_of(self, block: Block) -> list[str]:
         """Return the strategies that were run in a block."""

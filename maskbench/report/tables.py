@@ -18,12 +18,13 @@ from maskbench.report import text
 from maskbench.report.claims import records, row_in_words
 from maskbench.report.formats import Table, latex, markdown
 from maskbench.report.interference import MAIN, OF_A_CELL
+from maskbench.report.study import Block
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from maskbench.report.study import Block, Study
+    from maskbench.report.study import Study
 
 
 def _spread(values: pd.Series[float]) -> dict[str, Any]:
@@ -101,7 +102,9 @@ def scores(study: Study) -> Table:
         for name in study.strategies_of(block):
             found = _spread(100 * study.values(block, name, "test", "score"))
             failed = study.failed(block, name)
-            rows.append({**_cell(block, name), **about, **found, "n_failed": failed, "majority_class": majority})
+            behind = study.runs_behind(block, name, study.values(block, name, "test", "score").index)
+            counts = {"n_failed": failed, "majority_class": majority, "runs": behind}
+            rows.append({**_cell(block, name), **about, **found, **counts})
             shown.append(
                 {
                     "task": study.title(block),
@@ -137,13 +140,14 @@ def interference(study: Study) -> Table:
                 continue
             found = _spread(values) | ({"sd": math.nan} if name in OF_A_CELL else {})
             about = {"family": entry.family, "measure": name, "unit": entry.unit, "better": entry.better}
-            rows.append({**_cell(block, strategy), **about, **found})
+            behind = {"runs": study.runs_behind(block, strategy, values.index)}
+            rows.append({**_cell(block, strategy), **about, **found, **behind})
             line[strategy] = text.mean_and_spread(
                 found["mean"], found["sd"], text.DECIMALS_OF_A_VALUE.get(entry.unit, 3)
             )
         if len(line) > 3:
             shown.append(line)
-    columns = [*BLOCK, "strategy", "family", "measure", "unit", "better", "mean", "sd", "n"]
+    columns = [*BLOCK, "strategy", "family", "measure", "unit", "better", "mean", "sd", "n", "runs"]
     frame = pd.DataFrame(shown, columns=["task", "family", "measure", *study.strategies]).fillna(text.DASH)
     caption = (
         "Mean ± SD over seeds; ↓ lower is better, ↑ higher is better; the CSV file has n. A measure with parts "
@@ -156,6 +160,12 @@ def interference(study: Study) -> Table:
 
 def comparisons(study: Study) -> Table:
     """Return the paired differences of every strategy to the baseline."""
+    behind = []
+    for compared_row in records(study.comparisons):
+        block = Block(*(compared_row[name] for name in BLOCK))
+        arms = (compared_row["strategy"], compared_row["baseline"])
+        seeds = study.paired(block, *arms, compared_row["measure"]).index
+        behind.append(" ".join(study.runs_behind(block, name, seeds) for name in arms))
     rows = []
     for block in study.comparison_blocks():
         compared = {name: study.compared(block, name) for name in COMPARED}
@@ -177,7 +187,7 @@ def comparisons(study: Study) -> Table:
         f"Pairs: seeds of which both runs completed; a pair is missing where a run failed or was not made. {POOLED}: "
         "every task counts the same, over the seeds that are paired in all of them; single, sequential and joint "
         "training, and each condition of the data, are pooled apart.",
-        study.comparisons,
+        study.comparisons.assign(runs=behind),
         pd.DataFrame(rows, columns=columns),
         names=2,
     )
@@ -225,7 +235,8 @@ def cost(study: Study) -> Table:
                 spread = found["sd"] * factor if entry.better == "lower" else math.nan
                 unit = "millions" if factor != 1.0 else entry.unit
                 line[f"{entry.title}, {unit}"] = text.mean_and_spread(found["mean"] * factor, spread, decimals)
-            row["n"] = len(study.values(block, name, "test", "score"))
+            seeds = study.values(block, name, "test", "score").index
+            row |= {"n": len(seeds), "runs": study.runs_behind(block, name, seeds)}
             line["n"] = str(row["n"])
             rows.append(row)
             shown.append(line)
@@ -246,11 +257,11 @@ def per_class(study: Study) -> Table:
                 if len(values):
                     found = _spread(values)
                     row = {**_cell(block, strategy), "class": line["class"], "measure": "f1", "unit": "per cent"}
-                    rows.append({**row, **found})
+                    rows.append({**row, **found, "runs": study.runs_behind(block, strategy, values.index)})
                     line[strategy] = text.mean_and_spread(found["mean"], found["sd"], 1)
             if len(line) > 2:
                 shown.append(line)
-    columns = [*BLOCK, "strategy", "class", "measure", "unit", "mean", "sd", "n"]
+    columns = [*BLOCK, "strategy", "class", "measure", "unit", "mean", "sd", "n", "runs"]
     frame = pd.DataFrame(shown, columns=["task", "class", *study.strategies]).fillna(text.DASH)
     caption = "F1 on the test split, in per cent, mean ± SD over seeds. For tagging, of whole entities."
     return Table("per_class", "F1 by class", caption, pd.DataFrame(rows, columns=columns), frame, names=2)

@@ -8,6 +8,7 @@ import json
 import shutil
 import tarfile
 import zipfile
+from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,11 +35,15 @@ from maskbench.experiment.claims import read_claims
 from maskbench.experiment.load import load_file
 from maskbench.report.figures import FIGURES
 from maskbench.report.page import write_page
+from tests.injected import note
 from tests.unit import synthetic
 from tests.unit.given import make_source, make_tagging, make_task
 from tests.unit.tiny import _sentences, _texts, make_model
 
+pytestmark = pytest.mark.fault
+
 ROOT = Path(__file__).resolve().parents[2]
+COUNTS: Counter[str] = Counter()
 CLAIMS = ROOT / "claims.yaml"
 
 # --- what is done to a file
@@ -148,8 +153,18 @@ def refusal(call: Any) -> str | None:
     return None
 
 
-def check(call: Any, folder: Path, many: bool = False) -> None:
-    """Call a reader: it succeeds or raises an InputError of one printable line that names a file."""
+@pytest.fixture(autouse=True, scope="module")
+def counted():
+    """Note what was mangled, once all of it was survived."""
+    COUNTS.clear()
+    yield
+    for what, times in COUNTS.items():
+        note(f"mangled bytes or content of {what}", times, test="property/test_mangled.py")
+
+
+def check(call: Any, folder: Path, what: str, many: bool = False) -> None:
+    """Call a reader of something: it succeeds or raises an InputError of one printable line that names a file."""
+    COUNTS[what] += 1
     if (message := refusal(call)) is None:
         return
     lines = message.split("\n")
@@ -157,8 +172,7 @@ def check(call: Any, folder: Path, many: bool = False) -> None:
     for line in lines:
         assert line.isprintable(), repr(line)
         assert len(line) <= LONGEST, line[:200]
-        # what takes several runs knows their files by the study's folder alone
-        assert str(folder) in line or line.startswith("training/"), line
+        assert str(folder) in line, line
 
 
 class Mangled:
@@ -223,7 +237,7 @@ def test_configurations(folder, original, how):
     shutil.copyfile(original, path)
     mangled = Mangled(path)
     mangled.write(how)
-    check(partial(load_file, path), path, many=True)
+    check(partial(load_file, path), path, "a configuration", many=True)
 
 
 @settings(max_examples=60)
@@ -232,7 +246,7 @@ def test_claims(folder, how):
     path = folder / "claims.yaml"
     shutil.copyfile(CLAIMS, path)
     Mangled(path).write(how)
-    check(partial(read_claims, path), path, many=True)
+    check(partial(read_claims, path), path, "claims", many=True)
 
 
 # --- what runs leave, and what is made of it
@@ -308,7 +322,7 @@ def test_what_runs_leave(study, pattern, spot, how):
     mangled = Mangled(paths[int(spot * len(paths))])
     with mangled:
         mangled.write(how)
-        check(partial(gather, folder, runs), folder)
+        check(partial(gather, folder, runs), folder, "a run's metrics.json or outcomes")
 
 
 RESULTS = (
@@ -325,7 +339,7 @@ def test_what_a_study_is_reported_from(study, name, how):
     mangled = Mangled(folder / name)
     with mangled:
         mangled.write(how)
-        check(partial(page, folder, runs), folder)
+        check(partial(page, folder, runs), folder, "a study's results")
 
 
 @settings(max_examples=20)
@@ -335,8 +349,8 @@ def test_what_a_study_is_judged_from(study, name, how):
     mangled = Mangled(folder / name)
     with mangled:
         mangled.write(how)
-        check(partial(decide, folder, runs), folder)
-        check(partial(forecast, folder, runs), folder)
+        check(partial(decide, folder, runs), folder, "a study's results")
+        check(partial(forecast, folder, runs), folder, "a study's results")
 
 
 # --- data, models and archives
@@ -376,7 +390,7 @@ def test_data(data, name, pattern, spot, how):
     mangled = Mangled(paths[int(spot * len(paths))])
     with mangled:
         mangled.write(how)
-        check(partial(again, folder, tasks, name), folder)
+        check(partial(again, folder, tasks, name), folder, "fetched, prepared or encoded text")
 
 
 INDEX = {"metadata": {"total_size": 1}, "weight_map": {"a": "model.safetensors"}}
@@ -391,10 +405,10 @@ def test_models(data, name, how):
     (local / "source.json").unlink(missing_ok=True)
     Mangled(local / name).write(how)
     model = Model.model_validate({"name": "mine", "source": {"local": str(local)}})
-    check(partial(fetch_model, model, folder / "fetched", folder), local)
+    check(partial(fetch_model, model, folder / "fetched", folder), local, "a model")
     shutil.rmtree(folder / "fetched", ignore_errors=True)
     call = partial(encode, tasks["texts"], folder / "texts/prepared", local, folder / "again/encoded")
-    check(call, folder)
+    check(call, folder, "a model")
 
 
 def archive(form: str) -> bytes:
@@ -428,6 +442,6 @@ def test_archives(folder, form, how):
             for name in opened.below("a"):
                 opened.copy(f"a/{name}", out / name)
 
-    check(unpack, path)
+    check(unpack, path, "an archive")
     beside = {item.name for item in folder.iterdir()} - {"archive", "unpacked", "study.yaml", "claims.yaml"}
     assert not beside

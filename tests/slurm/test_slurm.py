@@ -171,10 +171,11 @@ def attempts(cluster: Cluster, strategy: str) -> list[dict[str, str]]:
     return sorted(found, key=lambda job: int(job["JobId"]))
 
 
-def test_every_cell_is_done_and_what_diverged_is_a_result_that_is_not_tried_again(cluster, study):
+def test_every_cell_is_done_and_what_diverged_is_a_result_that_is_not_tried_again(cluster, study, injected):
     found = {strategy: record(study.folder, strategy).status for strategy in study.devices}
     assert found == {"none": "completed", "random": "completed", "span": "completed", "hot": "diverged"}
     assert [job["JobState"] for job in attempts(cluster, "hot")] == ["COMPLETED"]
+    injected("exploding gradient (recorded as `diverged`)")
 
 
 @pytest.mark.parametrize(("strategy", "state"), [("none", "CANCELLED"), ("random", "FAILED")])

@@ -93,3 +93,10 @@ def _memory_for(examples: int) -> None:
         return original(self, model, inputs, *more)
 
     MaskedTrainer._masked_loss = loss  # type: ignore[method-assign]
+
+
+def garble(path: Path) -> None:
+    """Change one byte in the middle of a file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 255
+    path.write_bytes(bytes(content))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -26,6 +27,8 @@ from maskbench.analysis.metrics import read_metrics
 from maskbench.config.measures import MEASURES
 from maskbench.errors import InputError
 from tests.unit import synthetic
+
+FOLDER = Path("training")
 
 
 def run(name, strategy="none", seed=1, completed=True, **changes) -> Run:
@@ -104,7 +107,7 @@ def test_disagreement_is_the_mean_over_the_other_seeds():
     codes = {"a1": [0, 0, 0, 0], "a2": [0, 0, 0, 1], "a3": [1, 1, 0, 1]}
     runs = [run(name, seed=seed) for seed, name in enumerate(codes, 1)]
     runs += [run("a4", seed=4, completed=False), run("b1", "random")]
-    found = by_run(disagreement(runs, lambda name: (np.arange(4), np.array(codes[name]))))
+    found = by_run(disagreement(runs, lambda name: (np.arange(4), np.array(codes[name])), FOLDER))
     # a1 and a2 differ in 1 of 4, a1 and a3 in 3, a2 and a3 in 2
     assert found == {"a1": (1 + 3) / 8, "a2": (1 + 2) / 8, "a3": (3 + 2) / 8, "b1": None}
 
@@ -113,7 +116,7 @@ def test_seeds_tested_on_other_examples_are_named():
     runs = [run("a1"), run("a2", seed=2)]
     examples = {"a1": np.arange(3), "a2": np.arange(1, 4)}
     with pytest.raises(InputError, match=r"a2/predictions\.parquet: expected the test examples of a1"):
-        list(disagreement(runs, lambda name: (examples[name], np.zeros(3))))
+        list(disagreement(runs, lambda name: (examples[name], np.zeros(3)), FOLDER))
 
 
 def test_overheads_are_ratios_to_the_baseline_of_the_same_seed():

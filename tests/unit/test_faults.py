@@ -203,14 +203,8 @@ def test_early_stopping_keeps_its_patience(job, whole):
     assert same(one.weights, other.weights)
 
 
-def garble(path):
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 255
-    path.write_bytes(bytes(content))
-
-
 DAMAGE = {
-    "model.safetensors: content differs": lambda folder: garble(folder / "model.safetensors"),
+    "model.safetensors: content differs": lambda folder: faults.garble(folder / "model.safetensors"),
     "optimizer.pt: content differs": lambda folder: (folder / "optimizer.pt").write_bytes(b"PK"),
     "masks.pt: listed in the manifest but missing": lambda folder: (folder / "masks.pt").unlink(),
     "checkpoint-9 is not complete": lambda folder: (folder / "sha256.json").unlink(),

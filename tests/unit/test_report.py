@@ -11,6 +11,7 @@ import time
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -107,6 +108,30 @@ def test_the_table_of_scores(usual):
         *("conll2003", "entity F1", "static", f"{values.mean():.2f} ± {values.std(ddof=1):.2f}", "2", "0.0")
     ]
     assert shown.iloc[0, 5] == "50.3"
+
+
+def test_the_runs_beside_a_number_are_those_that_it_is_of(mixed):
+    folder, study, _ = mixed
+    values = study.metrics.set_index(["run", "measure"])["value"]
+
+    def mean(runs, name):
+        return values.loc[[(run, name) for run in runs.split()]].mean()
+
+    tables = {name: pd.read_csv(folder / f"tables/{name}.csv") for name in NAMES}
+    for row in tables["scores"].to_dict("records"):
+        assert 100 * mean(row["runs"], "score") == pytest.approx(row["mean"])
+    for row in tables["cost"].to_dict("records"):
+        assert mean(row["runs"], "step_time") == pytest.approx(row["step_time_mean"])
+    for row in tables["per_class"].to_dict("records"):
+        assert 100 * mean(row["runs"], f"f1:{row['class']}") == pytest.approx(row["mean"])
+    for row in tables["interference"].to_dict("records"):
+        assert len(row["runs"].split()) == row["n"]
+        if (row["runs"].split()[0], row["measure"]) in values.index:
+            assert mean(row["runs"], row["measure"]) == pytest.approx(row["mean"])
+    for row in tables["comparisons"].query("measure == 'score_gap'").to_dict("records"):
+        of, against = np.split(np.array(row["runs"].split()), 2)
+        assert all(f".{row['strategy']}." in run for run in of)
+        assert mean(" ".join(of), "score_gap") - mean(" ".join(against), "score_gap") == pytest.approx(row["estimate"])
 
 
 def test_every_table_has_three_forms(usual):

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import stat
 import subprocess
 import sys
 import tarfile
@@ -40,7 +41,17 @@ MODEL = {
 }
 
 Link = tuple[str, str]
-"""In place of content: ("link", target)."""
+"""In place of content: what it is, and where a link leads."""
+
+
+SPECIAL = {
+    "link": tarfile.SYMTYPE,
+    "hard link": tarfile.LNKTYPE,
+    "character device": tarfile.CHRTYPE,
+    "block device": tarfile.BLKTYPE,
+    "pipe": tarfile.FIFOTYPE,
+}
+"""What an archive can hold beside plain files; the number of a device stays 0."""
 
 
 def make_tar(files: dict[str, bytes | Link]) -> bytes:
@@ -49,7 +60,8 @@ def make_tar(files: dict[str, bytes | Link]) -> bytes:
         for name, content in files.items():
             member = tarfile.TarInfo(name)
             if isinstance(content, tuple):
-                member.type, member.linkname = tarfile.SYMTYPE, content[1]
+                member.type = SPECIAL[content[0]]
+                member.linkname = content[1] if content[0] in ("link", "hard link") else ""
                 archive.addfile(member)
             else:
                 member.size = len(content)
@@ -57,13 +69,21 @@ def make_tar(files: dict[str, bytes | Link]) -> bytes:
     return stream.getvalue()
 
 
+MODES = {
+    "link": stat.S_IFLNK,
+    "character device": stat.S_IFCHR,
+    "block device": stat.S_IFBLK,
+    "pipe": stat.S_IFIFO,
+}
+
+
 def make_zip(files: dict[str, bytes | Link]) -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in files.items():
             info = zipfile.ZipInfo(name)
-            link = isinstance(content, tuple)
-            info.external_attr = (0o120777 if link else 0o100644) << 16
+            kind = MODES[content[0]] if isinstance(content, tuple) else stat.S_IFREG
+            info.external_attr = (kind | 0o644) << 16
             archive.writestr(info, content[1] if isinstance(content, tuple) else content)
     return stream.getvalue()
 
@@ -226,7 +246,7 @@ def test_an_archive_that_a_user_put_into_the_cache(
 
 
 def test_a_garbled_cache_is_named_and_downloaded_again(
-    index: Index, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    index: Index, tmp_path: Path, capsys: pytest.CaptureFixture[str], injected: Callable[..., None]
 ) -> None:
     tiny = task(package(index.publish(make_wheel({"train.tsv": TEXT}))))
     fetch_task(tiny, tmp_path / "first", tmp_path / "cache")
@@ -236,6 +256,7 @@ def test_a_garbled_cache_is_named_and_downloaded_again(
     assert f"{kept} is garbled" in capsys.readouterr().err
     assert names(tmp_path / "second") == ["source.json", "train.tsv"]
     assert index.downloads == 2
+    injected("archive in the cache cut short")
 
 
 def test_concurrent_jobs_download_once(index: Index, tmp_path: Path) -> None:
@@ -269,12 +290,16 @@ def test_an_archive_member_that_leads_out_is_refused(
     assert not list(tmp_path.rglob("escaped.json"))
 
 
-@pytest.mark.parametrize("make", [make_tar, make_zip])
-def test_a_link_in_an_archive_is_refused(make: Any, keep: Callable[[bytes], str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("make", "kind"), [*((make_tar, kind) for kind in SPECIAL), *((make_zip, kind) for kind in MODES)]
+)
+def test_a_link_a_device_or_a_pipe_in_an_archive_is_refused(
+    make: Any, kind: str, keep: Callable[[bytes], str], tmp_path: Path
+) -> None:
     secret = tmp_path / "cache" / "secret"
     secret.parent.mkdir(exist_ok=True)
     secret.write_text("secret")
-    inner = make({"train.tsv": ("link", str(secret))})
+    inner = make({"train.tsv": (kind, str(secret))})
     source = package(keep(make_wheel({"inner": inner})), inner="inner")
     with pytest.raises(InputError, match=r"train\.tsv is no plain file but a link"):
         fetch_task(task(source), tmp_path / "out", tmp_path / "cache")

@@ -342,7 +342,7 @@ def test_the_realised_rate_is_recorded(train):
 # --- failures are results; wrong input is not
 
 
-def test_a_diverged_run_is_recorded(train, mask_kind):
+def test_a_diverged_run_is_recorded(train, mask_kind, injected):
     class Infinite(Objective):
         kind: Literal["infinite"] = "infinite"
 
@@ -352,6 +352,7 @@ def test_a_diverged_run_is_recorded(train, mask_kind):
     run = train(strategy={"name": "i", "objective": "infinite"})
     assert (run.record.status, run.outcome) == ("diverged", None)
     assert "loss is nan at update 1" in run.record.error
+    injected("loss of NaN (recorded as `diverged`)")
 
 
 def test_a_crash_and_a_full_memory_are_recorded(train, mask_kind):

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from maskbench.training.record import Record
-from tests.unit.tiny import _texts, make_model
+from tests.unit.faults import garble
+from tests.unit.tiny import _sentences, _texts, make_model
 from tests.workflow.test_pipeline import REVIEWS, copy_project, planned, snakemake, write_config
 
 pytestmark = pytest.mark.workflow
@@ -113,12 +117,12 @@ def test_a_folder_of_leases_that_cannot_be_written_is_named(tmp_path, injected):
     injected("lease folder that cannot be written", recovery_s=time.monotonic() - began)
 
 
-def started(folder, *arguments):
+def started(folder, *arguments, environment=None):
     """Start Snakemake in a process group of its own, so that its jobs can be killed with it."""
     return subprocess.Popen(
         [sys.executable, "-m", "snakemake", "--cores", "1", METRICS, *arguments],
         cwd=folder,
-        env={**os.environ, "MASKBENCH_GPUS": "-1"},
+        env={**os.environ, "MASKBENCH_GPUS": "-1"} | (environment or {}),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
@@ -169,8 +173,71 @@ def test_a_second_snakemake_in_one_folder_is_refused_and_the_first_goes_on(undis
     injected("second Snakemake in one results folder")
 
 
-def test_touching_a_half_study_makes_no_results(tmp_path):
+def test_touching_a_half_study_makes_no_results(tmp_path, injected):
     folder = write_study(tmp_path / "project")
     result = snakemake(folder, "--touch", METRICS)
     assert not Path(folder / METRICS).exists()
     assert not list(folder.glob("results/mine/training/*/metrics.json")), result.stdout
+    injected("`--touch` of a study that was never run")
+
+
+def test_two_snakemakes_in_different_folders_share_the_cards_of_a_host(tmp_path, injected):
+    shared = {"MASKBENCH_GPUS": "0", "MASKBENCH_LEASES": str(tmp_path / "leases")}
+    folders = [write_study(tmp_path / name) for name in ("one", "other")]
+    calls = [started(folder, "--resources", "gpu=1", environment=shared) for folder in folders]
+    assert [call.wait(timeout=300) for call in calls] == [0, 0]
+    stays = []
+    for path in tmp_path.glob("*/results/mine/training/*/metrics.json"):
+        timings = Record.read(path).timings
+        begun = datetime.fromisoformat(timings.started).timestamp()
+        stays.append((begun, begun + timings.wall_s, path.parts[-5]))
+    assert len(stays) == 4
+    stays.sort()
+    # the start is told in whole seconds
+    assert all(following[0] >= stay[1] - 1.0 for stay, following in pairwise(stays)), stays
+    logs = [path.read_text() for path in tmp_path.glob("*/results/mine/logs/train/*.log")]
+    assert all("GPU slot 0/0 (pool)" in log for log in logs)
+    injected("two Snakemakes on one host that want one card", 4)
+
+
+def test_a_failed_job_stops_nothing_else_under_keep_going_and_garbled_files_are_made_again(tmp_path, injected):
+    names = {"name": "names", "kind": "token-classification", "source": {"local": "data"}, "format": "conll"}
+    names |= {"files": {"train": "names.txt"}, "text": 0, "label": 1, "max_length": 32}
+    folder = write_study(tmp_path / "project", tasks=[REVIEWS, names], seeds=[1])
+    (folder / "data/names.txt").write_text(_sentences(120))
+    assert snakemake(folder, METRICS).returncode == 0
+    before = numbers(folder)
+
+    # prepared text
+    shutil.rmtree(folder / "results/mine/training")
+    (folder / METRICS).unlink()
+    (arrow,) = folder.glob("results/mine/data/encoded/reviews*/train/*.arrow")
+    garble(arrow)
+    result = snakemake(folder, METRICS, "--keep-going")
+    assert result.returncode != 0
+    assert str(arrow.relative_to(folder)) in result.stdout
+    assert "Traceback" not in result.stdout
+    assert [path.parent.name[:5] for path in folder.glob("results/mine/training/*/metrics.json")] == ["names"]
+    assert not (folder / METRICS).exists()
+    shutil.rmtree(arrow.parents[1])
+    began = time.monotonic()
+    result = snakemake(folder, METRICS)
+    took = time.monotonic() - began
+    assert result.returncode == 0, result.stdout
+    assert "strategy=none" in result.stdout
+    assert not re.search(r"rule train:[^\[]*task=names", result.stdout)  # what was done is kept
+    pd.testing.assert_frame_equal(numbers(folder), before)
+    injected("encoded text garbled, under `--keep-going`", recovery_s=took)
+
+    # a record
+    (record,) = folder.glob("results/mine/training/reviews*/metrics.json")
+    record.write_bytes(record.read_bytes()[:-200])
+    result = snakemake(folder, METRICS)
+    assert result.returncode != 0
+    assert str(record.relative_to(folder)) in result.stdout
+    assert "Traceback" not in result.stdout
+    shutil.rmtree(record.parent)
+    began = time.monotonic()
+    assert snakemake(folder, METRICS).returncode == 0
+    pd.testing.assert_frame_equal(numbers(folder), before)
+    injected("metrics.json of a run cut short", recovery_s=time.monotonic() - began)

@@ -105,6 +105,8 @@ def profile(study: Study) -> Drawing | Nothing:
     counts = [len(values) for values in found[None].values() if len(values)]
     if not counts:
         return Nothing(title, "Differences on one scale need a measure with at least two seeds whose values differ.")
+    alike = [name for name in names if not any(len(found[None][strategy, name]) for strategy in study.others)]
+    names = [name for name in names if name not in alike]
     height = len(study.others) * 0.3 + 0.55
     figure, grid = canvas((2.6 + 0.62 * len(names), len(scopes) * height + 1.75), len(scopes), 1)
     for place, (axes, scope) in enumerate(zip(grid, scopes, strict=True)):
@@ -122,6 +124,8 @@ def profile(study: Study) -> Drawing | Nothing:
         "reliance and memorisation on changed data; all others of a task alone on clean data. A dot: not measured, or "
         f"the same in all seeds. Natural units: the table of interference.{failure_words(study)}"
     )
+    if alike:
+        caption += f" Left out, the same in all seeds: {', '.join(SHORT.get(name, name) for name in alike)}."
     if study.stuck:
         caption += f"{STUCK}: some of its runs did no better than the majority class; such a run has little to lose."
     return Drawing(figure, title, caption)
