@@ -18,7 +18,7 @@ plan: $(STAMP)  ## what an experiment can decide, and how long it takes; make pl
 	@python scripts/plan.py $(ARGS)
 
 test: $(STAMP)  ## run the tests; make test ARGS="-k masks" runs some of them
-	python -m pytest -n auto --dist loadfile $(ARGS)
+	python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(STAMP)  ## run every check, then the tests
 	ruff check .
@@ -28,7 +28,7 @@ check: $(STAMP)  ## run every check, then the tests
 	snakemake --lint
 	lint-imports
 	python -m maskbench schema --check
-	python -m pytest -n auto --dist loadfile $(ARGS)
+	python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 reliability: $(STAMP)  ## run the tests that inject faults and write docs/reliability.md from what they injected
 	rm -f $(VENV)/injected

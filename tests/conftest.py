@@ -41,10 +41,14 @@ def injected(request: pytest.FixtureRequest) -> Callable[..., None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that note faults: `make reliability` runs these."""
+    """Mark the tests that note faults, which `make reliability` runs; put those first that take minutes.
+
+    Workers take file after file: what is long must not begin when all else is done.
+    """
     for item in items:
         if "injected" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.fault)
+    items.sort(key=lambda item: not any(item.get_closest_marker(name) for name in ("workflow", "slurm")))
 
 
 @pytest.fixture

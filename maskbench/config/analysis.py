@@ -13,8 +13,8 @@ class Analysis(Block):
     """Settings of the paired comparison."""
 
     resamples: Annotated[Count, Field(ge=100)] = 2000
-    """Resamples of the paired bootstrap over seeds and test examples."""
+    """Resamples of the test examples, from which the variance behind the intervals is estimated."""
     confidence: Share = 0.95
     """Coverage of the intervals."""
     seed: Seed = 0
-    """Seed of the bootstrap's own generator."""
+    """Seed of the generator of resamples and random sign flips."""
