@@ -8,7 +8,7 @@ Four tasks, five train sizes, twenty seeds, as many strategies as it takes, 60 n
 from __future__ import annotations
 
 import argparse
-import resource
+import os
 import subprocess
 import sys
 import tempfile
@@ -73,7 +73,7 @@ def write(folder: Path, runs: int, examples: int) -> None:
 
 
 def main() -> None:
-    """Write a study and time its verdicts."""
+    """Write a study and time its statistics."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=10_000)
     parser.add_argument("--examples", type=int, default=1000)
@@ -86,14 +86,23 @@ def main() -> None:
             f"import runpy; runpy.run_path({__file__!r})['write'](Path({name!r}), {options.runs}, {options.examples})"
         )
         subprocess.run([sys.executable, "-c", call], check=True)
-        started = time.perf_counter()
-        command = [sys.executable, ROOT / "scripts/verdicts.py", "--metrics", folder / "metrics.csv"]
-        command += ["--outcomes", folder / "outcomes.parquet", "--claims", ROOT / "claims.yaml"]
-        subprocess.run([*command, "--resamples", "2000", "--seed", "0", "--results", folder], check=True)
-        seconds = time.perf_counter() - started
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-        rows = len((folder / "verdicts.csv").read_text().splitlines()) - 1
-        print(f"{options.runs} runs: {seconds:.1f} s, at most {peak / 2**20:.2f} GiB; {rows} verdicts")
+        shared = ["--metrics", folder / "metrics.csv", "--outcomes", folder / "outcomes.parquet"]
+        shared += ["--resamples", "2000", "--seed", "0"]
+        verdicts = ["scripts/verdicts.py", *shared, "--claims", ROOT / "claims.yaml", "--results", folder]
+        comparisons = folder / "comparisons.csv"
+        compare = ["scripts/compare.py", *shared, "--baseline", "none", "--confidence", "0.95", "--output", comparisons]
+        total = 0.0
+        for command, output in ((verdicts, folder / "verdicts.csv"), (compare, comparisons)):
+            started = time.perf_counter()
+            process = subprocess.Popen([sys.executable, ROOT / command[0], *command[1:]])
+            _, status, used = os.wait4(process.pid, 0)
+            seconds = time.perf_counter() - started
+            if status:
+                sys.exit(f"{command[0]} failed")
+            total += seconds
+            rows = len(output.read_text().splitlines()) - 1
+            print(f"{command[0]}: {seconds:.1f} s, {used.ru_maxrss / 2**20:.2f} GiB; {rows} rows of {output.name}")
+        print(f"{options.runs} runs: {total:.1f} s")
 
 
 if __name__ == "__main__":

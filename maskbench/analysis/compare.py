@@ -26,7 +26,7 @@ from maskbench.errors import InputError
 from maskbench.io.files import atomic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
 COLUMNS = (
@@ -84,7 +84,7 @@ class Pairs:
         """Seeds that either arm was run with."""
         return {*self.strategy, *self.baseline}
 
-    def complete(self, known: set[str]) -> list[int]:
+    def complete(self, known: Collection[str]) -> list[int]:
         """Return the seeds of which both runs are among those with a value, sorted."""
         both = self.strategy.keys() & self.baseline.keys()
         return sorted(seed for seed in both if self.strategy[seed] in known and self.baseline[seed] in known)
@@ -103,7 +103,7 @@ def _estimate(
     settings: Settings,
 ) -> dict[str, Any]:
     """Compare on one measure; several `pairs` (one for each task) are pooled over the seeds that all of them have."""
-    scale, known = Scale(name, directed=False), set(values)
+    scale, known = Scale(name, directed=False), values.keys()
     complete = [pair.complete(known) for pair in pairs]
     seeds = sorted(set.intersection(*map(set, complete)))
     every = set.union(*(pair.seeds for pair in pairs))
@@ -186,16 +186,16 @@ def compare(metrics: pd.DataFrame, outcomes: Path | None, settings: Settings) ->
     if settings.baseline not in set(runs["strategy"]):
         known = ", ".join(runs["strategy"].unique())
         raise InputError(f"baseline: expected one of the strategies of the metrics, {known}, got {settings.baseline}")
-    recorded = {name: Scale(name, directed=False).of(values.of(name)) for name in COMPARED}
+    scales = {name: Scale(name, directed=False).of(values.of(name)) for name in COMPARED}
+    recorded = {name: {str(run): value for run, value in found.items()} for name, found in scales.items()}
     read = Outcomes(outcomes, settings.resamples, settings.seed) if outcomes else None
-    scores = recorded["score"]
-    resampled = read.resampled("score", runs.loc[scores.index], scores) if read else {}
+    resampled = read.resampled("score", runs.loc[scales["score"].index], scales["score"]) if read else {}
     cells = list(_paired(runs, settings.baseline))
     rows = []
     for cell, pairs in [*cells, *_pooled(cells)]:
         for name in COMPARED:
             drawn = resampled if name == "score" else {}
-            estimate = _estimate(pairs, name, dict(recorded[name]), drawn, read, settings)
+            estimate = _estimate(pairs, name, recorded[name], drawn, read, settings)
             rows.append({**cell, "baseline": settings.baseline, **estimate})
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
