@@ -11,9 +11,9 @@ import pandas as pd
 
 from maskbench.analysis import statistics
 from maskbench.analysis.contrasts import Scale, lacking
-from maskbench.analysis.findings import PAIR_COLUMNS
+from maskbench.analysis.findings import read_pairs
 from maskbench.analysis.manifest import Timed, read_entries
-from maskbench.analysis.metrics import Table, filled, number_or_empty, regime_kind
+from maskbench.analysis.metrics import regime_kind
 from maskbench.analysis.verdicts import tasks_of
 from maskbench.config.claims import unit_of
 from maskbench.experiment.cell import cells
@@ -90,13 +90,8 @@ class Recorded:
         InputError
             If one is missing or not valid.
         """
-        table = Table(results / "analysis/pairs.csv", PAIR_COLUMNS)
-        for column in ("claim", "contrast", "measure", "task"):
-            table.parse(column, filled, "text", "str")
-        table.parse("seed", int, "a whole number", "int64")
-        table.parse("difference", number_or_empty, "a finite number", "float64")
         key = ["claim", "contrast", "measure"]
-        of_task = table.frame.groupby([*key, "task", "seed"])["difference"].mean()
+        of_task = read_pairs(results / "analysis/pairs.csv").groupby([*key, "task", "seed"])["difference"].mean()
         found = of_task.groupby([*key, "seed"]).mean().groupby(key).std().reset_index()
         found = found[found["difference"] > 0]
         names = zip(found["claim"], found["contrast"], found["measure"], strict=True)

@@ -10,8 +10,8 @@ import subprocess
 
 import pytest
 
+from maskbench.analysis.findings import VERDICTS
 from maskbench.report.study import Study
-from maskbench.report.verdicts import VERDICTS
 from tests.unit import report_samples
 from tests.unit.test_report import make, make_mixed, report
 

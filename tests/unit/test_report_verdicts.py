@@ -8,10 +8,7 @@ import shutil
 
 import pytest
 
-from maskbench.analysis import verdicts as statistics
-from maskbench.analysis.gates import GATE_COLUMNS
 from maskbench.errors import InputError
-from maskbench.report import verdicts
 from maskbench.report.study import Study, read_along
 from tests.unit import report_samples
 
@@ -28,13 +25,6 @@ def recorded(tmp_path_factory):
 def copied(recorded, tmp_path):
     shutil.copytree(recorded, tmp_path / "copy")
     return tmp_path / "copy"
-
-
-def test_columns_are_those_that_the_statistics_write():
-    assert statistics.VERDICT_COLUMNS == verdicts.VERDICT_COLUMNS
-    assert statistics.PAIR_COLUMNS == verdicts.PAIR_COLUMNS
-    assert GATE_COLUMNS == verdicts.GATE_COLUMNS
-    assert statistics.SENSITIVITY_COLUMNS == verdicts.SENSITIVITY_COLUMNS
 
 
 def test_everything_is_read(recorded):
