@@ -180,8 +180,8 @@ def missing_weights(run):
     if record.get("code") != code_hash("train.py") or record.get("parameters") != CELLS[run].model_dump(mode="json"):
         return None  # it would be trained again anyway
     if not (folder / "model").exists():
-        return "their models were not kept (keep_models: true)"
-    return "their weights along the way were not kept (probe: trajectory)" if ALONG else None
+        return "models were not kept (keep_models: true)"
+    return "weights along the way were not kept (probe: trajectory)" if ALONG else None
 
 
 def announce():

@@ -22,9 +22,11 @@ PAGE = """# Reliability
 Written by `make reliability`, which runs the tests that inject faults and counts what they injected. A fault is counted
 after the test's own assertions, and the page is written only if all tests pass: a result that was lost, changed or
 half-written is a failed test and no page. *Time to recover* is that of the call that finishes what the fault broke, on
-tiny models, start of the process included: the median, and the longest in brackets; – where nothing was to be finished.
+tiny models: the median, and the longest in brackets; – where nothing was to be finished or nobody took the time. With
+Snakemake it is that of the whole call; under SLURM from the end of the broken job to the end of the next attempt; of a
+single training job without its imports, which take about 8 s.
 
-{where}
+What was not injected: the loss of a node, a real preemption, the failure of a GPU (docs/slurm.md, docs/gpus.md).
 
 | fault | times injected | results lost | time to recover (s) | test |
 |---|---|---|---|---|
@@ -63,7 +65,7 @@ def main() -> None:
     notes = [json.loads(line) for line in Path(sys.argv[1]).read_text(encoding="utf-8").splitlines()]
     if not notes:
         sys.exit(f"{sys.argv[1]}: no test noted a fault")
-    print(PAGE.format(rows=table(notes), where=" ".join(sys.argv[2:])).replace("\n\n\n", "\n\n"), end="")
+    print(PAGE.format(rows=table(notes)), end="")
 
 
 if __name__ == "__main__":

@@ -148,7 +148,9 @@ def interference(study: Study) -> Table:
         if len(line) > 3:
             shown.append(line)
     columns = [*BLOCK, "strategy", "family", "measure", "unit", "better", "mean", "sd", "n", "runs"]
-    frame = pd.DataFrame(shown, columns=["task", "family", "measure", *study.strategies]).fillna(text.DASH)
+    frame = (
+        pd.DataFrame(shown, columns=["task", "family", "measure", *study.strategies]).astype(object).fillna(text.DASH)
+    )
     caption = (
         "Mean ± SD over seeds; ↓ lower is better, ↑ higher is better; the CSV file has n. A measure with parts "
         "(perturbations, properties) is their mean where no number is recorded for all. The SD of the score and the "
@@ -262,7 +264,7 @@ def per_class(study: Study) -> Table:
             if len(line) > 2:
                 shown.append(line)
     columns = [*BLOCK, "strategy", "class", "measure", "unit", "mean", "sd", "n", "runs"]
-    frame = pd.DataFrame(shown, columns=["task", "class", *study.strategies]).fillna(text.DASH)
+    frame = pd.DataFrame(shown, columns=["task", "class", *study.strategies]).astype(object).fillna(text.DASH)
     caption = "F1 on the test split, in per cent, mean ± SD over seeds. For tagging, of whole entities."
     return Table("per_class", "F1 by class", caption, pd.DataFrame(rows, columns=columns), frame, names=2)
 

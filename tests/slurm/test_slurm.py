@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -195,7 +196,7 @@ def test_what_slurm_requeues_is_the_same_job_and_no_further_attempt(cluster, stu
 
 
 @pytest.mark.parametrize("strategy", ["none", "random", "span"])
-def test_what_was_ended_went_on_from_its_checkpoint(study, injected, strategy):
+def test_what_was_ended_went_on_from_its_checkpoint(cluster, study, injected, strategy):
     """With scancel and requeue from that of the update at which SLURM's SIGTERM came."""
     notes = [note for note in record(study.folder, strategy).notes if note.startswith("went on after update ")]
     assert len(notes) == 1
@@ -204,7 +205,9 @@ def test_what_was_ended_went_on_from_its_checkpoint(study, injected, strategy):
     assert updates > 0
     assert not (study.folder / output_of(strategy) / "checkpoints").exists()
     how = {"none": "scancel", "random": "SIGKILL", "span": "requeue"}[strategy]
-    injected(f"{how} of a job under SLURM")
+    first, *again = (datetime.fromisoformat(job["EndTime"]) for job in attempts(cluster, strategy))
+    took = (again[0] - first).total_seconds() if again else None  # a requeued job stays one, and has one end
+    injected(f"{how} of a job under SLURM", recovery_s=took)
 
 
 def test_jobs_that_run_at_once_have_devices_of_their_own_and_records_name_theirs(cluster, study):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import subprocess
 import sys
@@ -190,7 +191,8 @@ class Model:
 
     def build(self, head: Any) -> Module:
         torch.manual_seed(0)
-        return head.from_config(self.config)  # type: ignore[no-any-return]
+        # a model keeps its configuration, and a test may change that of its own
+        return head.from_config(copy.deepcopy(self.config))  # type: ignore[no-any-return]
 
 
 Model(transformers.BertConfig(**SIZES), "bert.encoder.layer.", ["bert.embeddings."])

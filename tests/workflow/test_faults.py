@@ -183,7 +183,7 @@ def test_touching_a_half_study_makes_no_results(tmp_path, injected):
 
 def test_two_snakemakes_in_different_folders_share_the_cards_of_a_host(tmp_path, injected):
     shared = {"MASKBENCH_GPUS": "0", "MASKBENCH_LEASES": str(tmp_path / "leases")}
-    folders = [write_study(tmp_path / name) for name in ("one", "other")]
+    folders = [write_study(tmp_path / name, seeds=[1]) for name in ("one", "other")]
     calls = [started(folder, "--resources", "gpu=1", environment=shared) for folder in folders]
     assert [call.wait(timeout=300) for call in calls] == [0, 0]
     stays = []
@@ -191,13 +191,13 @@ def test_two_snakemakes_in_different_folders_share_the_cards_of_a_host(tmp_path,
         timings = Record.read(path).timings
         begun = datetime.fromisoformat(timings.started).timestamp()
         stays.append((begun, begun + timings.wall_s, path.parts[-5]))
-    assert len(stays) == 4
+    assert len(stays) == 2
     stays.sort()
     # the start is told in whole seconds
     assert all(following[0] >= stay[1] - 1.0 for stay, following in pairwise(stays)), stays
     logs = [path.read_text() for path in tmp_path.glob("*/results/mine/logs/train/*.log")]
     assert all("GPU slot 0/0 (pool)" in log for log in logs)
-    injected("two Snakemakes on one host that want one card", 4)
+    injected("two Snakemakes on one host that want one card", 2)
 
 
 def test_a_failed_job_stops_nothing_else_under_keep_going_and_garbled_files_are_made_again(tmp_path, injected):

@@ -10,14 +10,14 @@ from tests.workflow.test_pipeline import copy_project, planned, snakemake, write
 
 pytestmark = [pytest.mark.workflow, pytest.mark.network]
 
-SMALL = {"max_validation": 100, "max_test": 300, "training": {"learning_rate": 1.0e-4}}
+SMALL = {"max_validation": 60, "max_test": 200, "training": {"learning_rate": 1.0e-4}}
 # The last checkpoint is probed: what is memorised late would be lost with the best one.
 COMMON = {
     "models": ["minilm-l6"],
     "seeds": [1],
     "train_sizes": [400],
     "training": {"epochs": 4.0, "selection": "last"},
-    "probes": {"examples": 200},
+    "probes": {"examples": 128},
 }
 MASKED_LM = {"mlm_loss", "mlm_forgetting"}  # MiniLM has no such head; tests/unit/test_probes_run.py has one
 

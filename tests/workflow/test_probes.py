@@ -11,7 +11,13 @@ pytestmark = pytest.mark.workflow
 
 
 def configure(folder, keep, *probes, **changes):
-    keys = {"tasks": [REVIEWS], "strategies": ["none"], "keep_models": keep, "probes": {"measure": list(probes)}}
+    keys = {
+        "tasks": [REVIEWS],
+        "strategies": ["none"],
+        "seeds": [1],
+        "keep_models": keep,
+        "probes": {"measure": list(probes)},
+    }
     write_config(folder, **keys | changes)
 
 
@@ -27,21 +33,21 @@ def test_another_probe_trains_nothing_again_where_models_are_kept_and_says_so_wh
     assert "trained again" not in result.stdout
     assert planned(folder) == {}
     models = [path / "model" for path in (folder / "results/mine/training").iterdir()]
-    assert [model.exists() for model in models] == [keep] * 2
+    assert [model.exists() for model in models] == [keep]
 
     configure(folder, keep, "calibration", "parameter-drift")
-    lost = "2 finished runs are trained again: their models were not kept (keep_models: true)"
+    lost = "1 finished run is trained again: models were not kept (keep_models: true)"
     assert (lost in snakemake(folder, "--dry-run").stdout) == (not keep)
     counts = planned(folder)
-    assert counts["probe"] == 2
-    assert counts.get("train", 0) == (0 if keep else 2)
+    assert counts["probe"] == 1
+    assert counts.get("train", 0) == (0 if keep else 1)
     if keep:
         configure(folder, keep, "trajectory")
-        along = "2 finished runs are trained again: their weights along the way were not kept (probe: trajectory)"
+        along = "1 finished run is trained again: weights along the way were not kept (probe: trajectory)"
         assert along in snakemake(folder, "--dry-run").stdout
-        assert planned(folder)["train"] == 2
+        assert planned(folder)["train"] == 1
     else:
-        configure(folder, keep, "calibration", "parameter-drift", seeds=[1, 2, 3])  # a new run is none of them
+        configure(folder, keep, "calibration", "parameter-drift", seeds=[1, 2])  # a new run is none of them
         result = snakemake(folder)
         assert result.returncode == 0, result.stdout
         assert result.stdout.count(lost) == 1
