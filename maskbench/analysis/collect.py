@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from maskbench.analysis.derived import MATCHED, SPLITS, Point, Run, derive
-from maskbench.analysis.metrics import ALONG_COLUMNS, CELL, COLUMNS, OUTCOME_TYPES, TEST, score_of
+from maskbench.analysis.metrics import ALONG_COLUMNS, CELL, COLUMNS, OUTCOME_TYPES, TEST, check_counts, score_of
 from maskbench.config.measures import measure
 from maskbench.errors import InputError
 from maskbench.io.files import atomic, write_json
@@ -164,8 +164,7 @@ def _read_outcomes(path: Path, record: Record) -> pa.Table:
     table = _read_table(path, ["example", "hit", "weight", "prediction"], "a completed run").drop_columns("prediction")
     table = _typed(path, record.run, table.append_column("set", pa.array([TEST] * table.num_rows).dictionary_encode()))
     hit, weight = (table[name].to_numpy() for name in ("hit", "weight"))
-    if not (np.isfinite(hit).all() and np.isfinite(weight).all()) or (weight < 0).any():
-        raise InputError(f"{path}: expected finite hits and weights of at least 0")
+    check_counts(path, hit, weight)
     found, recorded = float(score_of(hit.sum(), weight.sum())), _number(record, "test", "score")
     assert recorded is not None  # a completed run has one
     if not math.isclose(found, recorded, rel_tol=0.0, abs_tol=1e-6):
@@ -191,9 +190,7 @@ def _read_set_outcomes(path: Path, probes: ProbeRecord) -> pa.Table | None:
         raise InputError(f"{path}: set: {TEST} is the run's own test split; expected names of test-time sets")
     if frame.duplicated(["set", "example"]).any():
         raise InputError(f"{path}: expected each example of a set once")
-    numbers = frame[["hit", "weight"]].to_numpy()
-    if not np.isfinite(numbers).all() or (numbers < 0).any():
-        raise InputError(f"{path}: expected finite hits and weights of at least 0")
+    check_counts(path, frame["hit"].to_numpy(), frame["weight"].to_numpy())
     return table
 
 

@@ -226,6 +226,12 @@ def values_of(metrics: pd.DataFrame, split: str, name: str) -> pd.Series[float]:
     return rows.set_index("run")["value"]
 
 
+def check_counts(path: str | Path, hit: Array, weight: Array) -> None:
+    """Refuse hits and weights of test examples that are not finite or below 0."""
+    if any(not np.isfinite(column).all() or (column < 0).any() for column in (hit, weight)):
+        raise InputError(f"{path}: expected finite hits and weights of at least 0")
+
+
 def score_of(hit: Array, weight: Array) -> Array:
     """Return sum of hits over sum of weights, and 0 where both are 0 (entity F1 without any entity, as in seqeval)."""
     result: Array = np.divide(hit, weight, out=np.zeros_like(hit, dtype=float), where=weight > 0)

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from maskbench.analysis import statistics
 from maskbench.analysis.bootstrap import generator, resampled_scores
-from maskbench.analysis.metrics import BLOCK, OUTCOME_COLUMNS, OUTCOME_TYPES, TEST, Array, score_of
+from maskbench.analysis.metrics import BLOCK, OUTCOME_COLUMNS, OUTCOME_TYPES, TEST, Array, check_counts, score_of
 from maskbench.config.conditions import ALIGNED, CONFLICTING, DISTRACTOR, PERTURBATIONS
 from maskbench.config.measures import measure
 from maskbench.errors import InputError
@@ -94,8 +94,7 @@ class Outcomes:
         if not ((np.diff(key) > 0) | ((np.diff(key) == 0) & (np.diff(example) > 0))).all():
             order = np.lexsort((example, key))
             key, example, hit, weight = key[order], example[order], hit[order], weight[order]
-        if not (np.isfinite(hit).all() and np.isfinite(weight).all()) or (weight < 0).any():
-            raise InputError(f"{self.path}: expected finite hits and weights of at least 0")
+        check_counts(self.path, hit, weight)
         bounds = np.append(np.flatnonzero(np.diff(key, prepend=-1)), len(key))
         rows: dict[str, dict[str, slice]] = {}
         for start, end in pairwise(bounds):

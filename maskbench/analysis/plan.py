@@ -142,7 +142,7 @@ def _decides(need: Need, delta: float, sd: float, tests: int, seeds: int) -> tup
     spread = statistics.Spread(np.array(0.0), variance, np.array(0.0), seeds, 0)
     found = statistics.detectable(spread, tests, scale.hide(delta))
     if not math.isfinite(found):
-        least = next(n for n in range(2, 40) if statistics.smallest_p(n) <= statistics.ALPHA / tests)
+        least = statistics.least_seeds(statistics.ALPHA / tests)
         return f"nothing: {seeds} seeds can never reject, {least} can", False
     return f"effects from {scale.show(found):.2g} {scale.unit}", True
 

@@ -171,6 +171,11 @@ def smallest_p(n: int) -> float:
     return max(2.0 ** (1 - n), 2.0 / (FLIPS + 1))
 
 
+def least_seeds(level: float) -> int:
+    """Return the fewest seeds with which a sign-flip test can reject at a level."""
+    return next(n for n in range(2, 40) if smallest_p(n) <= level)
+
+
 def _attainable(alpha: float, n: int) -> float:
     """Return the largest level up to `alpha` that a test of n seeds can have."""
     step = smallest_p(n)

@@ -223,7 +223,7 @@ def _what_it_takes(row: Row, spread: statistics.Spread) -> Iterator[str]:
         return
     level = statistics.ALPHA / row.tests
     if statistics.smallest_p(spread.n) > level:
-        least = next(n for n in range(2, 40) if statistics.smallest_p(n) <= level)
+        least = statistics.least_seeds(level)
         among = f" among {row.tests}" if row.tests > 1 else ""
         yield f"{spread.n} seeds can never reject: an exact test{among} takes at least {least}."
     estimate, margin = abs(float(spread.estimate)), row.margin

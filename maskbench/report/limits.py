@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from maskbench.analysis import statistics
 from maskbench.config.measures import MEASURES
 from maskbench.report import text
 
@@ -12,8 +13,8 @@ if TYPE_CHECKING:
 
 STATUS_WORDS = {"diverged": "diverged", "oom": "out of memory", "crashed": "crashed"}
 
-REJECTING_SEEDS = 6
-"""Below, no exact sign-flip test can reject at 5 %: the smallest p of five seeds is 2/2⁵."""
+REJECTING_SEEDS = statistics.least_seeds(statistics.ALPHA)
+"""Below, no exact sign-flip test can reject."""
 
 CONFIRMING_SEEDS = 10
 """Below, an exact sign-flip test could not confirm a direction after Holm's correction."""

@@ -19,7 +19,7 @@ import pytest
 from maskbench.training.record import Record
 from tests.unit.faults import garble
 from tests.unit.tiny import _sentences, _texts, make_model
-from tests.workflow.test_pipeline import REVIEWS, copy_project, planned, snakemake, write_config
+from tests.workflow.test_pipeline import NAMES, REVIEWS, copy_project, planned, snakemake, write_config
 
 pytestmark = pytest.mark.workflow
 
@@ -201,9 +201,7 @@ def test_two_snakemakes_in_different_folders_share_the_cards_of_a_host(tmp_path,
 
 
 def test_a_failed_job_stops_nothing_else_under_keep_going_and_garbled_files_are_made_again(tmp_path, injected):
-    names = {"name": "names", "kind": "token-classification", "source": {"local": "data"}, "format": "conll"}
-    names |= {"files": {"train": "names.txt"}, "text": 0, "label": 1, "max_length": 32}
-    folder = write_study(tmp_path / "project", tasks=[REVIEWS, names], seeds=[1])
+    folder = write_study(tmp_path / "project", tasks=[REVIEWS, NAMES], seeds=[1])
     (folder / "data/names.txt").write_text(_sentences(120))
     assert snakemake(folder, METRICS).returncode == 0
     before = numbers(folder)

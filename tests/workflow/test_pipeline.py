@@ -31,6 +31,16 @@ REVIEWS = {
     "files": {"train": "reviews.csv"},
     "max_length": 32,
 }
+NAMES = {
+    "name": "names",
+    "kind": "token-classification",
+    "source": {"local": "data"},
+    "format": "conll",
+    "files": {"train": "names.txt"},
+    "text": 0,
+    "label": 1,
+    "max_length": 32,
+}
 
 
 def copy_project(folder: Path) -> Path:
@@ -81,16 +91,7 @@ def write_config(folder: Path, **changes: object) -> None:
         "study": "mine",
         "tasks": [
             REVIEWS,
-            {
-                "name": "names",
-                "kind": "token-classification",
-                "source": {"local": "data"},
-                "format": "conll",
-                "files": {"train": "names.txt"},
-                "text": 0,
-                "label": 1,
-                "max_length": 32,
-            },
+            NAMES,
         ],
         "models": [{"name": "tiny", "source": {"local": "data/model"}}],
         "strategies": ["none", "random"],
