@@ -6,10 +6,15 @@ VENV := .venv
 # Named after the lock's content: a new lock rebuilds the environment, nothing else does, and no network is asked for.
 STAMP := $(VENV)/installed-$(shell cksum < requirements.lock | tr ' ' '-')
 
-export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export PATH := $(abspath $(VENV))/bin:$(PATH)
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: run plan test check reliability schema lock clean-env help env
+# One worker more than there are processors, as tests of SLURM, leases and the browser wait more than they compute; tests
+# that share something costly stay together (tests/conftest.py).
+WORKERS = $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+PYTEST = python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder --durations=20
+
+.PHONY: run plan test test-all check lint reliability schema lock clean-env help env
 
 run: $(STAMP)  ## run the default experiment; make run ARGS="--configfile experiments/x.yaml" runs another
 	snakemake --cores all $(ARGS)
@@ -18,9 +23,15 @@ plan: $(STAMP)  ## what an experiment can decide, and how long it takes; make pl
 	@python scripts/plan.py $(ARGS)
 
 test: $(STAMP)  ## run the tests; make test ARGS="-k masks" runs some of them
-	python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(PYTEST) $(ARGS)
 
-check: $(STAMP)  ## run every check, then the tests
+test-all: $(STAMP)  ## run all tests, those too that take too long for every change (marked `long`)
+	$(PYTEST) --long $(ARGS)
+
+check: lint  ## run every check, then the tests
+	$(PYTEST) $(ARGS)
+
+lint: $(STAMP)  ## run every check but the tests
 	ruff check .
 	ruff format --check .
 	mypy
@@ -28,11 +39,10 @@ check: $(STAMP)  ## run every check, then the tests
 	snakemake --lint
 	lint-imports
 	python -m maskbench schema --check
-	python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 reliability: $(STAMP)  ## run the tests that inject faults and write docs/reliability.md from what they injected
 	rm -f $(VENV)/injected
-	INJECTED_FAULTS=$(CURDIR)/$(VENV)/injected python -m pytest -m fault $(ARGS)
+	INJECTED_FAULTS=$(abspath $(VENV))/injected python -m pytest -m fault --long $(ARGS)
 	python -m tests.injected $(VENV)/injected > $(VENV)/reliability.md
 	mv $(VENV)/reliability.md docs/reliability.md
 

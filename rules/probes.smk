@@ -27,6 +27,7 @@ rule reference:
         model=subpath(input.model, parent=True),
         folder=subpath(output.manifest, parent=True),
         training=lambda wildcards: evaluated(wildcards.task, wildcards.model),
+        head=lambda wildcards: "--no-masked-lm" if MODELS[wildcards.model].masked_lm is False else "",
         sizes=lambda wildcards: " ".join(
             f"--{name} {size}"
             for name, size in (
@@ -38,7 +39,7 @@ rule reference:
         code=code_hash("reference.py"),
     shell:
         'python "$MASKBENCH/scripts/reference.py" --encoded {params.encoded:q} --model {params.model:q}'
-        " --destination {params.folder:q} --training {params.training:q} {params.sizes} --code {params.code} > {log:q} 2>&1"
+        " --destination {params.folder:q} --training {params.training:q} {params.sizes} {params.head} --code {params.code} > {log:q} 2>&1"
 
 
 rule probe:

@@ -22,6 +22,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--training", required=True, type=Training.model_validate_json, help="hyperparameters as JSON")
     parser.add_argument("--max-test", type=int, help="how many test texts runs are scored on; default: all")
     parser.add_argument("--examples", type=int, help="how many of them are probed; default: all")
+    parser.add_argument(
+        "--no-masked-lm", action="store_true", help="the configuration says that it has no masked-LM head worth using"
+    )
     parser.add_argument("--code", required=True, help="content hash of the code")
     return parser.parse_args()
 
@@ -46,6 +49,7 @@ def main() -> None:
             examples=options.examples,
             batch_size=options.training.eval_batch_size,
             device=choose(options.training),
+            masked_lm=not options.no_masked_lm,
             code=options.code,
             gpu_uuid=slot.name,
         )

@@ -40,15 +40,30 @@ def injected(request: pytest.FixtureRequest) -> Callable[..., None]:
     return partial(note, test=f"{place}::{getattr(request.node, 'originalname', request.node.name)}")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that note faults, which `make reliability` runs; put those first that take minutes.
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="also run the tests that are marked `long`")
 
-    Workers take file after file: what is long must not begin when all else is done.
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the tests that note faults, leave out the long ones, and arrange the others for two workers.
+
+    With `--dist loadgroup` a worker takes all tests of a group, and any other test by itself. Files whose tests share a
+    study, a scheduler or a browser are a group; they come first, since what takes minutes must not begin when all else
+    is done. Within the rest the order is that of the files, so that what a file prepares is made once in each worker.
     """
     for item in items:
         if "injected" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.fault)
-    items.sort(key=lambda item: not any(item.get_closest_marker(name) for name in ("workflow", "slurm")))
+    if not config.getoption("--long"):
+        long = [item for item in items if item.get_closest_marker("long")]
+        if long:
+            config.hook.pytest_deselected(items=long)
+            items[:] = [item for item in items if not item.get_closest_marker("long")]
+    for item in items:
+        if share := item.get_closest_marker("share"):
+            item.add_marker(pytest.mark.xdist_group(share.args[0] if share.args else item.path.stem))
+    order = ("slurm", "workflow", "share")
+    items.sort(key=lambda item: next((n for n, name in enumerate(order) if item.get_closest_marker(name)), len(order)))
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ class Model(Block):
     source: Source
     """Where the folder with config.json, the weights (safetensors) and the tokenizer comes from."""
     masked_lm: bool | None = None
-    """Whether the weights hold a masked-LM head, which some strategies need; null: unknown (local folders are read)."""
+    """Whether the weights hold a masked-LM head, which some strategies need; null: unknown (local folders are read);
+    false: a head in the file is not used, as it was trained for something else."""
     training: TrainingOverrides = Field(default_factory=TrainingOverrides)
     """Hyperparameters of this model that differ from `training`."""
     licence: str | None = None

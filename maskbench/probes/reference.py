@@ -166,6 +166,7 @@ def make(
     device: Device,
     code: str,
     gpu_uuid: str | None = None,
+    masked_lm: bool = True,
 ) -> None:
     """Measure θ₀ on the fixed texts of a task.
 
@@ -179,6 +180,9 @@ def make(
         Folder to make, in one piece: manifest.json and states.safetensors.
     max_test, examples
         How many test texts runs are scored on, and how many of them are probed; None: all.
+    masked_lm
+        Whether a masked-LM head in the model's file is used; the configuration's `masked_lm: false` says that it must
+        not be (a head that was trained for something else).
 
     Raises
     ------
@@ -195,7 +199,11 @@ def make(
     try:
         test = forward.read(texts.test, places, hidden=True)
         train = forward.read(texts.train, hidden=True)
-        masked_lm, notes = _masked_lm(forward, model, texts.test)
+        loss, notes = (
+            _masked_lm(forward, model, texts.test)
+            if masked_lm
+            else (None, ["masked-lm: the configuration says masked_lm: false"])
+        )
     except UnmeasuredError as error:
         raise InputError(f"{model}: expected a model that computes finite numbers: {error}") from None
     assert test.states is not None
@@ -209,7 +217,7 @@ def make(
             schema=1,
             examples=[row["example"] for row in texts.test],
             layers=layer_names(len(test.states)),
-            masked_lm=masked_lm,
+            masked_lm=loss,
             notes=notes,
             probing=probing,
             files=sha256_files([folder / STATES], folder),

@@ -6,6 +6,7 @@ That a run with it resumes bit for bit is in test_resume.py, over the registry a
 from __future__ import annotations
 
 import hashlib
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pandas as pd
@@ -21,6 +22,8 @@ from tests.unit.samples import MASKS, entry
 from tests.unit.tiny import make_cell, make_encoded, make_model, same
 
 KINDS = ["sequence-classification", "token-classification"]
+SHARED = [pytest.param(kind, marks=pytest.mark.share(f"every-mask-{kind}")) for kind in KINDS]
+"""The kinds of task; the tests of one share what they train."""
 NEUTRAL = {"rate": 0.0, "share": 1.0}
 """Values at which a mask hides nothing."""
 
@@ -32,9 +35,30 @@ def folders(tmp_path_factory):
     return {"model": model} | {kind: make_encoded(base / kind, model, kind) for kind in KINDS}
 
 
+@contextmanager
+def watched():
+    """Collect a hash of everything that a model is given in evaluation."""
+    original, seen = MaskedTrainer.prediction_step, []
+
+    def watch(_, __, keys):
+        tensors = {name: value for name, value in keys.items() if torch.is_tensor(value)}
+        seen.append({name: hash(tuple(value.flatten().tolist())) for name, value in sorted(tensors.items())})
+
+    def prediction_step(self, model, inputs, *args, **kwargs):
+        handle = model.register_forward_pre_hook(watch, with_kwargs=True)
+        try:
+            return original(self, model, inputs, *args, **kwargs)
+        finally:
+            handle.remove()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MaskedTrainer, "prediction_step", prediction_step)
+        yield seen
+
+
 @pytest.fixture(scope="module")
 def train(folders, tmp_path_factory):
-    """Train a cell once and keep its weights, outcome and record."""
+    """Train a cell once and keep its weights, outcome and record, and what its model was given in evaluation."""
     made = {}
 
     def call(kind, strategy=None):
@@ -43,11 +67,11 @@ def train(folders, tmp_path_factory):
         if key not in made:
             base = tmp_path_factory.mktemp("run")
             inputs = Inputs(folders[kind], folders["model"], base / "work", base / "model")
-            record, outcome = run_cell(cell, inputs, choose(cell.training), code="c", command="x")
+            with watched() as given:
+                record, outcome = run_cell(cell, inputs, choose(cell.training), code="c", command="x")
             assert record.status == "completed", record.error
-            made[key] = SimpleNamespace(
-                record=record, outcome=outcome, weights=load_file(base / "model/model.safetensors")
-            )
+            weights = load_file(base / "model/model.safetensors")
+            made[key] = SimpleNamespace(record=record, outcome=outcome, weights=weights, given=given)
         return made[key]
 
     return call
@@ -57,7 +81,7 @@ def test_every_family_has_masks():
     assert {family for family, _ in MASKS} == {"input", "attention", "parameter", "objective"}
 
 
-@pytest.mark.parametrize("task", KINDS)
+@pytest.mark.parametrize("task", SHARED)
 @pytest.mark.parametrize(("family", "kind"), MASKS)
 def test_drawn_and_not_applied_is_bit_identical_to_none(train, family, kind, task):
     none, other = train(task), train(task, {"name": "m", family: entry(kind, apply=False)})
@@ -65,7 +89,7 @@ def test_drawn_and_not_applied_is_bit_identical_to_none(train, family, kind, tas
     pd.testing.assert_frame_equal(none.outcome.table, other.outcome.table)
 
 
-@pytest.mark.parametrize("task", KINDS)
+@pytest.mark.parametrize("task", SHARED)
 @pytest.mark.parametrize(("family", "kind"), MASKS)
 def test_at_rate_0_it_is_bit_identical_to_none(train, family, kind, task):
     mask = Mask.registry[family][kind].model_validate(entry(kind))
@@ -81,42 +105,16 @@ def test_at_rate_0_it_is_bit_identical_to_none(train, family, kind, task):
     assert same(train(task).weights, other.weights)
 
 
-@pytest.mark.parametrize("task", KINDS)
+@pytest.mark.parametrize("task", SHARED)
 @pytest.mark.parametrize(("family", "kind"), MASKS)
 def test_applied_it_makes_a_difference(train, family, kind, task):
     assert not same(train(task).weights, train(task, {"name": "m", family: entry(kind)}).weights)
 
 
+@pytest.mark.parametrize("task", SHARED)
 @pytest.mark.parametrize(("family", "kind"), MASKS)
-def test_evaluation_gets_the_text_as_it_is(folders, family, kind, monkeypatch, tmp_path):
+def test_evaluation_gets_the_text_as_it_is(train, family, kind, task):
     """Everything that the model is given in evaluation, by hash, is what it is given without a mask."""
-    original = MaskedTrainer.prediction_step
-    seen = []
-
-    def spy(self, model, inputs, *args, **kwargs):
-        def watch(_, __, given):
-            seen.append(
-                {name: hash(tuple(value.flatten().tolist())) for name, value in given.items() if torch.is_tensor(value)}
-            )
-
-        handle = model.register_forward_pre_hook(lambda *call: watch(*call), with_kwargs=True)
-        try:
-            return original(self, model, inputs, *args, **kwargs)
-        finally:
-            handle.remove()
-
-    monkeypatch.setattr(MaskedTrainer, "prediction_step", spy)
-    found = []
-    for strategy in (None, {"name": "m", family: entry(kind)}):
-        seen.clear()
-        cell = make_cell(KINDS[0], strategy, training={"epochs": 1})
-        run_cell(
-            cell,
-            Inputs(folders[KINDS[0]], folders["model"], tmp_path / "w"),
-            choose(cell.training),
-            code="c",
-            command="x",
-        )
-        found.append([sorted(given.items()) for given in seen])
-    assert found[0]
-    assert found[0] == found[1]
+    none = train(task).given
+    assert none
+    assert train(task, {"name": "m", family: entry(kind)}).given == none

@@ -19,7 +19,7 @@ from maskbench.config.conditions import Condition
 from maskbench.config.probes import PROBES, ProbeName
 from maskbench.data.tokenizer import add_mask_token
 from maskbench.errors import InputError
-from maskbench.probes import fit, input, knowledge, task
+from maskbench.probes import fit, input, knowledge, reference, task
 from maskbench.probes.base import REGISTRY, load_model, only, probe
 from maskbench.probes.record import ProbeRecord
 from maskbench.probes.run import probe_run
@@ -27,6 +27,8 @@ from maskbench.training.device import choose
 from maskbench.training.run import Inputs, Run
 from tests.unit.probed import EXAMPLES, TAGS, TEXTS, Bench, cell_of, sequential, settings, values
 from tests.unit.tiny import GOOD, make_gpt2
+
+pytestmark = pytest.mark.share
 
 KINDS = [TEXTS, TAGS]
 
@@ -518,3 +520,21 @@ def test_gpt2_is_probed(tmp_path):
     assert manifest.notes == ["masked-lm: expected a model with a masked-LM head; one of type gpt2 has none"]
     assert 0 < measured["parameter_drift:embeddings"] < 10
     assert {name for name, value in measured.items() if value is None} == set()
+
+
+# --- a head in the model's file that was trained for something else
+
+
+def test_a_head_that_the_configuration_disowns_is_not_measured(bench, tmp_path):
+    """`masked_lm: false`, as for bert-tiny, whose file holds SPLADE's head."""
+    cell = cell_of()
+    folder, reference_folder = tmp_path / "disowned", bench.sources(cell).reference
+    keys = {"max_test": None, "examples": EXAMPLES, "batch_size": 8, "device": choose(cell.training), "code": "c"}
+    reference.make(bench.encoded(TEXTS), bench.model, folder, masked_lm=False, **keys)
+    disowned, used = reference.Reference.read(folder).manifest, reference.Reference.read(reference_folder).manifest
+    assert used.masked_lm is not None  # the file has a head
+    assert disowned.masked_lm is None
+    assert disowned.notes == ["masked-lm: the configuration says masked_lm: false"]
+    assert disowned.probing == used.probing
+    measured = {metric.measure for metric in knowledge.masked_lm(bench.subject(cell, reference=folder))}
+    assert measured == set()

@@ -19,11 +19,10 @@ import pytest
 from maskbench.training.record import Record
 from tests.unit.faults import garble
 from tests.unit.tiny import _sentences, _texts, make_model
-from tests.workflow.test_pipeline import NAMES, REVIEWS, copy_project, planned, snakemake, write_config
+from tests.workflow.test_pipeline import METRICS, NAMES, REVIEWS, copy_project, planned, snakemake, write_config
 
 pytestmark = pytest.mark.workflow
 
-METRICS = "results/mine/metrics.csv"
 MOUNT = shutil.which("mount") is not None and os.geteuid() == 0
 
 

@@ -6,20 +6,20 @@ import pandas as pd
 import pytest
 
 from maskbench.config.measures import MEASURES
-from tests.workflow.test_pipeline import copy_project, planned, snakemake, write_config
+from tests.workflow.test_pipeline import METRICS, copy_project, planned, snakemake, write_config
 
-pytestmark = [pytest.mark.workflow, pytest.mark.network]
+pytestmark = [pytest.mark.workflow, pytest.mark.network, pytest.mark.share]
 
-SMALL = {"max_validation": 60, "max_test": 200, "training": {"learning_rate": 1.0e-4}}
+SMALL = {"max_validation": 60, "max_test": 200}
 # The last checkpoint is probed: what is memorised late would be lost with the best one.
 COMMON = {
-    "models": ["minilm-l6"],
+    "models": ["bert-tiny"],
     "seeds": [1],
     "train_sizes": [400],
-    "training": {"epochs": 4.0, "selection": "last"},
+    "training": {"epochs": 8.0, "selection": "last", "learning_rate": 3.0e-4},
     "probes": {"examples": 128},
 }
-MASKED_LM = {"mlm_loss", "mlm_forgetting"}  # MiniLM has no such head; tests/unit/test_probes_run.py has one
+MASKED_LM = {"mlm_loss", "mlm_forgetting"}  # no such head here; tests/unit/test_probes_run.py has one
 
 
 class Study:
@@ -27,7 +27,7 @@ class Study:
 
     def __init__(self, folder):
         self.folder = folder
-        metrics = pd.read_csv(folder / "results/mine/metrics.csv", dtype={"train_size": "str"})
+        metrics = pd.read_csv(folder / METRICS, dtype={"train_size": "str"})
         self.metrics = metrics.set_index(["task", "strategy", "regime", "condition", "measure"]).sort_index()
 
     def value(self, task, measure, strategy="none", regime="single", condition="clean"):
@@ -39,7 +39,7 @@ class Study:
 def study(folder, **keys):
     folder = copy_project(folder / "project")
     write_config(folder, **COMMON | keys)
-    result = snakemake(folder)
+    result = snakemake(folder, METRICS)
     assert result.returncode == 0, result.stdout
     return Study(folder)
 
@@ -52,6 +52,7 @@ def conditions(tmp_path_factory):
         tasks=[{"preset": "rt-snippets", **SMALL}],
         strategies=["none", "oracle-cue"],
         conditions=["clean", "cue:0.95", "label-noise:0.3"],
+        training=COMMON["training"] | {"learning_rate": 1.0e-3},
     )
 
 
@@ -61,7 +62,7 @@ def regimes(tmp_path_factory):
     return study(
         tmp_path_factory.mktemp("regimes"),
         tasks=[{"preset": "rt-snippets", **SMALL}, {"preset": "conll2003", **SMALL}],
-        strategies=["none", {"name": "hot", "learning_rate": 1.0e-3}],
+        strategies=["none", {"name": "hot", "learning_rate": 3.0e-3}],
         regimes=["single", "sequential", "joint"],
     )
 
@@ -106,5 +107,5 @@ def test_every_measure_of_interference_is_there(conditions, regimes):
 
 def test_a_second_call_does_nothing_and_no_model_is_left(conditions, regimes):
     for one in (conditions, regimes):
-        assert planned(one.folder) == {}
+        assert planned(one.folder, METRICS) == {}
         assert not list((one.folder / "results/mine/training").glob("*/model"))

@@ -16,11 +16,13 @@ import yaml
 
 from maskbench.config.measures import MEASURES
 from maskbench.training.record import Record
+from tests import warm
 from tests.unit.tiny import _sentences, _texts, make_model
 
-pytestmark = pytest.mark.workflow
+pytestmark = [pytest.mark.workflow, pytest.mark.share]
 
 ROOT = Path(__file__).resolve().parents[2]
+METRICS = "results/mine/metrics.csv"
 PARTS = ("Snakefile", "config.yaml", "claims.yaml", "rules", "scripts", "maskbench", "envs", "profiles")
 COLUMNS = "run,task,model,strategy,regime,condition,train_size,seed,status,split,measure,value,unit"
 REVIEWS = {
@@ -56,11 +58,12 @@ def copy_project(folder: Path) -> Path:
 
 
 def snakemake(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run Snakemake in a copy of the project."""
+    """Run Snakemake in a copy of the project; jobs that import torch start in the warm server (tests/warm)."""
+    dry = {"--dry-run", "--unlock", "--lint"} & set(arguments)
     return subprocess.run(
         [sys.executable, "-m", "snakemake", "--cores", "2", *arguments],
         cwd=folder,
-        env={**os.environ, "MASKBENCH_GPUS": "-1"} | environment,
+        env={**os.environ, "MASKBENCH_GPUS": "-1", **({} if dry else warm.environment())} | environment,
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -70,7 +73,11 @@ def snakemake(folder: Path, *arguments: str, **environment: str) -> subprocess.C
 
 def planned(folder: Path, *arguments: str) -> dict[str, int]:
     """Return how many jobs of each rule a call would run; empty if there is nothing to be done."""
-    output = snakemake(folder, "--dry-run", *arguments).stdout
+    return jobs_of(snakemake(folder, "--dry-run", *arguments).stdout)
+
+
+def jobs_of(output: str) -> dict[str, int]:
+    """Read these numbers in the output of a dry run."""
     if "Nothing to be done" in output:
         return {}
     table = output[output.index("Job stats:") :].split("\n\n")[0]
@@ -183,7 +190,7 @@ def test_a_second_call_does_nothing(study):
 def test_a_changed_rate_reruns_the_cells_of_its_strategy(copied):
     write_config(copied, strategies=["none", {"preset": "random", "input": {"kind": "random", "rate": 0.3}}])
     output = snakemake(copied, "--dry-run").stdout
-    counts = planned(copied)
+    counts = jobs_of(output)
     assert (counts["train"], counts["probe"]) == (4, 4)
     assert len(re.findall(r"wildcards: .*random", output)) == 8
     assert "encode" not in counts
@@ -196,8 +203,9 @@ def test_another_seed_trains_only_its_cells(copied):
 
 def test_an_edit_in_masks_reruns_training(copied):
     edit(copied / "maskbench/masks/input/chance.py", "else [])) < self.rate", "else [])) <= self.rate")
-    assert planned(copied)["train"] == 8
-    assert "encode" not in planned(copied)
+    counts = planned(copied)
+    assert counts["train"] == 8
+    assert "encode" not in counts
 
 
 def test_a_comment_or_a_docstring_reruns_nothing(copied):
@@ -222,7 +230,7 @@ def test_another_text_reruns_its_task_alone(copied):
     with (copied / "data/reviews.csv").open("a") as stream:
         stream.write("a very warm film,up\n")
     output = snakemake(copied, "--dry-run").stdout
-    assert planned(copied)["train"] == 4
+    assert jobs_of(output)["train"] == 4
     assert not re.search(r"rule (prepare|encode|train):[^\[]*names", output)
 
 

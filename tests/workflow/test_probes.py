@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.tiny import _texts, make_model
-from tests.workflow.test_pipeline import REVIEWS, copy_project, planned, snakemake, write_config
+from tests.workflow.test_pipeline import METRICS, REVIEWS, copy_project, jobs_of, planned, snakemake, write_config
 
 pytestmark = pytest.mark.workflow
 
@@ -28,26 +28,28 @@ def test_another_probe_trains_nothing_again_where_models_are_kept_and_says_so_wh
     (folder / "data/model/source.json").unlink()
     (folder / "data/reviews.csv").write_text(_texts(120))
     configure(folder, keep, "calibration")
-    result = snakemake(folder)
+    result = snakemake(folder, METRICS)
     assert result.returncode == 0, result.stdout
     assert "trained again" not in result.stdout
-    assert planned(folder) == {}
+    assert planned(folder, METRICS) == {}
     models = [path / "model" for path in (folder / "results/mine/training").iterdir()]
     assert [model.exists() for model in models] == [keep]
 
     configure(folder, keep, "calibration", "parameter-drift")
     lost = "1 finished run is trained again: models were not kept (keep_models: true)"
-    assert (lost in snakemake(folder, "--dry-run").stdout) == (not keep)
-    counts = planned(folder)
+    output = snakemake(folder, "--dry-run", METRICS).stdout
+    assert (lost in output) == (not keep)
+    counts = jobs_of(output)
     assert counts["probe"] == 1
     assert counts.get("train", 0) == (0 if keep else 1)
     if keep:
         configure(folder, keep, "trajectory")
         along = "1 finished run is trained again: weights along the way were not kept (probe: trajectory)"
-        assert along in snakemake(folder, "--dry-run").stdout
-        assert planned(folder)["train"] == 1
+        output = snakemake(folder, "--dry-run", METRICS).stdout
+        assert along in output
+        assert jobs_of(output)["train"] == 1
     else:
         configure(folder, keep, "calibration", "parameter-drift", seeds=[1, 2])  # a new run is none of them
-        result = snakemake(folder)
+        result = snakemake(folder, METRICS)
         assert result.returncode == 0, result.stdout
         assert result.stdout.count(lost) == 1
