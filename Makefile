@@ -12,7 +12,7 @@ unexport PYTHONPATH PYTHONHOME
 # One worker more than there are processors, as tests of SLURM, leases and the browser wait more than they compute; tests
 # that share something costly stay together (tests/conftest.py).
 WORKERS = $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
-PYTEST = python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder --durations=20
+PYTEST = python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder --durations=20
 
 .PHONY: run plan test test-all check lint reliability schema lock clean-env help env
 

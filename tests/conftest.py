@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling
 
 # Set before any test imports a library that reads them.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -23,6 +24,27 @@ SLOW = [HealthCheck.too_slow]
 settings.register_profile("maskbench", deadline=None, derandomize=True, print_blob=True, suppress_health_check=SLOW)
 settings.register_profile("explore", deadline=None, max_examples=2000, suppress_health_check=SLOW)
 settings.load_profile("maskbench")
+
+
+KINDS = ("sequence-classification", "token-classification")
+SHARING: dict[str, tuple[str, ...]] = {
+    "tests/slurm/test_slurm.py": (),
+    "tests/workflow/test_interference.py": (),
+    "tests/workflow/test_pipeline.py": (),
+    "tests/workflow/test_real_text.py": (),
+    "tests/browser/test_page.py": (),
+    "tests/unit/test_every_mask.py": KINDS,
+    "tests/unit/test_known_truth.py": (),
+    "tests/unit/test_probes_run.py": (),
+    "tests/unit/test_regimes.py": (),
+    "tests/unit/test_faults.py": (),
+    "tests/unit/test_figures.py": (),
+    "tests/unit/test_report.py": (),
+    "tests/unit/test_exhibits.py": (),
+    "tests/unit/test_training.py": (),
+}
+"""Files whose tests share something costly (a scheduler, a study, trained models, figures): one worker takes each; with
+names, one worker for all tests with that name in their parameters."""
 
 
 @pytest.fixture(scope="session")
@@ -44,12 +66,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="also run the tests that are marked `long`")
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark the tests that note faults, leave out the long ones, and arrange the others for two workers.
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
+    """Let a worker take all tests that share something costly, and any other test by itself."""
+    return Shared(config, log)
 
-    With `--dist loadgroup` a worker takes all tests of a group, and any other test by itself. Files whose tests share a
-    study, a scheduler or a browser are a group; they come first, since what takes minutes must not begin when all else
-    is done. Within the rest the order is that of the files, so that what a file prepares is made once in each worker.
+
+class Shared(LoadScopeScheduling):
+    """What shares something costly is one unit of work (`loadgroup` of xdist 3.8 does nothing with pytest 9.2)."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        if file not in SHARING:
+            return nodeid
+        return next((part for part in SHARING[file] if part in nodeid), file)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the tests that note faults, leave out the long ones, and put first what must not begin last.
+
+    First come the scheduler and whole studies, then the files whose tests share something; within the rest the order is
+    that of the files, so that what a file prepares is made once in each worker.
     """
     for item in items:
         if "injected" in getattr(item, "fixturenames", ()):
@@ -59,11 +96,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if long:
             config.hook.pytest_deselected(items=long)
             items[:] = [item for item in items if not item.get_closest_marker("long")]
-    for item in items:
-        if share := item.get_closest_marker("share"):
-            item.add_marker(pytest.mark.xdist_group(share.args[0] if share.args else item.path.stem))
-    order = ("slurm", "workflow", "share")
-    items.sort(key=lambda item: next((n for n, name in enumerate(order) if item.get_closest_marker(name)), len(order)))
+
+    def place(item: pytest.Item) -> int:
+        marks = [item.get_closest_marker(name) is not None for name in ("slurm", "workflow")]
+        return (*marks, item.nodeid.partition("::")[0] in SHARING, True).index(True)
+
+    items.sort(key=place)
 
 
 @pytest.fixture

@@ -18,7 +18,6 @@ from tests.unit.test_report import make, make_mixed, report
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="chromium is missing: apt-get install chromium"),
-    pytest.mark.share,
 ]
 
 FLAGS = [

@@ -20,7 +20,7 @@ from tests.slurm.cluster import PARTITION, Cluster, UnavailableError, clean, ins
 from tests.unit.tiny import _texts, make_model
 from tests.workflow.test_pipeline import REVIEWS, copy_project, edit, write_config
 
-pytestmark = [pytest.mark.slurm, pytest.mark.share("slurm")]
+pytestmark = pytest.mark.slurm
 
 HOT = {"name": "hot", "learning_rate": 1e30}  # diverges
 TARGET = "results/mine/metrics.csv"

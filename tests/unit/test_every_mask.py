@@ -22,8 +22,6 @@ from tests.unit.samples import MASKS, entry
 from tests.unit.tiny import make_cell, make_encoded, make_model, same
 
 KINDS = ["sequence-classification", "token-classification"]
-SHARED = [pytest.param(kind, marks=pytest.mark.share(f"every-mask-{kind}")) for kind in KINDS]
-"""The kinds of task; the tests of one share what they train."""
 NEUTRAL = {"rate": 0.0, "share": 1.0}
 """Values at which a mask hides nothing."""
 
@@ -81,7 +79,7 @@ def test_every_family_has_masks():
     assert {family for family, _ in MASKS} == {"input", "attention", "parameter", "objective"}
 
 
-@pytest.mark.parametrize("task", SHARED)
+@pytest.mark.parametrize("task", KINDS)
 @pytest.mark.parametrize(("family", "kind"), MASKS)
 def test_drawn_and_not_applied_is_bit_identical_to_none(train, family, kind, task):
     none, other = train(task), train(task, {"name": "m", family: entry(kind, apply=False)})
@@ -89,7 +87,7 @@ def test_drawn_and_not_applied_is_bit_identical_to_none(train, family, kind, tas
     pd.testing.assert_frame_equal(none.outcome.table, other.outcome.table)
 
 
-@pytest.mark.parametrize("task", SHARED)
+@pytest.mark.parametrize("task", KINDS)
 @pytest.mark.parametrize(("family", "kind"), MASKS)
 def test_at_rate_0_it_is_bit_identical_to_none(train, family, kind, task):
     mask = Mask.registry[family][kind].model_validate(entry(kind))
@@ -105,13 +103,13 @@ def test_at_rate_0_it_is_bit_identical_to_none(train, family, kind, task):
     assert same(train(task).weights, other.weights)
 
 
-@pytest.mark.parametrize("task", SHARED)
+@pytest.mark.parametrize("task", KINDS)
 @pytest.mark.parametrize(("family", "kind"), MASKS)
 def test_applied_it_makes_a_difference(train, family, kind, task):
     assert not same(train(task).weights, train(task, {"name": "m", family: entry(kind)}).weights)
 
 
-@pytest.mark.parametrize("task", SHARED)
+@pytest.mark.parametrize("task", KINDS)
 @pytest.mark.parametrize(("family", "kind"), MASKS)
 def test_evaluation_gets_the_text_as_it_is(train, family, kind, task):
     """Everything that the model is given in evaluation, by hash, is what it is given without a mask."""

@@ -37,8 +37,6 @@ from maskbench.training.device import choose
 from maskbench.training.run import Inputs, Run
 from tests.unit.tiny import make_cell, make_encoded, make_model
 
-pytestmark = pytest.mark.share
-
 CLS, SEP, MASK = 2, 3, 4
 FIRST = 5
 """First ordinary token."""

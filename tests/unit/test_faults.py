@@ -18,8 +18,6 @@ from tests.unit import faults
 from tests.unit.samples import entry
 from tests.unit.tiny import make_cell, make_encoded, make_model, same
 
-pytestmark = pytest.mark.share
-
 TASKS = {"texts": "sequence-classification", "names": "token-classification"}
 ADAPTIVE = {"kind": "adaptive", "place": "loss", "rate": 0.4, "gain": 50.0, "fast": 0.3, "slow": 0.6}
 STRATEGIES = {

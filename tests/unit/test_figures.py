@@ -20,8 +20,6 @@ from maskbench.report.study import Study
 from maskbench.report.style import style
 from tests.unit import report_samples
 
-pytestmark = pytest.mark.share
-
 TASKS = ["rt-snippets", "conll2003"]
 MANY = report_samples.STRATEGIES | {
     f"a-strategy-with-a-rather-long-name-{number}": {

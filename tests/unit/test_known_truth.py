@@ -27,8 +27,6 @@ from maskbench.training.run import Inputs, run_cell
 from tests.unit.probed import CUES, settings
 from tests.unit.tiny import make_cell, make_model
 
-pytestmark = pytest.mark.share
-
 WORDS = [*FILLER, *SECOND, *(word for theme in TELLING.values() for word in theme), *CUES]
 
 

@@ -28,8 +28,6 @@ from maskbench.training.run import Inputs, Run
 from tests.unit.probed import EXAMPLES, TAGS, TEXTS, Bench, cell_of, sequential, settings, values
 from tests.unit.tiny import GOOD, make_gpt2
 
-pytestmark = pytest.mark.share
-
 KINDS = [TEXTS, TAGS]
 
 

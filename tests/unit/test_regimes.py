@@ -33,8 +33,6 @@ from tests.unit.killed import KilledError, Watch
 from tests.unit.samples import MASKS, entry
 from tests.unit.tiny import make_cell, make_encoded, make_gpt2, make_model, same
 
-pytestmark = pytest.mark.share
-
 KINDS = ["sequence-classification", "token-classification"]
 TASKS = {"texts": KINDS[0], "names": KINDS[1], "copy": KINDS[0]}
 HEADS = dict(zip(KINDS, [AutoModelForSequenceClassification, AutoModelForTokenClassification], strict=True))

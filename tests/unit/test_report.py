@@ -30,8 +30,6 @@ from maskbench.report.tables import NAMES, interference, scores, sensitivity, wr
 from maskbench.report.text import amount, chance, mean_and_spread, plain, signed
 from tests.unit import report_samples, synthetic
 
-pytestmark = pytest.mark.share
-
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = "snakemake --cores all"
 TASKS, STRATEGIES = ["rt-snippets", "conll2003"], ["none", "random", "static", "freeze"]

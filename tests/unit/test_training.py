@@ -23,8 +23,6 @@ from maskbench.training.subsets import subset
 from maskbench.training.trainer import MaskedTrainer, PairedOrder
 from tests.unit.tiny import make_cell, make_encoded, make_gpt2, make_model, same
 
-pytestmark = pytest.mark.share
-
 KINDS = ["sequence-classification", "token-classification"]
 
 

@@ -8,7 +8,7 @@ import pytest
 from maskbench.config.measures import MEASURES
 from tests.workflow.test_pipeline import METRICS, copy_project, planned, snakemake, write_config
 
-pytestmark = [pytest.mark.workflow, pytest.mark.network, pytest.mark.share]
+pytestmark = [pytest.mark.workflow, pytest.mark.network]
 
 SMALL = {"max_validation": 60, "max_test": 200}
 # The last checkpoint is probed: what is memorised late would be lost with the best one.

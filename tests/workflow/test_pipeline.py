@@ -19,7 +19,7 @@ from maskbench.training.record import Record
 from tests import warm
 from tests.unit.tiny import _sentences, _texts, make_model
 
-pytestmark = [pytest.mark.workflow, pytest.mark.share]
+pytestmark = pytest.mark.workflow
 
 ROOT = Path(__file__).resolve().parents[2]
 METRICS = "results/mine/metrics.csv"

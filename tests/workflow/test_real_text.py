@@ -17,7 +17,7 @@ from maskbench.experiment.load import load
 from maskbench.training.record import Record
 from tests.workflow.test_pipeline import copy_project, snakemake, write_config
 
-pytestmark = [pytest.mark.workflow, pytest.mark.network, pytest.mark.share]
+pytestmark = [pytest.mark.workflow, pytest.mark.network]
 
 
 @pytest.fixture(scope="module")
