@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from maskbench import splitmix
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -15,7 +17,6 @@ if TYPE_CHECKING:
     Whole = NDArray[np.int64]
 
 _SEED = 0
-_GOLDEN, _FIRST, _SECOND = (np.uint64(value) for value in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 
 
 def generator(*purpose: str) -> np.random.Generator:
@@ -58,15 +59,7 @@ def keys(purpose: str, rows: Iterable[tuple[int, str]]) -> NDArray[np.uint64]:
 
 
 def uniform(keys: NDArray[np.uint64], places: Whole, channel: int) -> NDArray[np.float64]:
-    """Return a uniform number in [0, 1) for each key, place and channel (below 4), without a state.
-
-    References
-    ----------
-    Steele, Lea & Flood (2014), Fast splittable pseudorandom number generators, figure 17 (variant 13 of the finaliser).
-    """
-    mixed = keys + (places.astype(np.uint64) * np.uint64(4) + np.uint64(channel + 1)) * _GOLDEN
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * _FIRST
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * _SECOND
-    mixed ^= mixed >> np.uint64(31)
-    drawn: NDArray[np.float64] = (mixed >> np.uint64(11)) * 2.0**-53
-    return drawn
+    """Return a uniform number in [0, 1) for each key, place and channel (below 4), without a state."""
+    counters: Whole = keys.view(np.int64) + (places * 4 + channel + 1) * splitmix.GOLDEN
+    drawn: NDArray[np.float64] = splitmix.shifted(splitmix.mixed(counters), 11).astype(np.float64)
+    return drawn * 2.0**-53

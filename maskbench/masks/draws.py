@@ -6,31 +6,17 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from maskbench import splitmix
+
 if TYPE_CHECKING:
     from torch import Tensor
 
     from maskbench.masks.base import Batch
 
-_GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed 64-bit integer
-_MIX_1 = -4658895280553007687  # 0xBF58476D1CE4E5B9
-_MIX_2 = -7723592293110705685  # 0x94D049BB133111EB
-
-
-def _shift(value: Tensor, bits: int) -> Tensor:
-    """Shift right without sign extension (torch's shift on int64 is arithmetic)."""
-    return (value >> bits) & ((1 << (64 - bits)) - 1)
-
-
-def _mix(value: Tensor) -> Tensor:
-    """Apply the finaliser of SplitMix64 (Steele, Lea & Flood 2014, OOPSLA, fig. 11) to int64 counters."""
-    value = (value ^ _shift(value, 30)) * _MIX_1
-    value = (value ^ _shift(value, 27)) * _MIX_2
-    return value ^ _shift(value, 31)
-
 
 def fold(key: Tensor, index: Tensor | int) -> Tensor:
     """Give each index its own key; a tensor's product wraps modulo 2**64, a Python integer would overflow."""
-    return _mix(key + (torch.as_tensor(index, dtype=torch.int64) + 1) * _GOLDEN)
+    return splitmix.mixed(key + (torch.as_tensor(index, dtype=torch.int64) + 1) * splitmix.GOLDEN)
 
 
 class Draws:
@@ -72,7 +58,7 @@ class Draws:
         for place in places:
             bits = fold(bits, place)
         # 24 bits fill a float32 exactly; float64 does not exist on Apple's GPUs
-        return _shift(bits, 40).to(torch.float32) * 2.0**-24
+        return splitmix.shifted(bits, 40).to(torch.float32) * 2.0**-24
 
     def generator(self, *path: int, device: str | torch.device = "cpu") -> torch.Generator:
         """Return a generator for draws that belong to no example, seeded by (seed, stream, path).
@@ -82,4 +68,4 @@ class Draws:
         key = self._key
         for index in path:
             key = fold(key, index)
-        return torch.Generator(device).manual_seed(int(_shift(key, 1)))
+        return torch.Generator(device).manual_seed(int(splitmix.shifted(key, 1)))

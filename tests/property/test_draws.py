@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from maskbench import splitmix
+from maskbench.data import draws as data_draws
 from maskbench.masks.base import Batch
-from maskbench.masks.draws import _GOLDEN, Draws, _mix
+from maskbench.masks.draws import Draws
 
 WORD = 2**64
 
@@ -45,11 +48,33 @@ def big_uniform(seed: int, stream: int, channel: int, time: int, example: int, p
     return (key >> 40) / 2**24
 
 
-def test_the_finaliser_is_that_of_splitmix64() -> None:
+@pytest.mark.parametrize("make", [torch.arange, np.arange])
+def test_the_finaliser_is_that_of_splitmix64(make: object) -> None:
     """First outputs for seed 0 of the reference implementation (Vigna, splitmix64.c)."""
-    states = torch.arange(1, 4) * _GOLDEN
+    states = make(1, 4) * splitmix.GOLDEN  # type: ignore[operator]
     expected = [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
-    assert [int(value) % WORD for value in _mix(states)] == expected
+    assert [int(value) % WORD for value in splitmix.mixed(states)] == expected
+
+
+@given(st.lists(st.tuples(st.integers(0, WORD - 1), st.integers(0, 10**6)), min_size=1), st.integers(0, 3))
+def test_draws_for_variants_of_a_task_are_those_of_exact_arithmetic(rows: list[tuple[int, int]], channel: int) -> None:
+    keys, places = zip(*rows, strict=True)
+    drawn = data_draws.uniform(np.array(keys, dtype=np.uint64), np.array(places, dtype=np.int64), channel)
+    expected = [
+        (big_mix((key + (4 * place + channel + 1) * 0x9E3779B97F4A7C15) % WORD) >> 11) / 2**53 for key, place in rows
+    ]
+    assert drawn.tolist() == expected
+
+
+def test_the_finaliser_stands_in_one_place() -> None:
+    """Its constants are told once, in either notation."""
+    package = Path(splitmix.__file__).parent
+    for constant in (splitmix.GOLDEN, splitmix._FIRST, splitmix._SECOND):
+        spellings = (str(constant), f"0x{constant % WORD:X}")
+        found = {
+            path.name for path in package.rglob("*.py") if any(spelling in path.read_text() for spelling in spellings)
+        }
+        assert found == {"splitmix.py"}
 
 
 addresses = st.tuples(
