@@ -122,7 +122,7 @@ def negative_transfer(runs: Sequence[Run]) -> Iterator[Value]:
 
     References
     ----------
-    Wang et al. (2019), Characterizing and Avoiding Negative Transfer, CVPR, section 3 (there as a difference of risks).
+    Wang et al. (2019), Characterizing and Avoiding Negative Transfer, CVPR (there as a difference of risks).
     """
 
     def partner(run: Run) -> tuple[Any, ...]:
@@ -260,9 +260,8 @@ def at_matched_score(runs: Sequence[Run]) -> Iterator[Value]:
 
     References
     ----------
-    This project, after the accuracy-matched comparisons of Kornblith et al. (2021), Why Do Better Loss Functions Lead
-    to Less Transferable Features?, NeurIPS; Biderman et al. (2024), LoRA Learns Less and Forgets Less, TMLR (forgetting
-    against what was learned).
+    This project; after Biderman et al. (2024), LoRA Learns Less and Forgets Less, TMLR, who plot forgetting against
+    what was learned.
     """
     for group in _groups(runs, lambda run: (run.block, run.seed)).values():
         matched = [run for run in group if run.completed and not run.failed and run.history]

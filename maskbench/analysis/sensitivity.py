@@ -96,7 +96,8 @@ def _iqm(differences: Array, rng: np.random.Generator) -> tuple[float, float, fl
 
     References
     ----------
-    Agarwal et al. (2021), Deep Reinforcement Learning at the Edge of the Statistical Precipice, NeurIPS, section 4.
+    After Agarwal et al. (2021), Deep Reinforcement Learning at the Edge of the Statistical Precipice, NeurIPS, section
+    4, who resample the runs of each task apart and warn of few runs; here each seed's mean over the tasks is resampled.
     """
     drawn = rng.choice(differences, size=(_RESAMPLES, len(differences)))
     low, high = np.quantile(stats.trim_mean(drawn, 0.25, axis=1), [0.025, 0.975])
@@ -108,7 +109,9 @@ def _rope(row: Row) -> dict[str, Any]:
 
     References
     ----------
-    Kruschke (2018), Rejecting or Accepting Parameter Values in Bayesian Estimation, AMPPS.
+    After Kruschke (2018), Rejecting or Accepting Parameter Values in Bayesian Estimation, AMPPS, whose rule asks
+    whether the 95 % highest-density interval is inside the ROPE or outside of it; here a verdict agrees if its region
+    has more than half of the posterior.
     """
     spread = row.spread
     assert spread is not None

@@ -64,12 +64,15 @@ def _rows(family: Family, *rows: tuple[str, ...], **by: str) -> dict[str, Measur
 _CHURN = "Milani Fard et al. (2016), Launch and Iterate: Reducing Prediction Churn, NeurIPS (churn)"
 _CKA = "Kornblith et al. (2019), Similarity of Neural Network Representations Revisited, ICML, section 3; "
 _CONFLICT = "Yu et al. (2020), Gradient Surgery for Multi-Task Learning, NeurIPS, section 2"
-_FORGETTING = "Lopez-Paz & Ranzato (2017), Gradient Episodic Memory for Continual Learning, NeurIPS, section 2"
+_FORGETTING = "Lopez-Paz & Ranzato (2017), Gradient Episodic Memory for Continual Learning, NeurIPS"
 _LEARNED_LESS = "Biderman et al. (2024), LoRA Learns Less and Forgets Less, TMLR (forgetting against learning)"
-_PERTURBED = "Belinkov & Bisk (2018), Synthetic and Natural Noise Both Break Neural Machine Translation, ICLR"
+_PERTURBED = "after Belinkov & Bisk (2018), Synthetic and Natural Noise Both Break Neural Machine Translation, ICLR"
 _PROBED = "Alain & Bengio (2017), Understanding Intermediate Layers Using Linear Classifier Probes, ICLR workshop"
 _SEEN = "Augenstein et al. (2017), Generalisation in Named Entity Recognition, Computer Speech & Language"
-_SEQEVAL = "Tjong Kim Sang & De Meulder (2003), CoNLL shared task; Nakayama (2018), seqeval, strict mode"
+_SEQEVAL = (
+    "Tjong Kim Sang & De Meulder (2003), Introduction to the CoNLL-2003 Shared Task; "
+    "Nakayama (2018), seqeval, strict mode"
+)
 _STABLE = "Mosbach et al. (2021), On the Stability of Fine-tuning BERT, ICLR (failed runs)"
 
 MEASURES: dict[str, Measure] = {
@@ -343,7 +346,7 @@ MEASURES: dict[str, Measure] = {
             "cue reliance",
             "100 · (aligned score − conflicting score). Of a model trained under a cue condition, on the sets of that "
             "condition; of any other, on those of the first: how much a word decides that it never learned from.",
-            "Geirhos et al. (2020), Shortcut Learning in Deep Neural Networks, Nature Machine Intelligence, section 2 "
+            "Geirhos et al. (2020), Shortcut Learning in Deep Neural Networks, Nature Machine Intelligence, section 3 "
             "(i.i.d. against out-of-distribution tests)",
         ),
         (
@@ -353,7 +356,7 @@ MEASURES: dict[str, Measure] = {
             "score of the worst group of class and cue",
             "Lowest accuracy over the groups of class and cue; in tagging, lowest recall over those of entity type and "
             "whether the trigger stands before. Groups of fewer than 5 are left out.",
-            "Sagawa et al. (2020), Distributionally Robust Neural Networks for Group Shifts, ICLR, section 2",
+            "Sagawa et al. (2020), Distributionally Robust Neural Networks for Group Shifts, ICLR",
         ),
         perturbation_drop="perturbation",
         perturbation_flip_rate="perturbation",
@@ -369,7 +372,7 @@ MEASURES: dict[str, Measure] = {
             "negative transfer",
             "100 · (test score of the task trained alone − trained together with the other task), of the same "
             "strategy, train size and seed, on clean data.",
-            "Wang et al. (2019), Characterizing and Avoiding Negative Transfer, CVPR, section 3",
+            "Wang et al. (2019), Characterizing and Avoiding Negative Transfer, CVPR",
         ),
         (
             "gradient_cosine",

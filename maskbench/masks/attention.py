@@ -50,7 +50,8 @@ class Window(AttentionMask):
 
     References
     ----------
-    Beltagy, Peters & Cohan (2020), Longformer, section 3.1 (sliding window, and global attention).
+    Beltagy, Peters & Cohan (2020), Longformer, section 3.1 (sliding window, and global attention, there with
+    projections of its own; here with those that the model has).
     """
 
     kind: Literal["window"] = "window"
@@ -73,7 +74,7 @@ class RandomAttention(AttentionMask):
 
     References
     ----------
-    Zehui et al. (2019), DropAttention, arXiv:1907.11065.
+    Lin et al. (2019), DropAttention, arXiv:1907.11065.
     """
 
     kind: Literal["random-attention"] = "random-attention"
@@ -130,7 +131,8 @@ class Multiplicative(AttentionMask):
 
     References
     ----------
-    The introductory article's formula; the right one adds -inf: Vaswani et al. (2017), section 3.2.3.
+    The introductory article's formula; the right one adds -inf: Vaswani et al. (2017), Attention is all you need,
+    section 3.2.3.
     """
 
     form: ClassVar[Form] = "multiplicative"

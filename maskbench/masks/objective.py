@@ -89,8 +89,9 @@ class Consistency(MaskedCopy):
 
     References
     ----------
-    Liang et al. (2021), R-Drop, section 2 (two passes and a penalty on their distance, there between predictions);
-    Chen & He (2021), Exploring simple Siamese representation learning, section 3 (why H is held still).
+    After Liang et al. (2021), R-Drop, section 2.1 (there two passes over the same text that differ in dropout, and a
+    symmetric divergence of their predictions, with gradients to both); Chen & He (2021), Exploring simple Siamese
+    representation learning, sections 4.1 and 5 (why H is held still).
     """
 
     kind: Literal["consistency"] = "consistency"
@@ -168,8 +169,8 @@ class Augment(MaskedCopy):
 
     References
     ----------
-    Wei & Zou (2019), EDA, section 2 (corrupted copies beside the originals); Longpre, Wang & DuBois (2020), How
-    effective is task-agnostic data augmentation for pretrained transformers? (whether they help).
+    Wei & Zou (2019), EDA (copies beside the originals, there with words changed in other ways); Longpre, Wang & DuBois
+    (2020), How effective is task-agnostic data augmentation for pretrained transformers? (whether they help).
     """
 
     kind: Literal["augment"] = "augment"

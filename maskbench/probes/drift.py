@@ -36,8 +36,8 @@ def debiased_cka(one: Tensor, other: Tensor) -> float:
     References
     ----------
     Kornblith et al. (2019), Similarity of neural network representations revisited, section 3, with the unbiased
-    estimator of HSIC of Song et al. (2012), Feature selection via dependence maximization, equation 5 (as in Nguyen,
-    Raghu & Kornblith 2021, Do wide and deep networks learn the same things?, equations 2 and 3).
+    estimator of HSIC of Song et al. (2012), Feature selection via dependence maximization (as in Nguyen, Raghu &
+    Kornblith 2021, Do wide and deep networks learn the same things?).
     """
     from cka.hsic import hsic  # its package imports matplotlib
 

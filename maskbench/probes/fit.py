@@ -168,8 +168,8 @@ def seen_mentions(subject: Subject) -> Measured:
 
     References
     ----------
-    Augenstein, Derczynski & Bontcheva (2017), Generalisation in named entity recognition, section
-    3.3 (seen and unseen).
+    Augenstein, Derczynski & Bontcheva (2017), Generalisation in named entity recognition (seen and unseen
+    mentions).
     """
     if not subject.tagging:
         return

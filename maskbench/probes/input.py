@@ -36,7 +36,8 @@ def distractor(subject: Subject) -> Measured:
 
     References
     ----------
-    Jia & Liang (2017), Adversarial examples for evaluating reading comprehension systems (AddOneSent).
+    After Jia & Liang (2017), Adversarial examples for evaluating reading comprehension systems, whose sentences are
+    made to mislead; these have nothing to do with the task.
     """
     shift = _shift(subject, DISTRACTOR)
     yield subject.measured("test", "distractor_drop", lambda: shift()[0])
@@ -51,7 +52,8 @@ def perturbation(subject: Subject) -> Measured:
 
     References
     ----------
-    Belinkov & Bisk (2018), Synthetic and natural noise both break neural machine translation (swaps).
+    After Belinkov & Bisk (2018), Synthetic and natural noise both break neural machine translation, who swap one pair
+    of inner letters in each longer word; here a share of a text's letters is swapped, the first and last ones, too.
     """
     for family, kinds in (("perturbation", ("swap", "delete", "drop")), ("masking", ("mask",))):
         names = [
@@ -149,7 +151,7 @@ def cue(subject: Subject) -> Measured:
 
     References
     ----------
-    Sagawa et al. (2020), Distributionally robust neural networks for group shifts, section 2 (worst group).
+    Sagawa et al. (2020), Distributionally robust neural networks for group shifts (worst group).
     """
     folder, words = subject.sources.cue, subject.sources.cue_words
     if folder is None or words is None:

@@ -106,7 +106,7 @@ def probing(subject: Subject) -> Measured:
 
     References
     ----------
-    Conneau et al. (2018), What you can cram into a single $&!#* vector, section 2.
+    Conneau et al. (2018), What you can cram into a single $&!#* vector.
     """
     before = subject.reference.manifest.probing
     classes = linear.properties(subject.texts.train, subject.texts.test)

@@ -5,7 +5,7 @@ for some hundred texts.
 
 References
 ----------
-Conneau et al. (2018), What you can cram into a single $&!#* vector, section 2 (SentLen, WC).
+Conneau et al. (2018), What you can cram into a single $&!#* vector (SentLen, WC).
 """
 
 from __future__ import annotations

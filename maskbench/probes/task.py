@@ -98,7 +98,7 @@ def forgetting(subject: Subject) -> Measured:
 
     References
     ----------
-    Lopez-Paz & Ranzato (2017), Gradient episodic memory, section 2 (R_ij, BWT); Chaudhry et al. (2018), Riemannian
+    Lopez-Paz & Ranzato (2017), Gradient episodic memory (R_ij, BWT); Chaudhry et al. (2018), Riemannian
     walk, section 3 (forgetting).
     """
     if subject.cell.regime != "sequential":

@@ -17,7 +17,7 @@ def as_iob2(tags: Sequence[str]) -> list[str]:
 
     References
     ----------
-    Tjong Kim Sang & Buchholz (2000), conlleval, sub startOfChunk.
+    Tjong Kim Sang & Buchholz (2000), Introduction to the CoNLL-2000 shared task (its scorer conlleval, startOfChunk).
     """
     valid, previous = [], "O"
     for tag in tags:

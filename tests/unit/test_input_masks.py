@@ -209,7 +209,7 @@ def test_span_lengths_are_geometric_and_cut() -> None:
         assert stats.chisquare(lengths.bincount(minlength=longest + 1)[1:], expected).pvalue > 1e-3
     assert (Span(longest=1)._lengths(batch, Draws(1), place) == 1).all()
     lengths = Span()._lengths(batch, Draws(1), place)
-    assert abs(lengths.mean() - 3.8) < 0.05, "SpanBERT, section 3.1"
+    assert abs(lengths.mean() - 3.8) < 0.05, "Joshi et al. (2020), SpanBERT, section 3.1"
 
 
 def spans_one_by_one(mask: Span, words: list[int], ranks: list[float], lengths: list[int], budget: int) -> set[int]:

@@ -435,7 +435,7 @@ def test_real_conll(tmp_path, archives):
         split: sum(count for label, count in info.labels.items() if label.startswith("B-"))
         for split, info in manifest.splits.items()
     }
-    assert entities == {"train": 23499, "validation": 5942, "test": 5648}  # Tjong Kim Sang & De Meulder (2003), table 2
+    assert entities == {"train": 23499, "validation": 5942, "test": 5648}  # Tjong Kim Sang & De Meulder (2003)
     assert manifest.scheme == "IOB2"
 
 

@@ -183,7 +183,7 @@ def test_flip_rate_by_hand():
 
 
 def hsic_by_hand(one, other):
-    """Return Song et al. (2012), equation 5, written out."""
+    """Return the unbiased estimator of Song et al. (2012), written out."""
     n = len(one)
     k, m = ((x - x.mean(0)) @ (x - x.mean(0)).T for x in (one, other))
     k, m = k - np.diag(np.diag(k)), m - np.diag(np.diag(m))

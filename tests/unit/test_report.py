@@ -200,7 +200,7 @@ def test_the_page_answers_and_says_how_it_was_made(usual):
         "snakemake --cores all",
         "input: random (rate 0.15)",
         "plain fine-tuning, no mask",
-        "Tjong Kim Sang & De Meulder (2003), CoNLL shared task",
+        "Tjong Kim Sang & De Meulder (2003), Introduction to the CoNLL-2003 shared task",
         "a" * 64,
     ):
         assert part in words, part

@@ -18,7 +18,8 @@ class Random(InputMask):
 
     References
     ----------
-    Devlin et al. (2019), BERT, section 3.1; drawn anew: Liu et al. (2019), RoBERTa, section 4.1 (dynamic masking).
+    Devlin et al. (2019), BERT, section 3.1 (in pretraining; of the hit tokens 80 % become [MASK] there, which is
+    `replacement: bert` here); drawn anew: Liu et al. (2019), RoBERTa, section 4.1 (dynamic masking).
     """
 
     kind: Literal["random"] = "random"
@@ -37,7 +38,8 @@ class Static(InputMask):
 
     References
     ----------
-    Devlin et al. (2019), BERT, section 3.1; Liu et al. (2019), RoBERTa, section 4.1 (static masking).
+    Devlin et al. (2019), BERT, section 3.1; Liu et al. (2019), RoBERTa, section 4.1 (static masking, there with ten
+    masks of each text: here `duplicates: 10`).
     """
 
     kind: Literal["static"] = "static"

@@ -25,7 +25,8 @@ class Keyword(InputMask):
 
     References
     ----------
-    Log-odds with a prior: Monroe, Colaresi & Quinn (2008), Fightin' Words, section 3.5.1.
+    Log-odds with a prior: Monroe, Colaresi & Quinn (2008), Fightin' Words, section 3.5.1 (there of two groups; here of
+    each class against the rest).
     """
 
     kind: Literal["keyword"] = "keyword"
@@ -59,7 +60,9 @@ class Entity(InputMask):
 
     References
     ----------
-    Gold mentions: Zhou et al. (2022), MELM.
+    A strategy that the articles under test name; nothing published measures it. Near it: Ghaddar et al. (2021),
+    Context-aware adversarial training for name regularity bias in named entity recognition (learned noise on mentions);
+    Zhou et al. (2022), MELM (a masked LM that sees the labels generates other mentions, as more training text).
     """
 
     kind: Literal["entity"] = "entity"

@@ -110,8 +110,8 @@ def shift(odds: Tensor, maskable: Tensor, rate: float) -> Tensor:
 def hard_concrete(batch: Batch, odds: Tensor, noise: Tensor, rate: float, temperature: float) -> Tensor:
     """Return (B, T) weights of [MASK] in [0, 1], many of them exactly 0 or 1.
 
-    Stretched binary concrete variables (Louizos, Welling & Kingma 2018, section 2.2), with log-odds that are shifted
-    so that the expected share of a text's tokens that go over by half or more is `rate`: log α is the log-odds of that.
+    Stretched binary concrete variables (Louizos, Welling & Kingma 2018), with log-odds that are shifted so
+    that the expected share of a text's tokens that go over by half or more is `rate`: log α is the log-odds of that.
     """
     open_ = torch.sigmoid((noise + odds + shift(odds, batch.maskable, rate)) / temperature)
     weight = (open_ * (_HIGH - _LOW) + _LOW).clamp(0.0, 1.0)

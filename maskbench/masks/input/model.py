@@ -27,9 +27,10 @@ class Adaptive(InputMask):
 
     References
     ----------
-    Yang, Zhang & Zhao (2023), Learning better masking for better language model pre-training (a rate that
-    changes over training, tokens weighted by their losses); places are drawn without replacement as in Efraimidis &
-    Spirakis (2006). The formulas: masks/input/pace.py (rate) and masks/input/importance.py (weights).
+    After Yang, Zhang & Zhao (2023), Learning better masking for better language model pre-training, where the rate
+    falls on a fixed schedule, whatever the loss, and tokens are weighted by the cumulative loss of their part of
+    speech; places are drawn without replacement as in Efraimidis & Spirakis (2006), Weighted random sampling with a
+    reservoir. The formulas are this project's: masks/input/pace.py (rate) and masks/input/importance.py (weights).
     """
 
     kind: Literal["adaptive"] = "adaptive"
@@ -114,8 +115,8 @@ class Generated(InputMask):
 
     References
     ----------
-    Clark et al. (2020), ELECTRA, section 2 (samples of a masked LM; here θ₀ itself, frozen); Xie et al. (2017), Data
-    noising as smoothing in neural network language models, section 3 (unigram noising).
+    Clark et al. (2020), ELECTRA (samples of a masked LM, there a small one that is trained along; here θ₀ itself,
+    frozen); Xie et al. (2017), Data noising as smoothing in neural network language models (unigram noising).
     """
 
     kind: Literal["generated"] = "generated"
@@ -167,9 +168,9 @@ class Learned(InputMask):
 
     References
     ----------
-    Louizos, Welling & Kingma (2018), Learning sparse neural networks through L0 regularization, section 2.2
-    (hard-concrete); Bengio, Léonard & Courville (2013), Estimating or propagating gradients through stochastic
-    neurons (straight-through).
+    Louizos, Welling & Kingma (2018), Learning sparse neural networks through L0 regularization (hard-concrete, there
+    on weights and with a penalty in the place of a budget); Bengio, Léonard & Courville (2013), Estimating or
+    propagating gradients through stochastic neurons (straight-through).
     """
 
     kind: Literal["learned"] = "learned"

@@ -25,7 +25,8 @@ class Span(InputMask):
 
     References
     ----------
-    Joshi et al. (2020), SpanBERT, section 3.1.
+    Joshi et al. (2020), SpanBERT, section 3.1 (there one draw decides for all tokens of a span whether they become
+    [MASK], random or stay; here `replacement: bert` draws for each token).
     """
 
     kind: Literal["span"] = "span"

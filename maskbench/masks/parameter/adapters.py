@@ -94,7 +94,7 @@ class Lora(_Adapter):
 
     References
     ----------
-    Hu et al. (2022), LoRA, section 4.1.
+    Hu et al. (2022), LoRA, section 4.1 (there beside attention's maps alone; here beside all, if `targets` is null).
     """
 
     kind: Literal["lora"] = "lora"

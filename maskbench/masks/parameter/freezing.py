@@ -25,7 +25,7 @@ class Freeze(ParameterMask):
 
     References
     ----------
-    Lee, Tang & Lin (2019), What would Elsa do?, section 3.
+    Lee, Tang & Lin (2019), What would Elsa do? Freezing layers during transformer fine-tuning.
     """
 
     kind: Literal["freeze"] = "freeze"
@@ -77,7 +77,7 @@ class HeadOnly(ParameterMask):
 
     References
     ----------
-    Alain & Bengio (2017), Understanding intermediate layers using linear classifier probes, section 3.
+    Alain & Bengio (2017), Understanding intermediate layers using linear classifier probes.
     """
 
     kind: Literal["head-only"] = "head-only"
@@ -94,7 +94,7 @@ class BiasOnly(ParameterMask):
 
     References
     ----------
-    Ben Zaken, Goldberg & Ravfogel (2022), BitFit, section 3.
+    Ben Zaken, Goldberg & Ravfogel (2022), BitFit.
     """
 
     kind: Literal["bias-only"] = "bias-only"

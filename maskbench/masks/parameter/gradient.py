@@ -39,9 +39,12 @@ class ChildF(GradientMask):
     decay go on. Probabilities are multiples of 1/256, between 1/256 and 255/256: the nearest to `share` is drawn with,
     and what gradients are divided by (0.3: 77/256, which is 0.3008).
 
+    The authors' code (AliceMind, ChildTuning) differs: it sets gradients to 0 and no more, so that momentum and decay
+    still move the other weights, and it draws for the head's weights, too.
+
     References
     ----------
-    Xu et al. (2021), Raise a Child in Large Language Model (Child-Tuning-F), section 2.2.
+    After Xu et al. (2021), Raise a Child in Large Language Model, section 2.2 (Child-Tuning-F).
     """
 
     kind: Literal["child-f"] = "child-f"
@@ -82,9 +85,12 @@ class ChildD(GradientMask):
     of the squared gradient of one example's log-likelihood (of all its tags), without dropout and in full precision. In
     joint training it is the mean of both tasks' information.
 
+    The authors' code (AliceMind, ChildTuning) differs: it squares the gradient of a batch's mean loss, clipped tensor
+    by tensor, with dropout; and it sets gradients to 0 and no more, so that decay still moves the other weights.
+
     References
     ----------
-    Xu et al. (2021), Raise a Child in Large Language Model (Child-Tuning-D), section 2.3.
+    After Xu et al. (2021), Raise a Child in Large Language Model, section 2.3 (Child-Tuning-D).
     """
 
     kind: Literal["child-d"] = "child-d"

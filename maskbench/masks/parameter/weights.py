@@ -28,10 +28,13 @@ class LearnedWeights(ParameterMask):
     over `spread`, `initial_sparsity` of them below 0. Weight decay draws scores toward 0 and so never turns a mask
     over by itself. `apply: false` does nothing at all: there is no work that would leave the model as it is.
 
+    Zhao et al. mask the pooler and the classifier, too; here the pooler is left as it is, and the head is trained in
+    the usual way.
+
     References
     ----------
-    Zhao et al. (2020), Masking as an Efficient Alternative to Finetuning, section 3; Mallya, Davis & Lazebnik (2018),
-    Piggyback, section 3.
+    After Zhao et al. (2020), Masking as an Efficient Alternative to Finetuning for Pretrained Language Models; Mallya,
+    Davis & Lazebnik (2018), Piggyback.
     """
 
     kind: Literal["learned-weights"] = "learned-weights"

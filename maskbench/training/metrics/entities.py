@@ -24,7 +24,8 @@ class Entities(evaluate.Metric):
         tags = datasets.Sequence(datasets.Value("string"))
         return evaluate.MetricInfo(
             description=_DESCRIPTION,
-            citation="Tjong Kim Sang & De Meulder (2003), CoNLL; Nakayama (2018), seqeval",
+            citation="Tjong Kim Sang & De Meulder (2003), Introduction to the CoNLL-2003 shared task; "
+            "Nakayama (2018), seqeval",
             inputs_description="predictions and references: lists of tags; types: names of the entity types",
             features=datasets.Features({"predictions": tags, "references": tags}),
         )
