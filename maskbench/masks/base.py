@@ -168,11 +168,16 @@ class InputMask(Mask):
         """Return (B, T) bool, True at the positions to be hit; what may not be masked is left out by the caller."""
         raise NotImplementedError
 
+    def time(self, batch: Batch) -> int:
+        """Return the pass whose draws say what stands at the hit places; a mask that keeps its draws overrides this."""
+        return batch.epoch
+
     def corrupt(self, batch: Batch, rng: Draws) -> Batch:
         """Return the batch with the tokens of `where` replaced."""
         from maskbench.masks.replacement import replaced
 
-        return replaced(self.replacement, batch, self.where(batch, rng), rng, self._vocabulary)
+        hit = self.where(batch, rng)
+        return replaced(self.replacement, batch, hit, rng, self._vocabulary, self.time(batch))
 
 
 class AttentionMask(Mask):

@@ -15,13 +15,15 @@ if TYPE_CHECKING:
 _WHICH, _TOKEN = 101, 102  # channels of draws, far from those that masks take for their places
 
 
-def random_tokens(batch: Batch, rng: Draws, vocabulary: Tensor) -> Tensor:
-    """Return (B, T) token ids drawn uniformly from a vocabulary (V,)."""
-    place = (rng.uniform(batch, channel=_TOKEN) * len(vocabulary)).long()
+def random_tokens(batch: Batch, rng: Draws, vocabulary: Tensor, time: int | None = None) -> Tensor:
+    """Return (B, T) token ids drawn uniformly from a vocabulary (V,), for the batch's pass or for that of `time`."""
+    place = (rng.uniform(batch, time=time, channel=_TOKEN) * len(vocabulary)).long()
     return vocabulary.to(batch.input_ids.device)[place]
 
 
-def replaced(how: str, batch: Batch, hit: Tensor, rng: Draws, vocabulary: Tensor | None) -> Batch:
+def replaced(
+    how: str, batch: Batch, hit: Tensor, rng: Draws, vocabulary: Tensor | None, time: int | None = None
+) -> Batch:
     """Replace the tokens at `hit`.
 
     Parameters
@@ -37,13 +39,15 @@ def replaced(how: str, batch: Batch, hit: Tensor, rng: Draws, vocabulary: Tensor
         Draws of the mask.
     vocabulary
         (V,) ids that random tokens are drawn from; not needed for `mask`.
+    time
+        Pass to draw for; None: the batch's own. A mask that keeps its places keeps with it what stands there.
     """
     if how == "mask":
         return batch.corrupted(hit, batch.mask_id)
     assert vocabulary is not None, "the mask was not fitted"
-    noise = random_tokens(batch, rng, vocabulary)
+    noise = random_tokens(batch, rng, vocabulary, time)
     if how == "noise":
         return batch.corrupted(hit, noise)
-    which = rng.uniform(batch, channel=_WHICH)
+    which = rng.uniform(batch, time=time, channel=_WHICH)
     kept = torch.where(which < 0.9, noise, batch.input_ids)
     return batch.corrupted(hit, torch.where(which < 0.8, batch.mask_id, kept))

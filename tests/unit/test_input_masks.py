@@ -110,6 +110,37 @@ def test_duplicates_are_the_first_passes_of_random_in_turn() -> None:
         assert torch.equal(static, hits(Random(rate=0.3), text_batch(50, 40, epoch=epoch % 3)))
 
 
+@pytest.mark.parametrize("replacement", ["mask", "bert", "noise"])
+@pytest.mark.parametrize("keys", [{}, WHOLE])
+def test_what_static_puts_in_its_places_is_kept_too(replacement: str, keys: dict[str, Any]) -> None:
+    """With `bert` 34.5 % and with `noise` 99.8 % of the hit ids differed between two passes."""
+    made = {"rate": 0.3, "replacement": replacement, "duplicates": 2, **keys}
+    mask = fit(Static.model_validate(made), setting_of(rows_of([Text([[5]])])))
+    first, other, again, last = (
+        mask.corrupt(text_batch(50, 40, epoch=epoch), Draws(1)).input_ids for epoch in (0, 1, 2, 7)
+    )
+    assert torch.equal(first, again)
+    assert torch.equal(other, last)
+    assert not torch.equal(first, other)
+
+
+def test_the_noise_twin_of_a_static_mask_is_static() -> None:
+    strategy = Strategy.model_validate({"name": "x", "input": {"kind": "static"}, "twins": ["noise-twin"]})
+    twin = list(strategy.expanded())[1].input
+    assert isinstance(twin, InputMask)
+    fit(twin, setting_of(rows_of([Text([[5]])])))
+    passes = [twin.corrupt(text_batch(50, 40, epoch=epoch), Draws(1)).input_ids for epoch in range(3)]
+    assert torch.equal(passes[0], passes[1])
+    assert torch.equal(passes[0], passes[2])
+
+
+@pytest.mark.parametrize("replacement", ["bert", "noise"])
+def test_random_replacements_are_drawn_anew(replacement: str) -> None:
+    mask = fit(Random.model_validate({"rate": 1.0, "replacement": replacement}), setting_of(rows_of([Text([[5]])])))
+    first, other = (mask.corrupt(text_batch(50, 40, epoch=epoch), Draws(1)).input_ids for epoch in (0, 1))
+    assert not torch.equal(first, other)
+
+
 @pytest.mark.parametrize("mask", CHANCE)
 def test_seed_and_stream_change_the_mask(mask: type[Random] | type[Static]) -> None:
     batch = text_batch(50, 40)

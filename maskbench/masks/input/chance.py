@@ -34,7 +34,7 @@ class Random(InputMask):
 
 
 class Static(InputMask):
-    """Every token is hit with probability `rate`, drawn in the first pass and kept.
+    """Every token is hit with probability `rate`, drawn in the first pass and kept, and so is what replaces it.
 
     References
     ----------
@@ -53,4 +53,8 @@ class Static(InputMask):
     def where(self, batch: Batch, rng: Draws) -> Tensor:
         """Draw what `random` draws in one of the first passes."""
         places = [batch.words] if self.whole_words else []
-        return rng.uniform(batch, *places, time=batch.epoch % self.duplicates) < self.rate
+        return rng.uniform(batch, *places, time=self.time(batch)) < self.rate
+
+    def time(self, batch: Batch) -> int:
+        """Return one of the first passes: its draws decide the places, and what stands there."""
+        return batch.epoch % self.duplicates
