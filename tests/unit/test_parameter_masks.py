@@ -130,7 +130,7 @@ def test_masked_weights_are_bit_equal_after_training(prepare, parameter, kind):
     for name, changes in moved.items():
         if held(name):
             assert not changes.any(), name
-        elif parameter == "child-d" and not name.startswith("classifier"):
+        elif parameter == "child-d" and ".layer." in name:
             assert not changes[given.mask._moving[name] == 0].any(), name
     assert moved["classifier.weight"].all()
     free = sum(int(changes.sum()) for changes in moved.values())
@@ -318,17 +318,45 @@ def test_fisher_information_is_what_its_definition_says(prepare, kind):
         torch.testing.assert_close(values, expected[name], rtol=1e-3, atol=1e-12)
 
 
-def test_child_d_takes_the_weights_with_the_largest_information(prepare):
-    given = prepare({"kind": "child-d", "share": 0.2, "examples": 8})
+@pytest.mark.parametrize("over", ["layers", "all"])
+def test_child_d_takes_the_weights_with_the_largest_information(prepare, over):
+    given = prepare({"kind": "child-d", "share": 0.2, "examples": 8, "over": over})
     places = sample(len(given.setting.train), 8, Draws(1, 2))
     assert len(places) == 8
     expected = plain_information(given.setting, sorted(places))
+    if over == "layers":
+        expected = {name: values for name, values in expected.items() if ".layer." in name}
     moving = given.mask._moving
+    assert moving.keys() == expected.keys()
     chosen = torch.cat([moving[name].flatten() for name in expected]).bool()
     values = torch.cat([values.flatten() for values in expected.values()])
     assert int(chosen.sum()) == round(0.2 * len(chosen))
     assert values[chosen].min() >= values[~chosen].max() * (1 - 1e-3)
-    assert given.run.trained_parameters == int(chosen.sum()) + sum(p.numel() for p in head_of(given.model))
+    free = sum(weight.numel() for name, weight in given.model.named_parameters() if name not in moving)
+    assert given.run.trained_parameters == int(chosen.sum()) + free
+    assert (free > sum(weight.numel() for weight in head_of(given.model))) == (over == "layers")
+
+
+def test_child_d_holds_weights_of_layers_alone(prepare):
+    """As the authors' code: embeddings, pooler and head always move, and a share of the layers' weights does."""
+    given = prepare({"kind": "child-d"}, learning_rate=1e-2)
+    given.trainer.train()
+    last = given.watch.weights[-1]
+    layers = [name for name in given.first if ".layer." in name]
+    moved = sum(int((last[name] != given.first[name]).sum()) for name in layers)
+    assert moved / sum(given.first[name].numel() for name in layers) == pytest.approx(0.3, abs=0.01)
+    for name in ("embeddings.position_embeddings.weight", "embeddings.LayerNorm.weight", "pooler.dense.weight"):
+        assert (last[f"bert.{name}"] != given.first[f"bert.{name}"]).any(), name
+    words = "bert.embeddings.word_embeddings.weight"
+    seen = given.setting.train.with_format("numpy")["input_ids"]
+    assert (last[words] != given.first[words]).any(1)[list({int(token) for row in seen for token in row})].all()
+
+
+def test_the_budget_over_all_takes_less_of_the_embeddings(prepare):
+    moving = prepare({"kind": "child-d", "examples": 8, "over": "all"}).mask._moving
+    shares = {name: float(part.mean()) for name, part in moving.items()}
+    assert shares["bert.embeddings.word_embeddings.weight"] < 0.3
+    assert "bert.pooler.dense.weight" in shares
 
 
 def test_examples_are_drawn_by_the_seed():

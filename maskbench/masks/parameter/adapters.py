@@ -30,7 +30,8 @@ class _Adapter(ParameterMask):
     """
 
     alpha: Count = 16
-    """Scale of the adapters: their output is multiplied by alpha over their rank."""
+    """Scale of the adapters: their output is multiplied by alpha over their rank; adalora: over `initial_rank`, also
+    when ranks have shrunk."""
     dropout: Rate = 0.0
     """Dropout before the adapters; above 0 it shifts the other dropout of the model against that of `none`."""
     targets: list[str] | None = None
@@ -90,7 +91,9 @@ class _Adapter(ParameterMask):
 class Lora(_Adapter):
     """Low-rank adapters beside the frozen linear maps of the layers move, and the head.
 
-    `apply: false` does nothing at all: a model with adapters is another model.
+    Linear maps are modules (Linear, GPT-2's Conv1D). XLNet keeps those of its attention as bare parameters, which get
+    no adapter: there the feed-forward maps alone have one. `apply: false` does nothing at all: a model with adapters is
+    another model.
 
     References
     ----------
@@ -110,9 +113,10 @@ class Lora(_Adapter):
 class AdaLora(_Adapter):
     """Low-rank adapters whose ranks shrink, where they matter least, to a mean of `target_rank` while training.
 
-    In the form of a singular value decomposition, with a term in the loss that keeps its vectors orthogonal (PEFT's:
-    the mean over matrices of ‖PᵀP − I‖, not squared). The best checkpoint may be one from before the ranks reached
-    their target; early stopping may end training before. `apply: false` does nothing at all.
+    They stand where those of lora do (on XLNet beside the feed-forward maps alone), in the form of a singular value
+    decomposition, with a term in the loss that keeps its vectors orthogonal (PEFT's: the mean over matrices of
+    ‖PᵀP − I‖, not squared). The best checkpoint may be one from before the ranks reached their target; early stopping
+    may end training before. `apply: false` does nothing at all.
 
     References
     ----------

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from maskbench.masks.anatomy import pretrained_of
+from maskbench.masks.anatomy import layers_of, pretrained_of
 from maskbench.masks.passes import still
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def sample(count: int, wanted: int | None, rng: Draws) -> set[int]:
     return set(order[:wanted].tolist())
 
 
-def information(setting: Setting, chosen: set[int]) -> dict[str, Tensor]:
+def information(setting: Setting, chosen: set[int], over: Literal["layers", "all"] = "all") -> dict[str, Tensor]:
     """Return the mean squared gradient of single examples' log-likelihoods, by name of the pretrained parameters.
 
     In eval mode, example by example, since the square of a mean gradient is not the mean of squares; weights, their
@@ -40,9 +40,15 @@ def information(setting: Setting, chosen: set[int]) -> dict[str, Tensor]:
         Of the run; its model is at θ₀.
     chosen
         Places of the examples in the training split.
+    over
+        Of all pretrained parameters, or of those in the stack of layers alone.
     """
     model = setting.model
-    names, weights = zip(*pretrained_of(model), strict=True)
+    named = dict(pretrained_of(model))
+    if over == "layers":
+        inside = {id(weight) for layer in layers_of(model) for weight in layer.parameters()}
+        named = {name: weight for name, weight in named.items() if id(weight) in inside}
+    names, weights = list(named), list(named.values())
     sums = [torch.zeros_like(weight, dtype=torch.float32) for weight in weights]
     with still(model), _sparse_embeddings(model):
         for inputs in setting.batches(1, sorted(chosen)):

@@ -79,11 +79,17 @@ class ChildF(GradientMask):
 
 
 class ChildD(GradientMask):
-    """The `share` of the pretrained weights with the largest Fisher information for the task move, all others never.
+    """The `share` of the layers' weights with the largest Fisher information for the task move, the others never.
+
+    One budget for all layers together. Embeddings, pooler and head always move, as in the authors' code, which masks
+    the weights of layers alone. `over: all` spends the budget on all pretrained weights, as their text can be read:
+    then nearly all of the embeddings are held and much more than `share` of the layers moves, since words that the
+    texts do not have carry no information.
 
     The information is measured once, at the pretrained weights with the fresh head: the mean over training examples
     of the squared gradient of one example's log-likelihood (of all its tags), without dropout and in full precision. In
-    joint training it is the mean of both tasks' information.
+    joint training it is the mean of both tasks' information. The authors' code squares gradients of whole batches, with
+    dropout, and zeroes gradients alone; here what is held keeps every bit, whatever momentum and weight decay want.
 
     The authors' code (AliceMind, ChildTuning) differs: it squares the gradient of a batch's mean loss, clipped tensor
     by tensor, with dropout; and it sets gradients to 0 and no more, so that decay still moves the other weights.
@@ -95,6 +101,10 @@ class ChildD(GradientMask):
 
     kind: Literal["child-d"] = "child-d"
     fixed: ClassVar[bool] = True
+    share: Annotated[Rate, Field(gt=0.0)] = 0.3
+    """Share of the weights under the budget (`over`) that move; 1: plain fine-tuning, bit by bit."""
+    over: Literal["layers", "all"] = "layers"
+    """What the budget is over: the weights of the layers, all others move (as published); or all pretrained weights."""
     examples: Count | None = 256
     """Training examples (of each task) that the information is measured on, drawn by the seed; null: all, as theirs."""
     _moving: Any = None
@@ -106,7 +116,7 @@ class ChildD(GradientMask):
         self._moving = {}
         if self.share < 1:
             information = [
-                fisher.information(part, fisher.sample(len(part.train), self.examples, rng))
+                fisher.information(part, fisher.sample(len(part.train), self.examples, rng), self.over)
                 for part in setting.parts or (setting,)
             ]
             self._moving = fisher.largest(fisher.mean(information), self.share)

@@ -26,7 +26,9 @@ class LearnedWeights(ParameterMask):
     A weight is used while its score is above 0, and gradients reach the score as if it were the mask
     (straight-through). The scores are learned by the run's optimiser together with the head. They start evenly spread
     over `spread`, `initial_sparsity` of them below 0. Weight decay draws scores toward 0 and so never turns a mask
-    over by itself. `apply: false` does nothing at all: there is no work that would leave the model as it is.
+    over by itself. XLNet keeps the maps of its attention as bare parameters, not in linear modules: there only the
+    feed-forward maps are masked. `apply: false` does nothing at all: there is no work that would leave the model as it
+    is.
 
     Zhao et al. mask the pooler and the classifier, too; here the pooler is left as it is, and the head is trained in
     the usual way.
