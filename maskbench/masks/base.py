@@ -148,7 +148,7 @@ class Mask(Block):
         """Take over what `state` returned."""
 
     def observe(self, loss: Tensor) -> None:
-        """See the task loss (a scalar, in nats) of each micro-batch, after its pass."""
+        """See the task loss (a scalar, in nats; NaN if there is no label) of each micro-batch, after its pass."""
 
 
 class InputMask(Mask):

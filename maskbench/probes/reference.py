@@ -78,7 +78,7 @@ def places_of(rows: Rows) -> NDArray[np.int64]:
 
 def collator(folder: Path, device: Device) -> Collator:
     """Return the collator that training uses with the tokenizer of a folder."""
-    return collator_for(AutoTokenizer.from_pretrained(folder, local_files_only=True), device)
+    return collator_for(AutoTokenizer.from_pretrained(folder, local_files_only=True), device, folder)
 
 
 def start(folder: Path, attention: str) -> tuple[PreTrainedModel, set[str]]:

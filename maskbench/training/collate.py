@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import AutoConfig
 
 from maskbench.data.encode import IGNORED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from transformers import PreTrainedTokenizerBase
 
@@ -32,7 +34,7 @@ class Collator:
     pad_id
         Token id of padding.
     left
-        Pad on the left (XLNet) instead of the right.
+        Pad on the left (XLNet) instead of the right (all others, whatever their tokenizers say: `collator_for`).
     multiple
         Round the length up to a multiple of this (matrix units like 8).
     """
@@ -77,7 +79,14 @@ def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
     return cast("int", tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id)
 
 
-def collator_for(tokenizer: PreTrainedTokenizerBase, device: Device) -> Collator:
-    """Return what makes batches of examples, in training and in probes."""
-    multiple = 1 if device.kind == "cpu" else 8
-    return Collator(pad_id(tokenizer), left=tokenizer.padding_side == "left", multiple=multiple)
+def collator_for(tokenizer: PreTrainedTokenizerBase, device: Device, model: Path) -> Collator:
+    """Return what makes batches of examples, in training and in probes, for the model in a folder.
+
+    Padding is on the right, so that a token's position is its place in its own text, whatever texts are in the batch.
+    Tokenizers of decoders often pad on the left, which serves generation: GPT-2 would count its positions from the
+    batch's longest text. XLNet alone, which knows no positions but distances, reads a text's class from the last place.
+    """
+    config = AutoConfig.from_pretrained(model, local_files_only=True, trust_remote_code=False)
+    positions = getattr(config, "max_position_embeddings", None) or 0
+    left = getattr(config, "summary_type", None) == "last" and positions <= 0
+    return Collator(pad_id(tokenizer), left=left, multiple=1 if device.kind == "cpu" else 8)

@@ -224,7 +224,7 @@ class Run:
 
     def collator(self, tokenizer: PreTrainedTokenizerBase) -> Collator:
         """Return what makes batches of examples."""
-        return collator_for(tokenizer, self.device)
+        return collator_for(tokenizer, self.device, self.inputs.model)
 
     def trainer_keys(self, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
         """Return what every Trainer of the run is given."""

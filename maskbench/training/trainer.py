@@ -137,11 +137,19 @@ def mean_cross_entropy(outputs: Any, labels: Tensor, num_items_in_batch: Tensor 
     labels
         (B,) or (B, T), -100 where there is none.
     num_items_in_batch
-        Number of labels in all micro-batches of the update; None: in this one.
+        Number of labels in all micro-batches of the update; None: in this one. Without any label (sentences of which
+        max_length left none) the loss is 0, and so is its gradient.
     """
     logits = outputs["logits"].float().movedim(-1, 1)
     total = torch.nn.functional.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
-    return total / ((labels != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch)
+    items = (labels != IGNORED).sum() if num_items_in_batch is None else torch.as_tensor(num_items_in_batch)
+    return total / items.clamp(min=1)
+
+
+def seen_loss(outputs: Any, labels: Tensor) -> Tensor:
+    """Return the loss that masks observe, a mean over the micro-batch's labels in nats; NaN if it has none."""
+    loss = mean_cross_entropy(outputs, labels).detach()
+    return torch.where((labels != IGNORED).any(), loss, torch.nan)
 
 
 class MaskedTrainer(Trainer):
@@ -271,7 +279,7 @@ class MaskedTrainer(Trainer):
             loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
         observers = [mask for mask in self.masking.masks.values() if type(mask).observe is not Mask.observe]
         for mask in observers:
-            mask.observe(mean_cross_entropy(outputs, cast("Tensor", clean.labels)).detach())
+            mask.observe(seen_loss(outputs, cast("Tensor", clean.labels)))
         if strategy.objective is not None:
             masked = replace(masked, hidden=outputs["hidden_states"][-1])
             penalty = strategy.objective.penalty(model, clean, masked)

@@ -75,9 +75,9 @@ class Pace:
         self._spent += torch.stack([(hit & maskable).sum(), maskable.sum()])
 
     def observe(self, loss: Tensor) -> None:
-        """Let a task loss, a scalar, enter the running means; the first one is both of them."""
+        """Let a task loss, a scalar, enter the running means; the first one is both of them, NaN says nothing."""
         means = torch.where(self._means.isnan(), loss, self._means)
-        self._means = self._past * means + (1 - self._past) * loss
+        self._means = torch.where(loss.isnan(), self._means, self._past * means + (1 - self._past) * loss)
 
     def state(self) -> dict[str, Tensor]:
         """Return the running means and what was spent."""
