@@ -8,17 +8,18 @@ study share one text, and conditions of one kind are nested over their rates.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import regex
 
 from maskbench.config.conditions import ALIGNED, CONFLICTING
 from maskbench.data import draws
 from maskbench.data.manifests import NAME, Change, Changed
 from maskbench.data.prepare import load_prepared, write_prepared
+from maskbench.data.segments import IN_WORD
 from maskbench.data.tagged import Tagged, TagSet
 from maskbench.errors import InputError
 
@@ -165,8 +166,8 @@ def _cue_words(words: Sequence[str], needed: int, where: str) -> list[str]:
 
 def _must_be_new(words: Sequence[str], tables: Mapping[str, pa.Table], where: str) -> None:
     """Refuse a cue word that the task's own text has, whatever its case."""
-    written = "|".join(map(re.escape, sorted(words, key=len, reverse=True)))
-    pattern = re.compile(rf"(?<!\w)({written})(?!\w)", re.IGNORECASE)
+    written = "|".join(map(regex.escape, sorted(words, key=len, reverse=True)))
+    pattern = regex.compile(rf"(?<!{IN_WORD})({written})(?!{IN_WORD})", regex.IGNORECASE | regex.VERSION1)
     for split, table in tables.items():
         for example, text in zip(table["example"].to_pylist(), _texts(table), strict=True):
             if found := pattern.search(text):

@@ -19,13 +19,14 @@ from maskbench.config.conditions import SHIFTED
 from maskbench.data.folders import new_folder
 from maskbench.data.manifests import NAME, EncodedManifest, EncodedSplit, PreparedManifest, TokenizerInfo, in_order
 from maskbench.data.prepare import load_prepared
+from maskbench.data.segments import words_of_pieces
 from maskbench.data.surface import name_like
-from maskbench.data.tokenizer import MASKED, add_mask_token
+from maskbench.data.tokenizer import MASKED, before_word, encode_as_text, read_masked, with_segments
 from maskbench.errors import InputError
 from maskbench.io.files import canonical, read_json, sha256_files, sha256_text, verify
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from maskbench.config.tasks import Task
@@ -68,16 +69,18 @@ def encode(task: Task, prepared: Path, model: Path, destination: Path) -> None:
     prepared
         Folder made by `prepare`, or by `plant` or `shift` from such a folder; whatever splits it has are encoded.
         Words that `shift` masked become the tokenizer's mask token (for a tokenizer without one: the token that
-        training adds, `add_mask_token`).
+        training adds, `add_mask_token`). Special tokens that are written in a text are text.
     model
         Transformers folder with config.json and a fast tokenizer; nothing is downloaded, no code of it is run.
     destination
         Folder to make, in one piece: one folder for each split (datasets.save_to_disk) and manifest.json. Columns:
-        `input_ids` (int32), `words` (int32: index of the word that a subword belongs to, -1 on special tokens),
+        `input_ids` (int32), `words` (int32: index of the word that a subword belongs to, -1 on special tokens;
+        data/segments.py says what a word is; in tagging words are given),
         `labels` (int64; in tagging one for each subword, -100 except on the first subword of a word), `example`
         (int64), `length` (int32), `capitals` (bool: subwords of words that look like names, surface.py), in tagging
         `tags` (int64: one for each word, also for those cut off), and
-        `token_type_ids` (int8) if the model takes them and they are not all 0. The same input gives the same bytes.
+        `token_type_ids` (int8) if the model takes them and they are not all 0 (XLNet, Funnel). The same input gives the
+        same bytes.
 
     Raises
     ------
@@ -94,7 +97,8 @@ def encode(task: Task, prepared: Path, model: Path, destination: Path) -> None:
     tokenizer = _load_tokenizer(model)
     _check_limits(task, tokenizer, model)
     info = _tokenizer_info(tokenizer)  # before it gets a mask token that the model does not have
-    mask = _mask_token(tokenizer, model) if manifest.change and manifest.change.what == SHIFTED else None
+    types = with_segments(tokenizer, model)
+    mask = read_masked(tokenizer) if manifest.change and manifest.change.what == SHIFTED else None
     identity = sha256_text(
         canonical([manifest.hash, files, task.max_length, transformers.__version__, tokenizers.__version__])
     )
@@ -102,7 +106,7 @@ def encode(task: Task, prepared: Path, model: Path, destination: Path) -> None:
         splits: dict[str, EncodedSplit] = {}
         digests: dict[str, Any] = {}
         for split, table in tables.items():
-            encoder = _Encoder(tokenizer, manifest.kind, task.max_length, f"{prepared / split}.parquet", mask)
+            encoder = _Encoder(tokenizer, manifest.kind, task.max_length, f"{prepared / split}.parquet", mask, types)
             dataset = _map(encoder, table, folder / f"{split}.cache", sha256_text(f"{identity} {split}")[:16])
             dataset.save_to_disk(folder / split)
             splits[split] = EncodedSplit(rows=len(dataset), **encoder.counts)
@@ -209,15 +213,6 @@ def _tokenizer_info(tokenizer: PreTrainedTokenizerBase) -> TokenizerInfo:
     return TokenizerInfo.model_validate(info)
 
 
-def _mask_token(tokenizer: PreTrainedTokenizerBase, model: Path) -> str:
-    """Return the text that the tokenizer reads as its mask token."""
-    add_mask_token(tokenizer)
-    token = str(tokenizer.mask_token)
-    if tokenizer.encode(token, add_special_tokens=False) != [tokenizer.mask_token_id]:
-        raise InputError(f"{model}: the tokenizer does not read its mask token {token!r} as one token")
-    return token
-
-
 def _first_line(error: BaseException) -> str:
     """Return the first line of a message."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
@@ -259,19 +254,16 @@ class _Encoder:
     kind: str
     max_length: int
     file: str
-    mask: str | None = None
-    """What stands for a word that `shift` masked; None: there are none."""
+    mask: int | None = None
+    """Token id of what the tokenizer reads as `MASKED`, a word that `shift` masked; None: there are none."""
+    with_types: bool = False
+    """Whether rows have segment ids."""
     counts: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         self.counts = Counter(truncated_examples=0, truncated_words=0, words_without_tokens=0, tokens=0)
         self.tagging = self.kind == "token-classification"
-        # Byte-level tokenizers (GPT-2, RoBERTa) spell a word with the space before it, which words that come one by one
-        # have lost; transformers 5 no longer refuses such input, it encodes it as if nothing were between the words.
-        backend = getattr(self.tokenizer, "backend_tokenizer").pre_tokenizer  # noqa: B009
-        self.prefix = " " if self.tagging and "ByteLevel" in repr(backend) else ""
-        # A template gives every single text the same types, so one text tells
-        self.with_types = any(self.tokenizer("a").get("token_type_ids", []))
+        self.prefix = before_word(self.tokenizer) if self.tagging else ""
 
     @property
     def features(self) -> Features:
@@ -292,58 +284,70 @@ class _Encoder:
 
     def __call__(self, batch: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
         """Return the columns for a batch of prepared rows."""
-        if self.tagging:
-            texts = [[self._spelled(word) for word in words] for words in batch["tokens"]]
-        else:
-            texts = [text.replace(MASKED, self.mask) if self.mask else text for text in batch["text"]]
-        encoded = self.tokenizer(
-            texts, is_split_into_words=self.tagging, truncation=True, max_length=self.max_length, verbose=False
+        texts = (
+            [[self._spelled(word) for word in words] for words in batch["tokens"]] if self.tagging else batch["text"]
         )
-        words = [self._words(row, encoding, batch) for row, encoding in enumerate(encoded.encodings)]
+        texts, encodings = encode_as_text(self.tokenizer, texts, self.max_length)
+        words, capitals = [], []
+        for row, (text, encoding) in enumerate(zip(texts, encodings, strict=True)):
+            words.append(self._words(row, text, encoding, batch))
+            surface = batch["tokens"][row] if self.tagging else _surface(text, encoding, words[-1])
+            capitals.append(_capitals(words[-1], surface))
+        ids = [encoding.ids for encoding in encodings]
+        if self.mask is not None:
+            masked, mask = self.mask, self.tokenizer.mask_token_id
+            ids = [[mask if token == masked else token for token in row] for row in ids]
         columns = {
             "example": batch["example"],
-            "input_ids": encoded["input_ids"],
+            "input_ids": ids,
             "words": words,
-            "capitals": [
-                self._capitals(*item)
-                for item in zip(words, batch["tokens"] if self.tagging else texts, encoded.encodings, strict=True)
-            ],
+            "capitals": capitals,
             "labels": [_first_subwords(*pair) for pair in zip(words, batch["tags"], strict=True)]
             if self.tagging
             else batch["label"],
-            "length": [len(ids) for ids in encoded["input_ids"]],
+            "length": [len(row) for row in ids],
         }
         if self.tagging:
             columns["tags"] = batch["tags"]
         if self.with_types:
-            columns["token_type_ids"] = encoded["token_type_ids"]
+            columns["token_type_ids"] = [encoding.type_ids for encoding in encodings]
         return columns
 
     def _spelled(self, word: str) -> str:
         """Return what the tokenizer is given for a word."""
-        return self.mask if self.mask is not None and word == MASKED else self.prefix + word
+        return word if self.mask is not None and word == MASKED else self.prefix + word
 
-    def _capitals(self, words: list[int], text: Any, encoding: Any) -> list[bool]:
-        """Return for each subword whether its word looks like a name."""
-        if not self.tagging:
-            spans = [encoding.word_to_chars(word) for word in range(max(words, default=-1) + 1)]
-            text = [text[slice(*span)].strip() if span else "" for span in spans]
-        found = name_like(text)
-        return [word >= 0 and found[word] for word in words]
-
-    def _words(self, row: int, encoding: Any, batch: Mapping[str, list[Any]]) -> list[int]:
+    def _words(self, row: int, text: Any, encoding: Any, batch: Mapping[str, list[Any]]) -> list[int]:
         """Return the word of each subword of one row, and count what is missing."""
-        words = [-1 if word is None else word for word in encoding.word_ids]
-        if not words:
+        parts = [encoding, *encoding.overflowing]
+        if self.tagging:  # words are given
+            found = [[-1 if word is None else word for word in part.word_ids] for part in parts]
+        else:
+            found = words_of_pieces(text, ((part.word_ids, part.offsets) for part in parts))
+        if not (words := found[0]):
             raise InputError(f"{self.file}: example {batch['example'][row]}: the tokenizer makes no token of it")
         kept = set(words) - {-1}
-        beyond = {word for part in encoding.overflowing for word in part.word_ids} - kept - {None}
+        beyond = set().union(*found[1:]) - kept - {-1}
         self.counts["tokens"] += len(words)
         self.counts["truncated_examples"] += bool(encoding.overflowing)
         self.counts["truncated_words"] += len(beyond)
         if self.tagging:
             self.counts["words_without_tokens"] += len(batch["tokens"][row]) - len(kept) - len(beyond)
         return words
+
+
+def _surface(text: str, encoding: Any, words: list[int]) -> list[str]:
+    """Return how each word of an encoded text is written; a word without subwords is empty."""
+    spans: dict[int, tuple[int, int]] = {}
+    for word, (start, end) in zip(words, encoding.offsets, strict=True):
+        spans[word] = (spans[word][0] if word in spans else start, end)
+    return [text[slice(*spans.get(word, (0, 0)))].strip() for word in range(max(words, default=-1) + 1)]
+
+
+def _capitals(words: list[int], surface: Sequence[str]) -> list[bool]:
+    """Return for each subword whether its word looks like a name."""
+    found = name_like(surface)
+    return [word >= 0 and found[word] for word in words]
 
 
 def _first_subwords(words: list[int], tags: list[int]) -> list[int]:

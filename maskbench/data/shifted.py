@@ -17,6 +17,7 @@ from maskbench.config.conditions import DISTRACTOR, SHIFTED
 from maskbench.data import draws
 from maskbench.data.manifests import NAME, Change, Changed
 from maskbench.data.prepare import load_prepared, write_prepared
+from maskbench.data.segments import segments
 from maskbench.data.tagged import Tagged, TagSet
 from maskbench.data.tokenizer import MASKED
 from maskbench.errors import InputError
@@ -63,7 +64,8 @@ def shift(sets: Sequence[str], clean: Path, destination: Path) -> None:
         Their names: ``distractor``, or a perturbation and a percentage such as ``swap-5``. swap: neighbouring letters
         of a word change places; delete: letters go (one letter of each word stays); drop: words go (one word of each
         text stays; in tagging the tags go with them); mask: words become `MASKED`, which `encode` turns into the
-        tokenizer's mask token. Words are what white space separates; in tagging, the tokens.
+        tokenizer's mask token. Words are what white space separates and, where words are dropped or masked, the single
+        characters of scripts that have none (data/segments.py); in tagging, the tokens.
     clean
         Folder made by `prepare`.
     destination
@@ -170,9 +172,21 @@ class Text:
         return np.cumsum(self.word_begins) - 1
 
     @cached_property
-    def row_of_word(self) -> Whole:
-        """(words,) row of each word."""
-        return self.row_of_piece[self.piece[self.word_begins]]
+    def unit_begins(self) -> Hits:
+        """(N,) bool: the first character of what is dropped or masked: a word, or a character of an unspaced script."""
+        if self.known is not None:
+            return self.word_begins
+        begins = np.zeros(len(self.codes), dtype=bool)
+        offset = 0
+        for piece in self.pieces:
+            begins[[offset + start for start, _ in segments(piece)]] = True
+            offset += len(piece)
+        return begins
+
+    @cached_property
+    def unit(self) -> Whole:
+        """(N,) unit of each character; white space belongs to the one before it."""
+        return np.cumsum(self.unit_begins) - 1
 
     @cached_property
     def row(self) -> Whole:
@@ -325,7 +339,7 @@ def _delete(text: Text, keys: Keys) -> _Units:
 
 def _words(text: Text, keys: Keys, apply: Callable[[Hits], pa.Table], staying: int = 0) -> _Units:
     """Return all words as units."""
-    rows = text.row_of_word
+    rows = text.row[text.unit_begins]
     return _Units("words", rows, np.bincount(rows, minlength=len(keys)), apply, staying=staying)
 
 
@@ -335,7 +349,7 @@ def _drop(text: Text, keys: Keys) -> _Units:
     def apply(chosen: Hits) -> pa.Table:
         if text.known is not None:
             return Tagged.of(text.table).keep(~chosen, text.known).table()
-        return text.with_pieces([piece.rstrip() for piece in text.spelled(text.codes, ~chosen[text.word])])
+        return text.with_pieces([piece.rstrip() for piece in text.spelled(text.codes, ~chosen[text.unit])])
 
     return _words(text, keys, apply, staying=1)
 
@@ -344,9 +358,9 @@ def _mask(text: Text, keys: Keys) -> _Units:
     """Let `MASKED` stand for words."""
 
     def apply(chosen: Hits) -> pa.Table:
-        inside = chosen[text.word] & ~text.space
+        inside = chosen[text.unit] & ~text.space
         codes = np.where(inside, ord(MASKED), text.codes).astype(np.uint32)
-        return text.with_pieces(text.spelled(codes, ~inside | text.word_begins))
+        return text.with_pieces(text.spelled(codes, ~inside | text.unit_begins))
 
     return _words(text, keys, apply)
 

@@ -1,10 +1,14 @@
-"""The mask token: in prepared text, where no tokenizer is known yet, and for tokenizers without one."""
+"""Special tokens and text: the mask token, and special tokens that somebody wrote in a text."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from tokenizers import Encoding, Tokenizer
     from transformers import PreTrainedTokenizerBase
 
 MASKED = "\ufdd0"
@@ -24,3 +28,110 @@ def add_mask_token(tokenizer: PreTrainedTokenizerBase) -> bool:
         return False
     tokenizer.add_special_tokens({"mask_token": AddedToken(MASK_TOKEN, lstrip=True, normalized=False, special=True)})
     return True
+
+
+def read_masked(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Let a tokenizer read `MASKED` as one token, which takes in spaces as its mask token does; returns its id.
+
+    The id is none of the model's: what is encoded gets the mask token's in its place. So a mask token that is written
+    in the text, which is text, is told from a word that was masked.
+    """
+    from tokenizers import AddedToken
+
+    add_mask_token(tokenizer)
+    like = tokenizer.added_tokens_decoder.get(tokenizer.mask_token_id, AddedToken(""))
+    tokenizer.add_tokens([AddedToken(MASKED, lstrip=like.lstrip, rstrip=like.rstrip, normalized=False, special=False)])
+    return int(tokenizer.convert_tokens_to_ids(MASKED))
+
+
+def before_word(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return what is put before words that are given one by one, so that they are spelled as in a text.
+
+    Byte-level tokenizers (GPT-2, RoBERTa) and some others without words (Gemma) spell a word with the space before it,
+    which given words have lost; transformers 5 does not refuse such input, it encodes it as if nothing were between
+    the words.
+    """
+    backend: Tokenizer = getattr(tokenizer, "backend_tokenizer")  # noqa: B009
+    if "ByteLevel" in repr(backend.pre_tokenizer):
+        return " "
+    written = backend.encode("a a", add_special_tokens=False).ids
+    given = {
+        space: backend.encode(["a", f"{space}a"], is_pretokenized=True, add_special_tokens=False).ids
+        for space in ("", " ")
+    }
+    return " " if given[""] != written == given[" "] else ""
+
+
+def encode_as_text(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[Any], max_length: int | None = None
+) -> tuple[list[Any], list[Encoding]]:
+    """Encode texts, in which special tokens that are written out (``</s>``, ``[MASK]``) are text like any other.
+
+    Parameters
+    ----------
+    tokenizer
+        A fast one.
+    texts
+        Strings, or lists of words.
+    max_length
+        In tokens; None: as long as they are.
+
+    Returns
+    -------
+    texts, encodings
+        The texts as they were encoded, and their encodings. A tokenizer that finds special tokens even in pieces of
+        text (SentencePiece's unigram model has them in its vocabulary) is given a space after their first character.
+    """
+    texts = [list(text) if isinstance(text, list) else text for text in texts]
+    special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
+    words = bool(texts) and isinstance(texts[0], list)
+    keys = {"is_split_into_words": words, "split_special_tokens": True, "verbose": False}
+    encodings: list[Any] = [None] * len(texts)
+    left = list(range(len(texts)))
+    while left:
+        found = tokenizer(
+            [texts[row] for row in left], truncation=max_length is not None, max_length=max_length, **keys
+        )
+        for row, encoding in zip(left, found.encodings, strict=True):
+            encodings[row] = encoding
+        left = [row for row in left if _break_apart(texts, row, encodings[row], special)]
+    return texts, encodings
+
+
+def _break_apart(texts: list[Any], row: int, encoding: Encoding, special: set[int]) -> bool:
+    """Put a space into what was read as a special token though it is text, if it has two characters or more."""
+    broken = False
+    for part in (encoding, *encoding.overflowing):
+        pieces = zip(part.ids, part.special_tokens_mask, part.word_ids, part.offsets, strict=True)
+        # from the end, so that the places before stay as they are
+        for token, added, word, (start, end) in reversed(list(pieces)):
+            if added or token not in special or end - start < 2:
+                continue
+            text = texts[row][word] if isinstance(texts[row], list) else texts[row]
+            text = f"{text[: start + 1]} {text[start + 1 :]}"
+            if isinstance(texts[row], list):
+                texts[row][word] = text
+            else:
+                texts[row] = text
+            broken = True
+        if broken:
+            break
+    return broken
+
+
+def with_segments(tokenizer: PreTrainedTokenizerBase, model: Path) -> bool:
+    """Tell whether single texts have segment ids other than 0, and the model in a folder takes them.
+
+    A template gives every text the same ids, so one text tells. Since transformers 5 a tokenizer returns them only if
+    it says that its model takes them: XLNet's and Funnel's do not, though their templates have them and their models
+    were pretrained with them.
+    """
+    from transformers import AutoConfig
+
+    backend: Tokenizer = getattr(tokenizer, "backend_tokenizer")  # noqa: B009
+    highest = max(backend.encode("a").type_ids, default=0)
+    if highest == 0 or "token_type_ids" in tokenizer.model_input_names:
+        return highest > 0
+    config = AutoConfig.from_pretrained(model, local_files_only=True, trust_remote_code=False)
+    # XLNet compares segments and has no table of them
+    return bool(config.model_type == "xlnet" or getattr(config, "type_vocab_size", 0) > highest)

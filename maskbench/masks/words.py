@@ -1,6 +1,7 @@
 """Words as runs of subwords: a key for each type, and how much each type tells about the label or the text.
 
-A word type is its run of subword ids, so case and a leading space count where the tokenizer keeps them.
+What a word is, data/segments.py says. A word type is its run of subword ids, so case, a leading space and, for
+tokenizers that cut at white space alone, punctuation count where the tokenizer keeps them.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from maskbench.errors import InputError
 from maskbench.masks.draws import fold
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import pyarrow as pa
     from torch import Tensor
@@ -71,6 +72,31 @@ def key_of(subwords: Sequence[int]) -> int:
     """Return the key of the word with these subword ids."""
     ids = torch.tensor([list(subwords)])
     return int(word_keys(ids, torch.zeros_like(ids))[0, 0])
+
+
+def runs(input_ids: Tensor, words: Tensor, spelled: Iterable[Sequence[int]]) -> Tensor:
+    """Return (B, T) bool: the subwords of whole words, one or several in a row, that are spelled in one of these ways.
+
+    Parameters
+    ----------
+    input_ids, words
+        (B, T) token ids, and the word of each; -1 outside words.
+    spelled
+        Token ids of each way; none is empty.
+    """
+    begins, width = starts(words), words.shape[1]
+    ends = (words != torch.nn.functional.pad(words, (0, 1), value=-1)[:, 1:]) & (words >= 0)
+    found = torch.zeros_like(begins)
+    for ids in spelled:
+        count = width - len(ids) + 1
+        if count < 1:
+            continue
+        here = begins[:, :count] & ends[:, len(ids) - 1 :]
+        for shift, token in enumerate(ids):
+            here = here & (input_ids[:, shift : shift + count] == token) & (words[:, shift : shift + count] >= 0)
+        for shift in range(len(ids)):
+            found[:, shift : shift + count] |= here
+    return found
 
 
 @dataclass(frozen=True)

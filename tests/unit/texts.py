@@ -82,7 +82,7 @@ def setting_of(rows: list[dict[str, Any]], tagging: bool = True, **keys: Any) ->
     return Setting(**known | keys)
 
 
-def spell(text: str, add_special_tokens: bool = True) -> list[int]:
+def spell(text: str, add_special_tokens: bool = True, split_special_tokens: bool = False) -> list[int]:
     """Spell words such as `10-11` by their ids; a space before a word makes its first id another (as in GPT-2)."""
     ids = [int(part) for part in text.strip().split("-")]
     return [ids[0] + 20 * text.startswith(" "), *ids[1:]]

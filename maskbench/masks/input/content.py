@@ -212,8 +212,9 @@ class Semantic(InputMask):
 
 
 class OracleCue(InputMask):
-    """Exactly the given words are hit wherever they occur: a control for planted cues.
+    """Exactly the given words are hit wherever they stand as words: a control for planted cues.
 
+    A cue may be several words, such as a Chinese one of two characters; they are hit where they follow each other.
     Where the training text has none of them (the clean twin of a condition with a cue) nothing is hit, and the record
     has the rate 0.
 
@@ -225,7 +226,8 @@ class OracleCue(InputMask):
     kind: Literal["oracle-cue"] = "oracle-cue"
     cues: Annotated[list[Annotated[str, StringConstraints(min_length=1)]], Field(min_length=1)]
     """The words."""
-    _keys: Any = None
+    _spelled: Any = None
+    """Token ids of each cue, at the start of a text and behind a space."""
 
     def fit(self, setting: Setting, rng: Draws) -> None:
         """Spell the cues.
@@ -236,31 +238,26 @@ class OracleCue(InputMask):
             If the tokenizer does not know a cue, or spells one in more pieces than another: the number of mask tokens
             would then give away what they hide.
         """
-        import torch
-
-        from maskbench.masks.words import key_of
-
         super().fit(setting, rng)
         tokenizer = setting.tokenizer
-        found: list[int] = []
+        found: set[tuple[int, ...]] = set()
         pieces: dict[str, list[int]] = {}
         for cue in self.cues:
-            spelled = [tokenizer.encode(text, add_special_tokens=False) for text in (cue, f" {cue}")]
+            keys = {"add_special_tokens": False, "split_special_tokens": True}
+            spelled = [tokenizer.encode(text, **keys) for text in (cue, f" {cue}")]
             if tokenizer.unk_token_id is not None and any(tokenizer.unk_token_id in ids for ids in spelled):
                 raise InputError(f"oracle-cue: cues: {cue!r}: expected a word that the tokenizer can spell")
-            found += [key_of(ids) for ids in spelled if ids]
+            found |= {tuple(ids) for ids in spelled if ids}
             pieces[cue] = [len(ids) for ids in spelled]
             if pieces[cue] != (first := pieces[self.cues[0]]):
                 raise InputError(
                     f"oracle-cue: cues: expected words of equally many pieces, or their number gives the cue away; the "
                     f"tokenizer makes {first[0]} of {self.cues[0]!r} and {pieces[cue][0]} of {cue!r}"
                 )
-        self._keys = torch.tensor(found, device=setting.model.device)
+        self._spelled = sorted(found)
 
     def where(self, batch: Batch, rng: Draws) -> Tensor:
         """Look the words up."""
-        import torch
+        from maskbench.masks.words import runs
 
-        from maskbench.masks.words import per_subword, word_keys
-
-        return per_subword(torch.isin(word_keys(batch.input_ids, batch.words), self._keys), batch.words)
+        return runs(batch.input_ids, batch.words, self._spelled)
