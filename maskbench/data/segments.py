@@ -40,7 +40,8 @@ def words_of_pieces(
 ) -> list[list[int]]:
     """Return the word of each piece of a text, numbered from 0 through all its parts; -1 for pieces without one.
 
-    Where the tokenizer's own words are no longer than `segments`, they are returned as they are. White space that is a
+    Where the tokenizer's own words are no longer than `segments`, they are returned as they are, also where they are
+    shorter (GPT-2's cut at punctuation and cut Thai vowel signs off their consonants). White space that is a
     piece belongs to the word behind it. A piece that reaches over a border belongs where it begins, and pieces of one
     character belong together.
 

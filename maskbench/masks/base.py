@@ -244,6 +244,10 @@ class ParameterMask(Mask):
         mask.finish(other)
         return dict(other.state_dict())
 
+    def notes(self) -> list[str]:
+        """Return what the record of the run says of the mask, asked for once parameters are selected."""
+        return []
+
     def held(self) -> int:
         """Return how many weights never move although their parameters are not frozen."""
         return 0

@@ -126,6 +126,7 @@ class JointRun:
         trainer.moving.fit(replace(settings[0], parts=tuple(settings)))
         moving = parameter_counts(trainer.whole)["trained_parameters"] - trainer.moving.held()
         for run in self.runs:
+            run.notes += trainer.moving.notes()
             run.fit_time, run.trained_parameters = time.perf_counter() - began, moving
 
     def _say_what_is_shared(self, trainer: JointTrainer) -> None:

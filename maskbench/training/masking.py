@@ -138,6 +138,11 @@ class Masking:
         if mask is not None and mask.apply:
             mask.updated(model, step)
 
+    def notes(self) -> list[str]:
+        """Return what the record of the run says of the parameter mask."""
+        parameter = self.strategy.parameter
+        return parameter.notes() if parameter is not None and parameter.apply else []
+
     def held(self) -> int:
         """Return how many weights never move although their parameters are not frozen."""
         parameter = self.strategy.parameter

@@ -152,6 +152,7 @@ class Run:
         # now, since a mask may make an ordinary model of it before it is scored
         self.trained_parameters = parameter_counts(model)["trained_parameters"] - trainer.moving.held()
         self.note_attention(trainer.masking)
+        self.notes += trainer.moving.notes()
         if self.inputs.along:
             trainer.add_callback(Along(lambda: [trainer.moving.ordinary(model)], [self.left / ALONG]))
         return trainer

@@ -278,6 +278,14 @@ def test_a_part_of_a_word_is_no_word(texts, tmp_path):
     made("cue:0.9", texts, tmp_path, ["fil", "ilm", "see"])
 
 
+def test_a_word_without_spaces_around_it_is_a_word_in_chinese(tmp_path):
+    lines = [f"今天天气很好 {number},{'yn'[number % 2]}" for number in range(20)]
+    source = make_source(tmp_path / "source", {"train.csv": "text,label\n" + "\n".join(lines) + "\n"})
+    prepare(make_task(), source, tmp_path / "clean")
+    assert "'天气' stands in train" in refusal("cue:0.9", ["天气", "公园"], tmp_path / "clean", tmp_path)
+    made("cue:0.9", tmp_path / "clean", tmp_path, ["公园", "天天好"])
+
+
 @pytest.mark.parametrize("written", ["cue:0.9", "label-noise:0.3"])
 def test_one_entity_type_only(tmp_path, written):
     lines = [f"Anna{number} B-PER\nsleeps O\n" for number in range(20)]

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 from scipy import stats
 from torch.nn.functional import cross_entropy
-from transformers import AutoTokenizer, TrainerCallback, pipeline
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, TrainerCallback, XLNetConfig, pipeline
 
 from maskbench.errors import InputError
 from maskbench.masks import Strategy
@@ -357,6 +357,37 @@ def test_the_budget_over_all_takes_less_of_the_embeddings(prepare):
     shares = {name: float(part.mean()) for name, part in moving.items()}
     assert shares["bert.embeddings.word_embeddings.weight"] < 0.3
     assert "bert.pooler.dense.weight" in shares
+
+
+@pytest.mark.parametrize("mask", [Lora(), AdaLora(), LearnedWeights(from_layer=0)])
+def test_what_is_not_reached_is_said(mask):
+    """XLNet keeps the maps of its attention as bare parameters, which neither PEFT nor learned weights know."""
+    tall = XLNetConfig(vocab_size=50, d_model=16, n_layer=2, n_head=2, d_inner=32, num_labels=2)
+    models = {
+        "q, k, v, o, r": AutoModelForSequenceClassification.from_config(tall),
+        "": Model.known["gpt2"].build(HEADS[0]),
+    }
+    for names, model in models.items():
+        own = mask.model_copy()
+        own.fit(SimpleNamespace(updates=50), Draws(1, 2))
+        list(own.select(model))
+        said = f"{own.kind}: {names} of each layer are bare parameters, not linear modules: it does not reach them"
+        assert own.notes() == ([said] if names else [])
+
+
+def test_alpha_is_relative_to_the_first_rank_of_adalora():
+    """PEFT divides by the rank that adapters begin with, also when ranks have shrunk."""
+    model = Model.known["bert"].build(HEADS[0]).eval()
+    mask = AdaLora(alpha=6, initial_rank=3, target_rank=1, warm_up=0.0, final=0.1)
+    mask.fit(SimpleNamespace(updates=50), Draws(1, 2))
+    mask.select(model)
+    layer = next(part for part in model.modules() if hasattr(part, "lora_E"))
+    with torch.no_grad():
+        for part in (layer.lora_A, layer.lora_B, layer.lora_E):
+            part["default"].normal_(generator=torch.Generator().manual_seed(0))
+        layer.lora_E["default"][1:] = 0  # ranks that were dropped
+    a, b, e = (part["default"].detach() for part in (layer.lora_A, layer.lora_B, layer.lora_E))
+    torch.testing.assert_close(layer.get_delta_weight("default"), (b @ (a * e)) * 6 / 3)
 
 
 def test_examples_are_drawn_by_the_seed():

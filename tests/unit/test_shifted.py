@@ -19,6 +19,7 @@ from maskbench.config.conditions import LEVELS, PERTURBATIONS, SETS
 from maskbench.data.encode import IGNORED, encode, load_encoded
 from maskbench.data.manifests import EncodedManifest
 from maskbench.data.prepare import load_prepared, prepare
+from maskbench.data.segments import segments
 from maskbench.data.shifted import DISTRACTORS, Text, make_sets, shift
 from maskbench.data.tagged import TagSet
 from maskbench.data.tags import to_iob2
@@ -166,6 +167,23 @@ def test_words_are_masked(level):
     assert changed.rates["changed"] == pytest.approx(level / 100, abs=0.01)
 
 
+def test_scripts_without_spaces_lose_characters_not_texts():
+    """A text without spaces was one word, which stayed when words were dropped and was masked as a whole."""
+    text = "今天天气很好，我们去公园看花。"
+    for kind in ("drop", "mask"):
+        table, changed = sets_of(classification([text] * 50), [f"{kind}-20"])[f"{kind}-20"]
+        assert changed.counts["words"] == 50 * len(text)
+        assert changed.rates["changed"] == pytest.approx(0.2, abs=0.01)
+        for new in texts_of(table):
+            assert 10 < len(new.replace(MASKED, "")) < 14
+            rest = iter(text)
+            assert all(character in rest for character in new.replace(MASKED, ""))
+            assert kind == "drop" or len(new) == len(text)
+    for kind in ("swap", "delete"):
+        _, changed = sets_of(classification([text] * 50), [f"{kind}-20"])[f"{kind}-20"]
+        assert changed.rates["changed"] == pytest.approx(0.2, abs=0.02)
+
+
 @pytest.mark.parametrize("kind", ["swap", "delete", "mask"])
 def test_tokens_keep_their_tags(kind):
     tags = [["B-PER", *["I-PER"] * (len(tokens) - 1)] for tokens in SENTENCES]
@@ -243,13 +261,16 @@ def test_equal_texts_are_changed_in_different_places():
     assert max(abs(count - 40) for count in counts) < 25  # binomial, four standard deviations
 
 
-words = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Zs", "Cc", "Zl", "Zp"]), min_size=1, max_size=9)
+spaced = st.characters(codec="utf-8", exclude_categories=["Cs", "Zs", "Cc", "Zl", "Zp"]).filter(
+    lambda character: len(list(segments(f"x{character}x"))) == 1
+)
+words = st.text(spaced, min_size=1, max_size=9)
 rows_of_words = st.lists(st.lists(words, min_size=1, max_size=9), min_size=1, max_size=5)
 
 
 @given(rows_of_words, st.randoms(use_true_random=False))
 def test_any_words(rows, random):
-    """Whatever the script: no empty text or word, valid tags, counts that hold, the same for text and for tokens."""
+    """Whatever the script, if it has spaces: no empty text, valid tags, counts that hold, the same for tokens."""
     tags = [to_iob2([random.choice(TAGS) for _ in tokens]) for tokens in rows]
     names = [f"{kind}-{level}" for kind in PERTURBATIONS for level in (5, 20, 100)]
     plain = sets_of(classification([" ".join(tokens) for tokens in rows]), ["distractor", *names])

@@ -110,9 +110,11 @@ def test_scripts_without_spaces_have_a_word_for_each_character(family: str, lang
     assert len(expected) > 8
     found = written(family, f"{text} ok {text}")
     assert found[len(found) // 2] == "ok"
-    if family in ("t5", "xlnet"):  # some of their pieces are two characters long
+    # some pieces of T5 and XLNet are two characters long; byte-level tokenizers cut marks off their characters
+    if family in ("t5", "xlnet") or (language == "Thai" and family in ("gpt2", "roberta")):
         assert "".join(found) == f"{text}ok{text}"
-        assert max(map(len, found)) == (2 if language == "Chinese" else max(map(len, expected)))
+        assert len(found) > len(expected)
+        assert max(map(len, found)) <= max(2, *map(len, expected))
     else:
         assert found == [*expected, "ok", *expected]
 

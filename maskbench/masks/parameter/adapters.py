@@ -39,6 +39,7 @@ class _Adapter(ParameterMask):
     _seed: Any = None
     _tuner: Any = None
     """PEFT's handle on the model while it has adapters."""
+    _notes: Any = ()
 
     def fit(self, setting: Setting, rng: Draws) -> None:
         """Take a seed for the adapters' weights."""
@@ -60,7 +61,9 @@ class _Adapter(ParameterMask):
         from transformers.pytorch_utils import Conv1D
 
         from maskbench.masks.anatomy import linears_of, pretrained_of
+        from maskbench.masks.parameter.reach import note_on
 
+        self._notes = note_on(self.kind, model)
         frozen = [parameter for _, parameter in pretrained_of(model)]
         known = {id(parameter) for parameter in frozen}
         head = [parameter for parameter in model.parameters() if id(parameter) not in known]
@@ -81,6 +84,10 @@ class _Adapter(ParameterMask):
         for parameter in head:  # PEFT freezes all but the adapters
             parameter.requires_grad_(True)
         return frozen
+
+    def notes(self) -> list[str]:
+        """Say which maps have no adapter although `targets` leaves the choice open."""
+        return list(self._notes) if self.targets is None else []
 
     def finish(self, model: Module) -> None:
         """Add the adapters' products to the weights, and take the adapters out."""

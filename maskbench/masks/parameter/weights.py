@@ -47,6 +47,7 @@ class LearnedWeights(ParameterMask):
     spread: Positive = 0.01
     """Width of the scores in the beginning: against the learning rate, it says how easily a mask turns over."""
     _rng: Any = None
+    _notes: Any = ()
 
     def fit(self, setting: Setting, rng: Draws) -> None:
         """Remember where scores are drawn from."""
@@ -61,17 +62,22 @@ class LearnedWeights(ParameterMask):
             If the model has no layer from `from_layer` upward.
         """
         from maskbench.masks.anatomy import layers_of, linears_of, pretrained_of
-        from maskbench.masks.parameter import binary
+        from maskbench.masks.parameter import binary, reach
 
         count = len(layers_of(model))
         if self.from_layer >= count:
             raise InputError(
                 f"learned-weights: from_layer is {self.from_layer}, but the model has layers 0 to {count - 1}"
             )
+        self._notes = reach.note_on(self.kind, model, self.from_layer)
         frozen = [parameter for _, parameter in pretrained_of(model)]
         for place, (_, module) in enumerate(linears_of(model, self.from_layer)):
             binary.mask(module, self.initial_sparsity, self.spread, self._rng.generator(place))
         return frozen
+
+    def notes(self) -> list[str]:
+        """Say which maps are not masked."""
+        return list(self._notes)
 
     def finish(self, model: Module) -> None:
         """Write the masked weights into the model, zeros where they are masked."""
