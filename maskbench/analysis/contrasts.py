@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 
 from maskbench.analysis.findings import POOLED
-from maskbench.analysis.metrics import BLOCK, SPLITS, Array, regime_kind, runs_of
+from maskbench.analysis.metrics import BLOCK, SPLITS, Array, learned_nothing, regime_kind, runs_of
 from maskbench.config.claims import RATIOS, Arm, Contrast, unit_of
 from maskbench.config.conditions import Condition
-from maskbench.config.measures import Home, measure
+from maskbench.config.measures import AT_MATCHED_SCORE, Home, measure
 from maskbench.errors import InputError
 
 Indices = np.ndarray[Any, np.dtype[np.int64]]
@@ -96,6 +96,18 @@ class Values:
             task: "token-classification" if task in tagging else "sequence-classification" if task in texts else ""
             for task in self.runs["task"].unique()
         }
+
+    @cached_property
+    def failed(self) -> set[str]:
+        """Runs that did not complete, or learned nothing."""
+        score = self.of("score")
+        stuck = score.index[learned_nothing(score, self.of("majority_score").reindex(score.index))]
+        return {*self.runs.index[self.runs["status"] != "completed"], *stuck}
+
+    def censored(self, name: str) -> pd.Series[float]:
+        """Return the runs whose value of a measure nobody saw: −1, it lies before the first evaluation; 1, behind all."""
+        found = self.of("matched_censored")
+        return found[found != 0] if name in AT_MATCHED_SCORE else found.iloc[:0]
 
     def of(self, name: str) -> pd.Series[float]:
         """Return a measure by run; where it has parts and no number for all of them, it is their mean."""
@@ -177,7 +189,7 @@ def terms(values: Values, contrast: Contrast, name: str, tasks: Sequence[str]) -
     Returns
     -------
     DataFrame
-        Columns of `Values.runs`, `weight`, `value` (NaN for none) and `block`.
+        Columns of `Values.runs`, `weight`, `value` (NaN for none), `censored` (as `Values.censored`, else 0), `block`.
     """
     home, curve = measure(name).home, contrast.kind == "curve"
     arms = _weighted(contrast, name, values.runs["strategy"].unique())
@@ -195,6 +207,7 @@ def terms(values: Values, contrast: Contrast, name: str, tasks: Sequence[str]) -
         parts.append(runs.assign(weight=weight * factor, arm=index, block=block))
     found = pd.concat(parts)
     found["value"] = Scale(name).of(values.of(name)).reindex(found.index)
+    found["censored"] = values.censored(name).reindex(found.index).fillna(0.0)
     if not curve:
         # several runs of an arm that differ in what the other one does not have (two cue rates against clean): the mean
         found["weight"] /= found.groupby(["block", "arm", "seed"])["weight"].transform("size")
@@ -278,7 +291,7 @@ def gather(values: Values, contrast: Contrast, name: str, tasks: Sequence[str]) 
     """Return the differences of a contrast on a measure, or a sentence that says what the study lacks for it."""
     if sentence := lacking(values.runs, contrast, name, tasks):
         return sentence
-    if values.of(name).empty:
+    if values.of(name).empty and values.censored(name).empty:
         return f"No run has a number of {name}."
     found = terms(values, contrast, name, tasks)
     found = found[found["block"].isin(_measured(found))]
@@ -303,8 +316,9 @@ def _differences(evidence: Evidence, values: Array) -> Array:
 
 
 def _measured(found: pd.DataFrame) -> list[str]:
-    """Return the blocks in which both arms were measured, or have nothing but failed runs."""
-    arms = found.assign(known=found["value"].notna(), done=found["status"] == "completed").groupby(["block", "arm"])
+    """Return the blocks in which both arms were measured, censored values included, or have nothing but failed runs."""
+    known = found["value"].notna() | (found["censored"] != 0)
+    arms = found.assign(known=known, done=found["status"] == "completed").groupby(["block", "arm"])
     told = arms["known"].any() | ~arms["done"].any()
     return [
         str(block)

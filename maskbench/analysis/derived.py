@@ -6,7 +6,6 @@ meaning for a run (forgetting without an earlier task) is left out.
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from maskbench.analysis.metrics import BLOCK, regime_kind
+from maskbench.analysis.metrics import BLOCK, learned_nothing, regime_kind
 from maskbench.config.conditions import CLEAN
 from maskbench.errors import InputError
 
@@ -61,12 +60,12 @@ class Run:
 
     @property
     def failed(self) -> bool | None:
-        """Whether the run did not complete, or did no better than the majority class; None if nobody knows."""
+        """Whether the run did not complete, or learned nothing (`learned_nothing`); None if nobody knows."""
         if not self.completed:
             return True
         if self.score is None or self.majority_score is None:
             return None
-        return self.score <= self.majority_score
+        return bool(learned_nothing(self.score, self.majority_score))
 
 
 class Value(NamedTuple):
@@ -87,6 +86,9 @@ MATCHED = {
 }
 """Measures of the trajectory, and what they are called at the matched score."""
 
+REACHED = 0.9
+"""Share of the way from the majority class's score to the baseline's best at which all are compared."""
+
 SPLITS = {
     "negative_transfer": "test",
     "score_sd": "test",
@@ -95,6 +97,7 @@ SPLITS = {
     "step_overhead": "run",
     "memory_overhead": "run",
     "matched_score": "validation",
+    "matched_censored": "run",
     "steps_to_score": "run",
     "matched_representation_drift": "test",
     "matched_parameter_drift": "run",
@@ -157,7 +160,9 @@ def score_sd(runs: Sequence[Run]) -> Iterator[Value]:
 
 
 def failed(runs: Sequence[Run]) -> Iterator[Value]:
-    """Yield 1 for a run that did not complete or whose score is at most that of the majority class, else 0.
+    """Yield 1 for a run that did not complete or whose score is hardly above that of the majority class, else 0.
+
+    Hardly above is less than 5 % of the way to a score of 1 (`learned_nothing`).
 
     None for a completed run that does not tell the score of the majority class.
 
@@ -225,17 +230,21 @@ def _ratio(value: float | None, base: float | None) -> float | None:
 def first_reached(history: Sequence[Point], level: float) -> float | None:
     """Return the number of updates after which a score is first reached, linear between two evaluations.
 
-    A score that is there at the first evaluation counts as reached then: nothing is known of the time before.
+    None if nobody saw it being reached: it never was (`side_of` is 1), or it was there at the first evaluation already
+    (−1), and nothing is known of the time before.
     """
-    before: Point | None = None
-    for point in history:
-        if point.value >= level:
-            if before is None:
-                return float(point.step)
-            share = (level - before.value) / (point.value - before.value)
-            return before.step + share * (point.step - before.step)
-        before = point
-    return None
+    if side_of(history, level):
+        return None
+    index = next(index for index, point in enumerate(history) if point.value >= level)
+    before, point = history[index - 1], history[index]
+    return before.step + (level - before.value) / (point.value - before.value) * (point.step - before.step)
+
+
+def side_of(history: Sequence[Point], level: float) -> int:
+    """Return −1 if a score was there at the first evaluation already, 1 if it never was, 0 if it was reached between."""
+    if all(point.value < level for point in history):
+        return 1
+    return -1 if history[0].value >= level else 0
 
 
 def value_at(points: Sequence[Point], step: float) -> float | None:
@@ -245,18 +254,29 @@ def value_at(points: Sequence[Point], step: float) -> float | None:
     return float(np.interp(step, [point.step for point in points], [point.value for point in points]))
 
 
-def at_matched_score(runs: Sequence[Run]) -> Iterator[Value]:
-    """Yield what learning as much as all others cost: updates, drift and forgetting when a common score is reached.
+def matched_level(run: Run) -> float | None:
+    """Return the score at which strategies are compared with a run of the baseline; None if it learned nothing.
 
-    Within a block and seed, each strategy has a best validation score; the matched score is the lowest of these, the
-    highest that all of them reach. Along its own history (linear between evaluations) each strategy first reaches it
-    after `steps_to_score` updates, and drift and forgetting are read off its trajectory there, linear again. Where the
-    level is reached at the first evaluation, the values are those of the first evaluation.
+    It lies `REACHED` of the way from the majority class's score to the run's best validation score. Nearer to the best
+    one the curve is flat: there, a point more or less at its end decides how long it took, and not how fast it was.
+    """
+    if run.failed is not False or run.majority_score is None or not run.history:
+        return None
+    best = max(point.value for point in run.history)
+    return run.majority_score + REACHED * (best - run.majority_score) if best > run.majority_score else None
 
-    Runs that failed (not completed, or no better than the majority class) are left out: they would pull the level
-    down to where nothing is learned. They have no row here, and `failed` counts them. The same goes for a run without
-    a validation score. Where fewer than two strategies are left, there is nothing to match, and the values are None.
-    A matched score depends on the strategies of the study: another one may lower it.
+
+def at_matched_score(runs: Sequence[Run], baseline: str) -> Iterator[Value]:
+    """Yield what learning as much as the baseline cost: updates, drift and forgetting when a common score is reached.
+
+    Within a block and seed, the matched score is that of `matched_level` for the baseline's run, so that no other
+    strategy of the study, however weak, can move it. Along its own history (linear between evaluations) each strategy
+    first reaches it after `steps_to_score` updates, and drift and forgetting are read off its trajectory there, linear
+    again.
+
+    What nobody saw is not known: where the score was there at the first evaluation already, or was never reached,
+    `matched_censored` is −1 or 1 and the numbers are None. Where the baseline failed there is no matched score, and all
+    are None. Runs that did not complete, and those without a validation score, have no row here.
 
     References
     ----------
@@ -264,11 +284,11 @@ def at_matched_score(runs: Sequence[Run]) -> Iterator[Value]:
     what was learned.
     """
     for group in _groups(runs, lambda run: (run.block, run.seed)).values():
-        matched = [run for run in group if run.completed and not run.failed and run.history]
-        level = min((max(point.value for point in run.history) for run in matched), default=math.nan)
-        for run in matched:
-            step = first_reached(run.history, level) if len(matched) > 1 else None
-            yield Value(run.run, "matched_score", None if step is None else level)
+        level = next((matched_level(run) for run in group if run.strategy == baseline), None)
+        for run in (run for run in group if run.completed and run.history):
+            step = None if level is None else first_reached(run.history, level)
+            yield Value(run.run, "matched_score", level)
+            yield Value(run.run, "matched_censored", None if level is None else float(side_of(run.history, level)))
             yield Value(run.run, "steps_to_score", step)
             for name, matched_name in MATCHED.items():
                 if points := run.trajectory.get(name):
@@ -283,7 +303,7 @@ def derive(runs: Sequence[Run], baseline: str, predictions: Predictions, folder:
     runs
         All runs, failed ones too.
     baseline
-        The strategy that costs are compared with.
+        The strategy that costs are compared with, and whose score the others are matched with.
     predictions
         Reads the predictions of a completed run.
     folder
@@ -295,5 +315,5 @@ def derive(runs: Sequence[Run], baseline: str, predictions: Predictions, folder:
         disagreement(runs, predictions, folder),
         negative_transfer(runs),
         overheads(runs, baseline),
-        at_matched_score(runs),
+        at_matched_score(runs, baseline),
     )

@@ -12,7 +12,18 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-Verdict = Literal["supported", "contradicted", "equivalent", "inconclusive", "invalid", "not tested"]
+AT_A_PRICE: Literal["invalid: at the price of the score"] = "invalid: at the price of the score"
+"""Less interference of an arm whose score is not known to be as good as the other's."""
+
+Verdict = Literal[
+    "supported",
+    "contradicted",
+    "equivalent",
+    "inconclusive",
+    "invalid",
+    "invalid: at the price of the score",
+    "not tested",
+]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 """All verdicts, in the order in which they are counted and sorted."""
 
@@ -28,7 +39,7 @@ POOLED = "pooled"
 
 VERDICT_COLUMNS = (
     *("claim", "contrast", "measure", "scope", "estimate", "ci_low", "ci_high", "p", "p_holm", "n_seeds", "mde"),
-    *("delta", "verdict", "note", "unit", "claims_hash"),
+    *("delta", "verdict", "unguarded", "note", "unit", "claims_hash"),
 )
 """Columns of verdicts.csv; one row for each contrast, measure and scope."""
 
@@ -70,7 +81,7 @@ def _names(table: Table, columns: Sequence[str]) -> None:
     for column in columns:
         if column == "measure":
             table.parse("measure", known_measure, "a measure of maskbench/config/measures.py", "str")
-        elif column in ("note", "unit"):
+        elif column in ("note", "unit", "unguarded"):
             table.parse(column, str, "text", "str")
         else:
             table.parse(column, filled, "text", "str")
@@ -100,7 +111,7 @@ def read_verdicts(path: Path) -> pd.DataFrame:
         Naming the file and, where there is one, the line and the column.
     """
     table = Table(path, VERDICT_COLUMNS)
-    _names(table, ("claim", "contrast", "measure", "scope", "note", "unit", "claims_hash"))
+    _names(table, ("claim", "contrast", "measure", "scope", "unguarded", "note", "unit", "claims_hash"))
     _numbers(table, "estimate", "ci_low", "ci_high", "mde", "delta")
     _probabilities(table, "p", "p_holm")
     table.parse("n_seeds", _whole_or_empty, "a whole number or nothing", "float64")

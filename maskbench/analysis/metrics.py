@@ -48,6 +48,9 @@ SPLITS = ("train", "validation", "test", "run")
 KINDS = ("single", "after-*", "with-*")
 """Kinds of regime: a task alone, after another one, together with another one."""
 
+LEARNED = 0.05
+"""Share of the way from the majority class's score to a score of 1 below which a run has failed."""
+
 Array = np.ndarray[Any, np.dtype[np.float64]]
 Parser = Callable[[str], Any]
 
@@ -224,6 +227,20 @@ def values_of(metrics: pd.DataFrame, split: str, name: str) -> pd.Series[float]:
     if name != "failed":
         rows = rows[rows["status"] == "completed"]
     return rows.set_index("run")["value"]
+
+
+def learned_nothing(score: Any, majority: Any) -> Any:
+    """Tell whether a score is not worth calling learned: less than 5 % of the way from the majority class's to 1.
+
+    A tagger that finds next to no entity has a score of .01 where the majority class has 0, and a classifier of 1,000
+    texts is .01 above it by chance. NaN is not known to have learned nothing.
+
+    Parameters
+    ----------
+    score, majority
+        Fractions, or columns of them.
+    """
+    return score <= majority + LEARNED * (1.0 - majority)
 
 
 def check_counts(path: str | Path, hit: Array, weight: Array) -> None:

@@ -13,6 +13,7 @@ from maskbench.analysis.bootstrap import generator
 from maskbench.analysis.contrasts import Values, gather, on_resamples
 from maskbench.analysis.findings import GATE_COLUMNS, PAIR_COLUMNS, POOLED, SENSITIVITY_COLUMNS, VERDICT_COLUMNS
 from maskbench.analysis.gates import check
+from maskbench.analysis.guards import MOST_UNEVEN, heed_gates, heed_price
 from maskbench.analysis.manifest import Claimed, read_entries
 from maskbench.analysis.metrics import read_metrics
 from maskbench.analysis.outcomes import Outcomes, Resampler
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from maskbench.analysis.contrasts import Evidence
     from maskbench.analysis.findings import Verdict
-    from maskbench.analysis.gates import Checked
     from maskbench.analysis.metrics import Array
     from maskbench.config.claims import Claim, Claims, Test
 
@@ -34,8 +34,6 @@ NO_CONTRAST = "(none)"
 """In the column `contrast`: the claim is not tested by runs."""
 MOST_MISSING = 0.2
 """Share of missing pairs beyond which there is no verdict."""
-MOST_UNEVEN = 2
-"""Difference of the arms' failed runs from which on there is no verdict."""
 
 
 @dataclass
@@ -71,6 +69,8 @@ class Row:
     tests: int = 1
     """Size of the family that `p` was adjusted for."""
     verdict: Verdict = "inconclusive"
+    unguarded: str = ""
+    """Controls of the measure that were not run, or had too few seeds: `hot: not run; halves: undecided`."""
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -109,6 +109,7 @@ class Row:
         evidence, spread = self.evidence, self.spread
         head = {"claim": self.claim.id, "contrast": evidence.contrast.name, "measure": evidence.measure}
         entry: dict[str, Any] = head | {"scope": self.scope, "verdict": self.verdict, "note": " ".join(self.notes)}
+        entry["unguarded"] = self.unguarded
         entry |= {"unit": evidence.scale.unit, "delta": self.delta, "n_seeds": 0}
         if spread is None:
             return entry
@@ -179,9 +180,29 @@ def _judge(family: list[Row], seed: int) -> None:
         if row.spread is not None:
             row.verdict = row.decide(row.spread, row.p_holm)
     for row in family:
-        _account_for_missing(row, family, seed)
+        if not _refuse_censored(row):
+            _account_for_missing(row, family, seed)
         if row.verdict == "inconclusive" and row.spread is not None:
             row.notes += _what_it_takes(row, row.spread)
+
+
+def _refuse_censored(row: Row) -> bool:
+    """Give no verdict on values that lie before the first evaluation or behind the last one; say how many do."""
+    table = row.evidence.terms[(row.weights != 0)[row.evidence.places[0]]]
+    early, never = (table[table["censored"] == side] for side in (-1, 1))
+    if not len(early) + len(never):
+        return False
+    words = []
+    for found, what in ((early, "it was there at the first evaluation already"), (never, "it was never reached")):
+        if len(found):
+            sides = [found[side]["run"].nunique() for side in (found["weight"] > 0, found["weight"] < 0)]
+            words.append(f"{what} in {sides[0]} runs of the first arm and {sides[1]} of the second")
+    row.verdict = "inconclusive"
+    row.notes.append(
+        f"refused: nobody saw the matched score being reached: {'; '.join(words)}; their values are not known."
+        + (" More evaluations (training: evaluations_per_epoch) would tell." if len(early) else "")
+    )
+    return True
 
 
 def _account_for_missing(row: Row, family: list[Row], seed: int) -> None:
@@ -234,15 +255,6 @@ def _what_it_takes(row: Row, spread: statistics.Spread) -> Iterator[str]:
         yield f"To tell an effect as large as {size} from 0 takes more test examples, not more seeds."
     else:
         yield f"{needed} seeds tell an effect as large as {size} from 0 with 80 % power."
-
-
-def _heed_gates(row: Row, gates: list[Checked]) -> None:
-    """Make a verdict invalid if a control of its measure failed."""
-    name = row.evidence.measure
-    failed = {item.gate.gate for item in gates if item.outcome == "failed" and item.gate.guarded(name)}
-    if failed:
-        row.notes.insert(0, f"The control {', '.join(sorted(failed))} failed; the verdict would be {row.verdict}.")
-        row.verdict = "invalid"
 
 
 def _pairs(rows: list[Row]) -> pd.DataFrame:
@@ -312,7 +324,8 @@ def judge(
     other_ways = list(sensitivity(rows, values, seed))
     gates = check(claims, values, resampler, seed)
     for row in rows:
-        _heed_gates(row, gates)
+        heed_gates(row, gates)
+        heed_price(row, values, resampler, claims.price.pooled if row.scope == POOLED else claims.price.task)
         if changed:
             row.notes.append("The claims changed after runs were made.")
     return Findings(

@@ -217,6 +217,9 @@ class Claims(Block):
 
     margins: Annotated[dict[str, Margin], AfterValidator(_defaults)]
     """δ by the unit that differences are told in: points, nats, per cent, coefficient, ratio."""
+    price: Margin = Margin(pooled=1.0, task=2.0)
+    """By how many points the score of an arm may be lower, at most, if less interference is to count for it: its
+    interval must be above minus this."""
     claims: Annotated[list[Claim], Field(min_length=1)]
     """The claims, in the order of the report."""
     gates: list[Gate] = []

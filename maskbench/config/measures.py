@@ -34,6 +34,10 @@ class Measure:
     """What may stand behind a colon, as in ``f1:PER``: class, layer, block, perturbation, ...; None: nothing."""
     home: Home = "single"
     """On which runs strategies are compared by it, if nobody says otherwise."""
+    flattered: bool = False
+    """Whether a model that learned little looks good by it: less of it counts only if the score is not the price."""
+    matched: str | None = None
+    """Its measure at the matched score; None: there is none."""
 
 
 _HOMES: dict[str, Home] = {
@@ -52,12 +56,36 @@ _HOMES: dict[str, Home] = {
     "matched_forgetting": "after-*",
 }
 
+_FLATTERED: dict[str, str | None] = {
+    # a model that gives every text the same answer has no gap, no drop, no flip, no reliance and no memory
+    **dict.fromkeys(("loss_gap", "score_gap", "ece", "noise_memorisation", "disagreement")),
+    **dict.fromkeys(("distractor_drop", "distractor_flip_rate", "perturbation_drop", "perturbation_flip_rate")),
+    **dict.fromkeys(("masking_drop", "masking_flip_rate", "cue_reliance", "conflicting_score")),
+    **dict.fromkeys(("negative_transfer", "changed_weights", "mlm_loss", "mlm_forgetting")),
+    **dict.fromkeys(("probing_accuracy", "probing_drop")),
+    "forgetting": "matched_forgetting",
+    "backward_transfer": "matched_forgetting",
+    "representation_drift": "matched_representation_drift",
+    "parameter_drift": "matched_parameter_drift",
+}
+"""Measures that under-fitting flatters, and what they are called at the matched score, where they have such a value."""
+
+AT_MATCHED_SCORE = ("steps_to_score", "matched_forgetting", "matched_representation_drift", "matched_parameter_drift")
+"""Measures of the moment at which the matched score is reached; empty where nobody saw it (`matched_censored`)."""
+
 
 def _rows(family: Family, *rows: tuple[str, ...], **by: str) -> dict[str, Measure]:
     """Return the measures of a family by name; `by` says of some what may stand behind the colon."""
     entries = (Measure(row[0], family, *row[1:]) for row in rows)  # type: ignore[arg-type]
     return {
-        entry.name: replace(entry, by=by.get(entry.name), home=_HOMES.get(entry.name, "single")) for entry in entries
+        entry.name: replace(
+            entry,
+            by=by.get(entry.name),
+            home=_HOMES.get(entry.name, "single"),
+            flattered=entry.name in _FLATTERED,
+            matched=_FLATTERED.get(entry.name),
+        )
+        for entry in entries
     }
 
 
@@ -259,8 +287,9 @@ MEASURES: dict[str, Measure] = {
             "failed",
             "fraction",
             "lower",
-            "failed runs (at most the majority class)",
-            "1 for a run that did not complete or whose test score is at most that of the majority class, else 0.",
+            "failed runs (hardly above the majority class)",
+            "1 for a run that did not complete or whose test score is less than 5 % of the way from that of the majority "
+            "class to 1 (tagging: an entity F1 of at most .05), else 0.",
             _STABLE,
         ),
         (
@@ -507,8 +536,18 @@ MEASURES: dict[str, Measure] = {
             "fraction",
             "neither",
             "validation score that all strategies are compared at",
-            "Within a block and seed, the lowest of the strategies' best validation scores: the highest level that all "
-            "reach. Failed runs are left out and would pull it down; another strategy in the study may lower it.",
+            "Within a block and seed, 90 % of the way from the majority class's score to the best validation score of "
+            "the baseline: below its plateau, where a small difference of the end would decide, and the same whatever "
+            "other strategies the study has. Empty where the baseline failed.",
+        ),
+        (
+            "matched_censored",
+            "side",
+            "neither",
+            "matched score not seen being reached",
+            "−1 where the matched score was there at the first evaluation already, 1 where it was never reached: then "
+            "nobody knows the values at matched score, they are empty, and verdicts on them are inconclusive. 0: it was "
+            "reached between two evaluations.",
         ),
         representation_drift="layer",
         parameter_drift="block",
@@ -551,8 +590,8 @@ MEASURES: dict[str, Measure] = {
             "updates",
             "lower",
             "updates to the matched score",
-            "Updates until the validation score first reaches the matched score, linear between evaluations; the first "
-            "evaluation, if it is there already.",
+            "Updates until the validation score first reaches the matched score, linear between evaluations; empty if it "
+            "was there at the first evaluation already, or never.",
         ),
         ("fit_time", "s", "lower", "time to fit the masks", "Wall time of what a mask does before the first update."),
         ("train_time", "s", "lower", "training time", "Wall time of all updates together, evaluation left out."),

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from maskbench.analysis.findings import POOLED, VERDICTS
+from maskbench.analysis.findings import AT_A_PRICE, POOLED, VERDICTS
 from maskbench.config.measures import measure
 from maskbench.report import text
 
@@ -23,6 +23,7 @@ SYMBOLS = {
     "equivalent": "=",
     "inconclusive": "?",
     "invalid": "!",
+    AT_A_PRICE: "!",
     "not tested": "–",
 }
 """A sign for each verdict, beside its word and its colour."""
@@ -33,9 +34,13 @@ MEANINGS = {
     "equivalent": "the 90 % interval lies inside ±δ: no difference that matters",
     "inconclusive": "anything else; how large an effect could have been found is said",
     "invalid": "a control failed, so that the measure cannot be trusted here",
+    AT_A_PRICE: "less interference, but of an arm whose score is not shown to be as good: what learned less has less of it",
     "not tested": "this study does not have what the claim needs",
 }
 """What the verdicts mean, in a line."""
+
+ANSWERS = ("supported", "contradicted", "equivalent")
+"""Verdicts that say something of the claim."""
 
 SHOWN_PAIRS = 200
 """Most pairs of runs that the page lists for one contrast and measure; analysis/pairs.csv has all."""
@@ -55,6 +60,8 @@ class Row(NamedTuple):
     least: str
     sentence: str
     note: str
+    unguarded: str
+    """Controls of the measure that were not run or had too few seeds, of a verdict that says something."""
     strength: float | None
     """The effect in multiples of its margin, to sort by; None without one."""
     p: float | None
@@ -133,8 +140,16 @@ def sentence(row: dict[str, Any]) -> str:
         "equivalent": f": any difference is smaller than the margin of {margin}.",
         "inconclusive": ", which does not settle it.",
         "invalid": ", but a control of this measure failed, so that it says nothing.",
+        AT_A_PRICE: ", but it may have been bought with the score.",
     }
-    return _sentence_case(found + ends[verdict])
+    return _sentence_case(found + ends[verdict] + _unguarded(row))
+
+
+def _unguarded(row: dict[str, Any]) -> str:
+    """Say which controls do not stand behind a verdict that says something."""
+    if not (row["unguarded"] and row["verdict"] in ANSWERS):
+        return ""
+    return f" Unguarded: of the controls of this measure, not all were passed ({row['unguarded']})."
 
 
 def _sentence_case(words: str) -> str:
@@ -162,6 +177,7 @@ def row_in_words(row: dict[str, Any]) -> Row:
         least="" if math.isnan(row["mde"]) else text.amount(row["mde"], unit),
         sentence=sentence(row),
         note=row["note"],
+        unguarded=row["unguarded"] if row["verdict"] in ANSWERS else "",
         strength=_number(strength),
         p=_number(p),
     )
@@ -248,7 +264,18 @@ def lead(study: Study) -> tuple[str, list[tuple[str, list[tuple[str, str]]]]]:
         one, many = words.get(verdict, (f"is {verdict}", f"are {verdict}"))
         if counts[verdict]:
             parts.append(f"{counts[verdict]} {one if counts[verdict] == 1 else many}")
-    return f"Of {text.count(total, 'claim')}, this study tests {total - untested}: {text.listed(parts)}.", _named(study)
+    words = f"Of {text.count(total, 'claim')}, this study tests {total - untested}: {text.listed(parts)}."
+    return words + _bare(heads), _named(study)
+
+
+def _bare(heads: pd.DataFrame) -> str:
+    """Say how many answers have controls that were not passed."""
+    answers = heads[heads["verdict"].isin(ANSWERS)]
+    bare = int((answers["unguarded"] != "").sum())
+    if not bare:
+        return ""
+    of = f"{bare} of these {len(answers)} answers" if len(answers) > 1 else "This answer"
+    return f" {of} {'is' if bare == 1 else 'are'} unguarded: controls of their measures were not run, or had too few seeds."
 
 
 _NAMED = {"supported": "Supported", "contradicted": "Contradicted", "equivalent": "No difference that matters"}

@@ -64,7 +64,7 @@ def _failures(study: Study) -> list[str]:
     if stuck := len(study.stuck):
         names = text.listed(list(study.runs.loc[study.stuck, "strategy"].unique()))
         lines.append(
-            f"{text.count(stuck, 'completed run')} did no better than the majority class ({names}). What learned "
+            f"{text.count(stuck, 'completed run')} did hardly better than the majority class ({names}). What learned "
             "nothing forgets and overfits little, too: that is no merit of a mask."
         )
     return lines

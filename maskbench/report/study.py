@@ -16,6 +16,7 @@ from maskbench.analysis.metrics import (
     BLOCK,
     Table,
     filled,
+    learned_nothing,
     number_or_empty,
     read_metrics,
     regime_kind,
@@ -267,10 +268,10 @@ class Study:
 
     @cached_property
     def stuck(self) -> list[str]:
-        """Completed runs that did no better than the majority class: they learned nothing."""
+        """Completed runs that did hardly better than the majority class: they learned nothing."""
         scores = values_of(self.metrics, "test", "score")
         majority = values_of(self.metrics, "test", "majority_score").reindex(scores.index)
-        return list(scores.index[scores <= majority])
+        return list(scores.index[learned_nothing(scores, majority)])
 
     @cached_property
     def failures(self) -> pd.DataFrame:

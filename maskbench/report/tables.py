@@ -49,7 +49,8 @@ def verdicts(study: Study) -> Table:
     shown = []
     for row in map(row_in_words, records(rows)):
         effect = f"{row.effect} [{row.interval}]" if row.interval else row.effect or text.DASH
-        cells = (row.contrast, row.measure, row.scope, row.verdict, effect, row.chance, row.least, row.seeds)
+        verdict = f"{row.verdict}, unguarded" if row.unguarded else row.verdict
+        cells = (row.contrast, row.measure, row.scope, verdict, effect, row.chance, row.least, row.seeds)
         shown.append([cell or text.DASH for cell in cells])
     names = ["contrast", "measure", "on", "verdict", "effect and interval", "p (Holm)", "least effect found", "seeds"]
     frame = pd.DataFrame(shown, columns=names)
@@ -57,7 +58,8 @@ def verdicts(study: Study) -> Table:
     caption = (
         "Effects are signed so that + is as the claim says. Interval: 95 %, over seeds and, where they are at hand, "
         "test examples. p: permutation of the signs of whole seeds, Holm's correction within a claim. Least effect "
-        f"found: what is found with 80 % power. Claims: {study.evidence.file}, {study.evidence.digest[:16]}."
+        "found: what is found with 80 % power. Unguarded: a control of the measure was not run or is undecided. "
+        f"Claims: {study.evidence.file}, {study.evidence.digest[:16]}."
     )
     return Table("verdicts", "Verdicts", caption, rows[list(VERDICT_COLUMNS)], frame, names=5)
 

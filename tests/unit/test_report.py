@@ -368,8 +368,8 @@ def test_the_table_of_interference(mixed):
 def test_failed_runs_count_in_the_table_of_interference(tmp_path):
     study = make(tmp_path, ["rt-snippets"], ["none", "random"], 4, failed={("rt-snippets", "random", 2): "oom"})
     shown = interference(study).shown.set_index("measure")
-    assert shown.loc["failed runs (at most the majority class), fraction ↓", "random"] == "0.250"
-    assert shown.loc["failed runs (at most the majority class), fraction ↓", "none"] == "0.000"
+    assert shown.loc["failed runs (hardly above the majority class), fraction ↓", "random"] == "0.250"
+    assert shown.loc["failed runs (hardly above the majority class), fraction ↓", "none"] == "0.000"
 
 
 def test_comparisons_of_another_study_are_refused(usual, tmp_path):
@@ -449,6 +449,7 @@ def test_the_answer_counts_the_claims(decided):
             "invalid",
             "With a, the score is 0.40 points higher than with b, but a control of this measure failed, so that",
         ),
+        ("invalid: at the price of the score", "than with b, but it may have been bought with the score."),
         ("equivalent", "than with b: any difference is smaller than the margin of 0.50 points."),
         ("not tested", "Because."),
     ],
@@ -463,7 +464,7 @@ def test_a_sentence_says_no_more_than_the_verdict(verdict, words):
         "delta": 0.5,
         "unit": "points",
     }
-    row |= {"verdict": verdict, "note": "because", "n_seeds": 6.0, "kind": "paired"}
+    row |= {"verdict": verdict, "note": "because", "n_seeds": 6.0, "kind": "paired", "unguarded": ""}
     assert words in claims.sentence(row)
     assert "lower than with b" in claims.sentence(row | {"estimate": -0.4, "verdict": "inconclusive"})
     trend = claims.sentence(row | {"contrast": "trend over rates", "verdict": "inconclusive"})

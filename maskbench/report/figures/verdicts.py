@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from maskbench.analysis.findings import POOLED, VERDICTS
+from maskbench.analysis.findings import AT_A_PRICE, POOLED, VERDICTS
 from maskbench.config.measures import measure
 from maskbench.report import text
-from maskbench.report.claims import SYMBOLS, records
+from maskbench.report.claims import ANSWERS, SYMBOLS, records
 from maskbench.report.figures.drawing import DASHED, Drawing, Nothing, counted, legend
 from maskbench.report.figures.profile import SHORT
 from maskbench.report.style import BLUE, GREEN, GREY, INK, PURPLE, VERMILION, beside, canvas
@@ -28,8 +28,12 @@ STYLES = {
     "equivalent": (BLUE, "s", BLUE),
     "inconclusive": (GREY, "o", "white"),
     "invalid": (PURPLE, "P", PURPLE),
+    AT_A_PRICE: (PURPLE, "v", "white"),
 }
 """Colour, shape and fill of each verdict; shape and word tell them apart as well."""
+
+SHORT_WORDS = {AT_A_PRICE: "at a price"}
+"""What stands at the right instead of a long verdict; the legend has it in full."""
 
 FARTHEST = 8.0
 """Multiples of the margin at which the axis ends; what lies beyond is an arrow, with its number at the right."""
@@ -73,9 +77,15 @@ def claims(study: Study) -> Drawing | Nothing:
         "matter. Line: 95 % interval over seeds and, where they are at hand, test examples (t quantiles); an arrow: "
         "it goes on. At the right: effect, interval and verdict. "
         f"{seeds}. Test: permutation of the signs of whole seeds, Holm's correction within a claim."
+        + (" °: unguarded, a control of the measure was not run or is undecided." if _bare(rows) else "")
         + (f" Not shown, since nothing was tested: {text.listed(untested)}." if untested else "")
     )
     return Drawing(figure, title, caption)
+
+
+def _bare(rows: pd.DataFrame) -> bool:
+    """Tell whether an answer has controls that were not passed."""
+    return bool((rows["verdict"].isin(ANSWERS) & (rows["unguarded"] != "")).any())
 
 
 def _row(axes: Axes, line: int, row: dict[str, Any], far: float) -> None:
@@ -93,7 +103,9 @@ def _row(axes: Axes, line: int, row: dict[str, Any], far: float) -> None:
         _arrow(axes, math.copysign(far, value), line, 1 if value > 0 else -1, colour)
     interval = text.bounds(row["ci_low"], row["ci_high"], row["unit"])
     words = text.change(row["estimate"], row["unit"]) + (f" [{interval}]" if interval else "")
-    beside(axes, line, f"{SYMBOLS[row['verdict']]} {row['verdict']}", colour, bold=True)
+    bare = "°" if row["unguarded"] and row["verdict"] in ANSWERS else ""
+    verdict = SHORT_WORDS.get(row["verdict"], row["verdict"])
+    beside(axes, line, f"{SYMBOLS[row['verdict']]} {verdict}{bare}", colour, bold=True)
     at = (1.02, line)
     axes.annotate(words, at, (84, 0), axes.get_yaxis_transform(), "offset points", va="center", fontsize=8.5)
 

@@ -1,0 +1,126 @@
+"""What stands between a difference and its verdict: the price that the score paid, and the controls of the measure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from maskbench.analysis.contrasts import Scale, on_resamples, with_values
+from maskbench.analysis.findings import AT_A_PRICE
+from maskbench.config.measures import measure
+
+if TYPE_CHECKING:
+    from maskbench.analysis.contrasts import Evidence, Values
+    from maskbench.analysis.findings import Outcome
+    from maskbench.analysis.gates import Checked
+    from maskbench.analysis.metrics import Array
+    from maskbench.analysis.outcomes import Resampler
+    from maskbench.analysis.statistics import Spread
+    from maskbench.analysis.verdicts import Row
+
+MOST_UNEVEN = 2
+"""Difference of the arms' failed runs from which on the arm with more of them cannot win."""
+
+
+def scores_of(evidence: Evidence, values: Values) -> Evidence:
+    """Return the differences of the test score between the same runs, with the same weights."""
+    return replace(with_values(evidence, Scale("score").of(values.of("score"))), measure="score")
+
+
+def _arms(row: Row) -> tuple[str, str]:
+    """Name the two sides of a contrast."""
+    arms = row.evidence.contrast.arms
+    return ("the lower doses", "the higher doses") if row.evidence.contrast.doses else (str(arms[0]), str(arms[-1]))
+
+
+def _failed(row: Row, values: Values) -> tuple[int, int]:
+    """Return how many runs of either side failed: did not complete, or learned nothing."""
+    table = row.evidence.terms[(row.weights != 0)[row.evidence.places[0]]]
+    table = table[table["run"].isin(values.failed)]
+    return table[table["weight"] > 0]["run"].nunique(), table[table["weight"] < 0]["run"].nunique()
+
+
+def _cost(row: Row, values: Values, resampler: Resampler) -> tuple[Spread | None, bool]:
+    """Return the difference of the scores, and whether the first arm is the one with less interference."""
+    assert row.spread is not None
+    first = row.verdict == "supported" and (row.test == "non-inferior" or bool(row.spread.estimate > 0))
+    score, weights = scores_of(row.evidence, values), row.weights
+    if (weights < 0).any():  # an interaction: what the arm costs on the mean of the tasks that are compared
+        weights = np.abs(weights) / np.abs(weights).sum()
+    drawn: Array | None = on_resamples(score, resampler.of("score", [score]))
+    return resampler.spread(score, weights, drawn), first
+
+
+def heed_price(row: Row, values: Values, resampler: Resampler, margin: float) -> None:
+    """Make a verdict invalid if the arm with less interference may have paid for it with its score.
+
+    Holds for the measures that under-fitting flatters. What counts is shown, not merely not refuted: the 95 % interval
+    of the score's difference must be above −margin, and the arm must not have more failed runs than the other by two.
+
+    Parameters
+    ----------
+    row
+        With its verdict.
+    values, resampler
+        Of the study.
+    margin
+        By how many points the score may be lower.
+    """
+    entry = measure(row.evidence.measure)
+    if not entry.flattered or row.verdict not in ("supported", "contradicted"):
+        return
+    spread, first = _cost(row, values, resampler)
+    sides, failed = _arms(row), _failed(row, values)
+    winner, other = sides if first else sides[::-1]
+    more = (failed[0] - failed[1]) * (1 if first else -1)
+    told, free = "unknown", False
+    if spread is not None and spread.n > 1:
+        ends = spread.interval(0.95)
+        low, high = ends if first else (-ends[1], -ends[0])
+        told = f"{float(spread.estimate) * (1 if first else -1):+.2f} points [{float(low):.2f}, {float(high):.2f}]"
+        free = bool(low > -margin) and more < MOST_UNEVEN
+    if free:
+        row.notes.append(f"The score of {winner} is less than {margin:g} points below that of {other}: {told}.")
+        row.notes.append(_beside(entry.name, entry.matched))
+        return
+    row.notes.insert(
+        0,
+        f"The verdict would be {row.verdict}, but it is not shown that the score of {winner} is less than {margin:g} "
+        f"points below that of {other}: {told}; failed runs: {failed[0]} of {sides[0]}, {failed[1]} of {sides[1]}. "
+        "What learned less has less interference, and that is no merit.",
+    )
+    row.verdict = AT_A_PRICE
+
+
+def _beside(name: str, matched: str | None) -> str:
+    """Say whether the measure can also be had at the matched score."""
+    if matched is None:
+        return f"There is no value of {name} at the matched score: it rests on that."
+    return f"Beside it stands {matched}."
+
+
+def standing(gates: list[Checked], name: str) -> dict[str, Outcome]:
+    """Return what each control of a measure came to.
+
+    A control has failed if it failed anywhere; it has passed if it passed on the measure itself, where it looks at it,
+    else on any.
+    """
+    found: dict[str, Outcome] = {}
+    for gate in {item.gate.gate: item.gate for item in gates if item.gate.guarded(name)}.values():
+        items = [item for item in gates if item.gate.gate == gate.gate]
+        own = [item for item in items if item.measure == name] or items
+        outcomes = {item.outcome for item in own} | {item.outcome for item in items if item.outcome == "failed"}
+        order: tuple[Outcome, ...] = ("failed", "passed", "undecided", "not run")
+        found[gate.gate] = next(outcome for outcome in order if outcome in outcomes)
+    return found
+
+
+def heed_gates(row: Row, gates: list[Checked]) -> None:
+    """Make a verdict invalid if a control of its measure failed; name the controls that do not stand behind it."""
+    outcomes = standing(gates, row.evidence.measure)
+    row.unguarded = "; ".join(f"{name}: {found}" for name, found in outcomes.items() if found in ("undecided", "not run"))
+    if failed := [name for name, found in outcomes.items() if found == "failed"]:
+        row.notes.insert(0, f"The control {', '.join(sorted(failed))} failed; the verdict would be {row.verdict}.")
+        row.verdict = "invalid"

@@ -1,0 +1,143 @@
+"""What stands between a difference and its verdict: a model that learned little cannot win, controls must be there."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from maskbench.analysis.findings import AT_A_PRICE
+from maskbench.analysis.metrics import COLUMNS, learned_nothing
+from maskbench.analysis.verdicts import judge
+from maskbench.config.claims import Claims
+from maskbench.config.measures import MEASURES, measure
+from maskbench.experiment.claims import read_claims
+from maskbench.io.code import ROOT
+from tests.unit.test_verdicts import PAIR, claims, row, scores, study
+
+FLIPS = ("perturbation_flip_rate", "masking_flip_rate")
+
+
+def table(rows):
+    """Return metrics from (strategy, condition, seed, values by measure)."""
+    lines = []
+    for strategy, condition, seed, values in rows:
+        run = f"a.m.{strategy}.single.{condition}.full.s{seed}"
+        cell = (run, "a", "m", strategy, "single", condition, "full", seed, "completed")
+        for name, value in {"majority_score": 0.509, "accuracy": values["score"], **values}.items():
+            lines.append((*cell, "test", name, value, measure(name).unit))
+    return pd.DataFrame(lines, columns=list(COLUMNS)).astype({"value": "float64"})
+
+
+def collapsed(score=None):
+    """Return the study of the issue: `random` always gives the majority class (or has another score)."""
+    rng, rows = np.random.default_rng(0), []
+    for seed in range(1, 11):
+        level = 0.80 + 0.01 * rng.normal()
+        none = {
+            "score": level,
+            "loss_gap": 0.30 + 0.03 * rng.normal(),
+            FLIPS[0]: 0.08 + 0.01 * rng.normal(),
+            FLIPS[1]: 0.10 + 0.01 * rng.normal(),
+            "perturbation_drop": 4.0 + 0.5 * rng.normal(),
+        }
+        other = 0.509 if score is None else level + score / 100 + 0.001 * rng.normal()
+        random = dict.fromkeys(none, 0.0) | {"score": other, "loss_gap": 0.001 * rng.normal()}
+        extra = {"cue-95": ("cue_reliance", 60 + 3 * rng.normal()), "noise-30": ("noise_memorisation", 0.40)}
+        rows += [("none", "clean", seed, none), ("random", "clean", seed, random)]
+        for condition, (name, value) in extra.items():
+            found = value + (0.02 * rng.normal() if name == "noise_memorisation" else 0.0)
+            rows.append(("none", condition, seed, {"score": level, name: found}))
+            rows.append(("random", condition, seed, {"score": other, name: 0.0}))
+    return table(rows)
+
+
+WON = {"C01": ("loss_gap", "cue_reliance", "noise_memorisation"), "C23": (*FLIPS, "perturbation_drop")}
+
+
+def of_claims(found):
+    """Return the rows of C01 and C23 for random against none."""
+    rows = found.verdicts[found.verdicts["claim"].isin(WON) & (found.verdicts["contrast"] == "random vs none")]
+    assert rows.groupby("claim")["measure"].apply(tuple).to_dict() == WON
+    return rows
+
+
+def test_a_collapsed_model_does_not_win():
+    found = of_claims(judge(collapsed(), None, read_claims(ROOT / "claims.yaml")))
+    assert set(found["verdict"]) == {AT_A_PRICE}
+    assert found["note"].str.contains("The verdict would be supported").all()
+    assert found["note"].str.contains("failed runs: 10 of random, 0 of none").all()
+
+
+@pytest.mark.parametrize(("score", "verdict"), [(0.0, "supported"), (-0.5, "supported"), (-1.5, AT_A_PRICE)])
+def test_less_interference_counts_if_the_score_is_not_inferior_and_says_what_it_rests_on(score, verdict):
+    found = of_claims(judge(collapsed(score), None, read_claims(ROOT / "claims.yaml")))
+    assert set(found["verdict"]) == {verdict}
+    if verdict == "supported":
+        assert found["note"].str.contains("The score of random is less than 1 points below that of none").all()
+        assert found["note"].str.contains("There is no value of .* at the matched score").all()
+
+
+def test_an_arm_that_claims_less_and_collapses_does_not_win_from_the_other_side_either():
+    contrast = {"name": "none vs random", "of": "none", "against": "random"}
+    keys = {"measures": ["loss_gap"]}
+    found = row(judge(collapsed(), None, claims(contrast, **keys)).verdicts, scope="pooled")
+    assert (found["verdict"], found["estimate"] < 0) == (AT_A_PRICE, True)
+    either = row(judge(collapsed(), None, claims(contrast, test="either", **keys)).verdicts, scope="pooled")
+    assert either["verdict"] == AT_A_PRICE
+
+
+def test_a_score_that_is_not_known_to_be_as_good_pays_a_price_too():
+    """The mean is the same, but it varies by 5 points between seeds: nobody knows."""
+    metrics = collapsed(0.0)
+    of_score = (metrics["measure"] == "score") & (metrics["strategy"] == "random")
+    noisy = metrics.assign(value=metrics["value"] + of_score * 0.05 * np.where(metrics["seed"] % 2, 1.0, -1.0))
+    found = row(judge(noisy, None, claims(PAIR | {"of": "random"}, measures=["loss_gap"])).verdicts, scope="pooled")
+    assert found["verdict"] == AT_A_PRICE
+
+
+def test_two_collapsed_runs_more_than_the_other_arm_has_are_a_price():
+    metrics = collapsed(0.0)
+    low = (metrics["measure"] == "score") & (metrics["strategy"] == "random") & (metrics["seed"] < 3)
+    high = (metrics["measure"] == "score") & (metrics["strategy"] == "random") & (metrics["seed"] >= 3)
+    mixed = metrics.assign(value=metrics["value"].mask(low, 0.51).mask(high, metrics["value"] + 0.15))
+    file = claims(PAIR | {"of": "random"}, measures=["loss_gap"])
+    file = Claims.model_validate(file.model_dump() | {"price": 50})
+    found = row(judge(mixed, None, file).verdicts, scope="pooled")
+    assert found["verdict"] == AT_A_PRICE
+    assert "failed runs: 2 of random, 0 of none" in found["note"]
+
+
+def test_a_tagger_that_finds_next_to_nothing_has_failed():
+    assert learned_nothing(0.01, 0.0)
+    assert not learned_nothing(0.3, 0.0)
+    assert learned_nothing(0.509, 0.509)
+    assert not learned_nothing(0.8, 0.509)
+    assert not learned_nothing(0.3, float("nan"))
+
+
+def test_what_under_fitting_flatters_is_named_with_its_matched_measure():
+    flattered = {name for name, entry in MEASURES.items() if entry.flattered}
+    families = ("gap", "reliance", "memorisation", "drop", "flip_rate", "drift", "forgetting")
+    for name, entry in MEASURES.items():
+        if name.endswith(families) and entry.better != "neither" and not name.startswith("matched_"):
+            assert name in flattered, name
+    assert {MEASURES[name].matched for name in flattered} - {None} == {
+        name for name in MEASURES if name.startswith("matched_") and MEASURES[name].better == "lower"
+    }
+    assert not any(MEASURES[name].flattered for name in ("score", "step_time", "matched_forgetting"))
+
+
+GATE = {"sentence": "It hurts.", "measures": ["score"], "guards": ["score"], "gate": "hurts", "kind": "positive"}
+GATE["contrasts"] = [{"name": "none vs all", "of": "none", "against": "x-all"}]
+
+
+def test_a_verdict_without_its_control_is_unguarded_and_says_so():
+    metrics = study(scores({"none": 0.0, "x": 2.0, "x-all": -20.0}))
+    guarded = row(judge(metrics, None, claims(PAIR, gates=[GATE])).verdicts, scope="pooled")
+    assert (guarded["verdict"], guarded["unguarded"]) == ("supported", "")
+    without = metrics[metrics["strategy"] != "x-all"]
+    bare = row(judge(without, None, claims(PAIR, gates=[GATE])).verdicts, scope="pooled")
+    assert (bare["verdict"], bare["unguarded"]) == ("supported", "hurts: not run")
+    other = row(judge(without, None, claims(PAIR, gates=[GATE | {"guards": ["loss"]}])).verdicts, scope="pooled")
+    assert other["unguarded"] == ""  # a control of another measure
