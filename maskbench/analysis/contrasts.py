@@ -105,7 +105,7 @@ class Values:
         return {*self.runs.index[self.runs["status"] != "completed"], *stuck}
 
     def censored(self, name: str) -> pd.Series[float]:
-        """Return the runs whose value of a measure nobody saw: −1, it lies before the first evaluation; 1, behind all."""
+        """Return the runs whose value of a measure nobody saw: −1, for want of evaluations; 1, it never came."""
         found = self.of("matched_censored")
         return found[found != 0] if name in AT_MATCHED_SCORE else found.iloc[:0]
 

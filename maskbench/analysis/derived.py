@@ -88,6 +88,8 @@ MATCHED = {
 
 REACHED = 0.9
 """Share of the way from the majority class's score to the baseline's best at which all are compared."""
+COARSEST = 1.5
+"""How much the number of updates may grow between the two evaluations between which a score is reached."""
 
 SPLITS = {
     "negative_transfer": "test",
@@ -227,24 +229,33 @@ def _ratio(value: float | None, base: float | None) -> float | None:
     return value / base if value is not None and base else None
 
 
+def _crossing(history: Sequence[Point], level: float) -> int | None:
+    """Return the index of the first evaluation at which a score is there; None if it never is."""
+    return next((index for index, point in enumerate(history) if point.value >= level), None)
+
+
 def first_reached(history: Sequence[Point], level: float) -> float | None:
     """Return the number of updates after which a score is first reached, linear between two evaluations.
 
-    None if nobody saw it being reached: it never was (`side_of` is 1), or it was there at the first evaluation already
-    (−1), and nothing is known of the time before.
+    None if it never was, or was there at the first evaluation already: nothing is known of the time before.
     """
-    if side_of(history, level):
+    index = _crossing(history, level)
+    if not index:
         return None
-    index = next(index for index, point in enumerate(history) if point.value >= level)
     before, point = history[index - 1], history[index]
     return before.step + (level - before.value) / (point.value - before.value) * (point.step - before.step)
 
 
 def side_of(history: Sequence[Point], level: float) -> int:
-    """Return −1 if a score was there at the first evaluation already, 1 if it never was, 0 if it was reached between."""
-    if all(point.value < level for point in history):
+    """Say whether somebody saw a score being reached: 0 yes, 1 it never was, −1 too few evaluations.
+
+    Too few are those of which the first one has it already, or between two of which the number of updates grows by more
+    than `COARSEST` while it is reached: a straight line through so much of a curve is no measurement.
+    """
+    index = _crossing(history, level)
+    if index is None:
         return 1
-    return -1 if history[0].value >= level else 0
+    return -1 if index == 0 or history[index].step > COARSEST * history[index - 1].step else 0
 
 
 def value_at(points: Sequence[Point], step: float) -> float | None:
@@ -274,8 +285,8 @@ def at_matched_score(runs: Sequence[Run], baseline: str) -> Iterator[Value]:
     first reaches it after `steps_to_score` updates, and drift and forgetting are read off its trajectory there, linear
     again.
 
-    What nobody saw is not known: where the score was there at the first evaluation already, or was never reached,
-    `matched_censored` is −1 or 1 and the numbers are None. Where the baseline failed there is no matched score, and all
+    What nobody saw is not known: with too few evaluations to see when the score was reached, and where it never was,
+    `matched_censored` is −1 or 1 (`side_of`) and the numbers are None. Where the baseline failed there is no matched score, and all
     are None. Runs that did not complete, and those without a validation score, have no row here.
 
     References
@@ -286,9 +297,10 @@ def at_matched_score(runs: Sequence[Run], baseline: str) -> Iterator[Value]:
     for group in _groups(runs, lambda run: (run.block, run.seed)).values():
         level = next((matched_level(run) for run in group if run.strategy == baseline), None)
         for run in (run for run in group if run.completed and run.history):
-            step = None if level is None else first_reached(run.history, level)
+            side = None if level is None else side_of(run.history, level)
+            step = first_reached(run.history, level) if level is not None and side == 0 else None
             yield Value(run.run, "matched_score", level)
-            yield Value(run.run, "matched_censored", None if level is None else float(side_of(run.history, level)))
+            yield Value(run.run, "matched_censored", None if side is None else float(side))
             yield Value(run.run, "steps_to_score", step)
             for name, matched_name in MATCHED.items():
                 if points := run.trajectory.get(name):

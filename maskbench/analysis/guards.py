@@ -120,7 +120,9 @@ def standing(gates: list[Checked], name: str) -> dict[str, Outcome]:
 def heed_gates(row: Row, gates: list[Checked]) -> None:
     """Make a verdict invalid if a control of its measure failed; name the controls that do not stand behind it."""
     outcomes = standing(gates, row.evidence.measure)
-    row.unguarded = "; ".join(f"{name}: {found}" for name, found in outcomes.items() if found in ("undecided", "not run"))
+    row.unguarded = "; ".join(
+        f"{name}: {found}" for name, found in outcomes.items() if found in ("undecided", "not run")
+    )
     if failed := [name for name, found in outcomes.items() if found == "failed"]:
         row.notes.insert(0, f"The control {', '.join(sorted(failed))} failed; the verdict would be {row.verdict}.")
         row.verdict = "invalid"

@@ -187,20 +187,20 @@ def _judge(family: list[Row], seed: int) -> None:
 
 
 def _refuse_censored(row: Row) -> bool:
-    """Give no verdict on values that lie before the first evaluation or behind the last one; say how many do."""
+    """Give no verdict where nobody saw the matched score being reached; say in how many runs."""
     table = row.evidence.terms[(row.weights != 0)[row.evidence.places[0]]]
     early, never = (table[table["censored"] == side] for side in (-1, 1))
     if not len(early) + len(never):
         return False
     words = []
-    for found, what in ((early, "it was there at the first evaluation already"), (never, "it was never reached")):
+    for found, what in ((early, "evaluations were too few to see when"), (never, "it was never reached")):
         if len(found):
             sides = [found[side]["run"].nunique() for side in (found["weight"] > 0, found["weight"] < 0)]
             words.append(f"{what} in {sides[0]} runs of the first arm and {sides[1]} of the second")
     row.verdict = "inconclusive"
     row.notes.append(
-        f"refused: nobody saw the matched score being reached: {'; '.join(words)}; their values are not known."
-        + (" More evaluations (training: evaluations_per_epoch) would tell." if len(early) else "")
+        f"refused: nobody saw the matched score being reached: {'; '.join(words)}. The values are not known there."
+        + (" More of them (training: evaluations_per_epoch) would tell." if len(early) else "")
     )
     return True
 

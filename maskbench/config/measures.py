@@ -545,9 +545,10 @@ MEASURES: dict[str, Measure] = {
             "side",
             "neither",
             "matched score not seen being reached",
-            "−1 where the matched score was there at the first evaluation already, 1 where it was never reached: then "
-            "nobody knows the values at matched score, they are empty, and verdicts on them are inconclusive. 0: it was "
-            "reached between two evaluations.",
+            "−1 where the evaluations were too few to see when the matched score was reached (the first one has it "
+            "already, or the number of updates grows by more than half between the two that it lies between), 1 where it "
+            "was never reached: then the values at matched score are not known and empty, and verdicts on them are "
+            "inconclusive. 0: it was seen.",
         ),
         representation_drift="layer",
         parameter_drift="block",
@@ -590,8 +591,8 @@ MEASURES: dict[str, Measure] = {
             "updates",
             "lower",
             "updates to the matched score",
-            "Updates until the validation score first reaches the matched score, linear between evaluations; empty if it "
-            "was there at the first evaluation already, or never.",
+            "Updates until the validation score first reaches the matched score, linear between evaluations; empty if "
+            "nobody saw it (`matched_censored`).",
         ),
         ("fit_time", "s", "lower", "time to fit the masks", "Wall time of what a mask does before the first update."),
         ("train_time", "s", "lower", "training time", "Wall time of all updates together, evaluation left out."),

@@ -264,8 +264,8 @@ def lead(study: Study) -> tuple[str, list[tuple[str, list[tuple[str, str]]]]]:
         one, many = words.get(verdict, (f"is {verdict}", f"are {verdict}"))
         if counts[verdict]:
             parts.append(f"{counts[verdict]} {one if counts[verdict] == 1 else many}")
-    words = f"Of {text.count(total, 'claim')}, this study tests {total - untested}: {text.listed(parts)}."
-    return words + _bare(heads), _named(study)
+    answer = f"Of {text.count(total, 'claim')}, this study tests {total - untested}: {text.listed(parts)}."
+    return answer + _bare(heads), _named(study)
 
 
 def _bare(heads: pd.DataFrame) -> str:

@@ -21,6 +21,7 @@ from maskbench.analysis.derived import (
     negative_transfer,
     overheads,
     score_sd,
+    side_of,
     value_at,
 )
 from maskbench.analysis.metrics import read_metrics
@@ -144,9 +145,15 @@ def test_a_level_is_first_reached_between_two_evaluations():
     assert first_reached(history, 0.5) == pytest.approx(10 + 10 * 0.3 / 0.4)
     assert first_reached(history, 0.6) == 20.0
     assert first_reached(history, 0.7) == pytest.approx(30 + 10 * 0.3 / 0.4)
-    assert first_reached(history, 0.1) == 10.0  # at the first evaluation already
+
+
+def test_a_level_that_nobody_saw_being_reached_has_no_time():
+    history = points(0.2, 0.6, 0.4, 0.8)
+    assert first_reached(history, 0.1) is None  # at the first evaluation already: nobody knows since when
     assert first_reached(history, 0.9) is None
     assert first_reached([], 0.1) is None
+    # between 10 and 20 updates is too coarse, between 30 and 40 it is not
+    assert [side_of(history, level) for level in (0.1, 0.2, 0.5, 0.7, 0.9)] == [-1, -1, -1, 0, 1]
 
 
 def test_values_are_read_between_evaluations_and_never_outside():
@@ -158,64 +165,81 @@ def test_values_are_read_between_evaluations_and_never_outside():
 
 
 def matched_study(**changes):
-    """Return two strategies: one ends at 0.8 and passes 0.6 between 20 and 30, the other has its best, 0.6, at 30."""
+    """Return none, whose matched score is 0.1 + 0.9 · 0.7 = 0.73, and random, which gets just there."""
     drift = {"representation_drift": points(0.1, 0.2, 0.4, 0.8), "parameter_drift": points(1.0, 2.0, 3.0, 4.0)}
-    fast = run("fast", history=points(0.2, 0.5, 0.7, 0.8), trajectory=drift | changes, majority_score=0.1)
-    slow = run("slow", "random", history=points(0.1, 0.3, 0.6, 0.5), trajectory=drift | changes, majority_score=0.1)
+    fast = run("fast", history=points(0.2, 0.6, 0.7, 0.8), trajectory=drift | changes, majority_score=0.1)
+    slow = run("slow", "random", history=points(0.1, 0.3, 0.63, 0.78), trajectory=drift | changes, majority_score=0.1)
     return [fast, slow]
 
 
-def test_all_are_compared_at_the_highest_level_that_all_reach():
-    runs = [*matched_study(forgetting=points(0.0, 10.0, 20.0, 30.0)), run("else", seed=2, history=points(0.1))]
-    found = {(item.run, item.measure): item.value for item in at_matched_score(runs)}
-    assert found["fast", "matched_score"] == found["slow", "matched_score"] == 0.6
-    assert found["fast", "steps_to_score"] == pytest.approx(25.0)
-    assert found["slow", "steps_to_score"] == 30.0
-    assert found["fast", "matched_representation_drift"] == pytest.approx(0.3)
-    assert found["slow", "matched_representation_drift"] == pytest.approx(0.4)
-    assert found["fast", "matched_parameter_drift"] == pytest.approx(2.5)
-    assert found["fast", "matched_forgetting"] == pytest.approx(15.0)
-    assert found["slow", "matched_forgetting"] == pytest.approx(20.0)
-    # one strategy alone has nothing to be matched with
-    assert found["else", "matched_score"] is None
-    assert found["else", "steps_to_score"] is None
+def matched(runs):
+    return {(item.run, item.measure): item.value for item in at_matched_score(runs, "none")}
 
 
-def test_a_level_that_is_there_at_once_takes_the_first_evaluation():
-    runs = matched_study()
-    runs.append(run("quick", "static", history=points(0.65, 0.9), trajectory=runs[0].trajectory, majority_score=0.1))
-    found = {item.measure: item.value for item in at_matched_score(runs) if item.run == "quick"}
-    assert found == {
-        "matched_score": 0.6,
-        "steps_to_score": 10.0,
-        "matched_representation_drift": 0.1,
-        "matched_parameter_drift": 1.0,
+def test_all_are_compared_below_the_plateau_of_the_baseline():
+    found = matched(matched_study(forgetting=points(0.0, 10.0, 20.0, 30.0)))
+    assert found["fast", "matched_score"] == found["slow", "matched_score"] == pytest.approx(0.73)
+    assert found["fast", "steps_to_score"] == pytest.approx(33.0)
+    assert found["slow", "steps_to_score"] == pytest.approx(30 + 10 * 0.1 / 0.15)
+    assert found["fast", "matched_representation_drift"] == pytest.approx(0.52)
+    assert found["slow", "matched_parameter_drift"] == pytest.approx(3.0 + 0.1 / 0.15)
+    assert found["fast", "matched_forgetting"] == pytest.approx(23.0)
+    assert found["fast", "matched_censored"] == found["slow", "matched_censored"] == 0.0
+
+
+def test_other_strategies_do_not_move_the_level():
+    weak = run("weak", "static", score=0.3, majority_score=0.1, history=points(0.1, 0.2, 0.3, 0.3))
+    stuck = run("stuck", "span", score=0.1, majority_score=0.1, history=points(0.1, 0.1, 0.1, 0.1))
+    crashed = run("crashed", "freeze", completed=False, history=points(0.05))
+    blind = run("blind", "other", majority_score=0.1)
+    runs = [*matched_study(), weak, stuck, crashed, blind]
+    found, alone = matched(runs), matched(matched_study())
+    assert {key: found[key] for key in alone} == alone
+    assert found["weak", "matched_censored"] == found["stuck", "matched_censored"] == 1.0
+    assert found["weak", "steps_to_score"] is None
+    assert {name for name, _ in found} == {"fast", "slow", "weak", "stuck"}
+    assert by_run(failed(runs)) == {
+        **dict.fromkeys(("fast", "slow", "weak", "blind"), 0.0),
+        **dict.fromkeys(("stuck", "crashed"), 1.0),
     }
 
 
-def test_failed_runs_do_not_pull_the_level_down():
-    stuck = run("stuck", "static", score=0.1, majority_score=0.1, history=points(0.1, 0.1, 0.1, 0.1))
-    crashed = run("crashed", "freeze", completed=False, history=points(0.05))
-    blind = run("blind", "other", majority_score=0.1)
-    runs = [*matched_study(), stuck, crashed, blind]
-    assert list(at_matched_score(runs)) == list(at_matched_score(matched_study()))
-    assert by_run(failed(runs)) == {"fast": 0.0, "slow": 0.0, "stuck": 1.0, "crashed": 1.0, "blind": 0.0}
+def test_what_was_reached_before_the_first_evaluation_is_not_known():
+    runs = matched_study()
+    quick = run("quick", "static", history=points(0.75, 0.9), trajectory=runs[0].trajectory, majority_score=0.1)
+    found = {name: value for (of, name), value in matched([*runs, quick]).items() if of == "quick"}
+    values = ("steps_to_score", "matched_representation_drift", "matched_parameter_drift")
+    assert found == {"matched_score": pytest.approx(0.73), "matched_censored": -1.0, **dict.fromkeys(values)}
+
+
+def test_a_baseline_that_learned_nothing_gives_no_level():
+    runs = matched_study()
+    runs[0] = run("fast", score=0.1, history=points(0.1, 0.1), majority_score=0.1)
+    found = matched(runs)
+    assert found["slow", "matched_score"] is None
+    assert found["slow", "matched_censored"] is None
+    assert found["slow", "steps_to_score"] is None
+    assert matched(runs[1:])["slow", "matched_score"] is None
 
 
 def test_what_was_not_measured_along_the_way_is_left_out_or_empty():
     runs = matched_study()
     half = {"parameter_drift": points(1.0, 2.0)}  # measured up to update 20 alone
-    runs.append(run("half", "static", history=points(0.1, 0.2, 0.6), trajectory=half, majority_score=0.1))
-    found = {item.measure: item.value for item in at_matched_score(runs) if item.run == "half"}
-    assert found == {"matched_score": 0.6, "steps_to_score": 30.0, "matched_parameter_drift": None}
+    runs.append(run("half", "static", history=points(0.1, 0.2, 0.74), trajectory=half, majority_score=0.1))
+    found = {name: value for (of, name), value in matched(runs).items() if of == "half"}
+    assert found["matched_parameter_drift"] is None
+    assert found["steps_to_score"] == pytest.approx(20 + 10 * 0.53 / 0.54)
+    assert ("half", "matched_representation_drift") not in found
 
 
 def test_blocks_and_seeds_are_matched_apart():
     runs = matched_study()
-    others = [run("f2", seed=2, history=points(0.3)), run("s2", "random", seed=2, history=points(0.2))]
-    joint = [run("fj", regime="with-b", history=points(0.4)), run("sj", "random", regime="with-b", history=points(0.5))]
-    found = by_run(at_matched_score([*runs, *others, *joint]), "matched_score")
-    assert found == {"fast": 0.6, "slow": 0.6, "f2": 0.2, "s2": 0.2, "fj": 0.4, "sj": 0.4}
+    about = {"majority_score": 0.0}
+    others = [run("f2", seed=2, history=points(0.3), **about), run("s2", "random", seed=2, history=points(0.2))]
+    joint = {"regime": "with-b"} | about
+    both = [run("fj", history=points(0.4), **joint), run("sj", "random", history=points(0.5), **joint)]
+    found = by_run(at_matched_score([*runs, *others, *both], "none"), "matched_score")
+    assert found == pytest.approx({"fast": 0.73, "slow": 0.73, "f2": 0.27, "s2": 0.27, "fj": 0.36, "sj": 0.36})
 
 
 @pytest.mark.parametrize("task", ["rt-snippets", "conll2003"])

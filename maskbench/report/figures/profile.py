@@ -127,7 +127,9 @@ def profile(study: Study) -> Drawing | Nothing:
     if alike:
         caption += f" Left out, the same in all seeds: {', '.join(SHORT.get(name, name) for name in alike)}."
     if study.stuck:
-        caption += f"{STUCK}: some of its runs did hardly better than the majority class; such a run has little to lose."
+        caption += (
+            f"{STUCK}: some of its runs did hardly better than the majority class; such a run has little to lose."
+        )
     return Drawing(figure, title, caption)
 
 

@@ -1,0 +1,84 @@
+"""Values at matched score: curves whose truth is known, seen often enough or not, through the derived measures."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from maskbench.analysis.derived import Point, Run, at_matched_score
+from maskbench.analysis.metrics import COLUMNS
+from maskbench.analysis.verdicts import judge
+from maskbench.config.measures import measure
+from maskbench.experiment.claims import read_claims
+from maskbench.io.code import ROOT
+from tests.unit.test_verdicts import claims, row
+
+MAJORITY = 0.509
+CURVES = {"none": (10, 0.80), "random": (15, 0.80), "freeze": (10, 0.78), "random-90": (10, 0.60)}
+"""τ and top of the validation curves top · (1 − e^(−t/τ))."""
+
+
+def curves(arms, steps, seeds=10, regime="single", rate=0.0):
+    """Return metrics of runs with such curves, as `collect` derives them; `rate` is the forgetting at each update."""
+    rng, runs = np.random.default_rng(1), []
+    for seed in range(1, seeds + 1):
+        for name, (tau, top) in arms.items():
+            level = top + 0.0005 * rng.normal()
+            history = [Point(step, level * (1 - np.exp(-step / tau))) for step in steps]
+            lost = [Point(step, rate * step * (1 + 0.02 * rng.normal())) for step in steps]
+            about = {"task": "a", "model": "m", "regime": regime, "condition": "clean", "train_size": "full"}
+            about |= {"majority_score": MAJORITY, "history": history, "trajectory": {"forgetting": lost}}
+            cell = f"a.m.{name}.{regime}.clean.full.s{seed}"
+            runs.append(Run(cell, strategy=name, seed=seed, completed=True, score=level, **about))
+    of = {run.run: (run.run, "a", "m", run.strategy, regime, "clean", "full", run.seed, "completed") for run in runs}
+    lines = [(*of[run.run], "test", "score", run.score, "fraction") for run in runs]
+    lines += [(*of[run.run], "test", "accuracy", run.score, "fraction") for run in runs]
+    lines += [
+        (*of[item.run], "run", item.measure, item.value, measure(item.measure).unit)
+        for item in at_matched_score(runs, "none")
+    ]
+    return pd.DataFrame(lines, columns=list(COLUMNS)).astype({"value": "float64"})
+
+
+def verdict(metrics, claim):
+    found = judge(metrics, None, read_claims(ROOT / "claims.yaml")).verdicts
+    return row(found, claim=claim, contrast="random vs none", scope="pooled")
+
+
+@pytest.mark.parametrize("steps", [(32, 64), (48, 64)])
+def test_a_score_that_nobody_saw_being_reached_decides_nothing(steps):
+    """Between 32 and 64 updates, or before 48."""
+    found = verdict(curves(CURVES, steps), "C03")
+    assert found["verdict"] == "inconclusive"
+    assert "evaluations were too few to see when in" in found["note"]
+    assert "and 10 of the second" in found["note"]
+    assert "evaluations_per_epoch" in found["note"]
+
+
+@pytest.mark.parametrize("hopeless", [False, True])
+def test_seen_often_enough_the_truth_comes_out_whatever_other_strategies_do(hopeless):
+    arms = {name: curve for name, curve in CURVES.items() if hopeless or name != "random-90"}
+    found = verdict(curves(arms, range(4, 65, 4)), "C03")
+    assert found["verdict"] == "contradicted"
+    assert found["estimate"] == pytest.approx(100 * (10 / 15 - 1), abs=2.0)
+
+
+def test_a_strategy_that_never_gets_there_is_not_compared():
+    contrast = {"name": "random-90 vs none", "of": "random-90", "against": "none"}
+    metrics = curves(CURVES, range(4, 65, 4))
+    found = row(judge(metrics, None, claims(contrast, measures=["steps_to_score"])).verdicts, scope="pooled")
+    assert found["verdict"] == "inconclusive"
+    assert "it was never reached in 10 runs of the first arm and 0 of the second" in found["note"]
+    assert "evaluations_per_epoch" not in found["note"]
+
+
+@pytest.mark.parametrize(("none", "other"), [(0.80, 0.81), (0.81, 0.80)])
+def test_a_plateau_one_point_higher_is_no_less_forgetting(none, other):
+    """Equal speed and equal forgetting at each update; at the lower plateau's end the old rule saw 2.2 points."""
+    arms = {"none": (10, none), "freeze": (10, other)}
+    metrics = curves(arms, range(4, 65, 4), regime="after-b", rate=0.103)
+    contrast = {"name": "freeze vs none", "of": "freeze", "against": "none"}
+    found = row(judge(metrics, None, claims(contrast, measures=["matched_forgetting"])).verdicts, scope="pooled")
+    assert found["verdict"] != "supported"
+    assert abs(found["estimate"]) < 0.5
