@@ -78,7 +78,7 @@ def _number(record: Record, split: str, name: str) -> float | None:
 
 def _run(record: Record, probes: ProbeRecord | None) -> Run:
     """Return what other runs are measured against."""
-    along = probes.trajectory if probes else []
+    along, machine = probes.trajectory if probes else [], record.environment
     return Run(
         **{name: getattr(record, name) for name in CELL},
         completed=record.status == "completed",
@@ -86,6 +86,7 @@ def _run(record: Record, probes: ProbeRecord | None) -> Run:
         majority_score=_number(record, "test", "majority_score"),
         step_time=_number(record, "run", "step_time"),
         peak_memory=_number(record, "run", "peak_memory"),
+        machine=f"{machine.device}, {machine.device_name}, {machine.threads} threads",
         history=[Point(item.step, item.score) for item in record.history if item.score is not None],
         trajectory={
             name: [Point(item.step, value) for item in along if (value := item.measures.get(name)) is not None]

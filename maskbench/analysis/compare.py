@@ -22,6 +22,7 @@ from maskbench.analysis.metrics import (
     regime_kind,
 )
 from maskbench.analysis.outcomes import Outcomes
+from maskbench.config.measures import OF_MACHINE
 from maskbench.errors import InputError
 from maskbench.io.files import atomic
 
@@ -84,10 +85,19 @@ class Pairs:
         """Seeds that either arm was run with."""
         return {*self.strategy, *self.baseline}
 
-    def complete(self, known: Collection[str]) -> list[int]:
-        """Return the seeds of which both runs are among those with a value, sorted."""
-        both = self.strategy.keys() & self.baseline.keys()
-        return sorted(seed for seed in both if self.strategy[seed] in known and self.baseline[seed] in known)
+    def complete(self, known: Collection[str], machines: dict[str, float]) -> list[int]:
+        """Return the seeds of which both runs are among those with a value, and on one kind of machine, sorted.
+
+        `machines` has the kind of each run; of runs that it lacks nobody knows, and they are taken for alike.
+        """
+        pairs = {
+            seed: (self.strategy[seed], self.baseline[seed]) for seed in self.strategy.keys() & self.baseline.keys()
+        }
+        return sorted(
+            seed
+            for seed, pair in pairs.items()
+            if all(run in known for run in pair) and len({machines.get(run, math.nan) for run in pair}) == 1
+        )
 
     def difference(self, values: dict[str, Any], seeds: Sequence[int]) -> Array:
         """Return strategy minus baseline, with the seeds on the last axis."""
@@ -100,11 +110,12 @@ def _estimate(
     values: dict[str, float],
     resampled: dict[str, Array],
     outcomes: Outcomes | None,
+    machines: dict[str, float],
     settings: Settings,
 ) -> dict[str, Any]:
     """Compare on one measure; several `pairs` (one for each task) are pooled over the seeds that all of them have."""
     scale, known = Scale(name, directed=False), values.keys()
-    complete = [pair.complete(known) for pair in pairs]
+    complete = [pair.complete(known, machines if name in OF_MACHINE else {}) for pair in pairs]
     seeds = sorted(set.intersection(*map(set, complete)))
     every = set.union(*(pair.seeds for pair in pairs))
     row = {
@@ -159,8 +170,9 @@ def compare(metrics: pd.DataFrame, outcomes: Path | None, settings: Settings) ->
     """Compare every strategy with the baseline, by block, and pooled over the tasks of one kind of regime.
 
     Values of the same seed are subtracted, and the differences averaged; times are compared as ratios, on the log
-    scale. The intervals are those of the verdicts (`statistics.spread`): of the score over seeds × test examples;
-    without outcomes, and for the other measures, over seeds alone, and the column `interval` says so.
+    scale, and only between runs on one kind of machine. The intervals are those of the verdicts (`statistics.spread`):
+    of the score over seeds × test examples; without outcomes, and for the other measures, over seeds alone, and the
+    column `interval` says so.
 
     Parameters
     ----------
@@ -190,12 +202,13 @@ def compare(metrics: pd.DataFrame, outcomes: Path | None, settings: Settings) ->
     recorded = {name: {str(run): value for run, value in found.items()} for name, found in scales.items()}
     read = Outcomes(outcomes, settings.resamples, settings.seed) if outcomes else None
     resampled = read.resampled("score", runs.loc[scales["score"].index], scales["score"]) if read else {}
+    machines = {str(run): kind for run, kind in values.of("machine").items()}
     cells = list(_paired(runs, settings.baseline))
     rows = []
     for cell, pairs in [*cells, *_pooled(cells)]:
         for name in COMPARED:
             drawn = resampled if name == "score" else {}
-            estimate = _estimate(pairs, name, recorded[name], drawn, read, settings)
+            estimate = _estimate(pairs, name, recorded[name], drawn, read, machines, settings)
             rows.append({**cell, "baseline": settings.baseline, **estimate})
     return pd.DataFrame(rows, columns=list(COLUMNS))
 

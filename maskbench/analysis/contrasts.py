@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cached_property, reduce
 from typing import Any
@@ -14,9 +14,10 @@ import pandas as pd
 
 from maskbench.analysis.findings import POOLED
 from maskbench.analysis.metrics import BLOCK, SPLITS, Array, learned_nothing, regime_kind, runs_of
+from maskbench.analysis.sizes import OVER_SIZES, over_sizes, unlike
 from maskbench.config.claims import RATIOS, Arm, Contrast, unit_of
 from maskbench.config.conditions import Condition
-from maskbench.config.measures import AT_MATCHED_SCORE, Home, measure
+from maskbench.config.measures import AT_MATCHED_SCORE, OF_MACHINE, Home, measure
 from maskbench.errors import InputError
 
 Indices = np.ndarray[Any, np.dtype[np.int64]]
@@ -53,6 +54,8 @@ class Scale:
     def of(self, values: pd.Series[float]) -> pd.Series[float]:
         """Return values on the scale on which differences are taken."""
         if self.ratio:
+            if measure(self.name).unit == "ratio":
+                values = values.where(values != 0)  # weights that did not move: `gather` says so
             if (values <= 0).any():
                 raise InputError(f"{self.name}: expected values above 0 to take ratios, got {values.min()}")
             values = values.map(math.log)
@@ -171,27 +174,22 @@ def _weighted(contrast: Contrast, name: str, strategies: Iterable[str]) -> list[
     return list(zip(arms, -(dose.max() - dose.min()) * slope, strict=True))
 
 
-def _area(sizes: pd.Series[str]) -> pd.Series[float]:
-    """Return the weight of each train size in the area under a curve over log(size), divided by its range."""
-    known = np.array(sorted({int(size) for size in sizes}))
-    steps = np.diff(np.log(known))
-    area = (np.append(steps, 0) + np.insert(steps, 0, 0)) / 2 / steps.sum()
-    return sizes.map(dict(zip(map(str, known), area, strict=True)))
-
-
 def terms(values: Values, contrast: Contrast, name: str, tasks: Sequence[str]) -> pd.DataFrame:
     """Return the runs that a contrast compares on a measure, each with the weight that its value has.
 
     Every kind of contrast is a weighted sum over the runs of a seed in a block: +1 and −1 for a pair, the weights of a
-    least-squares slope for a trend, those of the trapezoidal rule for a curve. A trend is told as the fitted difference
-    between the lowest and the highest dose.
+    least-squares slope for a trend, those of `sizes.weights_of` over train sizes. A trend is told as the fitted
+    difference between the lowest and the highest dose.
 
     Returns
     -------
     DataFrame
-        Columns of `Values.runs`, `weight`, `value` (NaN for none), `censored` (as `Values.censored`, else 0), `block`.
+        Columns of `Values.runs`, `weight`, `value` (NaN for none), `censored` (as `Values.censored`, else 0), `machine`
+        (its kind, NaN if unknown), `block`, `still` (a drift of 0, of which there is no ratio) and `apart`: whether its
+        pair is not compared since its machines differ.
     """
-    home, curve = measure(name).home, contrast.kind == "curve"
+    home, kind = measure(name).home, contrast.kind or "paired"
+    curve = kind in OVER_SIZES
     arms = _weighted(contrast, name, values.runs["strategy"].unique())
     places = {place(arm, home) for arm, _ in arms}
     alike = ["task", "model", *([] if curve else ["train_size"])]
@@ -203,14 +201,20 @@ def terms(values: Values, contrast: Contrast, name: str, tasks: Sequence[str]) -
         if curve:
             runs = runs[runs["train_size"] != "full"]  # nobody knows its number here
         block = reduce(lambda one, other: one + "\0" + other, (runs[column] for column in alike))
-        factor = _area(runs["train_size"]) if curve and len(runs) else 1.0
-        parts.append(runs.assign(weight=weight * factor, arm=index, block=block))
+        parts.append(runs.assign(weight=weight, arm=index, block=block))
     found = pd.concat(parts)
+    if curve:
+        found["weight"] *= over_sizes(found, kind)
     found["value"] = Scale(name).of(values.of(name)).reindex(found.index)
+    found["still"] = (values.of(name).reindex(found.index) == 0) & (measure(name).unit == "ratio")
+    found["machine"] = values.of("machine").reindex(found.index)
     found["censored"] = values.censored(name).reindex(found.index).fillna(0.0)
     if not curve:
         # several runs of an arm that differ in what the other one does not have (two cue rates against clean): the mean
         found["weight"] /= found.groupby(["block", "arm", "seed"])["weight"].transform("size")
+    kinds = found.groupby(["block", "seed"])["machine"].transform("nunique")
+    found["apart"] = (kinds > 1) & (name.partition(":")[0] in OF_MACHINE)
+    found["value"] = found["value"].mask(found["apart"])
     return found[found.groupby("block")["arm"].transform("nunique") == len(arms)]
 
 
@@ -268,6 +272,12 @@ class Evidence:
         found: Array = weights[used] @ self.differences[used][:, self.complete(weights)]
         return found
 
+    def renewed(self, values: pd.Series[float]) -> Evidence:
+        """Return the evidence with other values on the scale, one for each term."""
+        table = self.terms.assign(value=values)
+        found = replace(self, terms=table)
+        return replace(found, differences=_differences(found, table["value"].to_numpy()))
+
     def pairs(self) -> pd.DataFrame:
         """Return one row for each difference that there is: block, seed, run ids, the difference in its unit."""
         first = self.terms.drop_duplicates(["block", "seed"])
@@ -277,8 +287,9 @@ class Evidence:
         }
         key = pd.MultiIndex.from_frame(first[["block", "seed"]])
         table = first[[*BLOCK, "seed"]].reset_index(drop=True)
-        if self.contrast.kind == "curve":
-            table["train_size"] = " ".join(sorted(self.terms["train_size"].unique(), key=int))
+        if self.contrast.kind in OVER_SIZES:
+            sizes = self.terms.groupby("block")["train_size"].agg(lambda own: " ".join(sorted(set(own), key=int)))
+            table["train_size"] = sizes.reindex(first["block"]).to_numpy()
         table = table.assign(**{side: found.reindex(key).fillna("").to_numpy() for side, found in ids.items()})
         block, seed = self.places
         place = pd.DataFrame({"block": block, "seed": seed}).drop_duplicates()
@@ -295,14 +306,17 @@ def gather(values: Values, contrast: Contrast, name: str, tasks: Sequence[str]) 
         return f"No run has a number of {name}."
     found = terms(values, contrast, name, tasks)
     found = found[found["block"].isin(_measured(found))]
+    if (still := found[found["still"]])["strategy"].size:
+        return f"{still['strategy'].iloc[0]} does not move the weights at all, and a drift of 0 has no ratio."
     if found.empty:
         return f"No block of the study has both arms and a number of {name}."
     if contrast.kind == "interaction" and found["task"].nunique() < 2:
         return f"An interaction takes two tasks with a number of {name}."
     seeds = sorted(int(seed) for seed in found["seed"].unique())
     tasks_of = found.drop_duplicates("block")["task"].tolist()
-    evidence = Evidence(contrast, name, found, tasks_of, seeds, np.empty(0))
-    return Evidence(contrast, name, found, tasks_of, seeds, _differences(evidence, found["value"].to_numpy()))
+    if contrast.kind in OVER_SIZES and (sentence := unlike(found)):
+        return sentence
+    return Evidence(contrast, name, found, tasks_of, seeds, np.empty(0)).renewed(found["value"])
 
 
 def _differences(evidence: Evidence, values: Array) -> Array:
@@ -317,7 +331,7 @@ def _differences(evidence: Evidence, values: Array) -> Array:
 
 def _measured(found: pd.DataFrame) -> list[str]:
     """Return the blocks in which both arms were measured, censored values included, or have nothing but failed runs."""
-    known = found["value"].notna() | (found["censored"] != 0)
+    known = found["value"].notna() | (found["censored"] != 0) | found["apart"] | found["still"]
     arms = found.assign(known=known, done=found["status"] == "completed").groupby(["block", "arm"])
     told = arms["known"].any() | ~arms["done"].any()
     return [
@@ -348,15 +362,7 @@ def halves(values: Values, contrast: Contrast, name: str, tasks: Sequence[str]) 
 
 def with_values(evidence: Evidence, values: pd.Series[float]) -> Evidence:
     """Return the evidence with other values on the scale, by run."""
-    table = evidence.terms.assign(value=values.reindex(evidence.terms.index))
-    return Evidence(
-        evidence.contrast,
-        evidence.measure,
-        table,
-        evidence.tasks,
-        evidence.seeds,
-        _differences(evidence, table["value"].to_numpy()),
-    )
+    return evidence.renewed(values.reindex(evidence.terms.index))
 
 
 def on_resamples(evidence: Evidence, resampled: dict[str, Array]) -> Array | None:
@@ -411,7 +417,7 @@ def lacking(runs: pd.DataFrame, contrast: Contrast, name: str, tasks: Sequence[s
             return f"The study has no {words}."
         if not any(fits(found, condition) for found in runs["condition"].unique()):
             return f"The study has no condition {condition}."
-    if contrast.kind == "curve" and len(set(runs["train_size"].unique()) - {"full"}) < 2:
+    if contrast.kind in OVER_SIZES and len(set(runs["train_size"].unique()) - {"full"}) < 2:
         return "A learning curve takes two train sizes with a number."
     if contrast.kind == "interaction" and len(tasks) < 2:
         return "An interaction takes two tasks."

@@ -48,6 +48,8 @@ class Run:
     majority_score: float | None = None
     step_time: float | None = None
     peak_memory: float | None = None
+    machine: str | None = None
+    """Device, its name and the number of threads; None if nobody knows."""
     history: Sequence[Point] = ()
     """Validation score at each evaluation, in the order of the updates."""
     trajectory: dict[str, Sequence[Point]] = field(default_factory=dict)
@@ -98,6 +100,7 @@ SPLITS = {
     "disagreement": "test",
     "step_overhead": "run",
     "memory_overhead": "run",
+    "machine": "run",
     "matched_score": "validation",
     "matched_censored": "run",
     "steps_to_score": "run",
@@ -164,7 +167,7 @@ def score_sd(runs: Sequence[Run]) -> Iterator[Value]:
 def failed(runs: Sequence[Run]) -> Iterator[Value]:
     """Yield 1 for a run that did not complete or whose score is hardly above that of the majority class, else 0.
 
-    Hardly above is less than 5 % of the way to a score of 1 (`learned_nothing`).
+    Hardly above is at most 5 % of the way to a score of 1 (`learned_nothing`).
 
     None for a completed run that does not tell the score of the majority class.
 
@@ -211,7 +214,7 @@ def disagreement(runs: Sequence[Run], predictions: Predictions, folder: Path) ->
 def overheads(runs: Sequence[Run], baseline: str) -> Iterator[Value]:
     """Yield time per update and peak memory over those of the baseline's run of the same block and seed, as ratios.
 
-    1 for the baseline itself.
+    1 for the baseline itself; None where the two ran on machines of two kinds.
 
     References
     ----------
@@ -221,8 +224,17 @@ def overheads(runs: Sequence[Run], baseline: str) -> Iterator[Value]:
     for run in runs:
         if run.completed:
             other = base.get((run.block, run.seed))
+            other = other if other and other.machine == run.machine else None
             yield Value(run.run, "step_overhead", _ratio(run.step_time, other.step_time if other else None))
             yield Value(run.run, "memory_overhead", _ratio(run.peak_memory, other.peak_memory if other else None))
+
+
+def machines(runs: Sequence[Run]) -> Iterator[Value]:
+    """Yield a number for the kind of machine of each run that tells it: equal numbers, equal device and threads."""
+    kinds: dict[str, int] = {}
+    for run in runs:
+        if run.machine is not None:
+            yield Value(run.run, "machine", float(kinds.setdefault(run.machine, len(kinds) + 1)))
 
 
 def _ratio(value: float | None, base: float | None) -> float | None:
@@ -286,8 +298,8 @@ def at_matched_score(runs: Sequence[Run], baseline: str) -> Iterator[Value]:
     again.
 
     What nobody saw is not known: with too few evaluations to see when the score was reached, and where it never was,
-    `matched_censored` is −1 or 1 (`side_of`) and the numbers are None. Where the baseline failed there is no matched score, and all
-    are None. Runs that did not complete, and those without a validation score, have no row here.
+    `matched_censored` is −1 or 1 (`side_of`) and the numbers are None. Where the baseline failed there is no matched
+    score, and all are None. Runs that did not complete, and those without a validation score, have no row here.
 
     References
     ----------
@@ -327,5 +339,6 @@ def derive(runs: Sequence[Run], baseline: str, predictions: Predictions, folder:
         disagreement(runs, predictions, folder),
         negative_transfer(runs),
         overheads(runs, baseline),
+        machines(runs),
         at_matched_score(runs, baseline),
     )

@@ -230,7 +230,7 @@ def values_of(metrics: pd.DataFrame, split: str, name: str) -> pd.Series[float]:
 
 
 def learned_nothing(score: Any, majority: Any) -> Any:
-    """Tell whether a score is not worth calling learned: less than 5 % of the way from the majority class's to 1.
+    """Tell whether a score is not worth calling learned: at most 5 % of the way from the majority class's to 1.
 
     A tagger that finds next to no entity has a score of .01 where the majority class has 0, and a classifier of 1,000
     texts is .01 above it by chance. NaN is not known to have learned nothing.

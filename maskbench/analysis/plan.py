@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from maskbench.config.claims import Claim, Claims, Contrast
     from maskbench.experiment.experiment import Experiment
 
-ASSUMED = {"points": 1.0, "nats": 0.03, "per cent": 5.0, "coefficient": 0.02, "ratio": 0.005}
+ASSUMED = {"points": 1.0, "nats": 0.03, "per cent": 5.0, "coefficient": 0.02}
 """SD of a seed's paired difference, mean over tasks, by unit, where no recorded study tells it. Mosbach et al. (2021)
 report SDs of about 1 point between seeds of BERT-large, finetuned stably on small tasks; reruns found 0.7 to 2.2."""
 EFFECTS = (1.0, 2.0, 5.0)

@@ -18,6 +18,8 @@ from maskbench.analysis.manifest import Claimed, read_entries
 from maskbench.analysis.metrics import read_metrics
 from maskbench.analysis.outcomes import Outcomes, Resampler
 from maskbench.analysis.sensitivity import sensitivity
+from maskbench.analysis.sizes import at_sizes
+from maskbench.config.measures import OF_MACHINE
 from maskbench.experiment.claims import claims_hash, read_claims
 from maskbench.io.files import atomic, write_json
 
@@ -180,10 +182,54 @@ def _judge(family: list[Row], seed: int) -> None:
         if row.spread is not None:
             row.verdict = row.decide(row.spread, row.p_holm)
     for row in family:
+        row.notes += _of_machines(row)
         if not _refuse_censored(row):
             _account_for_missing(row, family, seed)
         if row.verdict == "inconclusive" and row.spread is not None:
             row.notes += _what_it_takes(row, row.spread)
+
+
+def _heed_parts(row: Row, rows: list[Row], resampler: Resampler) -> None:
+    """Do not call equivalent what is so in the mean of train sizes or of tasks alone; tell the sizes of a curve."""
+    evidence = row.evidence
+    if evidence.contrast.kind == "curve" and row.spread is not None:
+        told, inside = [], True
+        for size, part, weights in at_sizes(evidence, row.weights):
+            spread = resampler.spread(part, weights, on_resamples(part, resampler.of(evidence.measure, [part])))
+            if spread is None or spread.n < 2:
+                inside = False
+                continue
+            low, high = spread.interval(0.90)
+            inside &= bool(low > -row.margin and high < row.margin)
+            told.append(f"{size}: {evidence.scale.show(float(spread.estimate)):+.2f}")
+        row.notes.append(f"By train size: {', '.join(told)} {evidence.scale.unit}.")
+        if row.verdict == "equivalent" and not inside:
+            row.verdict = "inconclusive"
+            row.notes.append("Equivalent in the mean of the sizes alone, not at each of them.")
+    if row.verdict == "equivalent" and row.scope == POOLED:
+        differ = [
+            f"{other.scope} {other.verdict}"
+            for other in rows
+            if other.evidence is evidence and other.scope != POOLED and other.verdict in ("supported", "contradicted")
+        ]
+        if differ:
+            row.verdict = "inconclusive"
+            row.notes.append(f"Equivalent in the mean of the tasks alone: {', '.join(differ)}.")
+
+
+def _of_machines(row: Row) -> Iterator[str]:
+    """Say of times and memory on which machines they were measured, and which pairs are not compared for it."""
+    if row.evidence.measure not in OF_MACHINE:
+        return
+    table = row.evidence.terms[(row.weights != 0)[row.evidence.places[0]]]
+    done = table[table["status"] == "completed"]
+    if done["machine"].isna().any():
+        yield "On which machines the runs were made is not recorded, so they may differ."
+    elif apart := len(done[done["apart"]][["block", "seed"]].drop_duplicates()):
+        every = len(done[["block", "seed"]].drop_duplicates())
+        yield f"{apart} of {every} pairs ran on machines of different kinds (device or threads) and are not compared."
+    elif (kinds := done["machine"].nunique()) > 1:
+        yield f"The runs were made on {kinds} kinds of machines, the two of a pair on the same kind."
 
 
 def _refuse_censored(row: Row) -> bool:
@@ -321,6 +367,8 @@ def judge(
         families.setdefault((row.claim.id, row.secondary), []).append(row)
     for family in families.values():
         _judge(family, seed)
+    for row in rows:
+        _heed_parts(row, rows, resampler)
     other_ways = list(sensitivity(rows, values, seed))
     gates = check(claims, values, resampler, seed)
     for row in rows:

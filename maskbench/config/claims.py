@@ -10,12 +10,13 @@ from pydantic_core import PydanticCustomError
 
 from maskbench.config.block import Block, Name, Positive, Rate
 from maskbench.config.conditions import Condition
-from maskbench.config.measures import measure
+from maskbench.config.measures import MEASURES, measure
 from maskbench.config.tasks import Kind as TaskKind
 
-Kind = Literal["paired", "trend", "curve", "interaction", "property"]
-"""paired: one arm against another; trend: a slope over doses; curve: the area under the score over log(train size);
-interaction: a task's effect against that of the other tasks; property: proved by tests, not by runs."""
+Kind = Literal["paired", "trend", "curve", "by-size", "interaction", "property"]
+"""paired: one arm against another; trend: a slope over doses; curve: the mean height of the score over log(train size);
+by-size: the effect at the smallest train size less that at the largest, on a line over log(train size); interaction: a
+task's effect against that of the other tasks; property: proved by tests, not by runs."""
 Test = Literal["superior", "non-inferior", "either"]
 """superior: the first arm is better; non-inferior: it is worse by less than δ; either: there is a difference."""
 RegimeKind = Literal["single", "after-*", "with-*"]
@@ -23,8 +24,10 @@ Text = Annotated[str, StringConstraints(min_length=1)]
 Pattern = Annotated[str, StringConstraints(pattern=r"^[a-z0-9*]+(-[a-z0-9*]+)*$")]
 """Name of a strategy; in a gate `*` stands for anything."""
 
-RATIOS = ("ms", "s", "MiB", "updates", "examples/s")
+RATIOS = ("ms", "s", "MiB", "updates", "examples/s", "ratio")
 """Units whose values are compared as ratios: on the log scale, told in per cent."""
+UNITS = ("points", "nats", "per cent", "coefficient")
+"""Units that differences are told in; coefficients are of several kinds, so that each has a margin of its own."""
 
 
 def unit_of(name: str) -> str:
@@ -202,12 +205,30 @@ class Gate(Block):
         return self.guards == "all" or not {name, name.partition(":")[0]}.isdisjoint(self.guards)
 
 
+def _margin_of(margins: dict[str, Margin], name: str) -> Margin | None:
+    """Return the margin of a measure: its own, that of the measure that it is the matched one of, or of its unit."""
+    base = name.partition(":")[0]
+    plain = [entry.name for entry in MEASURES.values() if entry.matched == base]
+    return next((margins[key] for key in (base, *plain, unit_of(base)) if key in margins), None)
+
+
 def _defaults(margins: dict[str, Margin]) -> dict[str, Margin]:
-    """Refuse margins of which nobody knows the unit."""
-    known = ("points", "nats", "per cent", "coefficient", "ratio")
-    if missing := [unit for unit in known if unit not in margins]:
+    """Refuse margins of which nobody knows what they are of, and measures without one."""
+    directed = [entry.name for entry in MEASURES.values() if entry.better != "neither"]
+    missing = {unit_of(name) if unit_of(name) != "coefficient" else name for name in directed}
+    if missing := {
+        name for name in missing if name not in margins and not (name in MEASURES and _margin_of(margins, name))
+    }:
         raise PydanticCustomError(
-            "margins", "expected a margin for each unit, {missing} missing", {"missing": ", ".join(missing)}
+            "margins",
+            "expected a margin for each unit and each coefficient, {missing} missing",
+            {"missing": ", ".join(sorted(missing))},
+        )
+    if unknown := [name for name in margins if name not in (*UNITS, *directed)]:
+        raise PydanticCustomError(
+            "margins",
+            "expected units ({units}) or measures of which more or less is better, got {unknown}",
+            {"units": ", ".join(UNITS), "unknown": ", ".join(unknown)},
         )
     return margins
 
@@ -216,7 +237,8 @@ class Claims(Block):
     """A file of claims."""
 
     margins: Annotated[dict[str, Margin], AfterValidator(_defaults)]
-    """δ by the unit that differences are told in: points, nats, per cent, coefficient, ratio."""
+    """δ by the unit that differences are told in (points, nats, per cent), or by measure: each coefficient has its
+    own, since 1 − CKA and a cosine are not of one kind. That of a measure holds at the matched score, too."""
     price: Margin = Margin(pooled=1.0, task=2.0)
     """By how many points the score of an arm may be lower, at most, if less interference is to count for it: its
     interval must be above minus this."""
@@ -235,7 +257,13 @@ class Claims(Block):
                 raise ValueError(f"{what}: expected each once, found {min(twice)} twice")
         return self
 
+    def margin(self, name: str) -> Margin:
+        """Return the margin of a measure where no claim names another."""
+        found = _margin_of(self.margins, name)
+        assert found is not None  # `_defaults` has looked
+        return found
+
     def delta(self, claim: Claim, name: str, *, pooled: bool) -> float:
         """Return the margin of a measure, in the unit that its differences are told in."""
-        margin = claim.delta.get(name) or self.margins[unit_of(name)]
+        margin = claim.delta.get(name) or self.margin(name)
         return margin.pooled if pooled else margin.task

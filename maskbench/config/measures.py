@@ -70,6 +70,12 @@ _FLATTERED: dict[str, str | None] = {
 }
 """Measures that under-fitting flatters, and what they are called at the matched score, where they have such a value."""
 
+OF_MACHINE = (
+    *("step_time", "step_overhead", "peak_memory", "memory_overhead", "fit_time"),
+    *("train_time", "wall_time", "probe_time", "throughput"),
+)
+"""Measures that depend on the machine: they are compared between runs on one kind of machine alone."""
+
 AT_MATCHED_SCORE = ("steps_to_score", "matched_forgetting", "matched_representation_drift", "matched_parameter_drift")
 """Measures of the moment at which the matched score is reached; empty where nobody saw it (`matched_censored`)."""
 
@@ -288,8 +294,8 @@ MEASURES: dict[str, Measure] = {
             "fraction",
             "lower",
             "failed runs (hardly above the majority class)",
-            "1 for a run that did not complete or whose test score is less than 5 % of the way from that of the majority "
-            "class to 1 (tagging: an entity F1 of at most .05), else 0.",
+            "1 for a run that did not complete or whose test score is at most 5 % of the way from that of the majority "
+            "class to 1 (tagging: an entity F1 of .05), else 0.",
             _STABLE,
         ),
         (
@@ -546,8 +552,8 @@ MEASURES: dict[str, Measure] = {
             "neither",
             "matched score not seen being reached",
             "−1 where the evaluations were too few to see when the matched score was reached (the first one has it "
-            "already, or the number of updates grows by more than half between the two that it lies between), 1 where it "
-            "was never reached: then the values at matched score are not known and empty, and verdicts on them are "
+            "already, or the number of updates grows by more than half between the two that it lies between), 1 where "
+            "it was never reached: then the values at matched score are not known and empty, and verdicts on them are "
             "inconclusive. 0: it was seen.",
         ),
         representation_drift="layer",
@@ -635,6 +641,14 @@ MEASURES: dict[str, Measure] = {
             "neither",
             "epoch of the selected checkpoint",
             "When the checkpoint with the best validation score was taken.",
+        ),
+        (
+            "machine",
+            "number",
+            "neither",
+            "kind of machine",
+            "Runs of a study with the same number ran on the same kind of device with the same number of threads; "
+            "manifest.json names them. Times and memory are compared within one kind alone.",
         ),
         ("steps", "updates", "neither", "updates", "Optimiser updates that were made."),
         (

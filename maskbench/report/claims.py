@@ -34,7 +34,7 @@ MEANINGS = {
     "equivalent": "the 90 % interval lies inside ±δ: no difference that matters",
     "inconclusive": "anything else; how large an effect could have been found is said",
     "invalid": "a control failed, so that the measure cannot be trusted here",
-    AT_A_PRICE: "less interference, but of an arm whose score is not shown to be as good: what learned less has less of it",
+    AT_A_PRICE: "less interference, but of an arm whose score is not shown to be as good: it may just have learned less",
     "not tested": "this study does not have what the claim needs",
 }
 """What the verdicts mean, in a line."""
@@ -118,7 +118,7 @@ def _found(row: dict[str, Any]) -> str:
         title += " over the learning curve"
     sides, scope = _sides(row["contrast"]), "" if row["scope"] == POOLED else f" ({row['scope']})"
     size = text.amount(estimate, unit)
-    if sides is None or " vs " in row["scope"]:
+    if sides is None or " vs " in row["scope"] or row["kind"] == "by-size":
         return f"{row['contrast']}{scope}: {title}, {text.change(estimate, unit)} in favour of the claim"
     if not float(size.split()[0].replace(text.NARROW, "")):
         return f"with {sides[0]}, the {title} is the same as with {sides[1]}, to the digits shown{scope}"
@@ -275,7 +275,8 @@ def _bare(heads: pd.DataFrame) -> str:
     if not bare:
         return ""
     of = f"{bare} of these {len(answers)} answers" if len(answers) > 1 else "This answer"
-    return f" {of} {'is' if bare == 1 else 'are'} unguarded: controls of their measures were not run, or had too few seeds."
+    are = "is" if bare == 1 else "are"
+    return f" {of} {are} unguarded: controls of the measures were not run, or had too few seeds."
 
 
 _NAMED = {"supported": "Supported", "contradicted": "Contradicted", "equivalent": "No difference that matters"}

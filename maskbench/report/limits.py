@@ -73,6 +73,11 @@ def _failures(study: Study) -> list[str]:
 def limits(study: Study) -> list[str]:
     """Return what the study cannot say, and why, one sentence or two for each reason."""
     lines = [*_seeds(study), *_families(study), *_failures(study)]
+    if study.machines > 1:
+        lines.append(
+            f"The runs were made on {study.machines} kinds of machines (device and threads): times and memory are "
+            "compared within one kind alone, and their means over seeds mix them."
+        )
     if len({block.task for block in study.blocks}) == 1:
         lines.append("There is one task; whether the result holds on others is open.")
     if len({block.model for block in study.blocks}) == 1:

@@ -24,6 +24,7 @@ from maskbench.analysis.metrics import (
     values_of,
 )
 from maskbench.config.conditions import CLEAN
+from maskbench.config.measures import OF_MACHINE
 from maskbench.errors import InputError
 from maskbench.io.files import read_json
 from maskbench.report.verdicts import read_evidence
@@ -252,7 +253,7 @@ class Study:
     def paired(self, block: Block, of: str, against: str, name: str, factor: float = 1.0) -> pd.Series[float]:
         """Return, by seed, a strategy's measure minus that of another; of a pooled block the mean over its tasks."""
         parts = [
-            factor * self.measured(item, of, name).sub(self.measured(item, against, name)).dropna()
+            factor * self._alike(item, of, against, name)[0].sub(self._alike(item, of, against, name)[1]).dropna()
             for item in self.members(block)
             if of in self.strategies_of(item)
         ]
@@ -260,7 +261,21 @@ class Study:
 
     def paired_ratio(self, block: Block, of: str, against: str, name: str) -> pd.Series[float]:
         """Return, by seed, how much larger a strategy's measure is than that of another, in per cent."""
-        return 100.0 * (self.measured(block, of, name) / self.measured(block, against, name) - 1.0).dropna()
+        one, other = self._alike(block, of, against, name)
+        return 100.0 * (one / other - 1.0).dropna()
+
+    def _alike(self, block: Block, of: str, against: str, name: str) -> tuple[pd.Series[float], pd.Series[float]]:
+        """Return a measure of two strategies by seed; of what depends on the machine, where both ran on one kind."""
+        one, other = self.measured(block, of, name), self.measured(block, against, name)
+        if name not in OF_MACHINE:
+            return one, other
+        kinds = self.measured(block, of, "machine").sub(self.measured(block, against, "machine")).dropna()
+        return one.drop(kinds.index[kinds != 0], errors="ignore"), other
+
+    @property
+    def machines(self) -> int:
+        """How many kinds of machine the runs were made on, as far as they tell."""
+        return int(self._whole.of("machine").nunique())
 
     def failed(self, block: Block, strategy: str) -> int:
         """Return how many runs of a strategy in a block did not complete."""

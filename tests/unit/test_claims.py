@@ -41,7 +41,18 @@ def test_strategies_are_presets_or_their_twins_or_doses_and_controls_that_an_exp
 
 def test_every_unit_that_has_a_direction_has_a_margin():
     file = read_claims(FILE)
-    assert {unit_of(entry.name) for entry in MEASURES.values() if entry.better != "neither"} <= set(file.margins)
+    directed = [entry.name for entry in MEASURES.values() if entry.better != "neither"]
+    assert {unit_of(name) for name in directed} == {"points", "nats", "per cent", "coefficient"}
+    assert all(file.margin(name).pooled > 0 for name in directed)
+
+
+def test_coefficients_of_two_kinds_have_a_margin_each_and_drift_of_weights_is_a_ratio():
+    file = read_claims(FILE)
+    assert "coefficient" not in file.margins
+    assert file.margin("representation_drift:layer-1") == file.margin("matched_representation_drift")
+    assert file.margin("gradient_cosine").pooled == 2 * file.margin("representation_drift").pooled
+    assert unit_of("parameter_drift") == unit_of("matched_parameter_drift") == "per cent"
+    assert file.margin("matched_parameter_drift").pooled == 10
 
 
 def test_measures_are_at_home_where_they_are_about_something():
@@ -85,7 +96,12 @@ def changed(tmp_path, change):
         (lambda file: file["claims"][0]["contrasts"][0].update(of="No"), "of.strategy: expected text of the form"),
         (lambda file: file["claims"][4]["contrasts"][1].update(kind="paired"), "doses and the kind trend go together"),
         (lambda file: file["claims"][4]["contrasts"][1].update(doses={"none": 0}), "at least three different ones"),
-        (lambda file: file["margins"].pop("nats"), "expected a margin for each unit, nats missing"),
+        (
+            lambda file: file["margins"].pop("nats"),
+            "expected a margin for each unit and each coefficient, nats missing",
+        ),
+        (lambda file: file["margins"].pop("mcc"), "expected a margin for each unit and each coefficient, mcc missing"),
+        (lambda file: file["margins"].update(ratio=0.005), "or measures of which more or less is better, got ratio"),
         (lambda file: file["margins"].update(nats=0), "expected a number above 0.0, got 0"),
         (lambda file: file["gates"][0].update(kind="nul"), "expected 'identical', 'null' or 'positive'"),
     ],

@@ -18,7 +18,7 @@ from maskbench.experiment.claims import claims_hash
 from maskbench.io.code import ROOT
 from maskbench.io.files import read_json, write_json
 
-MARGINS = {"points": {"pooled": 0.5, "task": 1.0}, "nats": 0.02, "per cent": 5, "coefficient": 0.01, "ratio": 0.005}
+MARGINS = {"points": {"pooled": 0.5, "task": 1.0}, "nats": 0.02, "per cent": 5, "coefficient": 0.01}
 
 
 def claims(*contrasts, gates=(), **keys):

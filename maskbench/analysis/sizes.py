@@ -1,0 +1,88 @@
+"""Contrasts over train sizes: the mean height of a learning curve, and a gain with few labels against many."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from maskbench.analysis.contrasts import Evidence
+    from maskbench.analysis.metrics import Array
+    from maskbench.config.claims import Kind
+
+OVER_SIZES: tuple[Kind, ...] = ("curve", "by-size")
+"""Kinds of contrasts whose weights go over train sizes."""
+
+
+def weights_of(sizes: list[int], kind: Kind) -> Array:
+    """Return the weight of each of some sorted train sizes.
+
+    Parameters
+    ----------
+    sizes
+        At least two.
+    kind
+        curve: the trapezoidal rule over log(size), divided by its range; by-size: the least-squares line over log(size)
+        at the smallest less that at the largest.
+    """
+    place = np.log(np.array(sizes, dtype=float))
+    if kind == "curve":
+        steps = np.diff(place)
+        area: Array = (np.append(steps, 0) + np.insert(steps, 0, 0)) / 2 / steps.sum()
+        return area
+    centred = place - place.mean()
+    line: Array = -(place[-1] - place[0]) * centred / (centred**2).sum()
+    return line
+
+
+def over_sizes(found: pd.DataFrame, kind: Kind) -> pd.Series[float]:
+    """Return the factor of each run's weight, from the sizes that its own block has."""
+    factors = {}
+    for block, sizes in found.groupby("block")["train_size"]:
+        known = sorted({int(size) for size in sizes})
+        values = weights_of(known, kind) if len(known) > 1 else [np.nan]
+        factors.update({(block, str(size)): value for size, value in zip(known, values, strict=True)})
+    return found[["block", "train_size"]].apply(tuple, axis=1).map(factors).astype(float)
+
+
+def unlike(found: pd.DataFrame) -> str | None:
+    """Say which arm lacks a train size that the other has: a curve is compared with one over the same sizes alone."""
+    for _, block in found.groupby("block", sort=False):
+        every = set(block["train_size"])
+        if len(every) < 2:
+            return f"A learning curve takes two train sizes with a number; {block['task'].iloc[0]} has one."
+        for _, arm in block.groupby("arm"):
+            if lost := every - set(arm["train_size"]):
+                where = f"{', '.join(sorted(lost, key=int))} on {block['task'].iloc[0]}"
+                return (
+                    f"{arm['strategy'].iloc[0]} lacks the train size {where}: curves are compared over the same sizes."
+                )
+    return None
+
+
+def at_sizes(evidence: Evidence, weights: Array) -> list[tuple[str, Evidence, Array]]:
+    """Return the differences at each train size alone, with the weight of each of its blocks.
+
+    Parameters
+    ----------
+    evidence
+        Of a contrast over train sizes.
+    weights
+        Weight of each of its blocks.
+    """
+    found = []
+    of_block = dict(zip(evidence.terms["block"].unique(), weights, strict=True))
+    for size in sorted(evidence.terms["train_size"].unique(), key=int):
+        table = evidence.terms[evidence.terms["train_size"] == size]
+        # the weights over sizes of a curve are all above 0: their signs are those of the arms
+        table = table.assign(weight=np.sign(table["weight"]))
+        blocks = table["block"].unique()
+        part = replace(evidence, terms=table, tasks=table.drop_duplicates("block")["task"].tolist())
+        own = np.array([of_block[block] for block in blocks])
+        if own.sum():
+            found.append((size, part.renewed(table["value"]), own / own.sum()))
+    return found
