@@ -22,8 +22,9 @@ def main() -> None:
     from maskbench.experiment.load import load_file
 
     experiment = load_file(options.configfile)
-    recorded = Recorded.read(options.recorded) if options.recorded else None
-    print(plan(experiment, read_claims(claims_file(experiment)), recorded), end="")
+    claims = read_claims(claims_file(experiment))
+    recorded = Recorded.read(options.recorded, claims) if options.recorded else None
+    print(plan(experiment, claims, recorded), end="")
 
 
 if __name__ == "__main__":

@@ -11,34 +11,48 @@ import pandas as pd
 
 from maskbench.analysis import statistics
 from maskbench.analysis.contrasts import Scale, lacking
-from maskbench.analysis.findings import read_pairs
+from maskbench.analysis.findings import POOLED
+from maskbench.analysis.gates import LEAST_SEEDS
 from maskbench.analysis.manifest import Timed, read_entries
-from maskbench.analysis.metrics import regime_kind
-from maskbench.analysis.verdicts import tasks_of
+from maskbench.analysis.metrics import read_metrics, regime_kind
+from maskbench.analysis.outcomes import Outcomes
+from maskbench.analysis.power import FOUND, Varying, chance_of_equivalence, seeds_for_equivalence, seeds_to_find
+from maskbench.analysis.verdicts import measured, tasks_of
 from maskbench.config.claims import unit_of
+from maskbench.config.measures import AT_MATCHED_SCORE, measure
 from maskbench.experiment.cell import cells
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from maskbench.config.claims import Claim, Claims, Contrast
+    from maskbench.config.claims import Claim, Claims, Contrast, Gate, Test
     from maskbench.experiment.experiment import Experiment
 
 ASSUMED = {"points": 1.0, "nats": 0.03, "per cent": 5.0, "coefficient": 0.02}
 """SD of a seed's paired difference, mean over tasks, by unit, where no recorded study tells it. Mosbach et al. (2021)
 report SDs of about 1 point between seeds of BERT-large, finetuned stably on small tasks; reruns found 0.7 to 2.2."""
 EFFECTS = (1.0, 2.0, 5.0)
-"""Effects in points that seeds are told for, beside δ."""
+"""Effects in points that seeds are told for, beside 1.5 δ."""
+EVALUATIONS = 10
+"""Evaluations of a run from which on the moment at which the matched score is reached is mostly seen."""
+ON_SETS = ("input", "knowledge", "task")
+"""Families of measures that rest on test-time sets of `probes: examples` texts."""
 
 
 class Need(NamedTuple):
-    """A contrast on a measure, and what stands in the way of a verdict."""
+    """A contrast on a measure in one scope, and what stands in the way of a verdict."""
 
     claim: Claim
     contrast: Contrast
     measure: str
+    scope: str
     lacks: str | None
+
+    @property
+    def test(self) -> Test:
+        """What is asked."""
+        return self.contrast.test or "superior"
 
 
 def planned_runs(experiment: Experiment) -> pd.DataFrame:
@@ -59,52 +73,74 @@ def planned_runs(experiment: Experiment) -> pd.DataFrame:
     return table.assign(kind=table["regime"].map({name: regime_kind(name) for name in table["regime"].unique()}))
 
 
+def _scopes(contrast: Contrast, runs: pd.DataFrame, tasks: list[str]) -> list[str]:
+    """Return the scopes that count in the family: one, or of an interaction one for each task, as `Evidence.scopes`."""
+    if contrast.kind != "interaction":
+        return [POOLED]
+    here = [task for task in dict.fromkeys(runs["task"]) if task in tasks]
+    return [f"{task} vs others" for task in (here if len(here) > 2 else here[:1])]
+
+
 def needs(experiment: Experiment, claims: Claims, runs: pd.DataFrame) -> Iterator[Need]:
-    """Yield each contrast on each measure, with what the experiment lacks for it."""
+    """Yield each contrast on each measure in each scope, with what the experiment lacks for it."""
     kinds = {task.name: str(task.kind) for task in experiment.tasks}
     heads = any(model.masked_lm is not False for model in experiment.models)
     for claim in claims.claims:
+        tasks = tasks_of(claim, kinds)
         for contrast in claim.resolved():
             for name in contrast.measures or []:
-                lacks = lacking(runs, contrast, name, tasks_of(claim, kinds))
+                lacks = lacking(runs, contrast, name, tasks)
                 if name.startswith("mlm_") and not heads:
                     lacks = lacks or "No model has a masked-LM head."
-                yield Need(claim, contrast, name, lacks)
+                for scope in _scopes(contrast, runs, tasks) or [POOLED]:
+                    yield Need(claim, contrast, name, scope, lacks)
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """What a recorded study tells: the spread of differences, and how long runs took."""
+    """What a recorded study tells: what differences vary by, and how long runs took."""
 
-    spreads: dict[tuple[str, str, str], float]
-    """SD over seeds of the mean over tasks, by claim, contrast and measure; in the unit of the differences."""
+    spreads: dict[tuple[str, str, str, str], Varying]
+    """By claim, contrast, measure and scope, on the measure's scale."""
     records: list[dict[str, Any]]
     """Entries of the manifest."""
 
     @classmethod
-    def read(cls, results: Path) -> Recorded:
-        """Read analysis/pairs.csv and manifest.json of a study.
+    def read(cls, results: Path, claims: Claims, resamples: int = 1000) -> Recorded:
+        """Read metrics.csv, manifest.json and, where it is there, outcomes.parquet of a study.
+
+        Spreads are computed by the functions that make the verdicts, so that they hold what the verdicts will hold:
+        the seeds, and the test texts.
 
         Raises
         ------
         InputError
             If one is missing or not valid.
         """
-        key = ["claim", "contrast", "measure"]
-        of_task = read_pairs(results / "analysis/pairs.csv").groupby([*key, "task", "seed"])["difference"].mean()
-        found = of_task.groupby([*key, "seed"]).mean().groupby(key).std().reset_index()
-        found = found[found["difference"] > 0]
-        names = zip(found["claim"], found["contrast"], found["measure"], strict=True)
-        spreads = dict(zip(names, found["difference"].astype(float), strict=True))
+        path = results / "outcomes.parquet"
+        outcomes = Outcomes(path, resamples, 0) if path.exists() else None
+        spreads = {
+            (row.claim.id, row.evidence.contrast.name, row.evidence.measure, row.scope): Varying.of(row.spread)
+            for row in measured(claims, read_metrics(results / "metrics.csv"), outcomes)
+            if row.spread is not None and row.spread.n > 1 and row.spread.error > 0
+        }
         return cls(spreads, read_entries(results / "manifest.json", Timed))
 
-    def spread(self, need: Need) -> tuple[float, str]:
-        """Return the SD of a contrast on a measure, and where it is from; of another contrast if need be."""
-        exact = self.spreads.get((need.claim.id, need.contrast.name, need.measure))
+    def varying(self, need: Need) -> tuple[Varying, str]:
+        """Return what a contrast on a measure varies by, and where it is from; of another contrast if need be."""
+        exact = self.spreads.get((need.claim.id, need.contrast.name, need.measure, need.scope))
         if exact is not None:
             return exact, "recorded"
-        alike = [sd for (_, _, name), sd in self.spreads.items() if name == need.measure]
-        return (float(np.median(alike)), "recorded, others") if alike else (ASSUMED[unit_of(need.measure)], "assumed")
+        pooled = need.scope == POOLED
+        alike = [
+            one
+            for (_, _, name, scope), one in self.spreads.items()
+            if name == need.measure and (scope == POOLED) == pooled
+        ]
+        if alike:
+            middle = (float(np.median([one[part] for one in alike])) for part in (0, 1))
+            return Varying(*middle, min(one.n_examples for one in alike)), "recorded, others"
+        return Varying(Scale(need.measure).hide(ASSUMED[unit_of(need.measure)]) ** 2), "assumed"
 
     def seconds(self, run: str) -> float | None:
         """Return how long a cell will take: the mean of the recorded runs that are most like it; None without any."""
@@ -129,22 +165,46 @@ def _scaled(entry: dict[str, Any], recorded: str, planned: str) -> float:
     return wall + train * (factor - 1.0) + float(probes)
 
 
-def _seeds(name: str, effect: float, sd: float, tests: int) -> str:
-    hide = Scale(name).hide
-    found = statistics.seeds_needed(hide(effect), hide(sd) ** 2, 0.0, 0, tests)
-    return "> 10000" if found is None else str(found)
+def _count(seeds: int | None) -> str:
+    return "> 10000" if seeds is None else str(seeds)
 
 
-def _decides(need: Need, delta: float, sd: float, tests: int, seeds: int) -> tuple[str, bool]:
+def _decides(need: Need, margin: float, varying: Varying, tests: int, seeds: int) -> tuple[str, bool]:
     """Say what the experiment's seeds can find, and whether that is anything at all."""
     scale = Scale(need.measure)
-    variance = np.array(scale.hide(sd) ** 2 / max(seeds, 1))
-    spread = statistics.Spread(np.array(0.0), variance, np.array(0.0), seeds, 0)
-    found = statistics.detectable(spread, tests, scale.hide(delta))
+    non_inferior = need.test == "non-inferior"
+    found = statistics.detectable(varying.spread(max(seeds, 1)), tests, 0.0 if non_inferior else margin)
     if not math.isfinite(found):
         least = statistics.least_seeds(statistics.ALPHA / tests)
         return f"nothing: {seeds} seeds can never reject, {least} can", False
+    if non_inferior:
+        return f"not worse, from {scale.show(found - margin):.2g} {scale.unit}", True
     return f"effects from {scale.show(found):.2g} {scale.unit}", True
+
+
+HEAD = ("claim", "contrast", "measure", "SD", "texts", "", "δ", f"seeds for {FOUND:g} δ")
+
+
+def _row(need: Need, claims: Claims, known: Recorded, tests: int, seeds: int) -> tuple[tuple[str, ...], bool]:
+    """Return a line of the plan, and whether the experiment's seeds can find anything."""
+    scale, (varying, origin) = Scale(need.measure), known.varying(need)
+    delta = claims.delta(need.claim, need.measure, pooled=need.scope == POOLED)
+    margin = scale.hide(delta)
+
+    def seeds_for(effect: float) -> str:
+        return _count(seeds_to_find(varying, effect, tests, margin, need.test))
+
+    least = seeds_for(0.0 if need.test == "non-inferior" else FOUND * margin)
+    effects = [seeds_for(effect) if scale.unit == "points" else "–" for effect in EFFECTS]
+    finds, anything = _decides(need, margin, varying, tests, seeds)
+    equal = (
+        _count(seeds_for_equivalence(varying, margin)),
+        f"{100 * chance_of_equivalence(varying, seeds, margin):.0f} %",
+    )
+    texts = f"{scale.show(math.sqrt(varying.examples)):.2g}" if varying.n_examples else "–"
+    where = need.contrast.name if need.scope == POOLED else f"{need.contrast.name}, {need.scope}"
+    numbers = (f"{scale.show(math.sqrt(varying.seeds)):.2g}", texts, origin, f"{delta:g} {scale.unit}", least)
+    return (need.claim.id, where, need.measure, *numbers, *effects, *equal, finds), anything
 
 
 def plan(experiment: Experiment, claims: Claims, recorded: Recorded | None) -> str:
@@ -163,23 +223,78 @@ def plan(experiment: Experiment, claims: Claims, recorded: Recorded | None) -> s
     every = list(needs(experiment, claims, runs))
     seeds, known = len(experiment.seeds), recorded or Recorded({}, [])
     lines = [f"{experiment.study}: {len(runs)} cells, {seeds} seeds. {_forecast(runs, recorded)}", ""]
-    head = ("claim", "contrast", "measure", "SD", "", "δ", "seeds for δ", *(f"{effect:g} points" for effect in EFFECTS))
-    rows, decided = [(*head, f"{seeds} seeds find")], set()
+    points = tuple(f"{effect:g} points" for effect in EFFECTS)
+    head = (*HEAD, *points, "seeds for no difference", f"{seeds} seeds show none", f"{seeds} seeds find")
+    rows, decided = [head], set()
     for need in (need for need in every if need.lacks is None):
         tests = sum(other.claim is need.claim and other.lacks is None for other in every)
-        sd, origin = known.spread(need)
-        delta = claims.delta(need.claim, need.measure, pooled=True)
-        in_points = unit_of(need.measure) == "points"
-        effects = [_seeds(need.measure, effect, sd, tests) if in_points else "–" for effect in EFFECTS]
-        finds, anything = _decides(need, delta, sd, tests, seeds)
+        row, anything = _row(need, claims, known, tests, seeds)
+        rows.append(row)
         decided |= {need.claim.id} if anything else set()
-        numbers = (f"{sd:.2g}", origin, f"{delta:g} {unit_of(need.measure)}", _seeds(need.measure, delta, sd, tests))
-        rows.append((need.claim.id, need.contrast.name, need.measure, *numbers, *effects, finds))
-    lines += [*_aligned(rows), *_undecided(claims, every, decided), ""]
-    note = "Seeds are for 80 % power, two-sided 5 % with Holm's correction within the claim, mean over tasks."
+    lines += [*_aligned(rows), *_undecided(claims, every, decided), *_unguarded(experiment, claims, runs), ""]
+    return "\n".join([*lines, *_notes(experiment, claims, every, recorded)]) + "\n"
+
+
+def _notes(experiment: Experiment, claims: Claims, every: list[Need], recorded: Recorded | None) -> Iterator[str]:
+    """Yield what has to be known to read the plan."""
+    yield (
+        "Seeds are for 80 % power by the rule of the verdicts, two-sided 5 % with Holm's correction within the claim "
+        "(of an interaction, one test for each task). An effect of exactly δ is found half the time however many "
+        f"seeds there are, since the estimate must reach δ, too: hence {FOUND:g} δ (of a test of non-inferiority: of no "
+        "difference). No difference: two arms that are equal are called equivalent."
+    )
     if recorded is None:
-        note += " SDs are assumed; --from results/STUDY takes those of a recorded one."
-    return "\n".join([*lines, note]) + "\n"
+        yield (
+            "SDs are assumed and test texts are not counted, so that it takes more than this; --from results/STUDY "
+            "takes both from a recorded one."
+        )
+    elif all(one.n_examples == 0 for one in recorded.spreads.values()):
+        yield "The recorded study has no outcomes.parquet: test texts are not counted, so that it takes more than this."
+    if (examples := experiment.probes.examples) and (coarse := _coarse(claims, every, 100 / examples)):
+        yield (
+            f"One text of a test-time set of {examples} is {100 / examples:.2g} points of a task, no less than δ: "
+            f"{', '.join(coarse)} differ by steps of that size (probes: examples)."
+        )
+    training = experiment.training
+    evaluations = math.floor(training.evaluations_per_epoch * training.epochs)
+    matched = sorted({need.measure for need in every if need.lacks is None and need.measure in AT_MATCHED_SCORE})
+    if matched and evaluations < EVALUATIONS:
+        yield (
+            f"{evaluations} evaluations of a run are too few to see when it reaches the matched score, and verdicts on "
+            f"{', '.join(matched)} will be inconclusive; about {EVALUATIONS} do (training: evaluations_per_epoch)."
+        )
+
+
+def _coarse(claims: Claims, every: list[Need], text: float) -> list[str]:
+    """Return the measures on test-time sets of which one text is as much as δ."""
+    tested = (need for need in every if need.lacks is None and unit_of(need.measure) == "points")
+    on_sets = (need for need in tested if measure(need.measure).family in ON_SETS)
+    return sorted({need.measure for need in on_sets if text >= claims.delta(need.claim, need.measure, pooled=True)})
+
+
+def _unguarded(experiment: Experiment, claims: Claims, runs: pd.DataFrame) -> Iterator[str]:
+    """Yield the controls that the experiment lacks, and what their lack leaves unguarded."""
+    missing = [(gate, lacks) for gate in claims.gates if (lacks := _gate_lacks(gate, experiment, runs))]
+    if not missing:
+        return
+    yield from (
+        "",
+        f"Controls that this experiment lacks: {len(missing)} of {len(claims.gates)}; verdicts are unguarded",
+    )
+    for gate, lacks in missing:
+        of = "all measures" if gate.guards == "all" else ", ".join(gate.guards)
+        yield f"  {gate.gate}  {lacks} Unguarded: {of}."
+
+
+def _gate_lacks(gate: Gate, experiment: Experiment, runs: pd.DataFrame) -> str | None:
+    """Return what an experiment lacks for a control; None if it has the runs for one of its contrasts."""
+    tasks = [task.name for task in experiment.tasks]
+    found = [lacking(runs, contrast, gate.measures[0], tasks) for contrast in gate.contrasts]
+    if all(found):
+        return found[0]
+    if gate.kind == "null" and len(experiment.seeds) < LEAST_SEEDS:
+        return f"{len(experiment.seeds)} seeds can never differ at 1 %, {LEAST_SEEDS} can."
+    return None
 
 
 def _undecided(claims: Claims, every: list[Need], decided: set[str]) -> Iterator[str]:

@@ -17,6 +17,7 @@ from maskbench.analysis.guards import MOST_UNEVEN, heed_gates, heed_price
 from maskbench.analysis.manifest import Claimed, read_entries
 from maskbench.analysis.metrics import read_metrics
 from maskbench.analysis.outcomes import Outcomes, Resampler
+from maskbench.analysis.power import FOUND, Varying, seeds_for_equivalence, seeds_to_find
 from maskbench.analysis.sensitivity import sensitivity
 from maskbench.analysis.sizes import at_sizes
 from maskbench.config.measures import OF_MACHINE
@@ -161,6 +162,14 @@ def _rows(claims: Claims, values: Values) -> Iterator[Row | Untested]:
                     yield Row(claim, found, scope, weights, claims.delta(claim, name, pooled=scope == POOLED))
 
 
+def measured(claims: Claims, metrics: pd.DataFrame, outcomes: Outcomes | None) -> list[Row]:
+    """Return the rows of all that can be compared, with their spread and p-values, but without verdicts: for a plan."""
+    values = Values(metrics)
+    rows = [row for row in _rows(claims, values) if isinstance(row, Row)]
+    _measure(rows, Resampler(outcomes, values), 0)
+    return rows
+
+
 def _measure(rows: list[Row], resampler: Resampler, seed: int) -> None:
     """Fill in means with their variance, and p-values; one measure at a time, for the sake of memory."""
     for name in dict.fromkeys(row.evidence.measure for row in rows):
@@ -293,14 +302,28 @@ def _what_it_takes(row: Row, spread: statistics.Spread) -> Iterator[str]:
         least = statistics.least_seeds(level)
         among = f" among {row.tests}" if row.tests > 1 else ""
         yield f"{spread.n} seeds can never reject: an exact test{among} takes at least {least}."
-    estimate, margin = abs(float(spread.estimate)), row.margin
-    effect, size = (estimate, "the estimate") if estimate > margin else (margin, "δ")
-    variance, examples = float(spread.seeds) * spread.n, float(spread.examples)
-    needed = statistics.seeds_needed(effect, variance, examples, spread.n_examples, row.tests)
-    if needed is None:
-        yield f"To tell an effect as large as {size} from 0 takes more test examples, not more seeds."
+    yield from _seeds_to_tell(row, Varying.of(spread), float(spread.estimate))
+
+
+def _seeds_to_tell(row: Row, varying: Varying, estimate: float) -> Iterator[str]:
+    """Say how many seeds would come to a verdict, if the estimate or no difference is the truth."""
+    margin = row.margin
+    if row.test == "non-inferior":
+        effect, size = (estimate, "the estimate") if estimate > 0 else (0.0, "no difference")
+        telling = f"tell {size} from −δ"
+    elif abs(estimate) > FOUND * margin:
+        effect, telling = estimate, "find an effect as large as the estimate"
     else:
-        yield f"{needed} seeds tell an effect as large as {size} from 0 with 80 % power."
+        effect, telling = FOUND * margin, f"find an effect of {FOUND:g} δ"
+    needed = seeds_to_find(varying, effect, row.tests, margin, row.test)
+    if needed is None:
+        yield f"To {telling} takes more test examples, not more seeds."
+    else:
+        yield f"{needed} seeds {telling} with 80 % power."
+    if row.test != "non-inferior" and abs(estimate) < margin:
+        equal = seeds_for_equivalence(varying, margin)
+        if equal is not None:
+            yield f"{equal} seeds show with 80 % power that no difference is as large as δ, if there is none."
 
 
 def _pairs(rows: list[Row]) -> pd.DataFrame:

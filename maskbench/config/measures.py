@@ -187,7 +187,7 @@ MEASURES: dict[str, Measure] = {
             "fraction",
             "higher",
             "entity F1, mentions seen in training",
-            "Entity F1 on the mentions whose text is a mention of the training split, too.",
+            "Entity F1 on the mentions whose text is a mention, of whatever type, of the run's training texts, too.",
             _SEEN,
         ),
         (
@@ -195,7 +195,7 @@ MEASURES: dict[str, Measure] = {
             "fraction",
             "higher",
             "entity F1, unseen mentions",
-            "Entity F1 on the mentions whose text is no mention of the training split.",
+            "Entity F1 on the mentions whose text is no mention of any type of the run's training texts.",
             _SEEN,
         ),
         ("precision", "fraction", "higher", "precision", "Precision of one class (tagging: of one type of entity)."),

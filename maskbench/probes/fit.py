@@ -162,9 +162,9 @@ def agreement(predicted: Outcome, flips: Flips, labels: list[str]) -> float:
 def seen_mentions(subject: Subject) -> Measured:
     """Measure entity F1 apart for mentions that were in the training text and for new ones.
 
-    A gold mention is seen if its words and its type stand together as a mention in the run's own training texts, case
-    and all. A predicted mention that is right goes with its gold mention; a wrong one counts where its words alone
-    say: as seen if they are a mention of any type in training. From the run's predictions, without a forward pass.
+    A mention is seen if its words stand together as a mention of any type in the run's own training texts, case and
+    all; gold and predicted mentions alike, so that a wrong type of a seen mention is one miss and one false alarm among
+    the seen ones. From the run's predictions, without a forward pass.
 
     References
     ----------
@@ -190,7 +190,6 @@ def split_by_seen(subject: Subject) -> dict[str, NDArray[np.int64]]:
     """Return (N, 3) numbers of right, predicted and gold mentions of each test text, `seen` and `unseen` ones."""
     prepared = subject.sources.prepared
     known = _known(subject)
-    surfaces = {surface for surface, _ in known}
     tokens = subject.words(prepared, "test")["tokens"]
     table = subject.predictions.table
     counts = {name: np.zeros((len(table), 3), dtype=np.int64) for name in ("seen", "unseen")}
@@ -199,19 +198,17 @@ def split_by_seen(subject: Subject) -> dict[str, NDArray[np.int64]]:
     ):
         words = tokens.loc[example]
         predicted, gold = (set(mentions(tags, subject.labels)) for tags in (found, wanted))
-        for mention in gold:
-            part = "seen" if (_surface(words, mention), mention[0]) in known else "unseen"
-            counts[part][row] += (mention in predicted, mention in predicted, 1)
-        for mention in predicted - gold:
-            counts["seen" if _surface(words, mention) in surfaces else "unseen"][row, 1] += 1
+        for mention in predicted | gold:
+            part = "seen" if _surface(words, mention) in known else "unseen"
+            counts[part][row] += (mention in predicted & gold, mention in predicted, mention in gold)
     return counts
 
 
-def _known(subject: Subject) -> set[tuple[str, str]]:
-    """Return (surface, type) of the mentions that the run was trained on."""
+def _known(subject: Subject) -> set[str]:
+    """Return the surfaces of the mentions that the run was trained on."""
     table = subject.words(subject.sources.prepared, "train").loc[subject.trained_on["example"]]
     return {
-        (_surface(words, mention), mention[0])
+        _surface(words, mention)
         for words, tags in zip(table["tokens"], table["tags"], strict=True)
         for mention in mentions(tags, subject.labels)
     }

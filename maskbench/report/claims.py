@@ -34,7 +34,7 @@ MEANINGS = {
     "equivalent": "the 90 % interval lies inside ±δ: no difference that matters",
     "inconclusive": "anything else; how large an effect could have been found is said",
     "invalid": "a control failed, so that the measure cannot be trusted here",
-    AT_A_PRICE: "less interference, but of an arm whose score is not shown to be as good: it may just have learned less",
+    AT_A_PRICE: "less interference, but of an arm whose score is not shown to be as good: it may have learned less",
     "not tested": "this study does not have what the claim needs",
 }
 """What the verdicts mean, in a line."""

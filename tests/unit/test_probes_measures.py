@@ -12,6 +12,7 @@ import torch
 from scipy.stats import spearmanr
 from transformers import AutoModel, AutoModelForMaskedLM
 
+from maskbench.config.measures import MEASURES
 from maskbench.probes import drift, fit, holes, linear
 from maskbench.probes.errors import UnmeasuredError
 from maskbench.probes.forward import Forward
@@ -113,7 +114,7 @@ def test_flipped_mentions_are_found():
 
 
 def test_seen_and_unseen_mentions_by_hand(tmp_path):
-    """Gold: Anna PER (seen), Rome LOC (known as PER: unseen), Oslo LOC (new). Predicted: Anna, Rome (PER), Oslo."""
+    """Gold: Anna PER (seen), Rome LOC (known as PER: seen), Oslo LOC (new). Predicted: Anna, Rome (PER), Oslo, Anna."""
     train = pd.DataFrame({"example": [0, 1], "tokens": [["Anna", "saw"], ["Rome", "saw"]], "tags": [[1, 0], [1, 0]]})
     test = pd.DataFrame({"example": [0], "tokens": [["Anna", "Rome", "Oslo", "Anna"]], "tags": [[1, 3, 3, 0]]})
     train.to_parquet(tmp_path / "train.parquet")
@@ -128,13 +129,33 @@ def test_seen_and_unseen_mentions_by_hand(tmp_path):
     )
     counts = fit.split_by_seen(subject)
     # right, predicted, gold. seen: Anna right; Rome as PER and Anna as LOC are wrong, with a surface that was seen
-    assert counts["seen"].tolist() == [[1, 3, 1]]
-    assert counts["unseen"].tolist() == [[1, 1, 2]]
-    assert fit._f1(counts["seen"]) == pytest.approx(2 / 4)
+    assert counts["seen"].tolist() == [[1, 3, 2]]
+    assert counts["unseen"].tolist() == [[1, 1, 1]]
+    assert fit._f1(counts["seen"]) == pytest.approx(2 / 5)
     with pytest.raises(UnmeasuredError, match="no such gold mention"):
         fit._f1(np.array([[0, 1, 0]]))
     subject.trained_on = {"example": [1]}  # a run that did not see Anna
-    assert fit.split_by_seen(subject)["seen"].sum() == 1
+    assert fit.split_by_seen(subject)["seen"].tolist() == [[0, 1, 1]]
+
+
+def test_a_seen_text_of_another_type_is_a_seen_mention_in_gold_and_in_prediction(tmp_path):
+    """Trained on Washington as LOC; gold PER, predicted LOC: one miss and one false alarm, both of a seen text."""
+    train = pd.DataFrame({"example": [0], "tokens": [["Washington"]], "tags": [[3]]})
+    test = pd.DataFrame({"example": [0], "tokens": [["Washington"]], "tags": [[1]]})
+    train.to_parquet(tmp_path / "train.parquet")
+    test.to_parquet(tmp_path / "test.parquet")
+    table = pd.DataFrame({"example": [0], "prediction": [[3]], "label": [[1]]})
+    subject = SimpleNamespace(
+        sources=SimpleNamespace(prepared=tmp_path),
+        labels=LABELS,
+        trained_on={"example": [0]},
+        predictions=Outcome("token-classification", tuple(LABELS), table),
+        words=lambda folder, name: pd.read_parquet(folder / f"{name}.parquet").set_index("example"),
+    )
+    counts = fit.split_by_seen(subject)
+    assert counts["seen"].tolist() == [[0, 1, 1]]
+    assert counts["unseen"].tolist() == [[0, 0, 0]]
+    assert "of whatever type" in MEASURES["seen_f1"].definition
 
 
 # --- predictions that flip

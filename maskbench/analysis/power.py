@@ -1,0 +1,99 @@
+"""What it takes to decide: seeds for an effect, for no difference, and for an arm that is not worse."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from maskbench.analysis import statistics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from maskbench.config.claims import Test
+
+FOUND = 1.5
+"""In multiples of δ, the effect that seeds are told for: one of δ is found half the time however many seeds there are,
+since the estimate must reach δ, too."""
+_QUANTILES = (np.arange(200) + 0.5) / 200
+
+
+class Varying(NamedTuple):
+    """What the variance of a mean of paired differences is made of, on the measure's scale."""
+
+    seeds: float
+    """Variance of a single seed's difference, S²."""
+    examples: float = 0.0
+    """Variance of the mean from the test examples, which more seeds do not lower."""
+    n_examples: int = 0
+    """Number of test examples; 0 if they are not resampled."""
+
+    @classmethod
+    def of(cls, spread: statistics.Spread) -> Varying:
+        """Return what a spread that was measured tells."""
+        return cls(float(spread.seeds) * spread.n, float(spread.examples), spread.n_examples)
+
+    def spread(self, n: int) -> statistics.Spread:
+        """Return the spread of n seeds."""
+        return statistics.Spread(np.array(0.0), np.array(self.seeds / n), np.array(self.examples), n, self.n_examples)
+
+
+def seeds_to_find(varying: Varying, effect: float, tests: int, margin: float, test: Test) -> int | None:
+    """Return how many seeds find a true effect with 80 % power by the rule of the verdicts; None: no number does.
+
+    Parameters
+    ----------
+    varying
+        What varies.
+    effect
+        True difference; of a test of non-inferiority it may be 0 or below, down to −δ.
+    tests
+        Size of the family.
+    margin
+        δ: what the estimate must reach, or of a test of non-inferiority where the null is.
+    test
+        What is asked.
+    """
+    away, least = (effect + margin, 0.0) if test == "non-inferior" else (abs(effect), margin)
+    if away <= 0:
+        return None
+    return statistics.seeds_needed(away, varying.seeds, varying.examples, varying.n_examples, tests, least)
+
+
+def chance_of_equivalence(varying: Varying, n: int, margin: float) -> float:
+    """Return the probability that two arms that are equal are called so: that the 90 % interval is inside ±δ.
+
+    The estimate is normal around 0; the variance over seeds, which is estimated, is averaged over (χ² with n − 1
+    degrees of freedom).
+    """
+    if statistics.smallest_p(n) > statistics.ALPHA:
+        return 0.0  # so few that nothing could reject: that they agree shows nothing, either
+    drawn = varying.seeds / n * stats.chi2.ppf(_QUANTILES, n - 1) / (n - 1)
+    fixed = np.full_like(drawn, varying.examples)
+    df = statistics.degrees(drawn, fixed, n, varying.n_examples)
+    half = stats.t.ppf(0.95, df) * np.sqrt(drawn + fixed)
+    error = np.sqrt(varying.seeds / n + varying.examples)
+    if error == 0:
+        return 1.0
+    inside = stats.norm.cdf((margin - half) / error) - stats.norm.cdf((half - margin) / error)
+    return float(np.maximum(inside, 0.0).mean())
+
+
+def seeds_for_equivalence(varying: Varying, margin: float) -> int | None:
+    """Return how many seeds call equal arms equivalent with a chance of 80 %; None if no number up to 10,000 does."""
+    return _least(lambda n: chance_of_equivalence(varying, n, margin) >= statistics.POWER)
+
+
+def _least(enough: Callable[[int], bool]) -> int | None:
+    """Return the least number of seeds from which on something holds."""
+    if not enough(statistics.MOST_SEEDS):
+        return None
+    low, high = 1, 2
+    while not enough(high):
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high
