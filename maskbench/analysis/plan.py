@@ -240,7 +240,7 @@ def _notes(experiment: Experiment, claims: Claims, every: list[Need], recorded: 
     yield (
         "Seeds are for 80 % power by the rule of the verdicts, two-sided 5 % with Holm's correction within the claim "
         "(of an interaction, one test for each task). An effect of exactly δ is found half the time however many "
-        f"seeds there are, since the estimate must reach δ, too: hence {FOUND:g} δ (of a test of non-inferiority: of no "
+        f"seeds there are, since the estimate must reach δ, too: hence {FOUND:g} δ (of a test of non-inferiority: no "
         "difference). No difference: two arms that are equal are called equivalent."
     )
     if recorded is None:

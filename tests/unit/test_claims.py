@@ -9,7 +9,6 @@ import pytest
 import yaml
 
 from maskbench.analysis.plan import Recorded, plan
-from maskbench.analysis.verdicts import write_verdicts
 from maskbench.config.claims import unit_of
 from maskbench.config.measures import MEASURES
 from maskbench.errors import InputError
@@ -131,24 +130,49 @@ def test_a_plan_says_what_can_be_decided(tmp_path):
     assert "C16  freeze vs none: The study has no strategy freeze." in few
     many = plan(synthetic.experiment(["rt-snippets", "conll2003"], ["none", "random", "static"], 40), file, None)
     line = next(line for line in many.splitlines() if line.startswith("C02"))
-    assert line.split()[4:] == ["score", "1", "assumed", "0.5", "points", "34", "11", "6", "6", *line.split()[-4:]]
-    assert float(line.split()[-2]) == pytest.approx(0.6, abs=0.07)  # the minimum detectable effect of 40 seeds
+    words = line.split()
+    assert words[4:10] == ["score", "1", "–", "assumed", "0.5", "points"]
+    assert float(words[-2]) == pytest.approx(0.6, abs=0.07)  # the minimum detectable effect of 40 seeds
     assert "C02" not in next(line for line in many.splitlines() if line.startswith("Not decided"))
+
+
+def test_a_plan_names_the_controls_that_are_missing():
+    file = read_claims(FILE)
+    text = plan(synthetic.experiment(["rt-snippets"], ["none", "random"], 8), file, None)
+    assert "Controls that this experiment lacks: 8 of 8; verdicts are unguarded" in text
+    assert (
+        "  hot  The study has no strategy none-hot. Unguarded: forgetting, matched_forgetting, backward_transfer."
+        in text
+    )
+    assert "  halves  8 seeds can never differ at 1 %, 10 can. Unguarded: all measures." in text
+    ten = plan(synthetic.experiment(["rt-snippets"], ["none", "random"], 10), file, None)
+    assert "halves" not in ten
+
+
+def test_a_plan_says_what_evaluations_and_test_sets_are_too_few_for():
+    file = read_claims(FILE)
+    text = plan(synthetic.experiment(["rt-snippets"], ["none", "random"], 10), file, None)
+    assert "2 evaluations of a run are too few" in text
+    assert "One text of a test-time set of 200 is 0.5 points of a task, no less than δ: perturbation_drop" in text
+    more = {"training": {"evaluations_per_epoch": 5}, "probes": {"examples": 2000}}
+    text = plan(synthetic.experiment(["rt-snippets"], ["none", "random"], 10, **more), file, None)
+    assert "too few" not in text
+    assert "test-time set" not in text
 
 
 def test_a_plan_takes_spreads_and_times_from_a_recorded_study(tmp_path):
     metrics = study(scores({"none": 0.0, "random": 1.0}, sd=0.01), seeds=10, tasks=("rt-snippets",))
     metrics.to_csv(tmp_path / "metrics.csv", index=False)
-    write_verdicts(tmp_path / "metrics.csv", None, None, FILE, tmp_path, resamples=100, seed=0)
     timings = {"wall_s": 100.0, "train_s": 90.0}
     run = "rt-snippets.minilm-l6.none.single.clean.n1000.s1"
     write_json(tmp_path / "manifest.json", {"records": [{"run": run, "timings": timings, "probes": None}]})
-    recorded = Recorded.read(tmp_path)
+    recorded = Recorded.read(tmp_path, read_claims(FILE))
     text = plan(synthetic.experiment(["rt-snippets"], ["none", "random"], 18), read_claims(FILE), recorded)
     assert "About 1.9 hours" in text  # 36 cells of 10 + 2 × 90 seconds
     line = next(line for line in text.splitlines() if line.startswith("C02"))
     value = metrics[metrics["measure"] == "score"].pivot_table(index="seed", columns="strategy", values="value")
-    assert line.split()[5:7] == [f"{100 * (value['random'] - value['none']).std():.2g}", "recorded"]
+    assert line.split()[5:8] == [f"{100 * (value['random'] - value['none']).std():.2g}", "–", "recorded"]
+    assert "has no outcomes.parquet: test texts are not counted" in text
 
 
 def test_the_command_line_prints_a_plan_without_torch(tmp_path):
