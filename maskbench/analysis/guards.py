@@ -1,4 +1,4 @@
-"""What stands between a difference and its verdict: the price that the score paid, and the controls of the measure."""
+"""What stands between a difference and its verdict: the score's price, controls, parts of a mean, what nobody saw."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from maskbench.analysis.contrasts import Scale, on_resamples, with_values
-from maskbench.analysis.findings import AT_A_PRICE
-from maskbench.config.measures import measure
+from maskbench.analysis.findings import AT_A_PRICE, POOLED
+from maskbench.analysis.sizes import at_sizes
+from maskbench.config.measures import OF_MACHINE, measure
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from maskbench.analysis.contrasts import Evidence, Values
     from maskbench.analysis.findings import Outcome
     from maskbench.analysis.gates import Checked
@@ -126,3 +129,65 @@ def heed_gates(row: Row, gates: list[Checked]) -> None:
     if failed := [name for name, found in outcomes.items() if found == "failed"]:
         row.notes.insert(0, f"The control {', '.join(sorted(failed))} failed; the verdict would be {row.verdict}.")
         row.verdict = "invalid"
+
+
+def heed_parts(row: Row, rows: list[Row], resampler: Resampler) -> None:
+    """Do not call equivalent what is so in the mean of train sizes or of tasks alone; tell the sizes of a curve."""
+    evidence = row.evidence
+    if evidence.contrast.kind == "curve" and row.spread is not None:
+        told, inside = [], True
+        for size, part, weights in at_sizes(evidence, row.weights):
+            spread = resampler.spread(part, weights, on_resamples(part, resampler.of(evidence.measure, [part])))
+            if spread is None or spread.n < 2:
+                inside = False
+                continue
+            low, high = spread.interval(0.90)
+            inside &= bool(low > -row.margin and high < row.margin)
+            told.append(f"{size}: {evidence.scale.show(float(spread.estimate)):+.2f}")
+        row.notes.append(f"By train size: {', '.join(told)} {evidence.scale.unit}.")
+        if row.verdict == "equivalent" and not inside:
+            row.verdict = "inconclusive"
+            row.notes.append("Equivalent in the mean of the sizes alone, not at each of them.")
+    if row.verdict == "equivalent" and row.scope == POOLED:
+        differ = [
+            f"{other.scope} {other.verdict}"
+            for other in rows
+            if other.evidence is evidence and other.scope != POOLED and other.verdict in ("supported", "contradicted")
+        ]
+        if differ:
+            row.verdict = "inconclusive"
+            row.notes.append(f"Equivalent in the mean of the tasks alone: {', '.join(differ)}.")
+
+
+def of_machines(row: Row) -> Iterator[str]:
+    """Say of times and memory on which machines they were measured, and which pairs are not compared for it."""
+    if row.evidence.measure not in OF_MACHINE:
+        return
+    table = row.evidence.terms[(row.weights != 0)[row.evidence.places[0]]]
+    done = table[table["status"] == "completed"]
+    if done["machine"].isna().any():
+        yield "On which machines the runs were made is not recorded, so they may differ."
+    elif apart := len(done[done["apart"]][["block", "seed"]].drop_duplicates()):
+        every = len(done[["block", "seed"]].drop_duplicates())
+        yield f"{apart} of {every} pairs ran on machines of different kinds (device or threads) and are not compared."
+    elif (kinds := done["machine"].nunique()) > 1:
+        yield f"The runs were made on {kinds} kinds of machines, the two of a pair on the same kind."
+
+
+def refuse_censored(row: Row) -> bool:
+    """Give no verdict where nobody saw the matched score being reached; say in how many runs."""
+    table = row.evidence.terms[(row.weights != 0)[row.evidence.places[0]]]
+    early, never = (table[table["censored"] == side] for side in (-1, 1))
+    if not len(early) + len(never):
+        return False
+    words = []
+    for found, what in ((early, "evaluations were too few to see when"), (never, "it was never reached")):
+        if len(found):
+            sides = [found[side]["run"].nunique() for side in (found["weight"] > 0, found["weight"] < 0)]
+            words.append(f"{what} in {sides[0]} runs of the first arm and {sides[1]} of the second")
+    row.verdict = "inconclusive"
+    row.notes.append(
+        f"refused: nobody saw the matched score being reached: {'; '.join(words)}. The values are not known there."
+        + (" More of them (training: evaluations_per_epoch) would tell." if len(early) else "")
+    )
+    return True

@@ -13,14 +13,19 @@ from maskbench.analysis.bootstrap import generator
 from maskbench.analysis.contrasts import Values, gather, on_resamples
 from maskbench.analysis.findings import GATE_COLUMNS, PAIR_COLUMNS, POOLED, SENSITIVITY_COLUMNS, VERDICT_COLUMNS
 from maskbench.analysis.gates import check
-from maskbench.analysis.guards import MOST_UNEVEN, heed_gates, heed_price
+from maskbench.analysis.guards import (
+    MOST_UNEVEN,
+    heed_gates,
+    heed_parts,
+    heed_price,
+    of_machines,
+    refuse_censored,
+)
 from maskbench.analysis.manifest import Claimed, read_entries
 from maskbench.analysis.metrics import read_metrics
 from maskbench.analysis.outcomes import Outcomes, Resampler
 from maskbench.analysis.power import FOUND, Varying, seeds_for_equivalence, seeds_to_find
 from maskbench.analysis.sensitivity import sensitivity
-from maskbench.analysis.sizes import at_sizes
-from maskbench.config.measures import OF_MACHINE
 from maskbench.experiment.claims import claims_hash, read_claims
 from maskbench.io.files import atomic, write_json
 
@@ -191,73 +196,11 @@ def _judge(family: list[Row], seed: int) -> None:
         if row.spread is not None:
             row.verdict = row.decide(row.spread, row.p_holm)
     for row in family:
-        row.notes += _of_machines(row)
-        if not _refuse_censored(row):
+        row.notes += of_machines(row)
+        if not refuse_censored(row):
             _account_for_missing(row, family, seed)
         if row.verdict == "inconclusive" and row.spread is not None:
             row.notes += _what_it_takes(row, row.spread)
-
-
-def _heed_parts(row: Row, rows: list[Row], resampler: Resampler) -> None:
-    """Do not call equivalent what is so in the mean of train sizes or of tasks alone; tell the sizes of a curve."""
-    evidence = row.evidence
-    if evidence.contrast.kind == "curve" and row.spread is not None:
-        told, inside = [], True
-        for size, part, weights in at_sizes(evidence, row.weights):
-            spread = resampler.spread(part, weights, on_resamples(part, resampler.of(evidence.measure, [part])))
-            if spread is None or spread.n < 2:
-                inside = False
-                continue
-            low, high = spread.interval(0.90)
-            inside &= bool(low > -row.margin and high < row.margin)
-            told.append(f"{size}: {evidence.scale.show(float(spread.estimate)):+.2f}")
-        row.notes.append(f"By train size: {', '.join(told)} {evidence.scale.unit}.")
-        if row.verdict == "equivalent" and not inside:
-            row.verdict = "inconclusive"
-            row.notes.append("Equivalent in the mean of the sizes alone, not at each of them.")
-    if row.verdict == "equivalent" and row.scope == POOLED:
-        differ = [
-            f"{other.scope} {other.verdict}"
-            for other in rows
-            if other.evidence is evidence and other.scope != POOLED and other.verdict in ("supported", "contradicted")
-        ]
-        if differ:
-            row.verdict = "inconclusive"
-            row.notes.append(f"Equivalent in the mean of the tasks alone: {', '.join(differ)}.")
-
-
-def _of_machines(row: Row) -> Iterator[str]:
-    """Say of times and memory on which machines they were measured, and which pairs are not compared for it."""
-    if row.evidence.measure not in OF_MACHINE:
-        return
-    table = row.evidence.terms[(row.weights != 0)[row.evidence.places[0]]]
-    done = table[table["status"] == "completed"]
-    if done["machine"].isna().any():
-        yield "On which machines the runs were made is not recorded, so they may differ."
-    elif apart := len(done[done["apart"]][["block", "seed"]].drop_duplicates()):
-        every = len(done[["block", "seed"]].drop_duplicates())
-        yield f"{apart} of {every} pairs ran on machines of different kinds (device or threads) and are not compared."
-    elif (kinds := done["machine"].nunique()) > 1:
-        yield f"The runs were made on {kinds} kinds of machines, the two of a pair on the same kind."
-
-
-def _refuse_censored(row: Row) -> bool:
-    """Give no verdict where nobody saw the matched score being reached; say in how many runs."""
-    table = row.evidence.terms[(row.weights != 0)[row.evidence.places[0]]]
-    early, never = (table[table["censored"] == side] for side in (-1, 1))
-    if not len(early) + len(never):
-        return False
-    words = []
-    for found, what in ((early, "evaluations were too few to see when"), (never, "it was never reached")):
-        if len(found):
-            sides = [found[side]["run"].nunique() for side in (found["weight"] > 0, found["weight"] < 0)]
-            words.append(f"{what} in {sides[0]} runs of the first arm and {sides[1]} of the second")
-    row.verdict = "inconclusive"
-    row.notes.append(
-        f"refused: nobody saw the matched score being reached: {'; '.join(words)}. The values are not known there."
-        + (" More of them (training: evaluations_per_epoch) would tell." if len(early) else "")
-    )
-    return True
 
 
 def _account_for_missing(row: Row, family: list[Row], seed: int) -> None:
@@ -391,7 +334,7 @@ def judge(
     for family in families.values():
         _judge(family, seed)
     for row in rows:
-        _heed_parts(row, rows, resampler)
+        heed_parts(row, rows, resampler)
     other_ways = list(sensitivity(rows, values, seed))
     gates = check(claims, values, resampler, seed)
     for row in rows:

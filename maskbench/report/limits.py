@@ -78,6 +78,11 @@ def limits(study: Study) -> list[str]:
             f"The runs were made on {study.machines} kinds of machines (device and threads): times and memory are "
             "compared within one kind alone, and their means over seeds mix them."
         )
+    if unseen := study.unseen:
+        lines.append(
+            f"Of {text.count(unseen, 'completed run')} nobody saw when the matched score was reached: values at matched "
+            "score are missing there, and means of them are of the other runs."
+        )
     if len({block.task for block in study.blocks}) == 1:
         lines.append("There is one task; whether the result holds on others is open.")
     if len({block.model for block in study.blocks}) == 1:

@@ -273,6 +273,11 @@ class Study:
         return one.drop(kinds.index[kinds != 0], errors="ignore"), other
 
     @property
+    def unseen(self) -> int:
+        """Of how many runs nobody saw when the matched score was reached."""
+        return int((self._whole.of("matched_censored") != 0).sum())
+
+    @property
     def machines(self) -> int:
         """How many kinds of machine the runs were made on, as far as they tell."""
         return int(self._whole.of("machine").nunique())
