@@ -39,14 +39,14 @@ def weights_of(sizes: list[int], kind: Kind) -> Array:
     return line
 
 
-def over_sizes(found: pd.DataFrame, kind: Kind) -> pd.Series[float]:
+def over_sizes(found: pd.DataFrame, kind: Kind) -> Array:
     """Return the factor of each run's weight, from the sizes that its own block has."""
-    factors = {}
+    factors: dict[tuple[str, str], float] = {}
     for block, sizes in found.groupby("block")["train_size"]:
         known = sorted({int(size) for size in sizes})
-        values = weights_of(known, kind) if len(known) > 1 else [np.nan]
-        factors.update({(block, str(size)): value for size, value in zip(known, values, strict=True)})
-    return found[["block", "train_size"]].apply(tuple, axis=1).map(factors).astype(float)
+        values = weights_of(known, kind) if len(known) > 1 else np.array([np.nan])
+        factors |= {(str(block), str(size)): float(value) for size, value in zip(known, values, strict=True)}
+    return np.array([factors[key] for key in zip(found["block"], found["train_size"], strict=True)], dtype=float)
 
 
 def unlike(found: pd.DataFrame) -> str | None:

@@ -80,8 +80,8 @@ def limits(study: Study) -> list[str]:
         )
     if unseen := study.unseen:
         lines.append(
-            f"Of {text.count(unseen, 'completed run')} nobody saw when the matched score was reached: values at matched "
-            "score are missing there, and means of them are of the other runs."
+            f"Of {text.count(unseen, 'completed run')} nobody saw when the matched score was reached: their values at "
+            "matched score are missing, and means of them are of the other runs."
         )
     if len({block.task for block in study.blocks}) == 1:
         lines.append("There is one task; whether the result holds on others is open.")

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from maskbench.analysis.findings import AT_A_PRICE
+from maskbench.analysis.gates import apart
 from maskbench.analysis.metrics import COLUMNS, learned_nothing
 from maskbench.analysis.verdicts import judge
 from maskbench.config.claims import Claims
@@ -141,3 +142,52 @@ def test_a_verdict_without_its_control_is_unguarded_and_says_so():
     assert (bare["verdict"], bare["unguarded"]) == ("supported", "hurts: not run")
     other = row(judge(without, None, claims(PAIR, gates=[GATE | {"guards": ["loss"]}])).verdicts, scope="pooled")
     assert other["unguarded"] == ""  # a control of another measure
+
+
+HALVES = {
+    "sentence": "It is even.",
+    "measures": ["score", "loss_gap"],
+    "guards": "all",
+    "gate": "halves",
+    "kind": "null",
+}
+HALVES["contrasts"] = [{"name": "none", "of": "none"}]
+
+
+def halved(points, seeds=10):
+    """Return a study whose odd seeds are better by some points than its even ones."""
+
+    def values(task, seed, size, place):
+        found = scores({"none": 0.0, "x": 2.0})(task, seed, size, place)
+        gap = {"loss_gap": 0.3 + 0.01 * np.sin(7 * seed)}
+        return {
+            name: numbers | gap | {"score": numbers["score"] + points / 100 * (seed % 2)}
+            for name, numbers in found.items()
+        }
+
+    return judge(study(values, seeds=seeds), None, claims(PAIR, gates=[HALVES]))
+
+
+def test_halves_of_the_ten_seeds_that_a_contrast_takes_can_fail():
+    found = halved(30.0)
+    assert dict(zip(found.gates["measure"], found.gates["outcome"], strict=True)) == {
+        "score": "failed",
+        "loss_gap": "passed",
+    }
+    assert row(found.verdicts, scope="pooled")["verdict"] == "invalid"
+    even = halved(0.0)
+    assert set(even.gates["outcome"]) == {"passed"}
+    assert row(even.verdicts, scope="pooled")["unguarded"] == ""
+
+
+def test_fewer_seeds_leave_the_control_undecided_and_the_verdict_unguarded():
+    found = halved(0.0, seeds=8)
+    assert set(found.gates["outcome"]) == {"undecided"}
+    assert found.gates["note"].str.contains("8 seeds can never reject; it takes 10").all()
+    assert row(found.verdicts, scope="pooled")["unguarded"] == "halves: undecided"
+
+
+def test_seeds_that_are_alike_fail_the_halves_as_rarely_as_it_says():
+    rng = np.random.default_rng(2)
+    wrong = [(apart(rng.normal(size=(2, 10)), rng) < 0.01).any() for _ in range(2000)]
+    assert np.mean(wrong) == pytest.approx(2 / 252, abs=0.006)

@@ -6,9 +6,12 @@ import json
 import re
 import shutil
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from maskbench.errors import InputError
+from maskbench.report import claims, tables
 from maskbench.report.study import Study, read_along
 from tests.unit import report_samples
 
@@ -92,3 +95,21 @@ def test_along_is_read_and_its_mistakes_are_named(copied):
         InputError, match=r"along\.csv: line 2: step: expected a whole number of at least 0, got 'early'"
     ):
         read_along(path)
+
+
+def test_a_verdict_without_its_controls_is_called_unguarded_on_the_page_and_in_the_table(copied):
+    """In the row, in the answer, in the words and in the table of the verdicts."""
+    path = copied / "verdicts.csv"
+    frame = pd.read_csv(path, keep_default_na=False)
+    told = frame["estimate"] != ""
+    frame = frame.assign(verdict=frame["verdict"].mask(told, "supported"), unguarded=np.where(told, "hot: not run", ""))
+    frame.to_csv(path, index=False)
+    study = Study.read(copied)
+    answers = frame[frame["verdict"].isin(claims.ANSWERS)]
+    lead, _ = claims.lead(study)
+    assert "unguarded: controls of the measures were not run" in lead
+    rows = [row for claim in claims.shown(study) for group in claim.groups for row in group.rows]
+    assert sum(row.unguarded == "hot: not run" for row in rows) == len(answers) > 0
+    assert sum("Unguarded: of the controls" in row.sentence for row in rows) == len(answers)
+    shown = tables.verdicts(study).shown["verdict"]
+    assert shown.str.endswith(", unguarded").sum() == len(answers)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -52,8 +54,7 @@ def test_a_curve_that_crosses_the_other_is_not_equivalent_to_it():
     found = pooled(by_size({"100": 2.0, "1600": -2.0}), "curve")
     assert found["estimate"] == pytest.approx(0.0, abs=0.1)
     assert found["verdict"] == "inconclusive"
-    assert "By train size: 100: +2.0" in found["note"]
-    assert "1600: -2.0" in found["note"]
+    assert re.search(r"By train size: 100: \+(1\.9|2\.0)\d, 400: .*, 1600: -(1\.9|2\.0)\d points\.", found["note"])
     assert "in the mean of the sizes alone" in found["note"]
     assert pooled(by_size({}), "curve")["verdict"] == "equivalent"
 
