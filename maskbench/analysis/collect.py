@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from maskbench.analysis.about_data import about_data
 from maskbench.analysis.derived import MATCHED, SPLITS, Point, Run, derive
 from maskbench.analysis.metrics import ALONG_COLUMNS, CELL, COLUMNS, OUTCOME_TYPES, TEST, check_counts, score_of
 from maskbench.config.measures import measure
@@ -264,7 +265,9 @@ def _versions(seen: dict[str, Counter[str]], runs: int) -> tuple[dict[str, str],
     return shared, differ
 
 
-def _manifest(study: str, entries: list[dict[str, Any]], versions: dict[str, Counter[str]]) -> dict[str, Any]:
+def _manifest(
+    study: str, entries: list[dict[str, Any]], versions: dict[str, Counter[str]], about: list[dict[str, Any]]
+) -> dict[str, Any]:
     """Return the manifest of a study."""
     shared, differ = _versions(versions, len(entries))
     statuses = Counter(entry["status"] for entry in entries)
@@ -282,6 +285,7 @@ def _manifest(study: str, entries: list[dict[str, Any]], versions: dict[str, Cou
         "train_s": round(sum(entry["timings"]["train_s"] or 0.0 for entry in entries), 3),
         "probed": sum(probes["status"] == "probed" for probes in probed),
         "probe_s": round(sum(probes["timings"]["wall_s"] for probes in probed), 3),
+        "about_data": about,
         "records": entries,
     }
 
@@ -341,7 +345,8 @@ def collect(
         pd.DataFrame(along, columns=list(ALONG_COLUMNS)).to_csv(
             temporary["along.csv"], index=False, lineterminator="\n"
         )
-    write_json(output / "manifest.json", _manifest(study, entries, versions))
+    about = about_data(results, ((run.task, run.model) for run in found))
+    write_json(output / "manifest.json", _manifest(study, entries, versions, about))
 
 
 def _records(results: Path, runs: Sequence[str], probed: bool) -> Iterator[tuple[Record, ProbeRecord | None]]:

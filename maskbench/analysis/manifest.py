@@ -70,6 +70,23 @@ class Entry(Claimed):
     probes: Probes | None
 
 
+class Split(BaseModel):
+    """What is in a split."""
+
+    rows: int
+    labels: dict[str, int]
+
+
+class AboutTask(BaseModel):
+    """What was found of the data of a task (analysis/about_data.py)."""
+
+    task: str
+    splits: dict[str, Split]
+    cut: str | None
+    dropped: dict[str, int]
+    findings: list[str]
+
+
 class Manifest(BaseModel):
     """A study as the report shows it."""
 
@@ -81,6 +98,8 @@ class Manifest(BaseModel):
     train_s: Finite
     probed: int
     probe_s: Finite
+    about_data: list[AboutTask] = []
+    """None of a study that was collected before this was noted."""
     records: list[Entry]
 
 

@@ -215,7 +215,8 @@ MEASURES: dict[str, Measure] = {
             "words",
             "neither",
             "words cut off by max_length",
-            "Words behind the model's or the task's longest input; they count as O.",
+            "Words of the texts that were scored which stand behind max_length and which the model does not see; in "
+            "tagging they count as O.",
         ),
         (
             "loss",

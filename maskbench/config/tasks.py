@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from maskbench.config.block import Block, Count, Float, Name, Seed, Share
@@ -25,6 +25,35 @@ def _column(value: Any) -> Any:
 
 Column = Annotated[str | int, BeforeValidator(_column)]
 """A column by its name, or by its index."""
+
+
+def _encoding(name: str) -> str:
+    """Refuse what Python cannot decode text with, such as ``base64``."""
+    try:
+        b"a".decode(name)
+    except (LookupError, ValueError):
+        raise PydanticCustomError(
+            "encoding", "expected an encoding of text that Python knows, such as utf-8, utf-16 or cp1252"
+        ) from None
+    return name
+
+
+Encoding = Annotated[str, AfterValidator(_encoding)]
+"""An encoding of text by one of the names that Python knows."""
+
+Scheme = Literal["auto", "iob1", "iob2", "bioes", "bmes", "io"]
+"""How tags mark where an entity starts and ends (data/tags.py)."""
+
+Stop = Literal[
+    "header-row",
+    "swallowed-rows",
+    "label-of-its-own",
+    "test-in-training",
+    "one-label",
+    "no-entities",
+    "entities-cut-off",
+]
+"""Findings that stop a study, since a score would mean nothing (data/examine.py)."""
 
 _SYNTHETIC_FILES: dict[Split, str] = {split: f"{split}.jsonl" for split in SPLITS}
 
@@ -63,22 +92,39 @@ class Task(Block):
     files: dict[Split, Annotated[str, StringConstraints(min_length=1)]] = Field(default_factory=dict)
     """File of each split, relative to the source; `train` must be there (or in the hub source's splits). A synthetic
     source names its own."""
+    encoding: Encoding = "utf-8"
+    """Encoding of the files, such as `cp1252` or `utf-16`; a byte order mark may stand or not."""
     header: bool = True
     """CSV and TSV: whether the first row names the columns."""
     columns: list[str] | None = None
-    """CSV and TSV without a header: the columns' names, in order."""
+    """CSV and TSV without a header: the columns' names, in order; not needed if `text` and `label` are indices."""
     text: Column = "text"
     """Column of the text; for tagging, of the tokens (CoNLL: an index from 0)."""
     label: Column = "label"
     """Column of the label or the tags (CoNLL: an index, -1 is the last)."""
     separator: str | None = None
-    """CoNLL: what separates columns; null: any white space. CSV: the delimiter; null: a comma."""
+    """CoNLL: what separates columns; null: any white space. CSV: the delimiter; null: a comma. TSV: what separates
+    columns; null: a tab."""
+    comments: Annotated[str, StringConstraints(min_length=1)] | None = None
+    """What lines begin with that are to be left out, such as `#`; null: there are none. In CoNLL files a line that has
+    as many columns as the others and one of their tags is a token all the same."""
+    scheme: Scheme = "auto"
+    """Tags: how they mark entities. `auto` reads B- I- E- S- L- U- with an entity type; the others also read tags
+    without a type (`B`), with `_` for the hyphen and with the prefix behind the type (`PER-B`); `bmes` has M- for I-;
+    `io` has types alone."""
+    empty_tokens: Literal["refuse", "drop"] = "refuse"
+    """Tags: what becomes of tokens that are empty: refused, or left out and counted, with those of invisible characters
+    alone."""
     labels: list[str] | None = None
-    """The labels in order; null: those of the training split, sorted."""
+    """The labels in order; null: those of the training split, sorted. Where they are words and the files have numbers,
+    a number counts them from 0. Tags: the entity types (1 is then B- of the first type, 2 its I-), or all tags, O
+    among them, in the order of their numbers."""
     binarize: Float | None = None
     """Labels that are numbers: above this is `positive`, below `negative`, equal rows are left out."""
     cut: Cut = Field(default_factory=Cut)
     """How missing splits are cut from the training file."""
+    accept: list[Stop] = Field(default_factory=list)
+    """Findings about the data that would stop the study and shall only be told (docs/data.md)."""
     max_length: Count = 128
     """Longest input in subword tokens; the rest of a text is cut off (words cut off count as errors in tagging)."""
     max_validation: Count | None = None
@@ -103,6 +149,19 @@ class Task(Block):
         return value
 
     @model_validator(mode="after")
+    def _keys_have_a_meaning(self) -> Self:
+        """Refuse keys that nothing would read, since a user who sets them expects something of them."""
+        if self.kind != "token-classification":
+            for key in ("scheme", "empty_tokens"):
+                if getattr(self, key) != type(self).model_fields[key].default:
+                    raise ValueError(f"{key} is for tags, and a {self.kind} task has none")
+        if self.format == "jsonl" and self.separator is not None:
+            raise ValueError("separator is for csv, tsv and conll; jsonl has none")
+        if self.format in ("csv", "tsv") and self.header and self.columns is not None:
+            raise ValueError("columns are for files without a header; add header: false, or leave columns out")
+        return self
+
+    @model_validator(mode="after")
     def _is_complete(self) -> Self:
         if isinstance(self.source, SyntheticSource):
             if (self.source.synthetic == "tagging") != (self.kind == "token-classification"):
@@ -119,7 +178,8 @@ class Task(Block):
             raise ValueError("files needs an entry for train")
         if (self.format == "conll") != (self.kind == "token-classification") and self.format != "jsonl":
             raise ValueError(f"format {self.format} does not hold a {self.kind} task")
-        if not self.header and self.format in ("csv", "tsv") and self.columns is None:
+        by_index = isinstance(self.text, int) and isinstance(self.label, int)
+        if not self.header and self.format in ("csv", "tsv") and self.columns is None and not by_index:
             raise ValueError("header: false needs columns, the names of the columns in order")
         if self.format == "conll" and not (isinstance(self.text, int) and isinstance(self.label, int)):
             raise ValueError("format conll needs the indices of two columns, such as text: 0 and label: -1")

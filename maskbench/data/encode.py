@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import tokenizers
@@ -16,8 +17,17 @@ from datasets import Dataset, Features, List, Value
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
 from maskbench.config.conditions import SHIFTED
+from maskbench.data import examine
 from maskbench.data.folders import new_folder
-from maskbench.data.manifests import NAME, EncodedManifest, EncodedSplit, PreparedManifest, TokenizerInfo, in_order
+from maskbench.data.manifests import (
+    NAME,
+    EncodedManifest,
+    EncodedSplit,
+    Finding,
+    PreparedManifest,
+    TokenizerInfo,
+    in_order,
+)
 from maskbench.data.prepare import load_prepared
 from maskbench.data.segments import words_of_pieces
 from maskbench.data.surface import name_like
@@ -77,7 +87,8 @@ def encode(task: Task, prepared: Path, model: Path, destination: Path) -> None:
         `input_ids` (int32), `words` (int32: index of the word that a subword belongs to, -1 on special tokens;
         data/segments.py says what a word is; in tagging words are given),
         `labels` (int64; in tagging one for each subword, -100 except on the first subword of a word), `example`
-        (int64), `length` (int32), `capitals` (bool: subwords of words that look like names, surface.py), in tagging
+        (int64), `length` (int32), `truncated` (int32: words cut off at max_length), `capitals` (bool: subwords of words
+        that look like names, surface.py), in tagging
         `tags` (int64: one for each word, also for those cut off), and
         `token_type_ids` (int8) if the model takes them and they are not all 0 (XLNet, Funnel). The same input gives the
         same bytes.
@@ -85,8 +96,8 @@ def encode(task: Task, prepared: Path, model: Path, destination: Path) -> None:
     Raises
     ------
     InputError
-        If the folders do not hold what they should, there is no fast tokenizer, or max_length exceeds the model's
-        limit.
+        If the folders do not hold what they should, there is no fast tokenizer, max_length exceeds the model's limit,
+        or it cuts off every entity of the test split.
     """
     manifest, tables = load_prepared(prepared)
     if manifest.task != task.name or manifest.kind != task.kind:
@@ -109,11 +120,14 @@ def encode(task: Task, prepared: Path, model: Path, destination: Path) -> None:
             encoder = _Encoder(tokenizer, manifest.kind, task.max_length, f"{prepared / split}.parquet", mask, types)
             dataset = _map(encoder, table, folder / f"{split}.cache", sha256_text(f"{identity} {split}")[:16])
             dataset.save_to_disk(folder / split)
-            splits[split] = EncodedSplit(rows=len(dataset), **encoder.counts)
+            splits[split] = EncodedSplit(rows=len(dataset), **encoder.counts, **cut_off(dataset, manifest.labels))
             digests[split] = _column_digests(dataset.data.table)
             del dataset
             (folder / f"{split}.cache").unlink()
-        _write_manifest(task, manifest, info, files, splits, digests, folder)
+        findings = examine.encoded(task, model, prepared, splits)
+        _write_manifest(task, manifest, info, files, splits, digests, findings, folder)
+    for finding in findings:
+        print(f"about the data: {finding.message}")
 
 
 def load_encoded(folder: Path) -> dict[str, Dataset]:
@@ -150,6 +164,7 @@ def _write_manifest(
     model_files: Mapping[str, str],
     splits: dict[str, EncodedSplit],
     digests: Mapping[str, Any],
+    findings: list[Finding],
     folder: Path,
 ) -> None:
     """State what was made of what."""
@@ -163,6 +178,7 @@ def _write_manifest(
         tokenizer=tokenizer,
         prepared=prepared.hash,
         change=prepared.change,
+        findings=findings,
         model=sha256_text(canonical(model_files)),
         files=sha256_files((path for path in folder.rglob("*") if path.is_file()), folder),
         hash=sha256_text(canonical(content)),
@@ -261,7 +277,7 @@ class _Encoder:
     counts: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        self.counts = Counter(truncated_examples=0, truncated_words=0, words_without_tokens=0, tokens=0)
+        self.counts = Counter(words=0, truncated_examples=0, truncated_words=0, words_without_tokens=0, tokens=0)
         self.tagging = self.kind == "token-classification"
         self.prefix = before_word(self.tokenizer) if self.tagging else ""
 
@@ -275,6 +291,7 @@ class _Encoder:
             "capitals": List(Value("bool")),
             "labels": List(Value("int64")) if self.tagging else Value("int64"),
             "length": Value("int32"),
+            "truncated": Value("int32"),
         }
         if self.tagging:
             columns["tags"] = List(Value("int64"))
@@ -288,9 +305,11 @@ class _Encoder:
             [[self._spelled(word) for word in words] for words in batch["tokens"]] if self.tagging else batch["text"]
         )
         texts, encodings = encode_as_text(self.tokenizer, texts, self.max_length)
-        words, capitals = [], []
+        words, capitals, cut_off = [], [], []
         for row, (text, encoding) in enumerate(zip(texts, encodings, strict=True)):
+            before = self.counts["truncated_words"]
             words.append(self._words(row, text, encoding, batch))
+            cut_off.append(self.counts["truncated_words"] - before)
             surface = batch["tokens"][row] if self.tagging else _surface(text, encoding, words[-1])
             capitals.append(_capitals(words[-1], surface))
         ids = [encoding.ids for encoding in encodings]
@@ -306,6 +325,7 @@ class _Encoder:
             if self.tagging
             else batch["label"],
             "length": [len(row) for row in ids],
+            "truncated": cut_off,
         }
         if self.tagging:
             columns["tags"] = batch["tags"]
@@ -331,6 +351,7 @@ class _Encoder:
         self.counts["tokens"] += len(words)
         self.counts["truncated_examples"] += bool(encoding.overflowing)
         self.counts["truncated_words"] += len(beyond)
+        self.counts["words"] += len(batch["tokens"][row]) if self.tagging else len(kept) + len(beyond)
         if self.tagging:
             self.counts["words_without_tokens"] += len(batch["tokens"][row]) - len(kept) - len(beyond)
         return words
@@ -348,6 +369,26 @@ def _capitals(words: list[int], surface: Sequence[str]) -> list[bool]:
     """Return for each subword whether its word looks like a name."""
     found = name_like(surface)
     return [word >= 0 and found[word] for word in words]
+
+
+def cut_off(dataset: Dataset, labels: Sequence[str]) -> dict[str, int]:
+    """Count the mentions of an encoded split, and those of which a word was cut off; nothing in classification.
+
+    A mention that is not whole cannot be predicted right: its last words count as O (evaluation.py).
+    """
+    if "tags" not in dataset.column_names:
+        return {}
+    inside = np.array([label.startswith("I-") for label in labels])
+    begins = np.array([label.startswith("B-") for label in labels])
+    counts = {"entities": 0, "truncated_entities": 0}
+    for row in dataset.select_columns(["tags", "words", "truncated"]).with_format("numpy"):
+        tags = row["tags"].astype(np.int64)
+        counts["entities"] += int(begins[tags].sum())
+        if row["truncated"]:
+            beyond = np.arange(len(tags)) > row["words"].max(initial=-1)
+            ends = ~np.append(inside[tags][1:], False)  # the last word of a mention is not followed by its I-
+            counts["truncated_entities"] += int(((begins | inside)[tags] & ends & beyond).sum())
+    return counts
 
 
 def _first_subwords(words: list[int], tags: list[int]) -> list[int]:

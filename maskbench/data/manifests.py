@@ -53,6 +53,15 @@ class _Manifest(_Part):
             raise InputError(f"{folder / NAME}: {first_mistake(error)}; delete {folder} and run again") from None
 
 
+class Finding(_Part):
+    """Something about the data that a reader of the scores has to know (data/examine.py)."""
+
+    about: str
+    """What kind of finding it is, such as ``shared-texts``."""
+    message: str
+    """One sentence that names the file, and the line where one stands for it."""
+
+
 class PreparedSplit(_Part):
     """One parquet file of a prepared task."""
 
@@ -101,13 +110,15 @@ class PreparedManifest(_Manifest):
     dropped: dict[str, int]
     """Rows that were left out, by reason."""
     scheme: str | None
-    """Tagging: IOB1, IOB2, IOBES, BIOLU or mixed, as found in the training file."""
+    """Tagging: IOB1, IOB2, IOBES, BIOLU or mixed, as found in the training file; BMES or IO, as configured."""
     converted: dict[Name, int]
     """Tagging: tags that were changed to get IOB2, by split."""
     shared_with_test: dict[Name, int]
     """Rows of the other splits whose text also stands in test (case and white space aside); counted, never removed."""
     shared_with_validation: dict[Name, int]
     """Rows of the training split whose text also stands in validation."""
+    findings: list[Finding] = []
+    """What looks wrong with the data and did not stop the study."""
     source: dict[str, Any]
     """Content of source.json."""
     change: Change | None = None
@@ -120,8 +131,14 @@ class EncodedSplit(_Part):
     """One split of an encoded task."""
 
     rows: int
+    words: int
+    """Words, as the tokenizer takes a text apart; in tagging those of the file."""
     truncated_examples: int
     """Texts or sentences of which something was cut off at max_length."""
+    entities: int | None = None
+    """Tagging: mentions."""
+    truncated_entities: int | None = None
+    """Tagging: mentions of which a word was cut off, so that no prediction can be right."""
     truncated_words: int
     """Words of which nothing is left after the cut."""
     words_without_tokens: int
@@ -152,6 +169,8 @@ class EncodedManifest(_Manifest):
     """Hash of the prepared task."""
     change: Change | None = None
     """As in the manifest of the prepared task."""
+    findings: list[Finding] = []
+    """What max_length cuts off, if it is much."""
     model: str
     """Hash of the model's tokenizer files."""
     files: dict[str, str]

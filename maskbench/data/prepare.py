@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,36 +15,21 @@ import pyarrow.parquet as pq
 
 from maskbench.config.sources import HubSource, LocalSource
 from maskbench.config.tasks import SPLITS, Split, Task
+from maskbench.data import examine, labels
 from maskbench.data import tags as schemes
+from maskbench.data.cutting import LEAST, cut
 from maskbench.data.folders import new_folder
 from maskbench.data.manifests import NAME, PreparedManifest, PreparedSplit, in_order
-from maskbench.data.readers import Example, Place, Sentence, Table, read
+from maskbench.data.readers import Example, Sentence, Table, read
+from maskbench.data.rows import Rows, shared
+from maskbench.data.tags import Writing
 from maskbench.errors import InputError
 from maskbench.io.files import canonical, read_json, sha256_file, sha256_text, verify
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-
-@dataclass
-class Rows:
-    """The rows of one split, or of a training file that is still to be cut."""
-
-    inputs: list[Any]
-    """Texts, or lists of tokens."""
-    targets: list[Any]
-    """Indices of labels, or lists of them."""
-
-    @property
-    def keys(self) -> list[str]:
-        """What makes two rows the same text: the words, whatever their case and the white space between them."""
-        joined = (item if isinstance(item, str) else " ".join(item) for item in self.inputs)
-        return [" ".join(text.split()).casefold() for text in joined]
-
-    def take(self, positions: Iterable[int]) -> Rows:
-        """Return the rows at some positions."""
-        positions = list(positions)
-        return Rows([self.inputs[i] for i in positions], [self.targets[i] for i in positions])
+    from maskbench.data.columns import Place
 
 
 @dataclass
@@ -79,10 +63,13 @@ def prepare(task: Task, source: Path, destination: Path) -> None:
     """
     record = _read_record(source)
     tables = {split: _read(task, split, source, record) for split in _given(task)}
+    found = examine.Findings(task)
+    examine.files(found, tables)
     content = _classification(task, tables) if task.kind == "sequence-classification" else _tagging(task, tables)
     for table in tables.values():
-        content.dropped["no text"] += table.without_text
+        content.dropped.update(table.seen.dropped)
     cut = _cut_missing(task, content, tables["train"].place)
+    examine.splits(found, content.labels, content.rows)
     about = PreparedManifest(
         task=task.name,
         kind=task.kind,
@@ -92,12 +79,15 @@ def prepare(task: Task, source: Path, destination: Path) -> None:
         dropped={reason: count for reason, count in sorted(content.dropped.items()) if count},
         scheme=content.scheme,
         converted={**content.converted},
-        shared_with_test=_shared(content.rows, "test"),
-        shared_with_validation=_shared(content.rows, "validation"),
+        shared_with_test=shared(content.rows, ("train", "validation"), "test"),
+        shared_with_validation=shared(content.rows, ("train",), "validation"),
+        findings=found.told,
         source=record,
         hash="",
     )
     write_prepared(about, {split: _table(content.rows[split]) for split in SPLITS}, destination)
+    for finding in found.told:
+        print(f"about the data: {finding.message}")
 
 
 def write_prepared(about: PreparedManifest, tables: Mapping[str, pa.Table], destination: Path) -> None:
@@ -210,17 +200,20 @@ def _classification(task: Task, tables: Mapping[Split, Table]) -> Content:
             words[split] = ["positive" if sign > 0 else "negative" for sign in signs if sign]
             dropped[f"{task.label} equals {task.binarize:g}"] += signs.count(0)
     train = tables["train"].place.file
-    labels = _fixed(task, train) or _sorted(words["train"])
-    if len(labels) < 2:
-        raise InputError(f"{train}: label: expected at least two labels, found only {', '.join(labels) or 'none'}")
-    index = _index(labels)
+    fixed = _fixed(task, train)
+    names = fixed or labels.in_order(map(labels.value, words["train"]))
+    if len(names) < 2:
+        raise InputError(f"{train}: label: expected at least two labels, found only {', '.join(names) or 'none'}")
+    index = labels.indices(names, configured=task.labels is not None)
     rows: dict[Split, Rows] = {}
     for split, table in tables.items():
-        for example, word in zip(examples[split], words[split], strict=True):
-            if word not in index:
-                raise table.place.error(example.line, _unknown(task, f"label {word!r}", labels))
-        rows[split] = Rows([item.text for item in examples[split]], [index[word] for word in words[split]])
-    return Content(labels, rows, dropped)
+        targets = [index.get(labels.value(word), -1) for word in words[split]]
+        for example, word, target in zip(examples[split], words[split], targets, strict=True):
+            if target < 0:
+                raise table.place.error(example.line, _unknown(task, "label", word, names))
+        kept = examples[split]
+        rows[split] = Rows([item.text for item in kept], targets, [item.line for item in kept], table.place)
+    return Content(names, rows, dropped)
 
 
 def _sign(example: Example, threshold: float, place: Place) -> int:
@@ -241,59 +234,61 @@ def _fixed(task: Task, file: str) -> list[str] | None:
         raise InputError(
             f"{file}: labels: with binarize they are negative and positive, got {', '.join(task.labels or [])}"
         )
-    if task.labels is not None and len(set(task.labels)) != len(task.labels):
+    if task.labels is not None and len(set(map(labels.value, task.labels))) != len(task.labels):
         raise InputError(f"{file}: labels: expected each label once, got {', '.join(task.labels)}")
     return task.labels or (binary if task.binarize is not None else None)
 
 
-def _sorted(words: Iterable[str]) -> list[str]:
-    """Return the distinct labels in order, numbers by size."""
-    distinct = set(words)
-    if all(re.fullmatch(r"-?[0-9]{1,9}", word) for word in distinct):
-        return sorted(distinct, key=lambda word: (int(word), word))
-    return sorted(distinct)
-
-
-def _index(labels: Sequence[str]) -> dict[str, int]:
-    """Return the index of each label; where no label is a number, a number in the file is an index (as in GLUE)."""
-    index = {label: position for position, label in enumerate(labels)}
-    if not any(re.fullmatch(r"-?[0-9]+", label) for label in labels):
-        index |= {str(position): position for position in range(len(labels))}
-    return index
-
-
-def _unknown(task: Task, what: str, labels: Sequence[str]) -> str:
-    """Say that something is not among the labels."""
-    known = ", ".join(labels[:10]) + (", ..." if len(labels) > 10 else "")
-    return f"{what} is not among the labels " + (
-        f"of the configuration ({known})" if task.labels else f"of the training split ({known})"
-    )
+def _unknown(task: Task, what: str, found: str, names: Sequence[str]) -> str:
+    """Say that something is not among the labels, and what could mend it."""
+    known = labels.few(names)
+    like = next((name for name in names if labels.folded(name) == labels.folded(found)), None)
+    if task.labels:
+        message = f"{what} {found!r} is not among the labels of the configuration ({known})"
+    else:
+        message = f"{what} {found!r} is not among the labels of the training split ({known})"
+    if like is not None:
+        return f"{message}; write it as {like!r}, which differs in case, white space or accents alone"
+    if what == "label" and not task.labels and labels.is_number(found) and not any(map(labels.is_number, names)):
+        return f"{message}; if numbers count the labels from 0, list them in that order with labels"
+    return message
 
 
 def _tagging(task: Task, tables: Mapping[Split, Table]) -> Content:
     """Convert tags to IOB2 and to indices."""
     train = tables["train"]
-    types = _fixed(task, train.place.file) or sorted(
-        {schemes.parse(tag)[1] for sentence in train.sentences for tag in sentence.tags} - {""}
-    )
+    types = _types(task, train)
     if not types:
         raise InputError(
             f"{train.place.file}: label: no entity in the training file, every tag is O; is it the right column?"
         )
-    labels = schemes.label_names(types)
-    index = {label: position for position, label in enumerate(labels)}
+    names = schemes.label_names(types)
+    index = {label: position for position, label in enumerate(names)}
     rows: dict[Split, Rows] = {}
     converted: dict[Split, int] = {}
     for split, table in tables.items():
         targets = [_tag_indices(sentence, index, types, task, table.place) for sentence in table.sentences]
-        rows[split] = Rows([sentence.tokens for sentence in table.sentences], targets)
+        kept = table.sentences
+        rows[split] = Rows([item.tokens for item in kept], targets, [item.line for item in kept], table.place)
         converted[split] = sum(
-            labels[target] != tag
+            names[target] != tag
             for sentence, row in zip(table.sentences, targets, strict=True)
             for tag, target in zip(sentence.tags, row, strict=True)
         )
-    scheme = schemes.scheme(sentence.tags for sentence in train.sentences)
-    return Content(labels, rows, scheme=scheme, converted=converted)
+    found = schemes.scheme(sentence.tags for sentence in train.sentences)
+    scheme = task.scheme.upper() if task.scheme in ("io", "bmes") else found
+    return Content(names, rows, scheme=scheme, converted=converted)
+
+
+def _types(task: Task, train: Table) -> list[str]:
+    """Return the entity types, in the order of the configuration or of their names."""
+    try:
+        fixed = Writing(task.scheme, None if task.labels is None else tuple(task.labels)).types
+    except ValueError as error:
+        raise InputError(f"{train.place.file}: labels: {error}") from None
+    if fixed is not None and len(set(fixed)) != len(fixed):
+        raise InputError(f"{train.place.file}: labels: expected each label once, got {', '.join(fixed)}")
+    return fixed or sorted({schemes.parse(tag)[1] for item in train.sentences for tag in item.tags} - {""})
 
 
 def _tag_indices(
@@ -303,7 +298,7 @@ def _tag_indices(
     indices = []
     for position, tag in enumerate(schemes.to_iob2(sentence.tags)):
         if tag not in index:
-            raise place.error(sentence.line_of(position), _unknown(task, f"entity type {tag[2:]!r}", types))
+            raise place.error(sentence.line_of(position), _unknown(task, "entity type", tag[2:], types))
         indices.append(index[tag])
     return indices
 
@@ -317,83 +312,49 @@ def _cut_missing(task: Task, content: Content, place: Place) -> str | None:
     missing: dict[Split, float] = {
         split: shares[split] for split in ("test", "validation") if split not in content.rows
     }
+    stratified = task.kind == "sequence-classification"
     if missing:
         train = content.rows["train"]
-        stratified = task.kind == "sequence-classification"
-        parts = cut(train.keys, train.targets if stratified else None, missing, task.cut.seed, place)
+        types = None if stratified else [{(tag + 1) // 2 for tag in tags} - {0} for tags in train.targets]
+        parts = cut(train.keys, train.targets if stratified else None, missing, task.cut.seed, place, types)
         content.rows |= {split: train.take(positions) for split, positions in parts.items()}
     for split in SPLITS:
         if not content.rows[split].inputs:
             raise InputError(f"{place.file}: no rows are left for {split}")
-    if task.kind == "sequence-classification":
+    if stratified:
         _all_trained(content, place)
     if not missing:
         return None
     names = ", then ".join(f"{split} ({share:g} of them)" for split, share in missing.items())
-    how = f"stratified by label, at least {len(set(train.targets))} each" if stratified else "by a plain permutation"
+    how, what = ("stratified by label", "label") if stratified else ("by a plain permutation", "entity type")
     return (
         f"Cut from the distinct texts of the training file with seed {task.cut.seed}, {how}: {names}; "
-        "texts that differ only in case or white space count as one and stay in one split."
+        f"{_promise(content, ('train', *missing), what)}; texts that differ only in case or white space count as one "
+        "and stay in one split."
     )
 
 
-def cut(
-    keys: Sequence[str], labels: Sequence[int] | None, shares: Mapping[Split, float], seed: int, place: Place
-) -> dict[Split, list[int]]:
-    """Cut rows into splits by a seeded permutation; rows with the same key stay together.
+def _promise(content: Content, splits: Sequence[Split], what: str) -> str:
+    """Say of which labels every split has at least two texts, and of which it has not."""
+    names = content.labels if what == "label" else [name[2:] for name in content.labels[1::2]]
+    short = [
+        name
+        for kind, name in enumerate(names)
+        if any(_distinct(content.rows[split], kind, what) < LEAST for split in splits)
+    ]
+    lacking = f" but {examine.quoted(short)}, of which there are too few" if short else ""
+    return f"each split has at least {LEAST} texts of each {what}{lacking}"
 
-    Parameters
-    ----------
-    keys
-        One for each row.
-    labels
-        Label of each row, to draw each split in the proportions of the labels (the first row with a key speaks for
-        all); None: draw from all alike.
-    shares
-        Share of the distinct keys for each split to cut, in the order in which they are cut; what is left is `train`.
-    seed
-        Seed of the permutations.
-    place
-        The file that messages name.
 
-    Returns
-    -------
-    dict
-        Positions of the rows of each split, in the order of the file.
-
-    Raises
-    ------
-    InputError
-        If there are too few distinct keys, or too few of one label.
-    """
-    from sklearn.model_selection import train_test_split  # a second that only this needs
-
-    distinct = list(dict.fromkeys(keys))
-    group = {key: number for number, key in enumerate(distinct)}
-    strata = np.zeros(len(distinct), dtype=np.int64)
-    if labels is not None:
-        for key, label in zip(reversed(keys), reversed(labels), strict=True):
-            strata[group[key]] = label
-    classes = len(np.unique(strata))
-    owner: dict[int, Split] = {}
-    rest = np.arange(len(distinct))
-    for split, share in shares.items():
-        size = max(round(share * len(distinct)), classes)
-        try:
-            rest, taken = train_test_split(
-                rest, test_size=size, random_state=seed, stratify=strata[rest] if labels is not None else None
-            )
-        except ValueError:
-            rarest = f", {np.unique(strata, return_counts=True)[1].min()} of the rarest label" if classes > 1 else ""
-            raise InputError(
-                f"{place.file}: too few distinct texts ({len(distinct)}{rarest}) to cut {size} of them for {split}; "
-                f"give files for {' and '.join(shares)}, or change `cut`"
-            ) from None
-        owner |= {int(number): split for number in taken}
-    parts: dict[Split, list[int]] = {split: [] for split in ("train", *shares)}
-    for position, key in enumerate(keys):
-        parts[owner.get(group[key], "train")].append(position)
-    return parts
+def _distinct(rows: Rows, kind: int, what: str) -> int:
+    """Return how many distinct texts of a split have a label, or an entity of a type."""
+    return len(
+        {
+            key
+            for key, target in zip(rows.keys, rows.targets, strict=True)
+            if (target == kind if what == "label" else kind in {(tag + 1) // 2 - 1 for tag in target})
+        }
+    )
 
 
 def _all_trained(content: Content, place: Place) -> None:
@@ -404,12 +365,6 @@ def _all_trained(content: Content, place: Place) -> None:
             raise InputError(
                 f"{place.file}: label {content.labels[missing[0]]!r} stands in {split} but not in the training split"
             )
-
-
-def _shared(rows: Mapping[Split, Rows], later: Split) -> dict[str, int]:
-    """Count the rows of the splits before `later` whose text also stands in it."""
-    held = set(rows[later].keys)
-    return {split: sum(key in held for key in rows[split].keys) for split in SPLITS[: SPLITS.index(later)]}
 
 
 # --- writing
@@ -425,10 +380,10 @@ def _table(rows: Rows) -> pa.Table:
     return pa.table({"example": example, "tokens": tokens, "tags": tags})
 
 
-def _write_split(table: pa.Table, labels: list[str], path: Path) -> PreparedSplit:
+def _write_split(table: pa.Table, names: list[str], path: Path) -> PreparedSplit:
     """Write one split as parquet."""
     targets = table["label"] if "label" in table.column_names else pc.list_flatten(table["tags"])
-    counts = np.bincount(targets.to_numpy(), minlength=len(labels))
+    counts = np.bincount(targets.to_numpy(), minlength=len(names))
     pq.write_table(table, path, compression="zstd")
-    named = {label: int(counts[position]) for position, label in enumerate(labels)}
+    named = {label: int(counts[position]) for position, label in enumerate(names)}
     return PreparedSplit(rows=table.num_rows, sha256=sha256_file(path), labels=named)

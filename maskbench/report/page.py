@@ -113,6 +113,7 @@ def _made(path: Path) -> dict[str, Any] | None:
         "codes": sorted({record["code"] for record in records}),
         "machines": _machines(records),
         "data": _data(records),
+        "about_data": [_about(task) for task in manifest["about_data"]],
         "notes": _notes(records),
         "failures": [record for record in records if record["status"] != "completed"][:SHOWN_RUNS],
         "walls": {record["run"]: text.duration(record["timings"]["wall_s"]) for record in records},
@@ -149,6 +150,34 @@ def _data(records: list[dict[str, Any]]) -> list[dict[str, str]]:
         for kind in ("prepared", "encoded", "model")
         for digest in sorted({record["data"][kind] for record in records})
     ]
+
+
+SHOWN_LABELS = 40
+"""Most labels of a task whose counts the page shows; the manifest of the prepared task has all."""
+
+
+def _about(task: dict[str, Any]) -> dict[str, Any]:
+    """Return what the box about the data shows of a task: findings, and how often each label stands in each split."""
+    splits = task["splits"]
+    labels = list(dict.fromkeys(label for split in splits.values() for label in split["labels"]))
+    return {
+        "task": task["task"],
+        "findings": task["findings"],
+        "cut": task["cut"],
+        "dropped": [f"{count} ({reason})" for reason, count in task["dropped"].items()],
+        "splits": [(name, text.plain(split["rows"], 0)) for name, split in splits.items()],
+        "labels": [
+            (label, [text.plain(split["labels"].get(label, 0), 0) for split in splits.values()])
+            for label in labels[:SHOWN_LABELS]
+        ],
+        "more": max(0, len(labels) - SHOWN_LABELS),
+    }
+
+
+def _findings(made: dict[str, Any] | None) -> str:
+    """Return how many things were found about the data, in words; nothing if there are none."""
+    number = sum(len(task["findings"]) for task in made["about_data"]) if made else 0
+    return text.count(number, "thing") if number else ""
 
 
 def _facts(study: Study) -> list[str]:
@@ -205,6 +234,7 @@ def render(
         runs=_runs(study, made),
         left_out=max(0, len(study.runs) - SHOWN_RUNS),
         made=made,
+        findings=_findings(made),
         script=script,
         script_hash=script_hash,
     )

@@ -409,6 +409,8 @@ class Run:
             number("test", "score_gap", 100 * (train["score"] - test["score"])),
             number("test", "majority_score", self._majority()),
         ]
+        cut_off = {split: sum(dataset["truncated"]) for split, dataset in self.splits.items()}
+        self.metrics += [number(split, "truncated", count) for split, count in cut_off.items()]  # type: ignore[arg-type]
         counts = outcomes["test"].confusion()
         self.metrics += [number("test", f"confusion:{pair}", count) for pair, count in counts.items()]
         self.history = [

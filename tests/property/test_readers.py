@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maskbench.config.tasks import Task
-from maskbench.data.prepare import cut
-from maskbench.data.readers import Place, read
+from maskbench.data.columns import Place
+from maskbench.data.cutting import cut
+from maskbench.data.readers import read
 from maskbench.data.tags import to_iob2
 from maskbench.errors import InputError
 

@@ -106,6 +106,7 @@ def test_classification(tmp_path, bert):
         "capitals": [False] * 7,
         "labels": 0,
         "length": 7,
+        "truncated": 0,
     }
     assert splits["train"]["example"][:] == [0, 1]
     assert splits["test"]["labels"][:] == [0, 1]
@@ -113,6 +114,9 @@ def test_classification(tmp_path, bert):
     assert made.labels == ["x", "y"]
     assert made.splits["train"].model_dump() == {
         "rows": 2,
+        "words": 5,
+        "entities": None,
+        "truncated_entities": None,
         "tokens": 11,
         "truncated_examples": 0,
         "truncated_words": 0,
@@ -152,6 +156,7 @@ def test_types(tmp_path, bert):
         "capitals": "List(Value('bool'))",
         "labels": "List(Value('int64'))",
         "length": "Value('int32')",
+        "truncated": "Value('int32')",
         "tags": "List(Value('int64'))",
     }
 

@@ -171,8 +171,8 @@ def test_tagging_is_cut_by_a_plain_permutation(tmp_path):
     assert {split: len(found) for split, found in splits.items()} == {"train": 40, "validation": 5, "test": 5}
     assert manifest.cut == (
         "Cut from the distinct texts of the training file with seed 0, by a plain permutation: test (0.1 of them), "
-        "then validation (0.1 of them); texts that differ only in case or white space count as one and stay in one "
-        "split."
+        "then validation (0.1 of them); each split has at least 2 texts of each entity type; texts that differ only in "
+        "case or white space count as one and stay in one split."
     )
 
 
@@ -198,8 +198,8 @@ def test_cut_is_stratified_disjoint_and_keeps_equal_texts_together(tmp_path):
         "test": 4,
     }
     assert (
-        "seed 3, stratified by label, at least 2 each: test (0.2 of them), then validation (0.1 of them);"
-        in manifest.cut
+        "seed 3, stratified by label: test (0.2 of them), then validation (0.1 of them); each split has at least 2 "
+        "texts of each label; " in manifest.cut
     )
 
 

@@ -76,12 +76,14 @@ def test_texts(tmp_path, content, keys, expected):
         (
             b"text,label\ngood,1\nb\xe4d,0\n",
             {},
-            "my.file:3: not UTF-8 (byte 0xe4 at position 2); save the file as UTF-8",
+            "my.file:3: not UTF-8 (byte 0xe4 at position 2); save the file as UTF-8, "
+            "or name its encoding, such as encoding: cp1252",
         ),
         (
             "\ufefftext,label\n".encode() + b"\xff,0\n",
             {},
-            "my.file:2: not UTF-8 (byte 0xff at position 1); save the file as UTF-8",
+            "my.file:2: not UTF-8 (byte 0xff at position 1); save the file as UTF-8, "
+            "or name its encoding, such as encoding: cp1252",
         ),
         ('{"text": "a", "label": 1}\n{"text": }\n', JSONL, "my.file:2: not valid JSON: Expecting value at position 10"),
         ("[1]\n", JSONL, 'my.file:1: expected a JSON object, such as {"text": ..., "label": ...}'),
@@ -149,25 +151,45 @@ def test_conll_keeps_a_no_break_space_inside_a_token(tmp_path):
         ("\nEU NNP O\n\nmy own dog O\n", {}, "my.file:4: expected 3 columns as in line 2, found 4"),
         ("EU\nit\n", {}, "my.file:1: text and label are both column 0 of 1; is the separator right?"),
         ("EU O\n", {"label": 3}, "my.file: label: no column 3, there are 2 (0, 1)"),
-        ("EU\tB-ORG\n\tO\n", {"separator": "\t"}, "my.file:2: the token is empty"),
-        ("EU O\n\u2003 O\n", {}, "my.file:2: the token is empty"),
+        (
+            "EU\tB-ORG\n\tO\n",
+            {"separator": "\t"},
+            "my.file:2: the token is empty; it is left out with empty_tokens: drop",
+        ),
+        ("EU O\n\u2003 O\n", {}, "my.file:2: the token is empty; it is left out with empty_tokens: drop"),
         ("EU O\n\u2003\n", {}, "my.file:2: expected 2 columns as in line 1, found 1"),
         ("EU O\n", {"separator": ""}, "my.file: separator: expected at least one character, got ''"),
         (
             "EU ORG\n",
             {},
-            "my.file:1: tag 'ORG': expected O, or one of B- I- E- S- L- U- and an entity type, such as B-PER",
+            "my.file:1: tag 'ORG': expected O, or one of B- I- E- S- L- U- and an entity type, such as B-PER; "
+            "types without a prefix are read with scheme: io",
         ),
         (
             "EU B-\n",
             {},
-            "my.file:1: tag 'B-': expected O, or one of B- I- E- S- L- U- and an entity type, such as B-PER",
+            "my.file:1: tag 'B-': expected O, or one of B- I- E- S- L- U- and an entity type, such as B-PER; "
+            "types without a prefix are read with scheme: io",
         ),
         ('{"tokens": ["a", "b"], "tags": ["O"]}', TAGGED_JSONL, "my.file:1: 2 tokens but 1 tags"),
         ('{"tokens": "a", "tags": ["O"]}', TAGGED_JSONL, 'my.file:1: tokens: expected a list of words, got "a"'),
-        ('{"tokens": ["a"], "tags": [0]}', TAGGED_JSONL, "my.file:1: tags: expected a list of words, got [0]"),
+        (
+            '{"tokens": ["a"], "tags": [0.5]}',
+            TAGGED_JSONL,
+            "my.file:1: tags: expected a list of words or whole numbers, got [0.5]",
+        ),
+        (
+            '{"tokens": ["a"], "tags": [0]}',
+            TAGGED_JSONL,
+            "my.file:1: tag 0 is a number; say what it stands for with labels, all tags in the order of their numbers "
+            "(labels: [O, B-PER, I-PER]), or the entity types, if 1 is B- of the first and 2 its I-",
+        ),
         ('{"tokens": [], "tags": []}', TAGGED_JSONL, "my.file:1: text is empty"),
-        ('{"tokens": [" "], "tags": ["O"]}', TAGGED_JSONL, "my.file:1: a token is empty"),
+        (
+            '{"tokens": [" "], "tags": ["O"]}',
+            TAGGED_JSONL,
+            "my.file:1: a token is empty; it is left out with empty_tokens: drop",
+        ),
     ],
 )
 def test_malformed_sentences(tmp_path, content, keys, message):
@@ -205,7 +227,7 @@ def test_hub_texts(tmp_path):
         (1, "good", "positive"),
         (3, "bad", "negative"),
     ]
-    assert table.without_text == 1
+    assert table.seen.dropped["no text"] == 1
 
 
 def test_hub_sentences(tmp_path):
@@ -213,7 +235,7 @@ def test_hub_sentences(tmp_path):
     keys = {"kind": "token-classification", "text": "tokens", "label": "ner"}
     table = hub(tmp_path, columns, {"ner": ["O", "B-ORG"]}, **keys)
     assert [(row.tokens, row.tags) for row in table.sentences] == [(["EU", "x"], ["B-ORG", "O"])]
-    assert table.without_text == 1
+    assert table.seen.dropped["no text"] == 1
     with pytest.raises(
         InputError, match="row 1: ner: tags are numbers, and the dataset does not say what they stand for"
     ):

@@ -1,0 +1,255 @@
+"""From bytes to rows of columns: decoding, lines, CSV, TSV, JSON lines and CoNLL, with what was odd on the way."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from maskbench.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from maskbench.config.tasks import Column, Task
+
+MARK = "\ufeff"
+"""The byte order mark; inside a file it says that files were joined."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The file that messages name, and what its rows are counted in."""
+
+    file: str
+    unit: str = "line"
+
+    def at(self, line: int) -> str:
+        """Name a row, counted from 1."""
+        return f"{self.file}:{line}" if self.unit == "line" else f"{self.file}: {self.unit} {line}"
+
+    def error(self, line: int, reason: str) -> InputError:
+        """Return the error to raise for a row, counted from 1."""
+        return InputError(f"{self.at(line)}: {reason}")
+
+
+@dataclass
+class Seen:
+    """What was seen of a file beside its rows, for data/examine.py to judge."""
+
+    first: tuple[int, str, str] | None = None
+    """Line of the row that named the columns, and its cells of text and label; None if there was none, or if it names
+    them by their indices."""
+    by_index: bool = False
+    """Whether text and label are given by their index, so that a header is not needed to find them."""
+    like_header: list[int] = field(default_factory=list)
+    """Lines of rows that repeat the names of the columns."""
+    spanning: list[tuple[int, int, list[str]]] = field(default_factory=list)
+    """CSV: rows with a field of several lines: the line each starts on, the lines it has, and those of the field."""
+    shape: tuple[str, int, int] = ("", 0, 0)
+    """CSV: the separator, how many columns there are, and which of them is the label."""
+    marks: list[int] = field(default_factory=list)
+    """Lines inside the file that begin with a byte order mark, which was left out."""
+    dropped: Counter[str] = field(default_factory=Counter)
+    """What was left out, by reason."""
+    numbered: int = 0
+    """Tags that are numbers, whose names the configuration gives."""
+
+
+def decode(task: Task, path: Path, place: Place, seen: Seen) -> str:
+    """Read a file as text, without byte order marks at its start and, where files were joined, inside."""
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{place.file}: cannot be read: {error.strerror}") from None
+    try:
+        text = raw.decode("utf-8-sig" if task.encoding == "utf-8" else task.encoding)
+    except UnicodeDecodeError as error:
+        # error.object lacks the byte order mark, so count in it and not in `raw`
+        before = error.object[: error.start]
+        column = len(before) - (before.rfind(b"\n") + 1) + 1
+        known = task.encoding if task.encoding != "utf-8" else "UTF-8"
+        hint = "utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "cp1252"
+        raise place.error(
+            before.count(b"\n") + 1,
+            f"not {known} (byte 0x{error.object[error.start]:02x} at position {column}); save the file as UTF-8, "
+            f"or name its encoding, such as encoding: {hint}",
+        ) from None
+    text = text.removeprefix(MARK)
+    if f"\n{MARK}" in text:
+        seen.marks = [number for number, line in enumerate(text.split("\n"), 1) if line.startswith(MARK)]
+        text = text.replace(f"\n{MARK}", "\n")
+    return text
+
+
+def lines(text: str) -> Iterator[tuple[int, str]]:
+    """Yield lines, counted from 1, without their LF or CRLF (str.splitlines would split at eight more characters).
+
+    Only in a file without any LF does a CR alone end a line, as on old Macs.
+    """
+    if "\r" in text and "\n" not in text:
+        text = text.replace("\r", "\n")
+    for number, line in enumerate(text.split("\n"), 1):
+        yield number, line.removesuffix("\r")
+
+
+def _csv_rows(text: str, delimiter: str, place: Place) -> Iterator[tuple[int, int, list[str]]]:
+    """Yield the rows of a CSV file, the line that each starts on and the lines it has; a quoted field may span some."""
+    if len(delimiter) != 1 or delimiter in '\r\n"':
+        raise InputError(f"{place.file}: separator: expected one character for CSV, got {delimiter!r}")
+    csv.field_size_limit(2**31 - 1)  # a long document is no error
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    start = 1
+    try:
+        for row in reader:
+            if row:
+                yield start, reader.line_num + 1 - start, row
+            start = reader.line_num + 1
+    except csv.Error as error:
+        reason = "a quoted field is never closed" if "unexpected end" in str(error) else str(error)
+        raise place.error(start, f"not valid CSV: {reason}") from None
+
+
+def _tsv_rows(text: str, separator: str, place: Place) -> Iterator[tuple[int, int, list[str]]]:
+    """Yield the rows of a TSV file as `_csv_rows` does; a quotation mark is text like any other, as in GLUE."""
+    if not separator or "\n" in separator or "\r" in separator:
+        raise InputError(f"{place.file}: separator: expected at least one character, got {separator!r}")
+    for number, line in lines(text):
+        if line:
+            yield number, 1, line.split(separator)
+
+
+def index_of(column: Column, key: str, names: Sequence[str], place: Place) -> int:
+    """Return the position of a column given by name or by number (-1 is the last)."""
+    known = ", ".join(names)
+    if isinstance(column, int):
+        if not -len(names) <= column < len(names):
+            raise InputError(f"{place.file}: {key}: no column {column}, there are {len(names)} ({known})")
+        return column % len(names)
+    if names.count(column) != 1:
+        problem = f"no column {column!r}" if column not in names else f"two columns are called {column!r}"
+        raise InputError(f"{place.file}: {key}: {problem}; the columns are {known}")
+    return names.index(column)
+
+
+def fields(task: Task, path: Path, place: Place, seen: Seen) -> Iterator[tuple[int, str, str]]:
+    """Yield line, text and label of the rows of a CSV or TSV file."""
+    content = decode(task, path, place, seen)
+    quoted = task.format == "csv"
+    separator = task.separator if task.separator is not None else "," if quoted else "\t"
+    rows = _csv_rows(content, separator, place) if quoted else _tsv_rows(content, separator, place)
+    seen.by_index = isinstance(task.text, int) and isinstance(task.label, int)
+    names = task.columns if not task.header else None
+    text = label = -1
+    for line, height, row in rows:
+        if task.comments is not None and row[0].lstrip().startswith(task.comments):
+            seen.dropped["comment"] += 1
+            continue
+        if text < 0:
+            header = task.header
+            names = names or ([name.strip() for name in row] if header else [str(index) for index in range(len(row))])
+            text, label = index_of(task.text, "text", names, place), index_of(task.label, "label", names, place)
+            seen.shape = (separator, len(names), label)
+            if header:
+                # pandas writes indices for columns without names
+                by_number = (row[text].strip(), row[label].strip()) == (str(text), str(label))
+                seen.first = None if by_number else (line, row[text], row[label])
+                continue
+        assert names is not None
+        if len(row) != len(names):
+            raise place.error(line, f"expected {len(names)} fields ({', '.join(names)}), found {len(row)}")
+        if (row[text].strip(), row[label].strip()) == (names[text], names[label]):
+            seen.like_header.append(line)
+        if height > 1:
+            seen.spanning += [(line, height, parts) for cell in row if len(parts := re.split(r"\r?\n", cell)) > 1]
+        yield line, row[text], row[label]
+
+
+def objects(task: Task, path: Path, place: Place, seen: Seen) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the objects of a JSON lines file; blank lines are skipped."""
+    for line, content in lines(decode(task, path, place, seen)):
+        if task.comments is not None and content.lstrip().startswith(task.comments):
+            seen.dropped["comment"] += 1
+            continue
+        if not content.strip():
+            continue
+        try:
+            value = json.loads(content)
+        except json.JSONDecodeError as error:
+            raise place.error(line, f"not valid JSON: {error.msg} at position {error.colno}") from None
+        except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of brackets
+            raise place.error(line, f"not valid JSON: {error}") from None
+        if not isinstance(value, dict):
+            raise place.error(line, 'expected a JSON object, such as {"text": ..., "label": ...}')
+        yield line, value
+
+
+@dataclass(frozen=True)
+class Word:
+    """One line of a CoNLL file: `fields` is empty where a sentence ends."""
+
+    line: int
+    fields: list[str]
+    token: str = ""
+    tag: str = ""
+    first: str = ""
+    """How the line begins, for advice about comments."""
+
+
+def words(task: Task, path: Path, place: Place, seen: Seen) -> Iterator[Word]:
+    """Yield the tokens of a CoNLL file with their tags, without comments; nothing is checked about token and tag."""
+    rows = list(_conll_rows(task.separator, decode(task, path, place, seen), place))
+    mark = task.comments
+    own = [row for row in rows if row.fields and not (mark and row.first.startswith(mark))]
+    if not own:
+        return
+    width, first = len(own[0].fields), own[0].line
+    names = [str(index) for index in range(width)]
+    text, label = index_of(task.text, "text", names, place), index_of(task.label, "label", names, place)
+    if text == label:
+        raise place.error(first, f"text and label are both column {text} of {width}; is the separator right?")
+    known = {row.fields[label] for row in own if len(row.fields) == width} if mark else set()
+    for row in rows:
+        columns = row.fields
+        if mark and columns and row.first.startswith(mark) and not (len(columns) == width and columns[label] in known):
+            seen.dropped["comment"] += 1
+            continue
+        if task.empty_tokens == "drop" and len(columns) == width - 1 and text == 0 and row.first[:1] in (" ", "\t"):
+            columns = ["", *columns]  # white space alone is before the first separator
+        if columns and len(columns) != width:
+            raise place.error(
+                row.line,
+                f"expected {width} columns as in line {first}, found {len(columns)}{_advice(row, width, task)}",
+            )
+        token, tag = (columns[text], columns[label]) if columns else ("", "")
+        yield Word(row.line, columns, token, tag, row.first)
+
+
+def _advice(row: Word, width: int, task: Task) -> str:
+    """Say which key would read a line of another number of columns."""
+    if row.first.startswith("#") and task.comments is None:
+        return '; lines that begin with # are left out with comments: "#"'
+    if len(row.fields) == width - 1 and row.first[:1] in (" ", "\t"):
+        return "; if its token is empty, it is left out with empty_tokens: drop"
+    return ""
+
+
+def _conll_rows(separator: str | None, text: str, place: Place) -> Iterator[Word]:
+    """Yield the columns of each line; none where a sentence ends (empty line, -DOCSTART-)."""
+    if separator == "":
+        raise InputError(f"{place.file}: separator: expected at least one character, got ''")
+    for line, content in lines(text):
+        # ASCII white space only: a no-break space can stand inside a token
+        bare = content.strip(" \t\r\f\v")
+        columns = (
+            re.split(r"[ \t\r\f\v]+", bare)
+            if separator is None
+            else [item.strip() for item in content.split(separator)]
+        )
+        blank = not bare or not any(columns) or "-DOCSTART-" in (columns[0], *bare.split(maxsplit=1)[:1])
+        yield Word(line, [] if blank else columns, first=content[:40])

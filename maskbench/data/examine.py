@@ -1,0 +1,429 @@
+"""Data that make no sense are told: what is odd about the files and the splits of a task.
+
+A finding that makes a score meaningless stops the study in one line that names file, line and the key that mends it;
+`accept` makes it one of the others, which stand in the manifest, in the job's log and in the report.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING
+
+from maskbench.config.tasks import SPLITS
+from maskbench.data import labels
+from maskbench.data.manifests import Finding
+from maskbench.data.readers import invisible
+from maskbench.data.tags import Writing
+from maskbench.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from maskbench.config.tasks import Split, Stop, Task
+    from maskbench.data.columns import Seen
+    from maskbench.data.manifests import EncodedSplit
+    from maskbench.data.readers import Table
+    from maskbench.data.rows import Rows
+
+FEW = 10
+"""Fewer texts than these in a split may share or lack something by accident."""
+
+LONG = 20
+"""A text is far longer than the rest if it has more than so many times the words of the middle one, and MANY words."""
+MANY = 100
+
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+_BROKEN = re.compile("\ufffd|[\xc2\xc3][\x80-\xbf]|\xe2\u20ac")
+"""U+FFFD, and UTF-8 that was read as Latin-1 or cp1252."""
+
+
+class Findings:
+    """What is found of one task."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.told: list[Finding] = []
+
+    def tell(self, about: str, message: str) -> None:
+        """Note a finding that does not stop the study."""
+        self.told.append(Finding(about=about, message=message))
+
+    def stop(self, about: Stop, message: str) -> None:
+        """Refuse to go on, unless the configuration accepts the finding.
+
+        Raises
+        ------
+        InputError
+            With the message, and how it is accepted.
+        """
+        if about not in self.task.accept:
+            raise InputError(f"{message}; if it is meant, accept: [{about}]")
+        self.tell(about, message)
+
+
+def quoted(names: Sequence[str], most: int = 5) -> str:
+    """Write some labels with quotation marks, the first of them if there are many."""
+    shown = ", ".join(repr(name if len(name) <= 40 else f"{name[:37]}...") for name in names[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+
+
+# --- the files, before labels are read
+
+
+def files(found: Findings, tables: Mapping[Split, Table]) -> None:
+    """Examine what was seen of the files beside their rows.
+
+    Raises
+    ------
+    InputError
+        For a finding that stops the study.
+    """
+    distinct = {table.place.file: table for table in tables.values()}
+    known = {labels.value(row.label) for table in distinct.values() for row in table.examples}
+    for file, table in distinct.items():
+        _headers(found, table, known)
+        _swallowed(found, table, known)
+        _oddities(found, file, table.seen)
+    if found.task.kind == "sequence-classification":
+        _first_rows(found, list(distinct.values()))
+        _own_labels(found, tables["train"])
+        _spellings(found, distinct)
+
+
+def _headers(found: Findings, table: Table, known: set[str]) -> None:
+    """Find a first row that is taken for names of columns, and names of columns that are taken for a row."""
+    place, seen = table.place, table.seen
+    if seen.first is not None and seen.by_index:
+        line, _, label = seen.first
+        word = labels.value(label.strip())
+        if word in known or (labels.is_number(word) and all(map(labels.is_number, known))):
+            found.stop(
+                "header-row",
+                f"{place.at(line)}: the first row was taken for the names of the columns, but {label.strip()!r} is a "
+                "label like the others; set header: false",
+            )
+    if seen.like_header:
+        line = seen.like_header[0]
+        many = f" (and {len(seen.like_header) - 1} more rows)" if len(seen.like_header) > 1 else ""
+        mend = (
+            "several files were joined with their headers; take the line out"
+            if found.task.header
+            else "the file has a header; set header: true and leave columns out"
+        )
+        found.stop("header-row", f"{place.at(line)}{many}: the row repeats the names of the columns: {mend}")
+
+
+def _first_rows(found: Findings, tables: Sequence[Table]) -> None:
+    """Find headers by other names than the configuration gives: first rows that are alike and like no other row."""
+    if found.task.header or found.task.format not in ("csv", "tsv") or any(table.seen.like_header for table in tables):
+        return
+    first = [table.examples[0] for table in tables]
+    others = {labels.value(row.label) for table in tables for row in table.examples[1:]}
+    word = labels.value(first[0].label)
+    alike = len({(row.text, row.label) for row in first}) == 1 and word not in others
+    number = bool(others) and all(map(labels.is_number, others)) and not labels.is_number(word)
+    if alike and ((len(first) > 1 and others) or number):
+        found.stop(
+            "header-row",
+            f"{tables[0].place.at(first[0].line)}: the first row of each file looks like names of columns: its label "
+            f"{word!r} stands nowhere else; set header: true and leave columns out",
+        )
+
+
+def _swallowed(found: Findings, table: Table, known: set[str]) -> None:
+    """Find quoted fields that hold lines like rows of the file: a quotation mark that was not meant as one."""
+    separator, width, label = table.seen.shape
+    for line, height, parts in table.seen.spanning:
+        rows = 0
+        for part in parts:
+            cells = next(csv.reader([part], delimiter=separator), [])
+            rows += len(cells) == width and labels.value(cells[label]) in known
+        if rows:
+            found.stop(
+                "swallowed-rows",
+                f"{table.place.at(line)}: a quoted field runs over {height} lines, {rows} of which look like rows of "
+                "their own; close the quotation mark, or, if quotation marks are text, set format: tsv and separator: "
+                f"{json.dumps(separator)}",
+            )
+            return
+
+
+def _oddities(found: Findings, file: str, seen: Seen) -> None:
+    """Tell what the reader left out or took for something else."""
+    if seen.marks:
+        found.tell(
+            "joined-files", f"{file}:{seen.marks[0]}: a byte order mark inside the file was left out: files were joined"
+        )
+    for reason in ("comment", "empty token"):
+        if count := seen.dropped[reason]:
+            noun = "line" if reason == "comment" else "token"
+            found.tell("left-out", f"{file}: {count} {noun}{'s' if count > 1 else ''} left out ({reason})")
+    if seen.numbered:
+        names = Writing(found.task.scheme, tuple(found.task.labels or ())).names
+        meant = ", ".join(f"{number} = {name}" for number, name in enumerate(names[:10]))
+        found.tell("numbers", f"{file}: {seen.numbered} tags are numbers, read as {meant}{', ...' * (len(names) > 10)}")
+
+
+def _own_labels(found: Findings, train: Table) -> None:
+    """Find a column of labels that are not: nearly every text has one of its own."""
+    counts = Counter(labels.value(row.label) for row in train.examples)
+    if found.task.binarize is None and len(train.examples) >= FEW and len(counts) > len(train.examples) / 2:
+        found.stop(
+            "label-of-its-own",
+            f"{train.place.file}: {len(counts)} different labels of {len(train.examples)} texts ({quoted(list(counts))}"
+            "); is label the right column? Numbers become two labels with binarize",
+        )
+
+
+def _spellings(found: Findings, tables: Mapping[str, Table]) -> None:
+    """Tell which labels are written in several ways, and which may be one but for case, space or accents."""
+    written: defaultdict[str, set[str]] = defaultdict(set)
+    for table in tables.values():
+        for row in table.examples:
+            written[labels.value(row.label)].add(row.label)
+    names = ", ".join(tables)
+    several = {value: sorted(ways) for value, ways in sorted(written.items()) if len(ways) > 1}
+    if several and found.task.binarize is None:
+        value, ways = next(iter(several.items()))
+        many = f", and {len(several) - 1} more in such ways" if len(several) > 1 else ""
+        found.tell("spelling", f"{names}: label {value!r} is written {quoted(ways)}{many}; each is read as one number")
+    configured = [labels.value(label) for label in found.task.labels or []]
+    if (numbers := sorted(set(written) - set(configured))) and configured and found.task.binarize is None:
+        mixed = ", some of them and some by name" if len(numbers) < len(written) else ""
+        if all(map(labels.is_number, numbers)):
+            found.tell("numbers", f"{names}: labels {quoted(numbers)} count those of the configuration{mixed}")
+
+
+# --- the splits, after those that are missing were cut
+
+
+def splits(found: Findings, names: Sequence[str], rows: Mapping[Split, Rows]) -> None:
+    """Examine the splits of a task.
+
+    Parameters
+    ----------
+    found
+        Where findings go.
+    names
+        The labels; for tagging O, B-x, I-x, ...
+    rows
+        The rows of each split.
+
+    Raises
+    ------
+    InputError
+        For a finding that stops the study.
+    """
+    tagging = found.task.kind == "token-classification"
+    kinds = [name[2:] for name in names[1::2]] if tagging else list(names)
+    counts = {split: _counts(rows[split], len(kinds), tagging) for split in SPLITS}
+    _alike(found, kinds, rows["train"].place.file, "entity types" if tagging else "labels")
+    for split in SPLITS:
+        if tagging:
+            _entities(found, split, rows[split], counts[split])
+        else:
+            _one_label(found, split, rows[split], counts[split], kinds)
+    _rare(found, kinds, counts, rows, "entity type" if tagging else "label")
+    _shared(found, rows)
+    for split in SPLITS:
+        _repeated(found, split, rows[split])
+        _texts(found, split, rows[split])
+
+
+def _counts(rows: Rows, kinds: int, tagging: bool) -> list[int]:
+    """Return how many texts of a split have each label, or an entity of each type."""
+    counts = Counter(
+        kind for target in rows.targets for kind in ({(tag + 1) // 2 - 1 for tag in target} if tagging else {target})
+    )
+    return [counts[kind] for kind in range(kinds)]
+
+
+def _alike(found: Findings, kinds: Sequence[str], file: str, what: str) -> None:
+    """Tell which labels differ in case, white space or accents alone."""
+    groups: defaultdict[str, list[str]] = defaultdict(list)
+    for kind in kinds:
+        groups[labels.folded(kind)].append(kind)
+    for group in groups.values():
+        if len(group) > 1:
+            found.tell("look-alikes", f"{file}: the {what} {quoted(group)} differ in case, space or accents alone")
+
+
+def _one_label(found: Findings, split: Split, rows: Rows, counts: Sequence[int], kinds: Sequence[str]) -> None:
+    """Find a split all of whose texts have one label."""
+    if sum(count > 0 for count in counts) > 1:
+        return
+    name = next(kind for kind, count in zip(kinds, counts, strict=True) if count)
+    message = f"{rows.place.file}: all {len(rows.inputs)} texts of {split} have the label {name!r}"
+    if split == "test" and len(rows.inputs) >= FEW:
+        found.stop("one-label", f"{message}, so that always saying it scores 1; give a file with true labels in files")
+    else:
+        found.tell("one-label", message)
+
+
+def _entities(found: Findings, split: Split, rows: Rows, counts: Sequence[int]) -> None:
+    """Find a split without any entity."""
+    if any(counts):
+        return
+    message = f"{rows.place.file}: no entity in {split}, every tag of its {len(rows.inputs)} sentences is O"
+    if split == "test":
+        found.stop("no-entities", f"{message}: F1 would be 0 for every strategy; give the file with true tags in files")
+    else:
+        found.tell("no-entities", f"{message}, so that no checkpoint is better than another")
+
+
+def _rare(
+    found: Findings,
+    kinds: Sequence[str],
+    counts: Mapping[Split, Sequence[int]],
+    rows: Mapping[Split, Rows],
+    what: str,
+) -> None:
+    """Tell which labels a split lacks, or has in one text alone, if it has others."""
+    if unused := [kind for number, kind in enumerate(kinds) if not any(counts[split][number] for split in SPLITS)]:
+        found.tell("missing", f"{rows['train'].place.file}: no text at all of {what} {quoted(unused)}")
+    for split in SPLITS:
+        file = rows[split].place.file
+        there = [kind for kind in kinds if kind not in unused]
+        seen = dict(zip(kinds, counts[split], strict=True))
+        missing, single = ([kind for kind in there if seen[kind] == number] for number in (0, 1))
+        if missing and any(counts[split]):
+            only = [kind for kind in missing if sum(counts[other][kinds.index(kind)] > 0 for other in SPLITS) == 1]
+            note = f" ({quoted(only)} in one split alone)" if only else ""
+            found.tell("missing", f"{file}: {split} has no text of {what} {quoted(missing)}{note}")
+        if single:
+            found.tell("rare", f"{file}: {split} has one text alone of {what} {quoted(single)}")
+
+
+def _shared(found: Findings, rows: Mapping[Split, Rows]) -> None:
+    """Find texts that stand in several splits."""
+    pairs: tuple[tuple[Split, Split], ...] = (("train", "test"), ("validation", "test"), ("train", "validation"))
+    for early, late in pairs:
+        distinct, both = _in_both(rows[late], rows[early].keys)
+        if both:
+            found.tell("shared-texts", _of(rows[late], late, len(both), distinct, both[0], early))
+    learnt = rows["train"].keys
+    if rows["validation"].place is rows["train"].place:  # it was cut from the training file
+        learnt = [*learnt, *rows["validation"].keys]
+    distinct, both = _in_both(rows["test"], learnt)
+    if len(both) == distinct >= FEW:
+        found.stop(
+            "test-in-training",
+            f"{_of(rows['test'], 'test', len(both), distinct, both[0], 'the training file')}, so that the score says "
+            "nothing of texts that are new; give other texts for test in files",
+        )
+
+
+def _in_both(late: Rows, early: Sequence[str]) -> tuple[int, list[int]]:
+    """Return how many distinct texts there are in a split, and the first rows of those that stand in another, too."""
+    held = set(early)
+    first = dict(zip(reversed(late.keys), reversed(range(len(late.keys))), strict=True))
+    return len(first), sorted(row for key, row in first.items() if key in held)
+
+
+def _of(rows: Rows, late: Split, number: int, distinct: int, row: int, early: str) -> str:
+    return f"{rows.at(row)}: {number} of the {distinct} distinct texts of {late} stand in {early}, too"
+
+
+def _repeated(found: Findings, split: Split, rows: Rows) -> None:
+    """Tell of texts that stand several times in a split, and of those whose labels contradict each other."""
+    first: dict[str, int] = {}
+    again, against = 0, list[int]()
+    for row, key in enumerate(rows.keys):
+        before = first.setdefault(key, row)
+        again += before != row
+        if rows.targets[before] != rows.targets[row]:
+            against.append(row)
+    if again > len(rows.keys) / 20:
+        found.tell(
+            "repeated-texts", f"{rows.place.file}: {again} of the {len(rows.keys)} texts of {split} repeat another"
+        )
+    if against:
+        found.tell(
+            "contradictions",
+            f"{rows.at(against[0])}: {len(against)} texts of {split} stand there before with another label or tags",
+        )
+
+
+def _texts(found: Findings, split: Split, rows: Rows) -> None:
+    """Tell of texts that look odd by themselves."""
+    lengths = [len(item.split()) if isinstance(item, str) else len(item) for item in rows.inputs]
+    middle = sorted(lengths)[len(lengths) // 2]
+
+    def far_longer() -> Iterator[int]:
+        return (row for row, length in enumerate(lengths) if length > max(MANY, LONG * middle))
+
+    def those(odd: Callable[[str], object]) -> Iterator[int]:
+        return (row for row, text in enumerate(rows.texts) if odd(text))
+
+    looks: tuple[tuple[str, Iterator[int], str], ...] = (
+        ("long-texts", far_longer(), f"far longer than the rest (more than {LONG} times the middle one)"),
+        ("short-texts", those(lambda text: len(text) < 2), "of one character"),
+        ("no-letters", those(lambda text: not any(map(str.isalnum, text))), "without a letter or digit"),
+        ("control-characters", those(_CONTROLS.search), "with control characters or odd line ends"),
+        ("broken-characters", those(_BROKEN.search), "with characters that another encoding spoilt"),
+    )
+    for about, found_rows, words in looks:
+        if odd := list(found_rows):
+            found.tell(about, f"{rows.at(odd[0])}: {_number(len(odd), rows)} of {split} {words}")
+    if isinstance(rows.inputs[0], list):
+        hidden = [row for row, tokens in enumerate(rows.inputs) if any(map(invisible, tokens))]
+        if hidden:
+            found.tell(
+                "invisible-tokens",
+                f"{rows.at(hidden[0])}: {_number(len(hidden), rows)} of {split} with tokens that cannot be seen; they "
+                "are left out with empty_tokens: drop",
+            )
+
+
+# --- the splits of a model, after they were encoded
+
+
+def encoded(task: Task, model: Path, prepared: Path, splits: Mapping[str, EncodedSplit]) -> list[Finding]:
+    """Examine what max_length cuts off.
+
+    Parameters
+    ----------
+    task
+        Its `max_length` and `accept` are used.
+    model
+        Folder of the model, whose tokenizer took the texts apart.
+    prepared
+        Folder of the prepared task.
+    splits
+        What the encoding counted.
+
+    Returns
+    -------
+    list of Finding
+        A split of which a hundredth of the words is cut off, or any entity.
+
+    Raises
+    ------
+    InputError
+        If every entity of the test split is cut off.
+    """
+    found = Findings(task)
+    for name, split in splits.items():
+        about = f"{prepared}: max_length: {task.max_length} tokens (of {model}) cut off"
+        share = f"{split.truncated_words} of the {split.words} words of {name}"
+        if split.entities and split.entities == split.truncated_entities and name == "test":
+            found.stop(
+                "entities-cut-off",
+                f"{about} {share}, and with them all {split.entities} entities: F1 can only be 0; raise max_length",
+            )
+        elif split.truncated_entities:
+            share += f", and {split.truncated_entities} of its {split.entities} entities, which count as missed"
+            found.tell("cut-off", f"{about} {share}")
+        elif split.truncated_words * 100 >= split.words > 0:
+            found.tell("cut-off", f"{about} {share}")
+    return found.told
+
+
+def _number(count: int, rows: Rows) -> str:
+    """Write a number of texts."""
+    noun = "text" if isinstance(rows.inputs[0], str) else "sentence"
+    return f"{count} {noun}{'s' if count > 1 else ''}"

@@ -1,0 +1,53 @@
+"""The rows of one split, with where they come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from maskbench.config.tasks import Split
+    from maskbench.data.columns import Place
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of one split, or of a training file that is still to be cut."""
+
+    inputs: list[Any]
+    """Texts, or lists of tokens."""
+    targets: list[Any]
+    """Indices of labels, or lists of them."""
+    lines: list[int]
+    """Line of the file that each row starts on."""
+    place: Place
+    """The file."""
+
+    @cached_property
+    def texts(self) -> list[str]:
+        """Each row as one text."""
+        return [item if isinstance(item, str) else " ".join(item) for item in self.inputs]
+
+    @cached_property
+    def keys(self) -> list[str]:
+        """What makes two rows the same text: the words, whatever their case and the white space between them."""
+        return [" ".join(text.split()).casefold() for text in self.texts]
+
+    def at(self, row: int) -> str:
+        """Name the file and line of a row."""
+        return self.place.at(self.lines[row])
+
+    def take(self, positions: Iterable[int]) -> Rows:
+        """Return the rows at some positions."""
+        positions = list(positions)
+        inputs, targets, lines = ([values[i] for i in positions] for values in (self.inputs, self.targets, self.lines))
+        return Rows(inputs, targets, lines, self.place)
+
+
+def shared(rows: Mapping[Split, Rows], splits: Iterable[Split], later: Split) -> dict[str, int]:
+    """Count the rows of some splits whose text also stands in a later one."""
+    held = set(rows[later].keys)
+    return {split: sum(key in held for key in rows[split].keys) for split in splits}
