@@ -11,11 +11,6 @@ from snakemake.utils import min_version
 
 min_version("9.20")
 
-# An experiment file is complete by itself: config.yaml is read only when no other file is named.
-if not workflow.overwrite_configfiles:
-
-    configfile: "config.yaml"
-
 
 include: "rules/common.smk"
 include: "rules/data.smk"

@@ -11,7 +11,7 @@ rule experiment:
     conda:
         ENVS / "analysis.yaml"
     params:
-        experiment=EXPERIMENT.model_dump_json(exclude={"cache"}),
+        experiment=given(EXPERIMENT.as_argument(exclude={"cache"})),
     shell:
         'python "$MASKBENCH/scripts/experiment.py" --experiment {params.experiment:q} --output {output:q} > {log:q} 2>&1'
 
@@ -70,7 +70,6 @@ rule compare:
 rule verdicts:
     input:
         metrics=f"{RESULTS}/metrics.csv",
-        claims=os.path.relpath(claims_file(EXPERIMENT)),
         outcomes=there("outcomes.parquet"),
         manifest=there("manifest.json"),
     output:
@@ -90,8 +89,10 @@ rule verdicts:
             f"--{name} {input[name]}" for name in ("outcomes", "manifest") if input[name]
         ),
         settings=EXPERIMENT.analysis,
+        claims=given(os.path.relpath(claims_file(EXPERIMENT))),
+        claims_hash=claims_hash(claims_file(EXPERIMENT)),
         code=code_hash("verdicts.py"),
     shell:
-        'python "$MASKBENCH/scripts/verdicts.py" --metrics {input.metrics:q} --claims {input.claims:q} {params.given}'
+        'python "$MASKBENCH/scripts/verdicts.py" --metrics {input.metrics:q} --claims {params.claims:q} {params.given}'
         " --resamples {params.settings.resamples} --seed {params.settings.seed} --results $(dirname {output.verdicts:q})"
         " > {log:q} 2>&1"

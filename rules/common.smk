@@ -3,6 +3,7 @@
 import atexit
 import json
 import os
+import shlex
 import sys
 import time
 from collections import Counter
@@ -10,12 +11,14 @@ from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
 from maskbench.config.conditions import CLEAN, SETS, SHIFTED
-from maskbench.config.sources import LocalSource
+from maskbench.config.sources import LocalSource, model_files
 from maskbench.errors import InputError
+from maskbench.experiment.call import packed, read_call, unpacked
 from maskbench.experiment.cell import cells
 from maskbench.experiment.claims import claims_file, claims_hash, read_claims
-from maskbench.experiment.load import load, typed
+from maskbench.experiment.load import load
 from maskbench.io.code import code_hash
+from maskbench.io.files import fingerprint
 from maskbench.training.leases import check_request
 
 ENVS = Path(workflow.basedir) / "envs"
@@ -23,17 +26,22 @@ ENVS = Path(workflow.basedir) / "envs"
 # Whether jobs go to a scheduler, or this is such a job; which executor it is, Snakemake says only later.
 SUBMITS = workflow.resource_settings.nodes is not None or workflow.remote_exec
 
-# A study may be there as its recorded metrics alone (results/reference, a download): then only the analysis and the
-# report are made, nothing is trained, and what training needs may be elsewhere.
-FOLDER = Path("results") / str(config.get("study"))
-RECORDED = (FOLDER / "metrics.csv").exists() and not (FOLDER / "training").exists()
-if RECORDED:
-    print(
-        f"{FOLDER}: metrics.csv without runs: analysis and report only; to train, remove metrics.csv", file=sys.stderr
-    )
-
+ARGUMENTS = workflow.config_settings.config_args  # the texts behind --config as they were typed
 try:
-    EXPERIMENT = load(config | typed(workflow.config_settings.config), workflow.configfiles, runs_here=not RECORDED)
+    # An experiment file is complete by itself: config.yaml is read only when no other file is named.
+    CONFIG, CONFIG_FILE = read_call(workflow.overwrite_configfiles, ARGUMENTS)
+
+    # A study may be there as its recorded metrics alone (results/reference, a download): then only the analysis and the
+    # report are made, nothing is trained, and what training needs may be elsewhere.
+    FOLDER = Path("results") / str(CONFIG.get("study"))
+    RECORDED = (FOLDER / "metrics.csv").exists() and not (FOLDER / "training").exists()
+    if RECORDED:
+        print(
+            f"{FOLDER}: metrics.csv without runs: analysis and report only; to train, remove metrics.csv",
+            file=sys.stderr,
+        )
+
+    EXPERIMENT = load(CONFIG, [CONFIG_FILE], runs_here=not RECORDED)
     read_claims(claims_file(EXPERIMENT))  # mistakes in the claims are told before anything starts
     if not SUBMITS:
         asked = workflow.global_resources.get("gpu")
@@ -41,13 +49,19 @@ try:
 except InputError as error:
     sys.exit(str(error))
 
+if ARGUMENTS:
+    # A job of a scheduler reads them once more, from a command line that Snakemake quotes its own way.
+    workflow.config_settings.config_args = [packed(ARGUMENTS)]
+
 TASKS = {task.name: task for task in EXPERIMENT.tasks}
 MODELS = {model.name: model for model in EXPERIMENT.models}
 CELLS = {cell.run: cell for cell in cells(EXPERIMENT)}
 RESULTS = f"results/{EXPERIMENT.study}"
-COMMAND = " ".join(
-    ["snakemake --cores all", *(f"--configfile {os.path.relpath(path)}" for path in workflow.overwrite_configfiles)]
-)
+COMMAND = ["snakemake", "--cores", "all"]
+if workflow.overwrite_configfiles:
+    COMMAND += ["--configfile", os.path.relpath(CONFIG_FILE)]
+if ARGUMENTS:
+    COMMAND += ["--config", *unpacked(ARGUMENTS)]
 
 
 wildcard_constraints:
@@ -74,14 +88,33 @@ if EXPERIMENT.cache is not None:
     os.environ.update(MASKBENCH_CACHE=str(Path(EXPERIMENT.cache).expanduser().resolve()))
 
 
-def local_files(source, names):
-    """Files of a local source, so that a change in one of them is seen."""
-    if not isinstance(source, LocalSource):
-        return []
-    folder = Path(source.local)
-    if not folder.is_dir():
-        return [str(folder)]
-    return [str(path) for pattern in names for path in sorted(folder.glob(pattern)) if path.is_file()]
+def given(value):
+    """A parameter that reaches its job as it is: in a text, Snakemake would take {word} for a wildcard."""
+    return lambda wildcards: value
+
+
+def fingerprints(paths):
+    """What the user's own files hold, as a parameter, so that a change in one of them is seen.
+
+    No file of a rule: in those, Snakemake takes {word} and <word> for something to fill in.
+    """
+    return json.dumps(fingerprint(paths, Path(".snakemake/maskbench-files.json")))
+
+
+def task_files(wildcards):
+    """What the files of a task hold, if they are on this machine."""
+    task = TASKS[wildcards.task]
+    if not isinstance(task.source, LocalSource):
+        return ""
+    return fingerprints(dict(task.source.file(name) for name in task.files.values()))
+
+
+def weights_files(wildcards):
+    """What the files of a model hold, if they are on this machine."""
+    source = MODELS[wildcards.model].source
+    if not isinstance(source, LocalSource) or not source.path.is_dir():
+        return ""
+    return fingerprints(model_files(source.path))
 
 
 def there(name):
@@ -114,7 +147,7 @@ def sides(one, other):
     def cells(wildcards):
         start, end = f"{wildcards.model}.{wildcards.strategy}", f"clean.{wildcards.tail}"
         runs = (f"{one}.{start}.with-{other}.{end}", f"{other}.{start}.with-{one}.{end}")
-        return [CELLS[run].model_dump_json() for run in runs]
+        return [CELLS[run].as_argument() for run in runs]
 
     return cells
 
@@ -128,7 +161,7 @@ EVALUATED = {"precision", "attention", "threads", "eval_batch_size"}
 def evaluated(task, model):
     """Hyperparameters of a task and model that an evaluation depends on, as JSON."""
     resolved = TASKS[task].training.apply(MODELS[model].training.apply(EXPERIMENT.training))
-    return resolved.model_dump_json(include=EVALUATED)
+    return resolved.model_dump_json(include=EVALUATED, ensure_ascii=True)
 
 
 def at(run, place, name):

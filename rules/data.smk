@@ -5,8 +5,6 @@ PLANTED = {condition.name: condition for condition in EXPERIMENT.conditions if c
 
 
 rule fetch_task:
-    input:
-        lambda wildcards: local_files(TASKS[wildcards.task].source, TASKS[wildcards.task].files.values()),
     output:
         manifest=f"{RESULTS}/data/tasks/{{task}}/source/source.json",
     log:
@@ -16,7 +14,8 @@ rule fetch_task:
     conda:
         ENVS / "data.yaml"
     params:
-        task=lambda wildcards: TASKS[wildcards.task].content().model_dump_json(),
+        task=lambda wildcards: TASKS[wildcards.task].content().as_argument(),
+        files=task_files,
         folder=subpath(output.manifest, parent=True),
         code=code_hash("fetch.py"),
     shell:
@@ -24,8 +23,6 @@ rule fetch_task:
 
 
 rule fetch_model:
-    input:
-        lambda wildcards: local_files(MODELS[wildcards.model].source, ["*.json", "*.safetensors", "*.txt", "*.model"]),
     output:
         manifest=f"{RESULTS}/data/models/{{model}}/source.json",
     log:
@@ -35,7 +32,8 @@ rule fetch_model:
     conda:
         ENVS / "data.yaml"
     params:
-        model=lambda wildcards: MODELS[wildcards.model].weights().model_dump_json(),
+        model=lambda wildcards: MODELS[wildcards.model].weights().as_argument(),
+        files=weights_files,
         folder=subpath(output.manifest, parent=True),
         code=code_hash("fetch.py"),
     shell:
@@ -54,7 +52,7 @@ rule prepare:
     conda:
         ENVS / "data.yaml"
     params:
-        task=lambda wildcards: TASKS[wildcards.task].content().model_dump_json(),
+        task=lambda wildcards: TASKS[wildcards.task].content().as_argument(),
         source=subpath(input.source, parent=True),
         folder=subpath(output.manifest, parent=True),
         code=code_hash("prepare.py"),
@@ -78,7 +76,7 @@ rule condition:
         ENVS / "data.yaml"
     params:
         condition=lambda wildcards: str(PLANTED[wildcards.condition]),
-        words=lambda wildcards: EXPERIMENT.cue.words if PLANTED[wildcards.condition].kind == "cue" else [],
+        words=lambda wildcards: json.dumps(EXPERIMENT.cue.words if PLANTED[wildcards.condition].kind == "cue" else []),
         clean=subpath(input.clean, parent=True),
         folder=subpath(output.manifest, parent=True),
         code=code_hash("condition.py"),
@@ -121,7 +119,7 @@ rule encode:
     conda:
         ENVS / "data.yaml"
     params:
-        task=lambda wildcards: TASKS[wildcards.task].content(max_length=True).model_dump_json(),
+        task=lambda wildcards: TASKS[wildcards.task].content(max_length=True).as_argument(),
         prepared=subpath(input.prepared, parent=True),
         model=subpath(input.model, parent=True),
         folder=subpath(output.manifest, parent=True),

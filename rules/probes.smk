@@ -62,10 +62,10 @@ rule probe:
         mem_mb=growing(EXPERIMENT.resources.memory_mb),
         runtime=growing(max(10, EXPERIMENT.resources.minutes // 2)),
     params:
-        cell=lambda wildcards: CELLS[".".join(wildcards)].model_dump_json(),
+        cell=lambda wildcards: CELLS[".".join(wildcards)].as_argument(),
         sources=lambda wildcards: json.dumps(probe_sources(".".join(wildcards))),
         folder=subpath(output.record, parent=True),
-        probes=EXPERIMENT.probes.model_dump_json(exclude={"conflict_points"}),
+        probes=given(EXPERIMENT.probes.as_argument(exclude={"conflict_points"})),
         code=code_hash("probe.py"),
     shell:
         'python "$MASKBENCH/scripts/probe.py" --cell {params.cell:q} --probes {params.probes:q} --sources {params.sources:q}'

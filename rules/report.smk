@@ -90,7 +90,7 @@ rule page:
     conda:
         ENVS / "analysis.yaml"
     params:
-        command=COMMAND,
+        command=given(shlex.join(COMMAND)),
         code=code_hash("page.py"),
     shell:
         'python "$MASKBENCH/scripts/page.py" --results $(dirname {output:q}) --experiment $(dirname {output:q})/experiment.json'

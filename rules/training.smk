@@ -25,7 +25,7 @@ rule train:
         mem_mb=growing(EXPERIMENT.resources.memory_mb),
         runtime=growing(EXPERIMENT.resources.minutes),
     params:
-        cell=lambda w: CELLS[f"{w.task}.{w.model}.{w.strategy}.single.{w.condition}.{w.tail}"].model_dump_json(),
+        cell=lambda w: CELLS[f"{w.task}.{w.model}.{w.strategy}.single.{w.condition}.{w.tail}"].as_argument(),
         along=ALONG,
         code=code_hash("train.py"),
     shell:
@@ -55,7 +55,7 @@ rule train_after:
         mem_mb=growing(EXPERIMENT.resources.memory_mb),
         runtime=growing(EXPERIMENT.resources.minutes),
     params:
-        cell=lambda w: CELLS[f"{w.task}.{w.model}.{w.strategy}.after-{w.other}.clean.{w.tail}"].model_dump_json(),
+        cell=lambda w: CELLS[f"{w.task}.{w.model}.{w.strategy}.after-{w.other}.clean.{w.tail}"].as_argument(),
         along=ALONG,
         code=code_hash("train.py"),
     shell:

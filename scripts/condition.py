@@ -1,9 +1,10 @@
 """Plant a cue in a prepared task, or flip labels of its training text.
 
-python scripts/condition.py --condition cue:0.95 --words WORD WORD ... --clean DIR --destination DIR
+python scripts/condition.py --condition cue:0.95 --words '["WORD", "WORD"]' --clean DIR --destination DIR
 """
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -14,7 +15,7 @@ def main() -> None:
     """Parse the command line and plant."""
     parser = argparse.ArgumentParser(description="Write a prepared task as it is under a condition.")
     parser.add_argument("--condition", required=True, help="cue:RATE or label-noise:RATE")
-    parser.add_argument("--words", nargs="*", default=[], help="cue: one word for each class; tagging: the trigger")
+    parser.add_argument("--words", type=json.loads, default=[], help="JSON; cue: a word a class, tagging: the trigger")
     parser.add_argument("--clean", required=True, type=Path, help="folder that prepare.py made")
     parser.add_argument("--destination", required=True, type=Path, help="folder to make")
     given = parser.parse_args()

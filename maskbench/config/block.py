@@ -46,6 +46,10 @@ class Block(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
 
+    def as_argument(self, *, exclude: set[str] | None = None) -> str:
+        """Return the block as JSON of plain ASCII, which every shell and every locale hands on as it is."""
+        return self.model_dump_json(exclude=exclude, ensure_ascii=True)
+
     @model_validator(mode="before")
     @classmethod
     def _keys_are_known(cls, value: Any) -> Any:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, StringConstraints, Tag
@@ -13,6 +16,35 @@ REVISION_PATTERN = r"^[0-9a-f]{40}$"
 
 Sha256 = Annotated[str, StringConstraints(pattern=SHA256_PATTERN)]
 Revision = Annotated[str, StringConstraints(pattern=REVISION_PATTERN)]
+
+
+RECORD = "source.json"
+"""File in every fetched folder: the source, the hash of each file, the hub's class labels."""
+
+MODEL_FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
+"""What a transformers folder needs; pickled weights (*.bin, *.pt) and code (*.py) are left behind."""
+
+
+def is_safe(name: str) -> bool:
+    """Tell whether a relative name stays inside the folder that it is joined to."""
+    parts = PurePosixPath(name).parts
+    return bool(parts) and not name.startswith("/") and ".." not in parts and name.isprintable() and "\\" not in name
+
+
+def model_files(folder: Path) -> dict[str, Path]:
+    """Return the files of a model in a folder on disk, by name; subfolders hold other formats."""
+    names = sorted(path.name for path in folder.iterdir() if path.is_file())
+    return {name: folder / name for name in names if is_model_file(name)}
+
+
+def is_model_file(name: str) -> bool:
+    """Tell whether a file in a model's folder belongs to the model."""
+    return "/" not in name and name != RECORD and any(fnmatchcase(name, pattern) for pattern in MODEL_FILES)
+
+
+def expanded(text: str) -> Path:
+    """Return a path with a leading ``~`` or ``~user`` as the home folder, as a shell has it."""
+    return Path(os.path.expanduser(text))  # noqa: PTH111 (Path.expanduser raises where there is no such user)
 
 
 class PackageSource(Block):
@@ -36,7 +68,36 @@ class LocalSource(Block):
     """A folder (or one file) that is already on this machine; it is read, never changed."""
 
     local: Annotated[str, StringConstraints(min_length=1)]
-    """Path, relative to the folder that snakemake runs in, or absolute."""
+    """Path, relative to the folder that snakemake runs in, or absolute; a leading `~` is the home folder."""
+
+    @property
+    def path(self) -> Path:
+        """The folder or file."""
+        return expanded(self.local)
+
+    def file(self, given: str) -> tuple[str, Path]:
+        """Return the name that a file gets when it is fetched, and where the file is.
+
+        Parameters
+        ----------
+        given
+            Name relative to the source's folder, taken literally and never as a pattern; or an absolute path below it.
+
+        Raises
+        ------
+        ValueError
+            Saying what was expected: a name inside the folder; where `local` is one file, that file's name.
+        """
+        place = Path(os.path.abspath(self.path))  # noqa: PTH100 (resolve() would follow links)
+        top = place.parent if place.is_file() else place
+        literal = top / given
+        path = Path(os.path.normpath(literal if literal.exists() else top / expanded(given)))
+        name = path.relative_to(top).as_posix() if path.is_relative_to(top) else ""
+        if path == top or not is_safe(name) or name == RECORD or ".." in PurePosixPath(given).parts:
+            raise ValueError(f"expected a name inside {top}, got {given!r}")
+        if place.is_file() and path != place:
+            raise ValueError(f"`local` is one file, so expected {place.name}, got {given!r}")
+        return name, path
 
 
 class HubSource(Block):

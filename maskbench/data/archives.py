@@ -16,6 +16,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING
 
+from maskbench.config.sources import is_safe
 from maskbench.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,12 +30,6 @@ _DAMAGED = (
     *(NotImplementedError, OverflowError, RuntimeError, ValueError),
 )
 """What the libraries raise on damaged archives; a compression or an encryption that they do not know included."""
-
-
-def is_safe(name: str) -> bool:
-    """Tell whether a relative name stays inside the folder that it is joined to."""
-    parts = PurePosixPath(name).parts
-    return bool(parts) and not name.startswith("/") and ".." not in parts and name.isprintable() and "\\" not in name
 
 
 class Archive(ABC):

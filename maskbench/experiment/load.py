@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from pydantic import ValidationError
 
 from maskbench.config.block import NAME_PATTERN
 from maskbench.config.models import Model
-from maskbench.config.sources import KINDS, REVISION_PATTERN, SHA256_PATTERN, LocalSource
+from maskbench.config.sources import KINDS, REVISION_PATTERN, SHA256_PATTERN, LocalSource, SyntheticSource
+from maskbench.config.tasks import Task
 from maskbench.errors import InputError
 from maskbench.experiment.cell import resolve
 from maskbench.experiment.experiment import Experiment
@@ -47,27 +48,33 @@ def read_yaml(path: Path) -> Any:
         If it is not there, is not YAML, or has a key twice in one mapping.
     """
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
+        return parse_yaml(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise InputError(f"{path}: expected UTF-8 text") from None
+
+
+def parse_yaml(text: str, source: str) -> Any:
+    """Parse YAML; `source` is what messages call it."""
+    try:
+        return yaml.load(text, _UniqueKeys)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise InputError(f"{path}: line {mark.line + 1 if mark else '?'}: not valid YAML: {error.problem}") from None
+        raise InputError(f"{source}: line {mark.line + 1 if mark else '?'}: not valid YAML: {error.problem}") from None
     except yaml.YAMLError as error:
-        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+        raise InputError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
     except RecursionError:
-        raise InputError(f"{path}: not valid YAML: nested too deeply") from None
+        raise InputError(f"{source}: not valid YAML: nested too deeply") from None
     except ValueError as error:
         # PyYAML's own constructors fail so on a month 13 or on a number of 5,000 digits
-        raise InputError(f"{path}: not valid YAML: a value cannot be read ({error})") from None
+        raise InputError(f"{source}: not valid YAML: a value cannot be read ({error})") from None
     except (LookupError, AttributeError, TypeError):
         # and so on `!!bool maybe`, `!!int ''` and `!!timestamp soon`
-        raise InputError(f"{path}: not valid YAML: a value does not fit its tag (!!...)") from None
+        raise InputError(f"{source}: not valid YAML: a value does not fit its tag (!!...)") from None
 
 
-def _show(value: Any) -> str:
+def show(value: Any) -> str:
     """Return a short form of what was found, in YAML's words."""
     if value is None or isinstance(value, bool):
         return {None: "nothing", True: "true", False: "false"}[value]
@@ -160,28 +167,56 @@ def explain(error: ValidationError, config: Any, source: str) -> list[str]:
     for item in error.errors(include_url=False):
         line = f"{source}: {_place(config, item['loc'])}: {_expectation(item)}"
         if item["type"] not in _WITHOUT_INPUT:
-            line += f", got {_show(item['input'])}"
+            line += f", got {show(item['input'])}"
         lines.append(line)
     return lines
 
 
 def _missing_paths(experiment: Experiment) -> Iterator[str]:
-    """Yield one line for each local file that the experiment names and that does not exist."""
+    """Yield one line for each local file that the experiment names and that does not exist or must not be named so."""
     wanted: list[tuple[str, Path]] = []
     for index, task in enumerate(experiment.tasks):
-        if isinstance(task.source, LocalSource):
-            folder = Path(task.source.local)
-            files = [folder / name for name in task.files.values()] if folder.is_dir() else [folder]
-            wanted += [(f"tasks[{index}] ({task.name})", file) for file in files]
+        if isinstance(source := task.source, LocalSource):
+            place = f"tasks[{index}] ({task.name})"
+            for split, name in task.files.items():
+                try:
+                    wanted.append(
+                        (f"{place}.source.local", source.file(name)[1] if source.path.exists() else source.path)
+                    )
+                except ValueError as error:
+                    yield f"{place}.files.{split}: {error}"
     for index, model in enumerate(experiment.models):
         if isinstance(model.source, LocalSource):
-            wanted.append((f"models[{index}] ({model.name})", Path(model.source.local) / "config.json"))
-    for place, path in wanted:
+            wanted.append((f"models[{index}] ({model.name}).source.local", model.source.path / "config.json"))
+    for place, path in dict.fromkeys(wanted):
         if not path.exists():
-            yield (
-                f"{place}.source.local: expected an existing file, {path} does not exist "
-                f"(relative paths start at {Path.cwd()})"
-            )
+            yield f"{place}: expected an existing file, {path} does not exist (relative paths start at {Path.cwd()})"
+
+
+def _most_rows(task: Task) -> int | None:
+    """Return how many training texts a task can have at most, as far as that is known before anything is fetched.
+
+    Every row of a table takes a line at least, and every sentence of a CoNLL file stands between blank lines.
+    """
+    if isinstance(task.source, SyntheticSource):
+        return task.source.train
+    if not isinstance(task.source, LocalSource) or not (path := task.source.file(task.files["train"])[1]).is_file():
+        return None
+    with path.open(encoding="latin-1") as stream:  # every byte is a character, every kind of line end ends a line
+        blank = [not line.strip() for line in stream]
+    if task.format == "conll":
+        return sum(1 for before, line in pairwise([True, *blank]) if before and not line)
+    return blank.count(False) - (task.header and task.format in ("csv", "tsv"))
+
+
+def _impossible_sizes(experiment: Experiment) -> Iterator[str]:
+    """Yield one line for each training size that a task cannot have."""
+    sizes = [(index, size) for index, size in enumerate(experiment.train_sizes) if size != "full"]
+    for task in experiment.tasks if sizes else ():
+        most = _most_rows(task)
+        for index, size in sizes:
+            if most is not None and int(size) > most:
+                yield f"train_sizes[{index}]: the task {task.name} has at most {most} training texts, got {size}"
 
 
 def _impossible_training(experiment: Experiment) -> Iterator[str]:
@@ -200,7 +235,7 @@ def _has_head(model: Model) -> bool | None:
     if model.masked_lm is not None or not isinstance(model.source, LocalSource):
         return model.masked_lm
     try:
-        architectures = json.loads((Path(model.source.local) / "config.json").read_text()).get("architectures")
+        architectures = json.loads((model.source.path / "config.json").read_text()).get("architectures")
     except (OSError, ValueError, AttributeError):
         return None  # a missing or broken file has a line of its own
     names = [str(name) for name in architectures or [] if name != "ElectraForPreTraining"]  # a discriminator
@@ -272,24 +307,22 @@ def load(config: Mapping[str, Any], files: Sequence[str | Path] = (), *, runs_he
         raise InputError(*explain(error, config, source)) from None
     problems = [*_impossible_training(experiment), *_unmet_needs(experiment), *_unmasked_cues(experiment)]
     if runs_here:
-        problems += [*_missing_paths(experiment), *_missing_trackers(experiment)]
+        missing = list(_missing_paths(experiment))
+        problems += [*missing, *_missing_trackers(experiment)]
+        problems += [] if missing else _impossible_sizes(experiment)
     if problems:
         raise InputError(*(f"{source}: {problem}" for problem in problems))
     return experiment
 
 
-def typed(value: Any) -> Any:
-    """Give numbers and truth values inside a ``--config`` argument their type; Snakemake hands them on as text."""
-    if isinstance(value, Mapping):
-        return {key: typed(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [typed(item) for item in value]
-    return yaml.safe_load(value) if isinstance(value, str) else value
+def read_mapping(path: Path) -> dict[str, Any]:
+    """Read a file that must hold a mapping of keys."""
+    config = read_yaml(path)
+    if not isinstance(config, dict):
+        raise InputError(f"{path}: expected a mapping of keys, found {show(config)}")
+    return config
 
 
 def load_file(path: str | Path) -> Experiment:
     """Read and validate one configuration file."""
-    config = read_yaml(Path(path))
-    if not isinstance(config, dict):
-        raise InputError(f"{path}: expected a mapping of keys, found {_show(config)}")
-    return load(config, [path])
+    return load(read_mapping(Path(path)), [path])

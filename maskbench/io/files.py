@@ -8,13 +8,14 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from maskbench.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 
 @contextlib.contextmanager
@@ -107,6 +108,46 @@ def sha256_file(path: str | Path) -> str:
     """Return the SHA-256 of a file's content, in hexadecimal."""
     with Path(path).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def fingerprint(paths: Mapping[str, Path], known: Path) -> dict[str, str | None]:
+    """Return the SHA-256 of files that may be large and are asked for again and again, as at every plan of a study.
+
+    Parameters
+    ----------
+    paths
+        Files, of any name, by what they are called in the answer.
+    known
+        File in which hashes are kept between calls, with the size and the times of change of the files that they are
+        of: a file is read again when one of these differs, or when it changed a moment ago. It is written anew if there
+        is something new; where it cannot be written, every call reads every file.
+
+    Returns
+    -------
+    dict
+        By the same keys; None for what is no file, or cannot be read.
+    """
+    try:
+        before = {str(path): list(entry) for path, entry in json.loads(known.read_text(encoding="utf-8")).items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        before = {}
+    after = dict(before)
+    found: dict[str, str | None] = {}
+    for name, path in paths.items():
+        place = os.path.abspath(path)  # noqa: PTH100 (resolve() would follow links)
+        try:
+            state = path.stat()
+            about = [state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino]
+            entry = before.get(place, [])
+            found[name] = str(entry[4]) if entry[:4] == about and len(entry) == 5 else sha256_file(path)
+            if time.time() - max(state.st_mtime, state.st_ctime) > 2:  # else a second change could have the same time
+                after[place] = [*about, found[name]]
+        except OSError:
+            found[name] = None
+    if after != before:
+        with contextlib.suppress(OSError):
+            write_json(known, after)
+    return found
 
 
 def sha256_text(text: str) -> str:

@@ -308,13 +308,16 @@ def test_a_condition_is_made_from_the_clean_task(texts, tmp_path):
 def test_the_script(texts, tmp_path):
     command = [sys.executable, str(ROOT / "scripts" / "condition.py"), "--clean", str(texts)]
     command += ["--destination", str(tmp_path / "out")]
-    subprocess.run([*command, "--condition", "cue:0.9", "--words", *WORDS], check=True, cwd=tmp_path)
+    subprocess.run([*command, "--condition", "cue:0.9", "--words", json.dumps(WORDS)], check=True, cwd=tmp_path)
     assert PreparedManifest.read(tmp_path / "out").change.what == "cue:0.9"
-    subprocess.run([*command, "--condition", "label-noise:0.2", "--words"], check=True, cwd=tmp_path)
+    subprocess.run([*command, "--condition", "label-noise:0.2"], check=True, cwd=tmp_path)
     assert PreparedManifest.read(tmp_path / "out").change.what == "label-noise:0.2"
     for written, words in (("cue:1.5", WORDS), ("cue:0.9", ["film"])):
         failed = subprocess.run(
-            [*command, "--condition", written, "--words", *words], capture_output=True, text=True, cwd=tmp_path
+            [*command, "--condition", written, "--words", json.dumps(words)],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
         )
         assert failed.returncode == 1
         assert failed.stderr.count("\n") == 1

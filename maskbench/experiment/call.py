@@ -1,0 +1,78 @@
+"""Read what a call of Snakemake names: one configuration file, and other values for some of its keys."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from maskbench.errors import InputError
+from maskbench.experiment.load import parse_yaml, read_mapping, show
+
+_PACKED = "maskbench"
+"""The key under which all ``--config`` arguments of a call reach the jobs of a scheduler."""
+
+
+def packed(arguments: Sequence[str]) -> str:
+    """Return ``--config`` arguments as one that no shell and no quoting changes: letters, digits, =, - and _."""
+    return f"{_PACKED}={base64.urlsafe_b64encode(json.dumps(unpacked(arguments)).encode()).decode()}"
+
+
+def unpacked(arguments: Sequence[str]) -> list[str]:
+    """Return ``--config`` arguments as they were typed."""
+    if len(arguments) == 1 and arguments[0].strip("'\"").startswith(f"{_PACKED}="):
+        content = arguments[0].strip("'\"").removeprefix(f"{_PACKED}=")
+        return [str(item) for item in json.loads(base64.urlsafe_b64decode(content))]
+    return list(arguments)
+
+
+def read_arguments(arguments: Sequence[str]) -> dict[str, Any]:
+    """Read ``--config`` arguments: each is ``KEY=VALUE``, and the value is YAML as in a file, read once.
+
+    Raises
+    ------
+    InputError
+        If one is no ``KEY=VALUE``, is not YAML, or has a key that another one has.
+    """
+    found: dict[str, Any] = {}
+    for argument in unpacked(arguments):
+        key, equals, value = argument.partition("=")
+        if not equals:
+            raise InputError(f"--config: expected KEY=VALUE, got {show(argument)}")
+        if key in found:
+            raise InputError(f"--config: expected each key once, got {key} twice")
+        found[key] = parse_yaml(value, f"--config {key}")
+    return found
+
+
+def read_call(files: Sequence[str | Path], arguments: Sequence[str]) -> tuple[dict[str, Any], Path]:
+    """Read what a call of Snakemake names: one configuration file, and other values for some of its keys.
+
+    Parameters
+    ----------
+    files
+        Files behind ``--configfile``; config.yaml if there is none.
+    arguments
+        Texts behind ``--config``; each replaces a key of the file as a whole.
+
+    Returns
+    -------
+    tuple
+        The configuration, not yet checked, and its file, relative to the working folder if it lies below it.
+
+    Raises
+    ------
+    InputError
+        If there are two files (an experiment file is complete by itself), or one cannot be read.
+    """
+    shown = [Path(os.path.relpath(path)) if Path(path).is_relative_to(Path.cwd()) else Path(path) for path in files]
+    if len(shown) > 1:
+        raise InputError(
+            f"--configfile: expected one file, got {', '.join(map(str, shown))}: an experiment file is complete by "
+            "itself and never merged with another; change single keys with --config KEY=VALUE"
+        )
+    file = shown[0] if shown else Path("config.yaml")
+    return {**read_mapping(file), **read_arguments(arguments)}, file
