@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module, Parameter
 
+    from maskbench.config.tasks import Kind
     from maskbench.masks.draws import Draws
     from maskbench.masks.setting import Setting
 
@@ -123,6 +124,10 @@ class Mask(Block):
     def needs(self) -> frozenset[Need]:
         """Return what the model and the task must have, checked before anything starts."""
         return frozenset()
+
+    def mixes(self, kind: Kind) -> bool:
+        """Tell whether the mask lets embeddings go over to that of [MASK] (`Batch.mix`); fitting makes sure it can."""
+        return False
 
     def fit(self, setting: Setting, rng: Draws) -> None:
         """Prepare on the training split and the pretrained model, once, before the first update.

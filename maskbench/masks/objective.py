@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
 
+    from maskbench.config.tasks import Kind
     from maskbench.masks.draws import Draws
     from maskbench.masks.setting import Setting
 
@@ -32,6 +33,10 @@ class MaskedCopy(Objective):
     def needs(self) -> frozenset[Need]:
         """Return what the inner mask needs."""
         return self.mask.needs() if self.mask is not None else frozenset()
+
+    def mixes(self, kind: Kind) -> bool:
+        """Tell what the inner mask does."""
+        return self.mask is not None and self.mask.mixes(kind)
 
     def fit(self, setting: Setting, rng: Draws) -> None:
         """Fit the inner mask."""

@@ -1,7 +1,8 @@
-"""How a visibility reaches a model: through transformers' own mask and attention interfaces, for a while."""
+"""How a visibility reaches a model for a while: through transformers' mask and attention interfaces, or its own."""
 
 from __future__ import annotations
 
+import inspect
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,8 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from maskbench.errors import InputError
-from maskbench.masks.passes import still
+from maskbench.masks.anatomy import base_of, states_of
+from maskbench.masks.passes import still, tables_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -25,6 +27,15 @@ if TYPE_CHECKING:
 
 IMPLEMENTATIONS = ("eager", "sdpa")
 """Attention implementations whose masks have a value for each pair of tokens."""
+_PAIRS = "attention_mask"
+_OWN = {"xlnet": ("", "perm_mask"), "deberta": ("encoder", _PAIRS), "deberta-v2": ("encoder", _PAIRS)}
+"""By type, models that take a mask of pairs without transformers' interface: the part of the base, and its argument."""
+_LEAK = 1e-6
+"""Gradient at hidden tokens, relative to that at visible ones, that rounding may leave."""
+
+
+class WidthError(ValueError):
+    """A visibility is shown to a pass over texts of another width."""
 
 
 @contextmanager
@@ -53,13 +64,16 @@ def showing(
     InputError
         If the model's attention implementation has no such masks, or, at the end, if the model did not ask for one.
     """
-    name = implementation(model)
     view = _View(visible, form, tally)
     with ExitStack() as stack:
-        mask = view.masks(ALL_MASK_ATTENTION_FUNCTIONS[name])
-        stack.enter_context(_overridden(ALL_MASK_ATTENTION_FUNCTIONS, name, mask))
-        if form == "multiplicative":
-            stack.enter_context(_overridden(ALL_ATTENTION_FUNCTIONS, name, view.multiplied))
+        if model.config.model_type in _OWN:
+            stack.enter_context(_own_way(model, view))
+        else:
+            name = implementation(model)
+            mask = view.masks(ALL_MASK_ATTENTION_FUNCTIONS[name])
+            stack.enter_context(_overridden(ALL_MASK_ATTENTION_FUNCTIONS, name, mask))
+            if form == "multiplicative":
+                stack.enter_context(_overridden(ALL_ATTENTION_FUNCTIONS, name, view.multiplied))
         yield
     kind = type(model).__name__
     if not view.asked:
@@ -86,19 +100,92 @@ def implementation(model: PreTrainedModel) -> str:
     return str(name)
 
 
-@torch.no_grad()
 def require_reach(model: PreTrainedModel, inputs: Mapping[str, Any], form: Form) -> None:
-    """Make sure, by one forward pass, that a visibility would reach the model.
+    """Make sure, by passes over one text, that a visibility reaches the model and that what it hides is hidden.
+
+    Tokens at even places see each other, and so do those at odd places: what is computed at the ones, through all
+    layers, must have no gradient to the others. What mixes tokens outside of attention (convolutions, pooling) fails.
+
+    Parameters
+    ----------
+    inputs
+        Of a text; the longest one that there is, since some models attend to long texts in another way.
 
     Raises
     ------
     InputError
-        If it would not.
+        If it does not reach the model, or does not hide.
     """
-    width = inputs["input_ids"].shape[1]
-    visible = torch.ones((1, 1, width, width), dtype=torch.bool, device=inputs["input_ids"].device)
-    with showing(model, visible, form), still(model):
-        model(**{name: value for name, value in inputs.items() if name != "labels"})
+    given = {name: value for name, value in inputs.items() if name != "labels"}
+    place = torch.arange(inputs["input_ids"].shape[1], device=inputs["input_ids"].device)
+    with still(model):
+        if form == "multiplicative":  # leaks, as an exhibit
+            everything = torch.ones((1, 1, len(place), len(place)), dtype=torch.bool, device=place.device)
+            with torch.no_grad(), showing(model, everything, form):
+                model(**given)
+            return
+        apart = (place[:, None] - place) % 2 == 0
+        kind = type(model).__name__
+        try:
+            with torch.enable_grad(), _looked_up(model) as embedded, showing(model, apart[None, None], form):
+                outputs = model(**given, output_hidden_states=True)
+        except WidthError:
+            raise InputError(f"attention mask: {kind} computes with texts that it fills up or pools") from None
+        if outputs.get("decoder_hidden_states") is not None:
+            raise InputError(f"attention mask: {kind} reads its text twice, in the decoder shifted by one place")
+        states = states_of(outputs)[-1]
+        if states.shape[1] != len(place):
+            raise InputError(f"attention mask: {kind} pools its tokens")
+        slopes = [_slope(states[:, first::2], embedded[0], model) for first in (0, 1)]
+    for first, slope in enumerate(slopes):
+        seen, hidden = (max(slope[:, start::2].flatten().tolist(), default=0.0) for start in (first, 1 - first))
+        if not hidden <= _LEAK * seen:
+            raise InputError(
+                f"attention mask: {kind} does not hide what the mask hides: of the gradient at visible tokens, "
+                f"{hidden / seen if seen else hidden:.2g} is left at hidden ones"
+            )
+
+
+def _slope(states: Tensor, embedded: Tensor, model: PreTrainedModel) -> Tensor:
+    """Return (1, T, H) how much each looked-up embedding changes what is computed at some places."""
+    weights = torch.linspace(-1, 1, states.shape[-1], device=states.device)  # a plain sum is constant behind a norm
+    (slope,) = torch.autograd.grad((states.float() @ weights).sum(), embedded, retain_graph=True)
+    return (slope.transpose(0, 1) if model.config.model_type == "xlnet" else slope).abs()
+
+
+@contextmanager
+def _looked_up(model: PreTrainedModel) -> Iterator[list[Tensor]]:
+    """Collect the token embeddings that the model looks up, as the leaves of what it computes from them."""
+    found: list[Tensor] = []
+
+    def leaf(_: Module, __: Any, tokens: Tensor) -> Tensor:
+        found.append(tokens.detach().requires_grad_())
+        return found[-1]
+
+    with ExitStack() as stack:
+        for _, table in tables_of(model):
+            stack.callback(table.register_forward_hook(leaf).remove)
+        yield found
+
+
+@contextmanager
+def _own_way(model: PreTrainedModel, view: _View) -> Iterator[None]:
+    """Give a model that takes a mask of pairs as an argument the visible ones."""
+    part, argument = _OWN[model.config.model_type]
+    module = base_of(model).get_submodule(part)
+
+    def give(module: Module, args: tuple[Any, ...], keys: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        bound = inspect.signature(module.forward).bind(*args, **keys)
+        real = bound.arguments["attention_mask"].bool()
+        pairs = view.pairs(real)
+        bound.arguments[argument] = (~pairs).float() if argument == "perm_mask" else pairs
+        return bound.args, bound.kwargs
+
+    handle = module.register_forward_pre_hook(give, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 @contextmanager
@@ -129,7 +216,7 @@ class _View:
             # nothing may be left to the kernel: None would mean that there is no mask to take pairs out of
             own = original(**keys | {"allow_is_causal_skip": False, "allow_is_bidirectional_skip": False})
             if own.shape[-2:] != self.visible.shape[-2:]:
-                raise ValueError(
+                raise WidthError(
                     f"a visibility of {tuple(self.visible.shape)} is shown in a pass with masks of {tuple(own.shape)}"
                 )
             shown = own if own.dtype == torch.bool else own == 0
@@ -144,6 +231,18 @@ class _View:
             return torch.where(seen, torch.zeros((), dtype=own.dtype, device=own.device), torch.finfo(own.dtype).min)
 
         return mask
+
+    def pairs(self, real: Tensor) -> Tensor:
+        """Return (B, T, T) bool: pairs of real tokens that the visibility shows, for a model without the interface."""
+        shown = (real[:, :, None] & real[:, None, :])[:, None]
+        if shown.shape[-2:] != self.visible.shape[-2:]:
+            raise WidthError(
+                f"a visibility of {tuple(self.visible.shape)} is shown in a pass with masks of {tuple(shown.shape)}"
+            )
+        if self.tally is not None and not self.asked:
+            self._count(shown, real)
+        self.asked = True
+        return (shown & self.visible)[:, 0]
 
     def _count(self, shown: Tensor, real: Tensor | None) -> None:
         """Add the hidden pairs and all pairs that the model shows, without a token's pair with itself."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import torch
 
-from maskbench.masks.base import FAMILIES, Family, Mask, ParameterMask
+from maskbench.masks.base import FAMILIES, Batch, Family, Mask, ParameterMask
 from maskbench.masks.draws import Draws
+from maskbench.masks.passes import require_mixing
 from maskbench.masks.visibility import require_reach, showing
 
 if TYPE_CHECKING:
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from maskbench.masks import Strategy
-    from maskbench.masks.base import Batch
     from maskbench.masks.setting import Setting
 
 
@@ -57,7 +58,9 @@ class Masking:
         self.masked, self.hidden = self.masked.to(device), self.hidden.to(device)
         attention = self.strategy.attention
         if attention is not None:
-            require_reach(setting.model, next(setting.batches(1)), attention.form)
+            require_reach(setting.model, _longest(setting, 1), attention.form)
+        if any(mask.mixes(setting.kind) for mask in self.masks.values()):
+            require_mixing(setting.model, _sample(setting))
         for family, mask in self.masks.items():
             mask.fit(setting, self.draws[family])
             for module in mask.modules().values():
@@ -198,3 +201,28 @@ class Masking:
         """
         hidden, pairs = self.hidden.tolist()
         return hidden / pairs if pairs else None
+
+
+def _longest(setting: Setting, count: int) -> dict[str, Any]:
+    """Return a batch of the longest texts of the training split, without what models do not take."""
+    order = np.argsort(-np.asarray(setting.train["length"]), kind="stable")
+    batch: dict[str, Any] = next(setting.batches(count, order[:count].tolist()))
+    return batch
+
+
+def _sample(setting: Setting) -> Batch:
+    """Return texts for a pass that tries something out; their number is not that of their tokens."""
+    inputs = _longest(setting, 2)
+    if inputs["input_ids"].shape[1] == len(inputs["input_ids"]):
+        inputs = _longest(setting, 1)
+    ids, padding = inputs["input_ids"], inputs["attention_mask"].bool()
+    special = torch.isin(ids, torch.tensor(setting.tokenizer.all_special_ids, device=ids.device))
+    return Batch(
+        input_ids=ids,
+        padding=padding,
+        words=torch.where(padding & ~special, 0, -1),
+        examples=torch.arange(len(ids), device=ids.device),
+        epoch=0,
+        mask_id=cast("int", setting.tokenizer.mask_token_id),
+        token_types=inputs.get("token_type_ids"),
+    )

@@ -408,11 +408,17 @@ def test_every_model_can_be_reached(name, attention, form):
 
 
 def test_models_that_cannot_be_reached_are_refused():
-    config = transformers.XLNetConfig(vocab_size=50, d_model=16, n_layer=2, n_head=2, d_inner=32)
-    model, batch = transformers.AutoModelForSequenceClassification.from_config(config), text_batch()
-    setting = SimpleNamespace(model=model, batches=lambda size: iter([inputs_of(batch)]))
+    config = transformers.FunnelConfig(
+        vocab_size=50, block_sizes=[1, 1], num_decoder_layers=1, d_model=16, n_head=2, d_head=8, d_inner=32
+    )
+    model = transformers.AutoModelForTokenClassification.from_config(config, attn_implementation="eager")
+    batch = text_batch()
+    batches = {(1,): inputs_of(batch)}  # that of the longest text
+    setting = SimpleNamespace(
+        model=model, train={"length": [4, 10]}, batches=lambda size, rows: iter([batches[tuple(rows)]])
+    )
     strategy = Strategy.model_validate({"name": "c", "attention": "causal"})
-    expected = "^attention mask: XLNetForSequenceClassification does not build its attention mask through transformers"
+    expected = "^attention mask: FunnelForTokenClassification does not build its attention mask through transformers"
     with pytest.raises(InputError, match=expected):
         Masking(strategy, 1).fit(setting)
     upcast = transformers.GPT2Config(

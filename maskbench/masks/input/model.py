@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
 
+    from maskbench.config.tasks import Kind
     from maskbench.masks.draws import Draws
     from maskbench.masks.setting import Setting
 
@@ -61,6 +62,10 @@ class Adaptive(InputMask):
         if self.fast >= self.slow:
             raise ValueError(f"expected fast below slow, got {self.fast} and {self.slow}")
         return self
+
+    def mixes(self, kind: Kind) -> bool:
+        """Tell whether saliency is needed, which is the slope of such a change."""
+        return self.place == "loss" and kind == "sequence-classification"
 
     def fit(self, setting: Setting, rng: Draws) -> None:
         """Keep the model, whose losses and attention decide."""
@@ -188,6 +193,10 @@ class Learned(InputMask):
     """Size of the gate's hidden layer."""
     _gate: Any = None
     _table: Any = None
+
+    def mixes(self, kind: Kind) -> bool:
+        """Return true: that is how the gate acts."""
+        return True
 
     def fit(self, setting: Setting, rng: Draws) -> None:
         """Make the gate."""

@@ -55,7 +55,8 @@ class _Adapter(ParameterMask):
         Raises
         ------
         InputError
-            If no module is called as `targets` says, or there are too few updates for ranks to shrink.
+            If the layers have no linear modules, none is called as `targets` says, or there are too few updates for
+            ranks to shrink.
         """
         import torch
         from transformers.pytorch_utils import Conv1D
@@ -68,6 +69,8 @@ class _Adapter(ParameterMask):
         known = {id(parameter) for parameter in frozen}
         head = [parameter for parameter in model.parameters() if id(parameter) not in known]
         linears = dict(linears_of(model))
+        if not linears:
+            raise InputError(f"{self.kind}: {type(model).__name__} has no linear modules in its layers")
         wanted = [name for name in linears if self.targets is None or name.endswith(tuple(self.targets))]
         if not wanted:
             ends = sorted({name.rsplit(".", 1)[-1] for name in linears})

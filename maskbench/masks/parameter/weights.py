@@ -59,7 +59,7 @@ class LearnedWeights(ParameterMask):
         Raises
         ------
         InputError
-            If the model has no layer from `from_layer` upward.
+            If the model has no layer from `from_layer` upward, or no linear modules there.
         """
         from maskbench.masks.anatomy import layers_of, linears_of, pretrained_of
         from maskbench.masks.parameter import binary, reach
@@ -71,7 +71,10 @@ class LearnedWeights(ParameterMask):
             )
         self._notes = reach.note_on(self.kind, model, self.from_layer)
         frozen = [parameter for _, parameter in pretrained_of(model)]
-        for place, (_, module) in enumerate(linears_of(model, self.from_layer)):
+        linears = list(linears_of(model, self.from_layer))
+        if not linears:
+            raise InputError(f"learned-weights: {type(model).__name__} has no linear modules in its layers")
+        for place, (_, module) in enumerate(linears):
             binary.mask(module, self.initial_sparsity, self.spread, self._rng.generator(place))
         return frozen
 
