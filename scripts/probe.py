@@ -48,7 +48,7 @@ def main() -> None:
             cell,
             Sources(**{name: Path(folder) for name, folder in options.sources.items()}),
             options.probes,
-            choose(cell.training),
+            choose(cell.training, Path(options.sources["pretrained"])),
             code=options.code,
             began=_BEGAN + waited,
             gpu_uuid=slot.name,

@@ -48,7 +48,7 @@ def main() -> None:
             max_test=options.max_test,
             examples=options.examples,
             batch_size=options.training.eval_batch_size,
-            device=choose(options.training),
+            device=choose(options.training, options.model),
             masked_lm=not options.no_masked_lm,
             code=options.code,
             gpu_uuid=slot.name,

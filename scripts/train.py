@@ -50,7 +50,7 @@ def main() -> None:
         from maskbench.training.device import choose
         from maskbench.training.run import Inputs, run_cell
 
-        device = choose(cell.training)
+        device = choose(cell.training, options.model)
         if device.kind == "cuda" and slot.origin == "none":
             raise InputError(
                 "MASKBENCH_GPUS: torch sees a GPU that nvidia-smi does not list, so jobs cannot share it safely; "

@@ -57,7 +57,8 @@ class Training(Block):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """auto: bf16 autocast where the hardware computes in bf16, fp32 elsewhere."""
     attention: Literal["auto", "eager", "sdpa"] = "auto"
-    """auto: sdpa on GPUs, eager on CPUs (there sdpa's backward pass is several times slower)."""
+    """auto: sdpa on GPUs, eager on CPUs (there sdpa's backward pass is several times slower) and for models without
+    sdpa in transformers (XLNet, DeBERTa, ...; the record says so)."""
     threads: Count = 1
     """CPU threads of a training job; results are bit-identical only at the same number."""
     gradient_checkpointing: bool = False
@@ -90,6 +91,7 @@ class TrainingOverrides(Block):
     evaluations_per_epoch: Count | None = None
     selection: Literal["best", "last"] | None = None
     early_stopping: Count | None = None
+    attention: Literal["auto", "eager", "sdpa"] | None = None
     gradient_checkpointing: bool | None = None
 
     def apply(self, training: Training) -> Training:

@@ -31,7 +31,15 @@ from maskbench.data.manifests import (
 from maskbench.data.prepare import load_prepared
 from maskbench.data.segments import words_of_pieces
 from maskbench.data.surface import name_like
-from maskbench.data.tokenizer import MASKED, before_word, encode_as_text, read_masked, with_segments
+from maskbench.data.tokenizer import (
+    MASKED,
+    before_word,
+    encode_as_text,
+    read_masked,
+    require_head,
+    require_pad_and_ids,
+    with_segments,
+)
 from maskbench.errors import InputError
 from maskbench.io.files import canonical, read_json, sha256_files, sha256_text, verify
 
@@ -107,6 +115,8 @@ def encode(task: Task, prepared: Path, model: Path, destination: Path) -> None:
     files = _tokenizer_files(model)
     tokenizer = _load_tokenizer(model)
     _check_limits(task, tokenizer, model)
+    require_pad_and_ids(tokenizer, model)
+    require_head(task.kind, model)
     info = _tokenizer_info(tokenizer)  # before it gets a mask token that the model does not have
     types = with_segments(tokenizer, model)
     mask = read_masked(tokenizer) if manifest.change and manifest.change.what == SHIFTED else None

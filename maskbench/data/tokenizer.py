@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from maskbench.config.families import NO_TAGGING
+from maskbench.errors import InputError
+from maskbench.io.files import read_json
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from tokenizers import Encoding, Tokenizer
     from transformers import PreTrainedTokenizerBase
+
+    from maskbench.config.tasks import Kind
 
 MASKED = "\ufdd0"
 """Stands for the mask token in prepared text; Unicode keeps this code point free, so no text has it."""
@@ -135,3 +141,37 @@ def with_segments(tokenizer: PreTrainedTokenizerBase, model: Path) -> bool:
     config = AutoConfig.from_pretrained(model, local_files_only=True, trust_remote_code=False)
     # XLNet compares segments and has no table of them
     return bool(config.model_type == "xlnet" or getattr(config, "type_vocab_size", 0) > highest)
+
+
+def require_pad_and_ids(tokenizer: PreTrainedTokenizerBase, model: Path) -> None:
+    """Make sure that texts can be padded, and that every token id up to the last has a token.
+
+    Raises
+    ------
+    InputError
+        If not.
+    """
+    if tokenizer.pad_token_id is None and tokenizer.eos_token_id is None:
+        raise InputError(
+            f"{model / 'tokenizer_config.json'}: expected a pad_token or an eos_token to pad texts with, found neither"
+        )
+    ids = set(tokenizer.get_vocab().values())
+    if holes := sorted(set(range(max(ids) + 1)) - ids):
+        shown = ", ".join(map(str, holes[:5])) + (", ..." if len(holes) > 5 else "")
+        raise InputError(f"{model / 'tokenizer.json'}: expected a token for every id, found none for {shown}")
+
+
+def require_head(kind: Kind, model: Path) -> None:
+    """Make sure that transformers has a head for a kind of task on a model.
+
+    Raises
+    ------
+    InputError
+        If it has none.
+    """
+    family = read_json(model / "config.json").get("model_type")
+    if kind == "token-classification" and family in NO_TAGGING:
+        raise InputError(
+            f"{model / 'config.json'}: transformers has no head for tagging on a model of type {family}; expected "
+            "another model, or a task of kind sequence-classification"
+        )

@@ -19,6 +19,7 @@ from maskbench.config.tasks import Task
 from maskbench.errors import InputError
 from maskbench.experiment.cell import resolve
 from maskbench.experiment.experiment import Experiment
+from maskbench.experiment.models import beyond_the_models
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -308,7 +309,7 @@ def load(config: Mapping[str, Any], files: Sequence[str | Path] = (), *, runs_he
     problems = [*_impossible_training(experiment), *_unmet_needs(experiment), *_unmasked_cues(experiment)]
     if runs_here:
         missing = list(_missing_paths(experiment))
-        problems += [*missing, *_missing_trackers(experiment)]
+        problems += [*missing, *_missing_trackers(experiment), *beyond_the_models(experiment)]
         problems += [] if missing else _impossible_sizes(experiment)
     if problems:
         raise InputError(*(f"{source}: {problem}" for problem in problems))

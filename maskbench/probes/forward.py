@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from maskbench.data.encode import IGNORED
+from maskbench.masks.anatomy import at_tokens, states_of
 from maskbench.masks.base import Batch
 from maskbench.probes.errors import UnmeasuredError
 from maskbench.training import evaluation
@@ -104,7 +105,9 @@ class Forward:
             with self.shown(called, batch):
                 return called(**batch.inputs(), output_hidden_states=hidden)
 
-    def read(self, rows: Rows, places: NDArray[np.int64] | None = None, *, hidden: bool = False) -> Passed:
+    def read(
+        self, rows: Rows, places: NDArray[np.int64] | None = None, *, hidden: bool = False, scored: bool = True
+    ) -> Passed:
         """Pass over texts once and return everything that is read of them.
 
         Parameters
@@ -115,6 +118,8 @@ class Forward:
             (P, 2) row and token of the hidden states to keep.
         hidden
             Read hidden states, too (places need it).
+        scored
+            Read what the head says, if there is one.
 
         Raises
         ------
@@ -126,11 +131,11 @@ class Forward:
         states: list[tuple[NDArray[np.int64], Tensor]] = []
         for chosen, batch in self.batches(rows):
             outputs = self(batch, hidden=hidden)
-            if (logits := outputs.get("logits")) is not None:
+            if scored and (logits := outputs.get("logits")) is not None:
                 self._reduce(chosen, batch, logits, reduced)
             if not hidden:
                 continue
-            layers = outputs["hidden_states"]
+            layers = at_tokens(states_of(outputs), batch.input_ids.shape[1])
             _require_finite(layers[-1][batch.padding], "hidden states")
             own = batch.maskable.float()[..., None]
             means = (layers[-1].float() * own).sum(1) / own.sum(1).clamp(min=1)

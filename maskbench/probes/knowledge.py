@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
+from maskbench.masks.anatomy import base_of
 from maskbench.probes import drift, holes, linear
 from maskbench.probes.base import probe
 from maskbench.probes.errors import UnmeasuredError
@@ -47,9 +48,13 @@ def layer_drifts(subject: Subject) -> list[float]:
 @cache
 def _theta(subject: Subject) -> dict[str, Tensor]:
     """Return θ₀'s weights by name, without those that its file lacks."""
-    model, missing = start(subject.sources.pretrained, subject.device.attention)
+    pad = subject.model.config.pad_token_id
+    folder, kind = subject.sources.pretrained, subject.cell.kind
+    model = start(folder, kind, len(subject.labels), subject.device.attention, pad)
     return {
-        name: weight.to(subject.model.device) for name, weight in drift.weights_of(model).items() if name not in missing
+        name: parameter.detach().to(subject.model.device)
+        for name, parameter in base_of(model).named_parameters()
+        if not getattr(parameter, "fresh", False)
     }
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors.torch import load_file, save_file
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoTokenizer
 
 from maskbench.config.block import first_mistake
 from maskbench.data.encode import load_encoded
@@ -20,13 +20,14 @@ from maskbench.data.folders import new_folder
 from maskbench.data.manifests import NAME, EncodedManifest
 from maskbench.errors import InputError
 from maskbench.io.files import read_json, sha256_files, verify, write_json
+from maskbench.masks.anatomy import mark_fresh
 from maskbench.probes import holes, linear
 from maskbench.probes.drift import layer_names
 from maskbench.probes.errors import UnmeasuredError
 from maskbench.probes.forward import Forward
 from maskbench.probes.record import Timings
 from maskbench.training.collate import Collator, collator_for
-from maskbench.training.models import model_hash
+from maskbench.training.models import HEADS, model_hash
 from maskbench.training.record import Environment
 from maskbench.training.subsets import at_most
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
+    from maskbench.config.tasks import Kind
     from maskbench.probes.forward import Rows
     from maskbench.training.device import Device
 
@@ -81,17 +83,35 @@ def collator(folder: Path, device: Device) -> Collator:
     return collator_for(AutoTokenizer.from_pretrained(folder, local_files_only=True), device, folder)
 
 
-def start(folder: Path, attention: str) -> tuple[PreTrainedModel, set[str]]:
-    """Load θ₀ without any head; returns it and the names of weights that its file lacks (a pooler)."""
-    model, info = AutoModel.from_pretrained(
+def start(folder: Path, kind: Kind, labels: int, attention: str, pad: int) -> PreTrainedModel:
+    """Load θ₀ as a run on a task starts from it, under a head that is fresh.
+
+    So it is the same class of encoder as the run's: Funnel and T5 have others for classification than for tagging. What
+    its file lacks (the head, a pooler) is marked as fresh.
+
+    Parameters
+    ----------
+    folder
+        Of the pretrained model.
+    kind, labels
+        Of the task: what is predicted, and the number of classes or tags.
+    attention
+        Implementation.
+    pad
+        Token id of padding, which GPT-2's classifier looks for.
+    """
+    model, info = HEADS[kind].from_pretrained(
         folder,
+        num_labels=labels,
         local_files_only=True,
         use_safetensors=True,
         dtype=torch.float32,
         attn_implementation=attention,
         output_loading_info=True,
     )
-    return cast("PreTrainedModel", model), set(info["missing_keys"])
+    mark_fresh(model, info["missing_keys"])
+    model.config.pad_token_id = pad
+    return cast("PreTrainedModel", model)
 
 
 class Manifest(BaseModel):
@@ -192,13 +212,13 @@ def make(
     began, clock = datetime.now(UTC), time.perf_counter()
     about = EncodedManifest.read(encoded)
     texts = Texts.of(load_encoded(encoded), max_test, examples)
-    theta, _ = start(model, device.attention)
     collate = collator(model, device)
+    theta = start(model, about.kind, len(about.labels), device.attention, collate.pad_id)
     forward = Forward(theta, collate, device, batch_size, about.tokenizer.mask_token_id or 0)
     places = places_of(texts.test)
     try:
-        test = forward.read(texts.test, places, hidden=True)
-        train = forward.read(texts.train, hidden=True)
+        test = forward.read(texts.test, places, hidden=True, scored=False)
+        train = forward.read(texts.train, hidden=True, scored=False)
         loss, notes = (
             _masked_lm(forward, model, texts.test)
             if masked_lm

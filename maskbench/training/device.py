@@ -12,9 +12,13 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
+from maskbench.errors import InputError
+from maskbench.training.models import takes_sdpa
 from maskbench.training.record import Environment
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from maskbench.config.training import Training
 
 PACKAGES = (
@@ -31,6 +35,8 @@ PACKAGES = (
     "torchjd",
 )
 """Packages whose versions can change a result."""
+_LAUNCHED = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+"""Where launchers say how many processes they started; accelerate, and so the Trainer, believes each of them."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,8 @@ class Device:
     precision: Literal["fp32", "bf16"]
     attention: Literal["eager", "sdpa"]
     threads: int
+    notes: tuple[str, ...] = ()
+    """What a reader of a record has to know about it."""
 
     @property
     def name(self) -> str:
@@ -91,19 +99,84 @@ def _computes_bf16(kind: str) -> bool:
     return False
 
 
-def choose(training: Training) -> Device:
-    """Return the device by availability (CUDA, MPS, CPU), and set threads and determinism accordingly."""
+def require_one_process() -> None:
+    """Make sure that this process trains alone: with n of them, each of the Trainer's updates would have n batches.
+
+    Raises
+    ------
+    InputError
+        If a launcher (torchrun, accelerate, mpirun) started several, or several cards are visible, which the Trainer
+        would use at once.
+    """
+    for name in _LAUNCHED:
+        if (count := os.environ.get(name, "1")) not in ("", "1"):
+            raise InputError(
+                f"{name} is {count}: expected one process for a cell, started without torchrun, accelerate or mpirun; "
+                "snakemake runs cells side by side"
+            )
+    if torch.cuda.is_available() and (cards := torch.cuda.device_count()) > 1:
+        raise InputError(
+            f"expected one visible card for a cell, found {cards}: set MASKBENCH_GPUS to the cards to use, each cell "
+            "gets one of them (docs/gpus.md)"
+        )
+
+
+def attention_of(
+    wanted: Literal["auto", "eager", "sdpa"], kind: str, model: Path | None = None
+) -> tuple[Literal["eager", "sdpa"], tuple[str, ...]]:
+    """Return the attention implementation, and a note if it is another than `auto` has on such a device.
+
+    Parameters
+    ----------
+    wanted
+        As configured.
+    kind
+        Of the device.
+    model
+        Folder of the pretrained model; None: one that has every implementation.
+
+    Raises
+    ------
+    InputError
+        If sdpa is asked for by name, and the model has none.
+    """
+    if wanted == "eager" or (wanted == "auto" and kind == "cpu"):
+        return "eager", ()
+    if model is None or takes_sdpa(model):
+        return "sdpa", ()
+    if wanted == "sdpa":
+        raise InputError(
+            f"training.attention: the model in {model} has no sdpa in transformers; expected auto or eager "
+            "(a model's own `training` may say so)"
+        )
+    return "eager", ("attention is eager, since the model has no sdpa in transformers",)
+
+
+def choose(training: Training, model: Path | None = None) -> Device:
+    """Return the device by availability (CUDA, MPS, CPU), and set threads and determinism accordingly.
+
+    Parameters
+    ----------
+    training
+        Hyperparameters.
+    model
+        Folder of the pretrained model, which may lack the attention implementation that `auto` takes on the device.
+
+    Raises
+    ------
+    InputError
+        If the job is one of several processes, or sees several cards, or the model has no sdpa although it is wanted.
+    """
+    require_one_process()
     kind: Literal["cuda", "mps", "cpu"] = (
         "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     )
     precision: Literal["fp32", "bf16"] = (
         ("bf16" if _computes_bf16(kind) else "fp32") if training.precision == "auto" else training.precision
     )
-    attention: Literal["eager", "sdpa"] = (
-        ("eager" if kind == "cpu" else "sdpa") if training.attention == "auto" else training.attention
-    )
+    attention, notes = attention_of(training.attention, kind, model)
     torch.set_num_threads(training.threads)
     if kind == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
-    return Device(kind, precision, attention, training.threads)
+    return Device(kind, precision, attention, training.threads, notes)

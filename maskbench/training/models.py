@@ -18,6 +18,7 @@ from transformers import (
 from maskbench.errors import InputError
 from maskbench.io.files import canonical, read_json, sha256_text
 from maskbench.masks.anatomy import base_of, mark_fresh, pretrained_of
+from maskbench.masks.families import refusals
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,6 +40,44 @@ BESIDE = "beside"
 def model_hash(folder: Path) -> str:
     """Return one hash over the files of a fetched model."""
     return sha256_text(canonical(read_json(folder / "source.json")["files"]))
+
+
+def require_served(folder: Path, cell: Cell) -> None:
+    """Make sure, from its configuration alone, that a model can do what a cell asks of it.
+
+    Raises
+    ------
+    InputError
+        If it cannot: a line for each thing.
+    """
+    about = read_json(folder / "config.json")
+    lines = list(refusals(about, cell.kind, cell.strategy, cell.training))
+    if not lines and type(read_config(folder)) not in HEADS[cell.kind]._model_mapping:
+        lines = [f"kind: transformers has no head for {cell.kind} on a model of type {about.get('model_type')}"]
+    if lines:
+        raise InputError(*(f"model {cell.model}: {line}" for line in lines))
+
+
+def takes_sdpa(folder: Path) -> bool:
+    """Tell whether transformers computes the attention of a fetched model by PyTorch's fused function, too."""
+    config = read_config(folder)
+    found = AutoModelForSequenceClassification._model_mapping.get(type(config), None)
+    return bool(getattr(found[0] if isinstance(found, tuple) else found, "_supports_sdpa", True))
+
+
+def read_config(folder: Path) -> Any:
+    """Return the configuration of a model.
+
+    Raises
+    ------
+    InputError
+        If it cannot be loaded.
+    """
+    try:
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # a dozen kinds
+        line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise InputError(f"{folder / 'config.json'}: cannot be loaded: {line}") from error
 
 
 def build_model(folder: Path, cell: Cell, labels: list[str], device: Device) -> PreTrainedModel:

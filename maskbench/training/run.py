@@ -36,7 +36,14 @@ from maskbench.masks.setting import Setting
 from maskbench.training import evaluation
 from maskbench.training.checkpoints import Termination, Work, updates_done
 from maskbench.training.collate import BESIDE_TEXT, collator_for, pad_id
-from maskbench.training.models import build_model, embed_mask_token, model_hash, ordinary_tokens, start_from
+from maskbench.training.models import (
+    build_model,
+    embed_mask_token,
+    model_hash,
+    ordinary_tokens,
+    require_served,
+    start_from,
+)
 from maskbench.training.record import Cosine, Data, Metric, Progress, Record, Timings, number
 from maskbench.training.subsets import at_most, subset
 from maskbench.training.trainer import DivergedError, MaskedTrainer, mean_cross_entropy, parameter_counts
@@ -120,9 +127,15 @@ class Run:
         Where things are.
     device
         What to compute on.
+
+    Raises
+    ------
+    InputError
+        If the model cannot do what the cell asks of it, or the data are not there.
     """
 
     def __init__(self, cell: Cell, inputs: Inputs, device: Device) -> None:
+        require_served(inputs.model, cell)
         self.cell, self.inputs, self.device = cell, inputs, device
         self.manifest = read_json(inputs.encoded / "manifest.json")
         self.labels: list[str] = self.manifest["labels"]
@@ -136,7 +149,7 @@ class Run:
         self.metrics: list[Metric] = []
         self.history: list[Progress] = []
         self.conflict: list[Cosine] = []
-        self.notes: list[str] = []
+        self.notes: list[str] = list(device.notes)
         self.fit_time = 0.0
         self.trained_parameters = 0
         self.micro_batches = cell.training.gradient_accumulation

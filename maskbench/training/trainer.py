@@ -17,6 +17,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
 from maskbench.data.encode import IGNORED
 from maskbench.io.files import read_json, write_json
+from maskbench.masks.anatomy import states_of
 from maskbench.masks.base import Batch, Mask
 from maskbench.masks.passes import mixing
 from maskbench.training.checkpoints import seal
@@ -281,7 +282,7 @@ class MaskedTrainer(Trainer):
         for mask in observers:
             mask.observe(seen_loss(outputs, cast("Tensor", clean.labels)))
         if strategy.objective is not None:
-            masked = replace(masked, hidden=outputs["hidden_states"][-1])
+            masked = replace(masked, hidden=states_of(outputs)[-1])
             penalty = strategy.objective.penalty(model, clean, masked)
             if strategy.objective.apply:
                 loss = strategy.objective.combine(loss, penalty, self.current_gradient_accumulation_steps)

@@ -1,0 +1,66 @@
+"""What a model cannot do of what a cell asks of it, before anything is loaded or trained."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from maskbench.config.families import (
+    NO_ATTENTIONS,
+    NO_CHECKPOINTING,
+    NO_LINEAR,
+    NO_PAIRS,
+    NO_TAGGING,
+    READ_TWICE,
+    TWICE,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from maskbench.config.tasks import Kind
+    from maskbench.config.training import Training
+    from maskbench.masks.strategy import Strategy
+
+
+def refusals(about: Mapping[str, Any], kind: Kind, strategy: Strategy, training: Training) -> Iterator[str]:
+    """Yield what a model cannot do of what is asked of it, each as the key that asks and the reason.
+
+    Parameters
+    ----------
+    about
+        Content of the model's config.json.
+    kind
+        Of the task.
+    strategy, training
+        Of the cell.
+    """
+    model = str(about.get("model_type", ""))
+    if kind == "token-classification" and model in NO_TAGGING:
+        yield f"kind: transformers has no head for tagging on a model of type {model}; expected classification"
+    if training.gradient_checkpointing and model in NO_CHECKPOINTING:
+        yield f"training.gradient_checkpointing: transformers has none for the type {model}; expected false"
+    twice = model in READ_TWICE and kind == "sequence-classification"
+    attention = strategy.attention
+    if attention is not None and (why := TWICE if twice else NO_PAIRS.get(model)):
+        yield f"strategies ({strategy.name}).attention: nothing can be hidden from a model of type {model}: {why}"
+    if twice and strategy.objective is not None and strategy.objective.kind in ("consistency", "mlm-auxiliary"):
+        yield (
+            f"strategies ({strategy.name}).objective: {strategy.objective.kind} compares hidden states, and a model of "
+            f"type {model} has two for a token: {TWICE}"
+        )
+    if twice or model in NO_ATTENTIONS:
+        for mask in (strategy.input, getattr(strategy.objective, "mask", None)):
+            if mask is None or getattr(mask, "place", None) != "attention":
+                continue
+            yield (
+                f"strategies ({strategy.name}): {mask.kind} with place attention needs one attention weight for each "
+                f"pair of tokens, which a model of type {model} does not have"
+            )
+    parameter = strategy.parameter
+    if parameter is not None and model in NO_LINEAR and parameter.kind in ("lora", "adalora", "learned-weights"):
+        yield f"strategies ({strategy.name}).parameter: {parameter.kind} needs linear maps, and {model} has none"
+    if parameter is not None and parameter.kind == "adalora" and model == "longformer":
+        yield (
+            f"strategies ({strategy.name}).parameter: adalora needs a gradient at every linear map, and {model} leaves "
+            "those of its global attention aside"
+        )
