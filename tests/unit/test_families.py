@@ -7,8 +7,13 @@ from dataclasses import replace
 import pytest
 import torch
 
+from maskbench.config.families import NO_ATTENTIONS, READ_TWICE
+from maskbench.config.training import Training
 from maskbench.errors import InputError
+from maskbench.masks import Strategy
 from maskbench.masks.anatomy import base_of, embeddings_of, layers_of, mark_fresh, states_of
+from maskbench.masks.families import refusals
+from maskbench.masks.input.importance import attention_received
 from maskbench.masks.parameter.freezing import Freeze
 from maskbench.masks.passes import mixing, require_mixing
 from maskbench.masks.visibility import require_reach, showing
@@ -175,3 +180,18 @@ def test_padding_stays_hidden_from_xlnet_and_deberta() -> None:
             for one in (batch, other):
                 with showing(model, everything):
                     assert torch.allclose(model(**one.inputs()).logits[batch.padding], plain, atol=1e-5)
+
+
+@EVERY
+def test_attention_that_tokens_receive_is_a_share_or_refused(name: str, kind: str) -> None:
+    """`adaptive` with place attention: what the tokens of a text receive sums to 1, in every family that is let in."""
+    if name in NO_ATTENTIONS or (name in READ_TWICE and kind == CLASSIFY):
+        strategy = Strategy.model_validate({"name": "x", "input": {"kind": "adaptive", "place": "attention"}})
+        assert list(refusals({"model_type": name}, kind, strategy, Training()))  # type: ignore[arg-type]
+        return
+    batch = texts(name)
+    received = attention_received(build(name, kind), batch)
+    assert received.shape == batch.input_ids.shape
+    assert torch.allclose(received.sum(1), torch.ones(len(received)), atol=1e-4)
+    assert (received[batch.maskable] > 0).all()
+    assert (received[~batch.padding] < 1e-4).all()
