@@ -135,7 +135,8 @@ def heed_parts(row: Row, rows: list[Row], resampler: Resampler) -> None:
     """Do not call equivalent what is so in the mean of train sizes or of tasks alone; tell the sizes of a curve."""
     evidence = row.evidence
     if evidence.contrast.kind == "curve" and row.spread is not None:
-        told, inside = [], True
+        told: list[str] = []
+        inside = True
         for size, part, weights in at_sizes(evidence, row.weights):
             spread = resampler.spread(part, weights, on_resamples(part, resampler.of(evidence.measure, [part])))
             if spread is None or spread.n < 2:

@@ -138,8 +138,8 @@ class Recorded:
             if name == need.measure and (scope == POOLED) == pooled
         ]
         if alike:
-            middle = (float(np.median([one[part] for one in alike])) for part in (0, 1))
-            return Varying(*middle, min(one.n_examples for one in alike)), "recorded, others"
+            seeds, examples = (float(np.median([one[part] for one in alike])) for part in (0, 1))
+            return Varying(seeds, examples, min(one.n_examples for one in alike)), "recorded, others"
         return Varying(Scale(need.measure).hide(ASSUMED[unit_of(need.measure)]) ** 2), "assumed"
 
     def seconds(self, run: str) -> float | None:
