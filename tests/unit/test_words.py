@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import random
+import unicodedata
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -51,6 +52,7 @@ CONFIGS = {
     "t5": T5Config,
     "xlnet": XLNetConfig,
 }
+THREE = {"train": "train.csv", "validation": "dev.csv", "test": "test.csv"}
 UNSPACED = {"Chinese": CHINESE, "Japanese": JAPANESE, "Thai": THAI}
 ENGLISH = "We took Ada Lovelace to the dog show, and it wasn't  all that bad."
 
@@ -60,12 +62,13 @@ def encoded(folder: Path, family: str, texts: Sequence[str], **keys: Any) -> Dat
     model = folder / "model"
     TOKENIZERS[family]().save_pretrained(model)
     CONFIGS[family](vocab_size=700).save_pretrained(model)
-    out = io.StringIO()
-    csv.writer(out).writerows(
-        [("text", "label"), *((text, "yn"[2 * row >= len(texts)]) for row, text in enumerate(texts))]
-    )
-    files = {"train.csv": out.getvalue()}
-    task = make_task(**{"max_length": 128, "validation": 1, "test": 1} | keys)
+    rows = [(text, "yn"[2 * row >= len(texts)]) for row, text in enumerate(texts)]
+    files = {}
+    for name in THREE.values():
+        out = io.StringIO()
+        csv.writer(out).writerows([("text", "label"), *rows])
+        files[name] = out.getvalue()
+    task = make_task(**{"max_length": 128, "files": THREE} | keys)
     prepare(task, make_source(folder / "source", files), folder / "prepared")
     encode(task, folder / "prepared", model, folder / "encoded")
     return load_encoded(folder / "encoded")["train"]
@@ -93,6 +96,11 @@ def written(family: str, text: str) -> list[str]:
     return [text[min(span) : max(span)].strip() for span in spans.values()]
 
 
+def bare(text: str) -> str:
+    """Return a text without marks, which XLNet's tokenizer takes away."""
+    return "".join(character for character in text if not unicodedata.category(character).startswith("M"))
+
+
 # --- words
 
 
@@ -112,7 +120,7 @@ def test_scripts_without_spaces_have_a_word_for_each_character(family: str, lang
     assert found[len(found) // 2] == "ok"
     # some pieces of T5 and XLNet are two characters long; byte-level tokenizers cut marks off their characters
     if family in ("t5", "xlnet") or (language == "Thai" and family in ("gpt2", "roberta")):
-        assert "".join(found) == f"{text}ok{text}"
+        assert bare("".join(found)) == bare(f"{text}ok{text}")
         assert len(found) > len(expected)
         assert max(map(len, found)) <= max(2, *map(len, expected))
     else:
@@ -183,14 +191,14 @@ def test_given_words_of_gemma_are_spelled_with_the_space_before_them(tmp_path: P
     tokenizer = TOKENIZERS["gemma"]()
     tokenizer.save_pretrained(model)
     GemmaConfig(vocab_size=700).save_pretrained(model)
-    files = {"train.txt": "\n\n".join("the O\ndog B-PET\nthere O" for _ in range(9)) + "\n"}
-    task = make_tagging(max_length=32, validation=1, test=1)
+    files = {"train.txt": "\n\n".join(f"the O\ndog B-PET\nthere O\n{number} O" for number in range(20)) + "\n"}
+    task = make_tagging(max_length=32)
     prepare(task, make_source(tmp_path / "source", files), tmp_path / "prepared")
     encode(task, tmp_path / "prepared", model, tmp_path / "encoded")
     row = load_encoded(tmp_path / "encoded")["train"][0]
     tokens = tokenizer.convert_ids_to_tokens(row["input_ids"])
-    assert tokens == ["▁th", "e", "▁d", "o", "g", "▁th", "e", "r", "e"]
-    assert row["words"] == [0, 0, 1, 1, 1, 2, 2, 2, 2]
+    assert tokens[:10] == ["▁th", "e", "▁d", "o", "g", "▁th", "e", "r", "e", "▁"]
+    assert row["words"][:10] == [0, 0, 1, 1, 1, 2, 2, 2, 2, 3]
 
 
 # --- masks
@@ -209,11 +217,12 @@ def hit_shares(mask: InputMask, batch: Batch) -> torch.Tensor:
 @pytest.mark.parametrize("family", ["llama", "gemma"])
 def test_whole_words_are_not_whole_texts(family: str, tmp_path: Path) -> None:
     """48 texts at rate .3: 12 were hit entirely and the others not at all."""
-    batch = batch_of(encoded(tmp_path, family, [review(number) for number in range(50)]), family)
+    batch = batch_of(encoded(tmp_path, family, [review(number) for number in range(48)]), family)
     assert len(batch.words) == 48
     for mask in (Random(rate=0.3, whole_words=True), Static(rate=0.3, whole_words=True)):
         shares = hit_shares(mask, batch)
-        assert ((shares > 0) & (shares < 1)).all()
+        assert (shares < 1).all()
+        assert (shares == 0).sum() < 5  # .7 to the power of 12 words: 0.7 of 48 texts
         assert abs(shares.mean() - 0.3) < 0.05
 
 
