@@ -30,7 +30,7 @@ Column = Annotated[str | int, BeforeValidator(_column)]
 def _encoding(name: str) -> str:
     """Refuse what Python cannot decode text with, such as ``base64``."""
     try:
-        b"a".decode(name)
+        "a".encode(name).decode(name)
     except (LookupError, ValueError):
         raise PydanticCustomError(
             "encoding", "expected an encoding of text that Python knows, such as utf-8, utf-16 or cp1252"

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+from sklearn.model_selection import train_test_split
 
+from maskbench.data.columns import Place
+from maskbench.data.cutting import cut
 from maskbench.data.examine import FEW
 from tests.unit.given import make_source, make_tagging, make_task
 from tests.unit.test_prepare import THREE, THREE_TAGGED, refusal, rows, run
@@ -135,6 +139,20 @@ def test_a_cut_of_tags_keeps_two_sentences_of_each_type(tmp_path):
     assert manifest.labels[1] == "B-LOC"
     assert min(held.values()) >= 2
     assert sum(held.values()) == 6
+
+
+@pytest.mark.parametrize("stratified", [True, False])
+def test_a_draw_that_keeps_two_of_each_stays_as_it_was(stratified):
+    keys, labels = [f"text {number}" for number in range(200)], [number % 3 for number in range(200)]
+    rest, owner = np.arange(200), {}
+    for split in ("test", "validation"):
+        chosen = np.array(labels)[rest] if stratified else None
+        rest, owner[split] = train_test_split(rest, test_size=20, random_state=7, stratify=chosen)
+    shares = {"test": 0.1, "validation": 0.1}
+    types = None if stratified else [{label} for label in labels]
+    parts = cut(keys, labels if stratified else None, shares, 7, Place("f"), types)
+    assert {split: sorted(rows) for split, rows in owner.items()} == {split: parts[split] for split in owner}
+    assert parts["train"] == sorted(rest)
 
 
 # --- what stops a study
