@@ -47,7 +47,9 @@ def read_masked(tokenizer: PreTrainedTokenizerBase) -> int:
     add_mask_token(tokenizer)
     like = tokenizer.added_tokens_decoder.get(tokenizer.mask_token_id, AddedToken(""))
     tokenizer.add_tokens([AddedToken(MASKED, lstrip=like.lstrip, rstrip=like.rstrip, normalized=False, special=False)])
-    return int(tokenizer.convert_tokens_to_ids(MASKED))
+    token = tokenizer.convert_tokens_to_ids(MASKED)
+    assert isinstance(token, int)  # one name gives one id
+    return token
 
 
 def before_word(tokenizer: PreTrainedTokenizerBase) -> str:
