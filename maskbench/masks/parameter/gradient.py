@@ -88,11 +88,11 @@ class ChildD(GradientMask):
 
     The information is measured once, at the pretrained weights with the fresh head: the mean over training examples
     of the squared gradient of one example's log-likelihood (of all its tags), without dropout and in full precision. In
-    joint training it is the mean of both tasks' information. The authors' code squares gradients of whole batches, with
-    dropout, and zeroes gradients alone; here what is held keeps every bit, whatever momentum and weight decay want.
+    joint training it is the mean of both tasks' information.
 
     The authors' code (AliceMind, ChildTuning) differs: it squares the gradient of a batch's mean loss, clipped tensor
-    by tensor, with dropout; and it sets gradients to 0 and no more, so that decay still moves the other weights.
+    by tensor, with dropout; and it sets gradients to 0 and no more, so that decay still moves the other weights. Here
+    what is held keeps every bit.
 
     References
     ----------
