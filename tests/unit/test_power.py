@@ -71,15 +71,15 @@ def test_non_inferiority_is_counted_from_minus_delta():
     assert seeds_to_find(varying, -0.5, 1, 0.5, "non-inferior") is None
 
 
-@pytest.mark.parametrize("effect", [0.0, 0.3])
-def test_a_note_of_non_inferiority_counts_from_minus_delta(effect):
+@pytest.mark.parametrize(("effect", "size"), [(-0.9, "the estimate"), (-1.2, "no difference")])
+def test_a_note_of_non_inferiority_counts_from_minus_delta(effect, size):
     metrics = study(scores({"none": 0.0, "x": effect}, sd=0.02), tasks=("a",))
     found = row(judge(metrics, None, claims(PAIR, test="non-inferior")).verdicts, scope="pooled")
     assert found["verdict"] == "inconclusive"
     differences = judge(metrics, None, claims(PAIR)).pairs["difference"]
     better = max(found["estimate"], 0.0)
     n = seeds_to_find(Varying(differences.var()), better, 1, 0.5, "non-inferior")
-    size = "the estimate" if found["estimate"] > 0 else "no difference"
+    assert (found["estimate"] > 0) == (size == "the estimate")
     assert f"{n} seeds tell {size} from −δ with 80 % power." in found["note"]
 
 
