@@ -22,6 +22,9 @@ MASKED = "\ufdd0"
 MASK_TOKEN = "<mask>"
 """Name of the mask token that models without one (GPT-2) are given; its id is the first after the vocabulary."""
 
+_COMPARE_SEGMENTS = ("funnel", "xlnet")
+"""Model types that look whether two tokens are of the same segment, and have no table of segments."""
+
 
 def add_mask_token(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Add a mask token to a tokenizer that has none, and tell whether that was so.
@@ -141,8 +144,7 @@ def with_segments(tokenizer: PreTrainedTokenizerBase, model: Path) -> bool:
     if highest == 0 or "token_type_ids" in tokenizer.model_input_names:
         return highest > 0
     config = AutoConfig.from_pretrained(model, local_files_only=True, trust_remote_code=False)
-    # XLNet compares segments and has no table of them
-    return bool(config.model_type == "xlnet" or getattr(config, "type_vocab_size", 0) > highest)
+    return config.model_type in _COMPARE_SEGMENTS or getattr(config, "type_vocab_size", 0) > highest
 
 
 def require_pad_and_ids(tokenizer: PreTrainedTokenizerBase, model: Path) -> None:

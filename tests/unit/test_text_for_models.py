@@ -57,7 +57,12 @@ def small(family: str, pad: int) -> Any:
     kind, keys = SMALL[family]
     torch.manual_seed(0)
     config = kind(**keys | {"vocab_size": 700, "num_labels": 2, "pad_token_id": pad})
-    return AutoModelForSequenceClassification.from_config(config).eval()
+    model = AutoModelForSequenceClassification.from_config(config).eval()
+    with torch.no_grad():
+        for weight in model.parameters():  # at the usual start all texts have the same logits but for a thousandth
+            if weight.dim() > 1:
+                weight.normal_(0, 0.3)
+    return model
 
 
 # --- special tokens that are written in a text
@@ -192,8 +197,8 @@ def test_a_texts_logits_do_not_depend_on_its_batch(family: str, side: str, tmp_p
     with torch.no_grad():
         together, alone = logits(rows), torch.cat([logits([row]) for row in rows])
     assert len({len(row["input_ids"]) for row in rows}) > 2
-    assert alone.std(0).min() > 1e-3
-    torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)
+    assert alone.std(0).min() > 1e-2
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
 
 
 # --- batches without labels
