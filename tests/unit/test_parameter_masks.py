@@ -387,7 +387,8 @@ def test_alpha_is_relative_to_the_first_rank_of_adalora():
             part["default"].normal_(generator=torch.Generator().manual_seed(0))
         layer.lora_E["default"][1:] = 0  # ranks that were dropped
     a, b, e = (part["default"].detach() for part in (layer.lora_A, layer.lora_B, layer.lora_E))
-    torch.testing.assert_close(layer.get_delta_weight("default"), (b @ (a * e)) * 6 / 3)
+    # PEFT adds 1e-5 to the rank
+    torch.testing.assert_close(layer.get_delta_weight("default"), (b @ (a * e)) * 6 / 3, rtol=1e-4, atol=1e-4)
 
 
 def test_examples_are_drawn_by_the_seed():

@@ -64,9 +64,10 @@ def encoded(folder: Path, family: str, texts: Sequence[str], **keys: Any) -> Dat
     CONFIGS[family](vocab_size=700).save_pretrained(model)
     rows = [(text, "yn"[2 * row >= len(texts)]) for row, text in enumerate(texts)]
     files = {}
-    for name in THREE.values():
+    for split, name in THREE.items():
+        own = rows if split == "train" else [(f"{text} {split}", label) for text, label in rows]
         out = io.StringIO()
-        csv.writer(out).writerows([("text", "label"), *rows])
+        csv.writer(out).writerows([("text", "label"), *own])
         files[name] = out.getvalue()
     task = make_task(**{"max_length": 128, "files": THREE} | keys)
     prepare(task, make_source(folder / "source", files), folder / "prepared")
