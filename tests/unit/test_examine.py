@@ -271,7 +271,7 @@ def test_what_is_meant_does_not_stop(tmp_path, content, keys):
 def test_few_texts_may_be_alike_by_accident(tmp_path):
     content = rows(*two(FEW - 1))
     manifest, _ = run(tmp_path, dict.fromkeys(THREE.values(), content), make_task(files=THREE))
-    assert "9 of the 9 distinct texts of validation stand in train, too" in told(manifest)["shared-texts"]
+    assert "9 of the 9 distinct texts of test stand in train, too" in told(manifest)["shared-texts"]
 
 
 # --- what is told
@@ -292,7 +292,11 @@ def test_few_texts_may_be_alike_by_accident(tmp_path):
         ([("text 1 is  HERE", "neg")], "contradictions", "train.csv:42: 1 texts of train stand there before"),
         ([("text 0 is here", "neg")] * 5, "repeated-texts", "train.csv: 5 of the 45 texts of train repeat another"),
         ([("odd", "other")], "rare", "train.csv: train has one text alone of label 'other'"),
-        ([("odd", "other")], "missing", "test.csv: test has no text of label 'other' ('other' in one split alone)"),
+        (
+            [("odd", "other")],
+            "missing",
+            "dev.csv: validation has no text of label 'other' ('other' in one split alone)",
+        ),
     ],
 )
 def test_what_is_odd_is_told_with_its_line(tmp_path, capsys, more, about, words):
