@@ -55,12 +55,34 @@ def pretrained(folder: Path, like: PreTrainedModel) -> PreTrainedModel:
     return cast("PreTrainedModel", model.to(like.device).eval())
 
 
+def require_same_encoder(model: PreTrainedModel, like: Module) -> None:
+    """Make sure that a masked-LM head is made for the encoder of another model.
+
+    Raises
+    ------
+    InputError
+        If it has another one: Funnel classifies with pooled tokens.
+    """
+    own, other = type(base_of(model)).__name__, type(base_of(like)).__name__
+    if own != other:
+        raise InputError(f"{type(model).__name__}: expected its encoder {own} under the task's head, found {other}")
+
+
+class _Output(BaseModelOutput):
+    """An encoder's output that has nothing but hidden states: what a head asks for beside them is None."""
+
+    def __getattr__(self, name: str) -> None:
+        """Return None for what BART's and Longformer's encoders give beside."""
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+
 class _Given(Module):
     """Stands where the encoder was and hands on its last hidden states, which are given as if they were token ids."""
 
     def forward(self, input_ids: Tensor, **_: Any) -> BaseModelOutput:
         """Return (..., H) hidden states as an encoder does."""
-        return BaseModelOutput(last_hidden_state=input_ids)
+        return _Output(last_hidden_state=input_ids)
 
 
 class Head(Module):
@@ -100,7 +122,9 @@ class Shared:
     """The masked-LM head on the encoder of the model in training, which both losses then train."""
 
     def __init__(self, setting: Setting) -> None:
-        self.head = Head(load(setting), setting.model)
+        pretrained = load(setting)
+        require_same_encoder(pretrained, setting.model)
+        self.head = Head(pretrained, setting.model)
 
     def loss(self, model: Module, hidden: Tensor, hit: Tensor, targets: Tensor) -> Tensor:
         """Return the cross-entropy of the true tokens in nats, a mean over the hit positions; 0 if there are none.

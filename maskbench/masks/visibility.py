@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -104,7 +105,8 @@ def require_reach(model: PreTrainedModel, inputs: Mapping[str, Any], form: Form)
     """Make sure, by passes over one text, that a visibility reaches the model and that what it hides is hidden.
 
     Tokens at even places see each other, and so do those at odd places: what is computed at the ones, through all
-    layers, must have no gradient to the others. What mixes tokens outside of attention (convolutions, pooling) fails.
+    layers, must have no gradient to the others, and must have one to a neighbour of its kind. What mixes tokens outside
+    of attention (convolutions, pooling) fails.
 
     Parameters
     ----------
@@ -136,21 +138,35 @@ def require_reach(model: PreTrainedModel, inputs: Mapping[str, Any], form: Form)
         states = states_of(outputs)[-1]
         if states.shape[1] != len(place):
             raise InputError(f"attention mask: {kind} pools its tokens")
-        slopes = [_slope(states[:, first::2], embedded[0], model) for first in (0, 1)]
-    for first, slope in enumerate(slopes):
-        seen, hidden = (max(slope[:, start::2].flatten().tolist(), default=0.0) for start in (first, 1 - first))
+        _require_apart(kind, partial(_slope, states, embedded[0], model), inputs["attention_mask"][0].bool())
+
+
+def _require_apart(kind: str, slope: Callable[[list[int]], Tensor], real: Tensor) -> None:
+    """Make sure that real tokens at even and at odd places do not notice each other, and that neighbours of a kind do.
+
+    `slope` returns (T,) how much each token changes what is computed at some places.
+    """
+    for first in (0, 1):
+        places = [place for place in range(first, len(real), 2) if real[place]]
+        others = [place for place in range(1 - first, len(real), 2) if real[place]]
+        if not places or not others:
+            continue
+        found = slope(places)
+        seen, hidden = float(found[places].max()), float(found[others].max())
         if not hidden <= _LEAK * seen:
             raise InputError(
                 f"attention mask: {kind} does not hide what the mask hides: of the gradient at visible tokens, "
                 f"{hidden / seen if seen else hidden:.2g} is left at hidden ones"
             )
+        if len(places) > 1 and not float(slope(places[-1:])[places[-2]]) > _LEAK * seen:
+            raise InputError(f"attention mask: {kind} hides from a token what the mask shows it")
 
 
-def _slope(states: Tensor, embedded: Tensor, model: PreTrainedModel) -> Tensor:
-    """Return (1, T, H) how much each looked-up embedding changes what is computed at some places."""
+def _slope(states: Tensor, embedded: Tensor, model: PreTrainedModel, places: list[int]) -> Tensor:
+    """Return (T,) how much each looked-up token changes what is computed of one text at some places."""
     weights = torch.linspace(-1, 1, states.shape[-1], device=states.device)  # a plain sum is constant behind a norm
-    (slope,) = torch.autograd.grad((states.float() @ weights).sum(), embedded, retain_graph=True)
-    return (slope.transpose(0, 1) if model.config.model_type == "xlnet" else slope).abs()
+    (slope,) = torch.autograd.grad((states[0, places].float() @ weights).sum(), embedded, retain_graph=True)
+    return (slope[:, 0] if model.config.model_type == "xlnet" else slope[0]).abs().amax(-1)
 
 
 @contextmanager

@@ -176,7 +176,10 @@ def _at(
     start = batch.padding.long().argmax(1).cpu()
     tokens = torch.as_tensor(places[here, 1]) + start[rows]
     device = layers[0].device
-    return here, torch.stack([layer[rows.to(device), tokens.to(device)].float().cpu() for layer in layers])
+    found = [layer[rows.to(device), tokens.to(device)].float().cpu() for layer in layers]
+    # OPT's last states are narrower in some sizes; zeros beside them change no similarity
+    width = max(state.shape[-1] for state in found)
+    return here, torch.stack([torch.nn.functional.pad(state, (0, width - state.shape[-1])) for state in found])
 
 
 def _in_order(states: list[tuple[NDArray[np.int64], Tensor]]) -> Tensor:

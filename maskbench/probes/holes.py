@@ -32,9 +32,10 @@ def original_head(folder: Path, like: Module) -> masked_lm.Head:
     Raises
     ------
     InputError
-        If the model has none.
+        If the model has none, or one for another encoder than the task's.
     """
     pretrained = masked_lm.pretrained(folder, like)  # type: ignore[arg-type]
+    masked_lm.require_same_encoder(pretrained, like)
     return masked_lm.Head(pretrained, pretrained).eval()
 
 

@@ -195,7 +195,7 @@ def test_auto_is_eager_where_a_model_has_no_sdpa(name: str, tmp_path: Path) -> N
 
 
 def test_a_model_has_an_attention_of_its_own() -> None:
-    config: Any = {"study": "mine", "tasks": ["conll2003"], "seeds": [1]}
+    config: Any = {"study": "mine", "tasks": ["conll2003"], "strategies": ["none"], "seeds": [1]}
     config["models"] = [{"preset": "minilm-l6", "training": {"attention": "sdpa"}}, "bert-base-uncased"]
     from maskbench.experiment.cell import cells
 
