@@ -128,7 +128,7 @@ def test_mixing_that_does_something_else_is_refused() -> None:
 # --- attention masks
 
 LEAKING = {
-    "longformer": "fills up or pools",
+    "longformer": "hides from a token what the mask shows it",
     "convbert": "does not hide what the mask hides",
     "mobilebert": "does not hide what the mask hides",
     "funnel": "does not build its attention mask",
