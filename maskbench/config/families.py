@@ -52,8 +52,8 @@ NO_PAIRS = {
     "mobilebert": "its embeddings mix each token with its neighbours",
 }
 """Model types from which no pair of tokens can be hidden, and why."""
-NO_ATTENTIONS = frozenset({"big_bird", "funnel", "longformer"})
-"""Model types whose attention weights are not one for each pair of tokens."""
+NO_ATTENTIONS = frozenset({"big_bird", "funnel", "longformer", "squeezebert"})
+"""Model types that do not give one attention weight for each pair of tokens; SqueezeBERT gives scores."""
 NO_LINEAR = frozenset({"squeezebert"})
 """Model types whose layers are made of convolutions, not of linear maps."""
 TWICE = "it reads its text twice, in the decoder shifted by one place"

@@ -54,7 +54,7 @@ def refusals(about: Mapping[str, Any], kind: Kind, strategy: Strategy, training:
                 continue
             yield (
                 f"strategies ({strategy.name}): {mask.kind} with place attention needs one attention weight for each "
-                f"pair of tokens, which a model of type {model} does not have"
+                f"pair of tokens, which a model of type {model} does not give"
             )
     parameter = strategy.parameter
     if parameter is not None and model in NO_LINEAR and parameter.kind in ("lora", "adalora", "learned-weights"):
