@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from maskbench import __version__
 from maskbench.config.measures import MEASURES
 from maskbench.errors import InputError
 from maskbench.experiment import catalogue, document
@@ -30,6 +31,8 @@ def measures(_: argparse.Namespace) -> None:
 
 def schema(options: argparse.Namespace) -> None:
     """Write the files that are generated from the configuration's types, or check them."""
+    if not (ROOT / "pyproject.toml").is_file():
+        raise InputError(f"schema: expected a checkout, whose generated files it writes; {ROOT} has no pyproject.toml")
     if not options.check:
         document.write(ROOT)
     elif stale := document.outdated(ROOT):
@@ -47,6 +50,7 @@ def validate(options: argparse.Namespace) -> None:
 def main() -> None:
     """Parse the command line and call what it names."""
     parser = argparse.ArgumentParser(prog="python -m maskbench", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"maskbench {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in (masks, measures, schema, validate):
         subparser = commands.add_parser(command.__name__, help=command.__doc__, description=command.__doc__)

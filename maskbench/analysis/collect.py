@@ -16,7 +16,16 @@ import pyarrow.parquet as pq
 
 from maskbench.analysis.about_data import about_data
 from maskbench.analysis.derived import MATCHED, SPLITS, Point, Run, derive
-from maskbench.analysis.metrics import ALONG_COLUMNS, CELL, COLUMNS, OUTCOME_TYPES, TEST, check_counts, score_of
+from maskbench.analysis.metrics import (
+    ALONG_COLUMNS,
+    CELL,
+    COLUMNS,
+    OUTCOME_TYPES,
+    TEST,
+    check_counts,
+    score_of,
+    write_csv,
+)
 from maskbench.config.measures import measure
 from maskbench.errors import InputError
 from maskbench.io.files import atomic, write_json
@@ -340,11 +349,9 @@ def collect(
         for value in derive(found, baseline, partial(_read_predictions, results), results / "training"):
             metrics.add(value.run, SPLITS[value.measure], value.measure, value.value)
         frame = metrics.frame()
-        frame.to_csv(temporary["metrics.csv"], index=False, lineterminator="\n")
+        write_csv(frame, temporary["metrics.csv"])
         frame.to_parquet(temporary["metrics.parquet"], index=False)
-        pd.DataFrame(along, columns=list(ALONG_COLUMNS)).to_csv(
-            temporary["along.csv"], index=False, lineterminator="\n"
-        )
+        write_csv(pd.DataFrame(along, columns=list(ALONG_COLUMNS)), temporary["along.csv"])
     about = about_data(results, ((run.task, run.model) for run in found))
     write_json(output / "manifest.json", _manifest(study, entries, versions, about))
 

@@ -20,6 +20,7 @@ from maskbench.analysis.metrics import (
     one_of,
     read_metrics,
     regime_kind,
+    write_csv,
 )
 from maskbench.analysis.outcomes import Outcomes
 from maskbench.config.measures import OF_MACHINE
@@ -216,7 +217,7 @@ def compare(metrics: pd.DataFrame, outcomes: Path | None, settings: Settings) ->
 def write_comparisons(comparisons: pd.DataFrame, path: str | Path) -> None:
     """Write comparisons.csv atomically."""
     with atomic(path) as temporary:
-        comparisons.to_csv(temporary, index=False, lineterminator="\n")
+        write_csv(comparisons, temporary)
 
 
 def read_comparisons(path: str | Path) -> pd.DataFrame:

@@ -60,6 +60,18 @@ def regime_kind(regime: str) -> str:
     return next((kind for kind in KINDS[1:] if regime.startswith(kind[:-1])), regime)
 
 
+def write_csv(frame: pd.DataFrame, path: str | Path, float_format: str | None = None) -> None:
+    """Write a table that every reader of CSV reads as it is; rows end in a line feed.
+
+    Text is quoted where it has to be. A carriage return inside of it has to be, too, which Python's writer and pandas
+    leave out as long as rows do not end in one.
+    """
+    texts = (frame[name] for name in frame.columns if not pd.api.types.is_numeric_dtype(frame[name]))
+    returns = any("\r" in str(value) for column in texts for value in column.unique())
+    quoting = csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
+    frame.to_csv(path, index=False, lineterminator="\n", quoting=quoting, float_format=float_format)
+
+
 class Table:
     """A CSV file read as text, whose columns are then parsed one by one."""
 

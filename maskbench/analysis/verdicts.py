@@ -22,7 +22,7 @@ from maskbench.analysis.guards import (
     refuse_censored,
 )
 from maskbench.analysis.manifest import Claimed, read_entries
-from maskbench.analysis.metrics import read_metrics
+from maskbench.analysis.metrics import read_metrics, write_csv
 from maskbench.analysis.outcomes import Outcomes, Resampler
 from maskbench.analysis.power import FOUND, Varying, seeds_for_equivalence, seeds_to_find
 from maskbench.analysis.sensitivity import sensitivity
@@ -388,7 +388,7 @@ def write_verdicts(
     }
     for name, table in tables.items():
         with atomic(results / name) as temporary:
-            table.to_csv(temporary, index=False, lineterminator="\n", float_format="%.10g")
+            write_csv(table, temporary, float_format="%.10g")
     resolved = [
         claim.model_dump(mode="json") | {"contrasts": [item.model_dump(mode="json") for item in claim.resolved()]}
         for claim in known.claims

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -208,7 +209,8 @@ MEASURES: dict[str, Measure] = {
             "neither",
             "confusion matrix",
             "`confusion:A>B`: how many texts of class A were given class B (tagging: words of an entity type, whether "
-            "they begin a mention or not; O is none). Pairs that do not occur are left out.",
+            "they begin a mention or not; O is none). Pairs that do not occur are left out. In the names of classes, a "
+            "backslash stands before > and before a backslash.",
         ),
         (
             "truncated",
@@ -663,6 +665,29 @@ MEASURES: dict[str, Measure] = {
     ),
 }
 """All measures by name; one that is told apart by a class or a layer is written ``f1:PER`` and has `f1`'s entry."""
+
+
+_SIDES = re.compile(r"((?:[^\\>]|\\.)*)>(.*)", re.DOTALL)
+
+
+def pair(true: str, given: str) -> str:
+    r"""Write two classes as a measure's part, ``TRUE>GIVEN``; in their names, ``\`` stands before ``\`` and ``>``."""
+    return ">".join(re.sub(r"[\\>]", r"\\\g<0>", name) for name in (true, given))
+
+
+def sides(part: str) -> tuple[str, str]:
+    """Read what `pair` wrote.
+
+    Raises
+    ------
+    ValueError
+        If it holds no two classes.
+    """
+    found = _SIDES.fullmatch(part)
+    if found is None:
+        raise ValueError(f"expected TRUE>GIVEN, got {part!r}")
+    true, given = (re.sub(r"\\(.)", r"\1", name, flags=re.DOTALL) for name in found.groups())
+    return true, given
 
 
 def measure(name: str) -> Measure:

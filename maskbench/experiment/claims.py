@@ -17,7 +17,10 @@ from maskbench.io.files import sha256_file
 
 def claims_file(experiment: Experiment) -> Path:
     """Return the file of claims that an experiment names; by default the one that comes with maskbench."""
-    return ROOT / "claims.yaml" if experiment.claims is None else expanded(experiment.claims)
+    if experiment.claims is not None:
+        return expanded(experiment.claims)
+    top = ROOT / "claims.yaml"
+    return top if top.is_file() else ROOT / "maskbench/config/claims.yaml"  # the same file, in an installed package
 
 
 def read_claims(path: str | Path) -> Claims:

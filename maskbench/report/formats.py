@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,10 +31,9 @@ class Table:
 
 
 def _markdown_cell(value: str) -> str:
-    """Escape what Markdown, or HTML in Markdown, would read as markup."""
-    for character in "\\|<>*_`[]#":
-        value = value.replace(character, f"\\{character}")
-    return " ".join(value.split())
+    """Escape what Markdown, or HTML or a formula in Markdown, would read as markup."""
+    value = re.sub(r"[\\|<>*_`\[\]#~]", r"\\\g<0>", text.visible(value)).replace("$", "&#36;")
+    return re.sub(r"&(?=#?\w+;)(?!#36;)", "&amp;", " ".join(value.split()))
 
 
 def markdown(table: Table) -> str:
@@ -49,6 +49,9 @@ def markdown(table: Table) -> str:
     body = [header, line(rule), *(rows or [line(["(none)"] + [""] * (len(frame.columns) - 1))])]
     return "\n".join([f"**{_markdown_cell(table.title)}**", "", *body, "", _markdown_cell(table.caption), ""])
 
+
+_APART = "\0"
+"""Between characters that LaTeX would join; no text has it, once all in it is visible."""
 
 _LATEX = str.maketrans(
     {
@@ -66,7 +69,9 @@ _LATEX = str.maketrans(
         ">": r"\textgreater{}",
         "[": "{[}",
         "]": "{]}",
-        "\n": " ",
+        _APART: "{}",
+        "'": r"\textquotesingle{}",
+        "`": r"\textasciigrave{}",
         "±": r"$\pm$",
         "×": r"$\times$",
         "↓": r"$\downarrow$",
@@ -78,12 +83,18 @@ _LATEX = str.maketrans(
 )
 
 
+def _latex(value: str) -> str:
+    """Escape what LaTeX would read as a command, or join to another character (``--`` to a dash)."""
+    apart = re.sub(r"([-,])(?=\1)|([?!])(?=`)", rf"\g<0>{_APART}", text.visible(value))
+    return apart.translate(_LATEX)
+
+
 def latex(table: Table) -> str:
     """Return a table as LaTeX; it needs the package booktabs."""
     frame = table.shown
 
     def line(cells: list[str]) -> str:
-        return " & ".join(cell.translate(_LATEX) for cell in cells) + r" \\"
+        return " & ".join(map(_latex, cells)) + r" \\"
 
     align = "l" * table.names + "r" * (len(frame.columns) - table.names)
     rows = [line([str(cell) for cell in row]) for row in frame.itertuples(index=False, name=None)]
@@ -92,7 +103,7 @@ def latex(table: Table) -> str:
             "% needs \\usepackage{booktabs}",
             r"\begin{table}",
             r"\centering",
-            rf"\caption{{{table.title.translate(_LATEX)}. {table.caption.translate(_LATEX)}}}",
+            rf"\caption{{{_latex(table.title)}. {_latex(table.caption)}}}",
             rf"\label{{tab:{table.name.replace('_', '-')}}}",
             rf"\begin{{tabular}}{{{align}}}",
             r"\toprule",

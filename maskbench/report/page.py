@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -21,6 +22,7 @@ from maskbench.report.figures import FIGURES
 from maskbench.report.limits import limits, missing
 from maskbench.report.study import Study
 from maskbench.report.tables import TABLES
+from maskbench.training.record import TRACEBACK
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -115,10 +117,20 @@ def _made(path: Path) -> dict[str, Any] | None:
         "data": _data(records),
         "about_data": [_about(task) for task in manifest["about_data"]],
         "notes": _notes(records),
-        "failures": [record for record in records if record["status"] != "completed"][:SHOWN_RUNS],
+        "failures": [
+            record | {"traceback": _traceback(path.parent, record["run"])}
+            for record in records
+            if record["status"] != "completed"
+        ][:SHOWN_RUNS],
         "walls": {record["run"]: text.duration(record["timings"]["wall_s"]) for record in records},
         "hashes": {record["run"]: record["parameters_hash"][:16] for record in records},
     }
+
+
+def _traceback(results: Path, run: str) -> str | None:
+    """Return the address, seen from the page, of what a run's error came from; None if it left nothing."""
+    place = f"training/{run}/{TRACEBACK}"
+    return quote(place) if (results / place).is_file() else None
 
 
 def _machines(records: list[dict[str, Any]]) -> list[str]:
@@ -194,6 +206,11 @@ def _facts(study: Study) -> list[str]:
     ]
 
 
+def _seen(value: Any) -> Any:
+    """Return what an expression of the page gives, with what is invisible in a text made visible."""
+    return text.visible(value) if type(value) is str else value
+
+
 def render(
     study: Study, experiment: Experiment, command: str, figures: list[dict[str, Any]], made: dict[str, Any] | None
 ) -> str:
@@ -201,6 +218,7 @@ def render(
     environment = Environment(
         loader=PackageLoader("maskbench.report"),
         autoescape=True,
+        finalize=_seen,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -10,8 +11,10 @@ import seaborn as sns
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, fontManager, get_font
 
 from maskbench.io.files import atomic
+from maskbench.report import text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +32,6 @@ TINT = "#EDF4F8"
 _RC: Any = {
     "svg.hashsalt": "maskbench",
     "svg.fonttype": "path",
-    "font.family": "DejaVu Sans",
     "font.size": 9.5,
     "axes.titlesize": 10.5,
     "axes.titleweight": "bold",
@@ -54,11 +56,41 @@ _RC: Any = {
 }
 
 
+_FURTHER = (
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "WenQuanYi Zen Hei",
+    "Noto Sans",
+    "Noto Sans Devanagari",
+    "Noto Sans Thai",
+)
+"""Fonts for letters that DejaVu Sans (which comes with matplotlib) lacks, where the machine has them."""
+
+
+@cache
+def _families() -> list[str]:
+    """Return the fonts that figures are written in; a letter is taken from the first that has it."""
+    installed = {font.name for font in fontManager.ttflist}
+    return ["DejaVu Sans", *(name for name in _FURTHER if name in installed)]
+
+
+@cache
+def _letters() -> frozenset[int]:
+    """Return the code points that the fonts have."""
+    return frozenset(code for name in _families() for code in get_font(findfont(name)).get_charmap())
+
+
+def legible(words: str) -> str:
+    r"""Return a text from outside as a figure can show it: what no font here has is written as ``\u6b63``."""
+    letters = _letters()
+    return "".join(letter if ord(letter) in letters else text.escaped(letter) for letter in text.visible(words))
+
+
 @contextlib.contextmanager
 def style() -> Iterator[None]:
     """Draw with the project's style; matplotlib's global settings stay as they were."""
     with mpl.rc_context(), sns.axes_style("whitegrid", rc={"axes.grid.axis": "x"}):
-        mpl.rcParams.update(_RC)
+        mpl.rcParams.update(_RC | {"font.family": _families()})
         yield
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from maskbench.analysis.compare import COMPARED, POOLED
 from maskbench.analysis.contrasts import Scale
 from maskbench.analysis.findings import VERDICT_COLUMNS
-from maskbench.analysis.metrics import BLOCK
+from maskbench.analysis.metrics import BLOCK, write_csv
 from maskbench.config.measures import measure
 from maskbench.io.files import atomic, write_text
 from maskbench.report import text
@@ -291,6 +291,6 @@ def write_tables(study: Study, folder: Path) -> None:
     for build in TABLES:
         table = build(study)
         with atomic(folder / f"{table.name}.csv") as temporary:
-            table.data.to_csv(temporary, index=False, lineterminator="\n")
+            write_csv(table.data, temporary)
         write_text(folder / f"{table.name}.md", markdown(table))
         write_text(folder / f"{table.name}.tex", latex(table))

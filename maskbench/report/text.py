@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
 
 MINUS, DASH, NARROW = "\N{MINUS SIGN}", "\N{EN DASH}", "\N{NARROW NO-BREAK SPACE}"
 
@@ -17,6 +19,23 @@ ARROWS = {"lower": "↓", "higher": "↑", "neither": ""}
 
 SYMBOLS = {"per cent": "%", "fraction": "", "coefficient": "", "ratio": ""}
 """How a unit is written behind a number, where not by its name."""
+
+
+_UNSEEN = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufff9-\ufffb\ufffe\uffff]",
+)
+"""What breaks a line, a file or the order of the letters around it, and is not seen itself: control characters,
+overrides of the writing direction, what is no character. Marks that join or combine letters are none of these."""
+
+
+def visible(words: str) -> str:
+    r"""Write what cannot be seen as JSON does, such as ``\n`` or ``\u0007``; all other characters stay as they are."""
+    return _UNSEEN.sub(lambda found: escaped(found[0]), words)
+
+
+def escaped(letter: str) -> str:
+    r"""Write a character as JSON writes it in plain ASCII, such as ``\u6b63``."""
+    return json.dumps(letter)[1:-1] if letter.isascii() is False or ord(letter) < 32 else f"\\u{ord(letter):04x}"
 
 
 def plain(value: float, decimals: int = 1) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,6 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from maskbench.config.measures import pair
 from maskbench.config.tasks import SCORE, Kind
 from maskbench.data.encode import IGNORED
 from maskbench.training.tagging import agreement, as_iob2
@@ -99,14 +101,15 @@ class Outcome:
         return scores
 
     def confusion(self) -> dict[str, int]:
-        """Return how many texts (tagging: words) of a class were given a class, by ``TRUE>PREDICTED``; no zeros."""
-        names, sides = np.array(self.labels), [self.table[side].to_numpy() for side in ("label", "prediction")]
+        """Return how many texts (tagging: words) of a class were given a class, as `pair` writes them; no zeros."""
+        names, sides = list(self.labels), [self.table[side].to_numpy() for side in ("label", "prediction")]
         if self.kind == "token-classification":
-            names = np.array([label.partition("-")[2] or label for label in self.labels])  # B-PER and I-PER are PER
+            names = [label.partition("-")[2] or label for label in self.labels]  # B-PER and I-PER are PER
             sides = [np.concatenate([*side]) for side in sides]
-        gold, predicted = (pd.Series(names[side]) for side in sides)
-        pairs = gold + ">" + predicted
-        return {str(pair): int(count) for pair, count in pairs.value_counts().sort_index().items()}
+        found: Counter[str] = Counter()
+        for (true, given), count in Counter(zip(*(side.tolist() for side in sides), strict=True)).items():
+            found[pair(names[true], names[given])] += count
+        return dict(sorted(found.items()))
 
     def _metrics(self) -> dict[str, float]:
         """Compute the metric module of the kind of task."""
@@ -115,11 +118,10 @@ class Outcome:
         if self.kind == "sequence-classification":
             return dict(metric.compute(predictions=predicted, references=gold, labels=list(self.labels)))
         types = sorted({label[2:] for label in self.labels if label != "O"})
-        names = np.array(self.labels)
         return dict(
             metric.compute(
-                predictions=[list(names[tags]) for tags in predicted],
-                references=[list(names[tags]) for tags in gold],
+                predictions=[[self.labels[tag] for tag in tags] for tags in predicted],
+                references=[[self.labels[tag] for tag in tags] for tags in gold],
                 types=types,
             )
         )

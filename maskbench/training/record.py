@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 SCHEMA = 1
 """Version of the schema; a reader refuses any other."""
 
+TRACEBACK = "traceback.txt"
+"""File beside the record of a run that crashed, or ran out of memory: where in the code the error came from."""
+
 Status = Literal["completed", "diverged", "oom", "crashed"]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 

@@ -31,7 +31,7 @@ from transformers.utils import logging as transformers_logging
 from maskbench.data.encode import load_encoded
 from maskbench.data.tokenizer import MASK_TOKEN, add_mask_token
 from maskbench.errors import InputError
-from maskbench.io.files import canonical, disk_error, read_json, sha256_files, sha256_text, write_json
+from maskbench.io.files import canonical, disk_error, read_json, sha256_files, sha256_text, write_json, write_text
 from maskbench.masks.setting import Setting
 from maskbench.training import evaluation
 from maskbench.training.checkpoints import Termination, Work, updates_done
@@ -44,7 +44,7 @@ from maskbench.training.models import (
     require_served,
     start_from,
 )
-from maskbench.training.record import Cosine, Data, Metric, Progress, Record, Timings, number
+from maskbench.training.record import TRACEBACK, Cosine, Data, Metric, Progress, Record, Timings, number
 from maskbench.training.subsets import at_most, subset
 from maskbench.training.trainer import DivergedError, MaskedTrainer, mean_cross_entropy, parameter_counts
 
@@ -92,6 +92,11 @@ class Inputs:
     """Leave the weights at each evaluation in the kept model's folder, too."""
     start: Path | None = None
     """sequential: folder of the run whose encoder this one starts from."""
+
+    @property
+    def traceback(self) -> Path:
+        """File for where an error came from, in the folder of the run's record."""
+        return (self.work if self.keep_model is None else self.keep_model).parent / TRACEBACK
 
 
 class Along(TrainerCallback):
@@ -605,6 +610,7 @@ def carried_out(
     outcomes: Sequence[Outcome | None] = [None] * len(runs)
     status, message = "completed", None
     for run in runs:
+        run.inputs.traceback.unlink(missing_ok=True)  # of a run before
         if run.inputs.keep_model is not None:
             _empty(run.inputs.keep_model)
     work = Work(runs[0].inputs.work, _owner(runs, code, more), runs[0].cell.training.gradient_accumulation)
@@ -616,10 +622,12 @@ def carried_out(
         status, message = "diverged", str(error)
     except StartError as error:
         status, message = "crashed", str(error)
+        _keep_traceback(runs)
     except Exception as error:
         if disk_error(error):
             raise  # safetensors and torch say it with errors of their own
         traceback.print_exc()
+        _keep_traceback(runs)
         status, message = ("oom" if _is_out_of_memory(error) else "crashed"), f"{type(error).__name__}: {error}"
     work.remove()
     wall = time.perf_counter() - clock
@@ -632,6 +640,12 @@ def carried_out(
     }
     begun = started.isoformat(timespec="seconds")
     return [(_record(run, begun, wall, **shared), outcome) for run, outcome in zip(runs, outcomes, strict=True)]
+
+
+def _keep_traceback(runs: Sequence[Run]) -> None:
+    """Write where the error that is being handled came from into the folder of each run."""
+    for run in runs:
+        write_text(run.inputs.traceback, traceback.format_exc())
 
 
 def _owner(runs: Sequence[Run], code: str, more: Any) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from maskbench.config.measures import pair, sides
 from maskbench.report import text
 from maskbench.report.figures.drawing import (
     Drawing,
@@ -17,7 +18,7 @@ from maskbench.report.figures.drawing import (
     wrapped,
 )
 from maskbench.report.figures.profile import heat
-from maskbench.report.style import GREY, INK, canvas
+from maskbench.report.style import GREY, INK, canvas, legible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -104,11 +105,11 @@ def _fill(values: Array, bold: Array, place: tuple[int, int], by_seed: pd.Series
 
 
 def _rates(study: Study, block: Block, strategy: str) -> pd.DataFrame:
-    """Return, by seed, which share of each true class got which prediction, in per cent; columns ``TRUE>PREDICTED``."""
+    """Return, by seed, which share of each true class got which prediction, in per cent; columns as of `pair`."""
     names = [f"confusion:{part}" for part in _parts(study, "confusion").get(block.task, [])]
     found = {name.partition(":")[2]: study.values(block, strategy, "test", name) for name in names}
     counts = pd.DataFrame({name: values for name, values in found.items() if len(values)}).fillna(0.0)
-    truth = [name.partition(">")[0] for name in counts.columns]
+    truth = [sides(name)[0] for name in counts.columns]
     totals = counts.T.groupby(truth).transform("sum").T
     return 100 * counts.div(totals.to_numpy())
 
@@ -148,14 +149,14 @@ def confusions(study: Study) -> Drawing | Nothing:
 
 def _labels(rates: pd.DataFrame) -> list[str]:
     """Return all classes, true or predicted, in the order of the file, O last."""
-    found = [part for name in rates.columns for part in name.split(">", 1)]
+    found = [part for name in rates.columns for part in sides(name)]
     return sorted(dict.fromkeys(found), key=lambda name: name == "O")[:MOST_CLASSES]
 
 
 def _matrix(axes: Axes, study: Study, block: Block, rates: pd.DataFrame, labels: list[str]) -> None:
     """Draw the share of each true class that gets each prediction."""
     means = rates.mean()
-    cells = np.array([[means.get(f"{true}>{given}", 0.0) for given in labels] for true in labels])
+    cells = np.array([[means.get(pair(true, given), 0.0) for given in labels] for true in labels])
     axes.imshow(cells, cmap="Greys", vmin=0, vmax=140, aspect="auto", interpolation="nearest")
     for (row, column), value in np.ndenumerate(cells):
         words = "·" if value == 0 else text.plain(value, 0) if value >= 9.95 else text.plain(value, 1)
@@ -174,7 +175,7 @@ def _matrix(axes: Axes, study: Study, block: Block, rates: pd.DataFrame, labels:
 def _changes(axes: Axes, study: Study, block: Block, rates: pd.DataFrame, names: list[str]) -> None:
     """Draw the change of the most frequent confusions under every strategy."""
     means = rates.mean()
-    wrong = means[[true != given for true, _, given in (name.partition(">") for name in means.index)]]
+    wrong = means[[true != given for true, given in map(sides, means.index)]]
     common = list(wrong.sort_values(ascending=False, kind="stable").index[:COMMON])
     shape = (len(names), len(common))
     values, bold = np.full(shape, np.nan), np.zeros(shape, dtype=bool)
@@ -187,6 +188,6 @@ def _changes(axes: Axes, study: Study, block: Block, rates: pd.DataFrame, names:
     heat(axes, values, 3.0, bold)
     axes.set_xlim(-0.5, COMMON - 0.5)
     axes.set_yticks(range(len(names)), [wrapped(name) for name in names])
-    marks = [f"{true} → {given}" for true, _, given in (name.partition(">") for name in common)]
+    marks = [f"{legible(true)} → {legible(given)}" for true, given in map(sides, common)]
     axes.set_xticks(range(len(common)), marks, rotation=40, ha="right", rotation_mode="anchor", fontsize=8.5)
     axes.set_title(f"fewer confusions than {study.baseline} (percentage points)", fontsize=9.5)

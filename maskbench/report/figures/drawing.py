@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from scipy import stats
 
 from maskbench.report import text
-from maskbench.report.style import BLUE, GREY, INK, ORANGE
+from maskbench.report.style import BLUE, GREY, INK, ORANGE, legible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -137,6 +137,7 @@ def plain_blocks(study: Study) -> list[Block]:
 
 def wrapped(name: str, width: int = 26) -> str:
     """Break a long name at a hyphen or blank, into at most two lines; what is longer still is cut."""
+    name = legible(name)
     if len(name) <= width:
         return name
     places = [place for place, letter in enumerate(name[: width + 1]) if letter in "- "]

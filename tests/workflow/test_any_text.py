@@ -1,0 +1,101 @@
+"""Names of files and texts of a configuration, whatever characters they have, through Snakemake itself."""
+
+from __future__ import annotations
+
+import html
+import json
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from maskbench.report import text
+from tests.unit import report_samples
+from tests.unit.tiny import _texts, make_model
+from tests.workflow.test_pipeline import copy_project, edit, planned, snakemake
+
+pytestmark = pytest.mark.workflow
+
+WORDS = '{masking} {{a}} <results> [1]* 50 % $HOME `ls` it\'s "x" a\\b --b מרחבא e\u0301 正 \u0007'
+FILE = "reviews[1] {task} <results> $x 50% 'a' *.csv"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A copy of the project with a study whose every free text is nasty."""
+    folder = copy_project(tmp_path / "project")
+    make_model(folder / "data {model}/model")
+    (folder / "data {model}" / FILE).write_text(_texts(40))
+    shutil.copy(folder / "claims.yaml", folder / "-claims {masking}.yaml")
+    config = {
+        "study": "any",
+        "question": WORDS,
+        "tasks": [
+            {
+                "name": "mine",
+                "kind": "sequence-classification",
+                "source": {"local": "data {model}"},
+                "format": "csv",
+                "files": {"train": FILE},
+                "citation": "@misc{lee, title={A Study}, year={2021}}",
+                "licence": WORDS,
+            }
+        ],
+        "models": [{"name": "tiny", "source": {"local": "data {model}/model"}, "citation": WORDS}],
+        "strategies": ["none", "random"],
+        "seeds": [1, 2],
+        "analysis": {"resamples": 100},
+        "claims": "-claims {masking}.yaml",
+    }
+    (folder / "my {study} [1].yaml").write_text(yaml.safe_dump(config))
+    return folder
+
+
+def test_files_of_any_name_are_read_and_a_change_of_them_is_seen(project: Path) -> None:
+    prepared = "results/any/data/tasks/mine/clean/manifest.json"
+    call = [prepared, "results/any/experiment.json", "--configfile", "my {study} [1].yaml"]
+    done = snakemake(project, *call)
+    assert done.returncode == 0, done.stdout
+    experiment = json.loads((project / "results/any/experiment.json").read_text(encoding="utf-8"))
+    assert (experiment["question"], experiment["models"][0]["citation"]) == (WORDS, WORDS)
+    assert json.loads((project / prepared).read_text())["splits"]["train"]["rows"] == 32
+    assert planned(project, *call) == {}
+    with (project / "data {model}" / FILE).open("a") as stream:
+        stream.write("a good film,up\n")
+    assert set(planned(project, *call)) == {"fetch_task", "prepare"}
+
+
+def test_texts_reach_the_page(project: Path) -> None:
+    results = project / "results/any"
+    results.mkdir(parents=True)
+    report_samples.write_metrics(results, ["mine"], {"none": {}, "random": {}}, 2, full=False)
+    metrics = results / "metrics.csv"
+    metrics.write_text(
+        metrics.read_text().replace("f1:no", "f1:<n> {o} $x$").replace("confusion:no>", "confusion:<n\\> {o} $x$>")
+    )
+    started = time.monotonic()
+    done = snakemake(project, "--configfile", "my {study} [1].yaml", "--config", 'question="{masking}: $x"')
+    assert done.returncode == 0, done.stdout
+    page = html.unescape((results / "report.html").read_text(encoding="utf-8"))
+    for words in (
+        "<h1>{masking}: $x</h1>",
+        "@misc{lee, title={A Study}, year={2021}}",
+        text.visible(WORDS),
+        "<n> {o} $x$",
+    ):
+        assert words in page
+    assert "--configfile 'my {study} [1].yaml' --config 'question=\"{masking}: $x\"'" in page
+    assert time.monotonic() - started < 300
+
+
+def test_two_files_and_broken_values_start_nothing(project: Path) -> None:
+    edit(project / "config.yaml", "study: quickstart", "study: other")
+    done = snakemake(project, "-n", "--configfile", "config.yaml", "my {study} [1].yaml")
+    assert done.returncode != 0
+    assert "--configfile: expected one file, got config.yaml, my {study} [1].yaml" in done.stdout
+    done = snakemake(project, "-n", "--configfile", "my {study} [1].yaml", "--config", "seeds=[1")
+    assert done.returncode != 0
+    assert "--config seeds: line 1: not valid YAML" in done.stdout
+    assert "Traceback" not in done.stdout
