@@ -1,0 +1,228 @@
+"""What a user names at the command line and in a configuration: files, values, sizes, the program itself."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from maskbench.config.sources import LocalSource
+from maskbench.data.prepare import prepare
+from maskbench.data.sources import fetch_task
+from maskbench.errors import InputError
+from maskbench.experiment.call import read_arguments, read_call
+from maskbench.experiment.claims import claims_file, read_claims
+from maskbench.experiment.load import load
+from maskbench.io.files import fingerprint, sha256_file
+
+TEXT = "text,label\n" + "".join(f"film {number},{'up' if number % 2 else 'down'}\n" for number in range(40))
+
+
+def small(source: str, name: str, **keys: Any) -> dict[str, Any]:
+    """Return an experiment on a file."""
+    task = {
+        "name": "mine",
+        "kind": "sequence-classification",
+        "source": {"local": source},
+        "format": "csv",
+        "files": {"train": name},
+    }
+    return {"study": "s", "tasks": [task], "models": ["minilm-l6"], "strategies": ["none"], "seeds": [1], **keys}
+
+
+# --- names of files
+
+
+@pytest.mark.parametrize(
+    "name", ["reviews[1].csv", "{task}.csv", "<results>.csv", "*.csv", "~x.csv", "a b.csv", "ü.csv"]
+)
+def test_a_name_is_taken_literally(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(TEXT)
+    (tmp_path / "1.csv").write_text("another file")
+    (task,) = load(small(str(tmp_path), name)).tasks
+    assert isinstance(task.source, LocalSource)
+    assert task.source.file(name) == (name, tmp_path / name)
+    fetch_task(task, tmp_path / "out", tmp_path / "cache")
+    assert (tmp_path / "out" / name).read_text() == TEXT
+
+
+@pytest.mark.parametrize("where", ["absolute", "home", "name at home", "file at home", "relative"])
+def test_a_name_may_be_absolute_or_begin_at_home(where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/train.csv").write_text(TEXT)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    source, name = {
+        "absolute": (str(tmp_path / "data"), str(tmp_path / "data/train.csv")),
+        "home": ("~/data", "train.csv"),
+        "name at home": ("~/data", "~/data/train.csv"),
+        "file at home": ("~/data/train.csv", "train.csv"),
+        "relative": ("./data/../data", "./train.csv"),
+    }[where]
+    (task,) = load(small(source, name)).tasks
+    assert isinstance(task.source, LocalSource)
+    assert task.source.file(name) == ("train.csv", tmp_path / "data/train.csv")
+    fetch_task(task, tmp_path / "out", tmp_path / "cache")
+    prepare(task, tmp_path / "out", tmp_path / "prepared")
+    assert (tmp_path / "prepared/train.parquet").is_file()
+
+
+@pytest.mark.parametrize("name", ["../x.csv", "/etc/hostname", "", "source.json", "a\nb.csv", "a\\b.csv"])
+def test_a_name_outside_of_the_folder_is_told_before_anything_starts(name: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"tasks\[0\] \(mine\)\.files\.train: expected [^\n]*$"):
+        load(small(str(tmp_path), name))
+    with pytest.raises(InputError, match=r"files\.train: expected a name inside"):
+        load(small(str(tmp_path), str(tmp_path)))
+
+
+def test_claims_may_begin_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "train.csv").write_text(TEXT)
+    assert claims_file(load(small(str(tmp_path), "train.csv", claims="~/my.yaml"))) == tmp_path / "my.yaml"
+
+
+def test_a_user_that_does_not_exist_is_one_line() -> None:
+    with pytest.raises(InputError, match=r"source\.local: expected an existing file, ~nobody-here/data does not exist"):
+        load(small("~nobody-here/data", "train.csv"))
+
+
+def test_a_change_of_a_file_is_seen(tmp_path: Path) -> None:
+    files = {"a": tmp_path / "a[1]{x}.csv", "b": tmp_path / "none.csv", "c": tmp_path}
+    files["a"].write_text("one")
+    known = tmp_path / "known.json"
+    assert fingerprint(files, known) == {"a": sha256_file(files["a"]), "b": None, "c": None}
+    files["a"].write_text("two")  # as long, and perhaps at the same tick of the clock
+    assert fingerprint(files, known)["a"] == sha256_file(files["a"])
+
+
+def test_a_file_that_did_not_change_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, known = tmp_path / "a.csv", tmp_path / "known.json"
+    file.write_text("one")
+    later = time.time() + 60
+    monkeypatch.setattr("maskbench.io.files.time.time", lambda: later)
+    first = fingerprint({"a": file}, known)
+    monkeypatch.setattr("maskbench.io.files.sha256_file", lambda path: pytest.fail("read again"))
+    assert fingerprint({"a": file}, known) == first
+    monkeypatch.undo()
+    os.utime(file, ns=(1, 1))
+    assert fingerprint({"a": file}, known) == first
+    known.write_text("[broken")
+    assert fingerprint({"a": file}, known) == first
+
+
+# --- values and files at the command line
+
+
+def test_two_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.yaml").write_text("study: a\ntraining: {epochs: 1}\n")
+    with pytest.raises(
+        InputError, match=r"^--configfile: expected one file, got a\.yaml, b\.yaml: [^\n]*--config KEY=V"
+    ):
+        read_call([tmp_path / "a.yaml", tmp_path / "b.yaml"], [])
+    assert read_call([tmp_path / "a.yaml"], ["training={batch_size: 4}"]) == (
+        {"study": "a", "training": {"batch_size": 4}},
+        Path("a.yaml"),
+    )
+    with pytest.raises(InputError, match=r"^config\.yaml: cannot be read: No such file"):
+        read_call([], [])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["seeds=[1"], r"--config seeds: line 1: not valid YAML: "),
+        (["seeds"], r"--config: expected KEY=VALUE, got 'seeds'"),
+        (["seeds=[1]", "seeds=[2]"], r"--config: expected each key once, got seeds twice"),
+    ],
+)
+def test_arguments_that_cannot_be_read_are_one_line(arguments: list[str], line: str) -> None:
+    with pytest.raises(InputError, match=f"^{line}[^\n]*$"):
+        read_arguments(arguments)
+
+
+# --- sizes that a task cannot have
+
+
+@pytest.mark.parametrize(
+    ("keys", "content", "most"),
+    [
+        ({"format": "csv"}, TEXT, 40),
+        ({"format": "csv", "header": False, "columns": ["text", "label"]}, TEXT, 41),
+        ({"format": "csv"}, TEXT.replace("\n", "\r"), 40),
+        ({"format": "jsonl"}, '{"text": "a", "label": "b"}\n\n' * 7, 7),
+        (
+            {"format": "conll", "kind": "token-classification", "text": 0, "label": 1},
+            "\nAnna B-PER\nsaw O\n\n\nRome B-LOC\n",
+            2,
+        ),
+    ],
+)
+def test_a_training_size_above_the_data_is_told_by_the_plan(
+    keys: dict[str, Any], content: str, most: int, tmp_path: Path
+) -> None:
+    (tmp_path / "train.csv").write_text(content, newline="")
+    config = small(str(tmp_path), "train.csv", train_sizes=["full", most, most + 1])
+    config["tasks"][0].update(keys)
+    with pytest.raises(
+        InputError, match=rf"^configuration: train_sizes\[2\]: the task mine has at most {most} tr[^\n]*$"
+    ):
+        load(config)
+    load({**config, "train_sizes": [most]})
+
+
+def test_a_synthetic_task_knows_its_size() -> None:
+    task = {"name": "made", "kind": "sequence-classification", "source": {"synthetic": "classification", "train": 50}}
+    config = small(".", "x") | {"tasks": [task]}
+    load(config | {"train_sizes": [50]})
+    with pytest.raises(InputError, match="the task made has at most 50 training texts, got 51"):
+        load(config | {"train_sizes": [51]})
+
+
+# --- the program itself
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
+    """The package as pip would install it: without what lies beside it in the repository."""
+    site = tmp_path_factory.mktemp("site")
+    shutil.copytree(root / "maskbench", site / "maskbench", ignore=shutil.ignore_patterns("__pycache__"))
+    return site
+
+
+def call(site: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Python on an installed package, in a folder of the user's."""
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    return subprocess.run([sys.executable, *arguments], cwd=site, env=environment, capture_output=True, text=True)
+
+
+def test_the_version_is_told(root: Path) -> None:
+    done = call(root, "-m", "maskbench", "--version")
+    assert (done.returncode, done.stdout) == (0, "maskbench 0.1.0\n")
+
+
+def test_an_installed_package_writes_no_schema(installed: Path) -> None:
+    for arguments in ([], ["--check"]):
+        done = call(installed, "-m", "maskbench", "schema", *arguments)
+        assert done.returncode == 1
+        assert done.stderr.startswith("schema: expected a checkout")
+    assert [path.name for path in installed.iterdir()] == ["maskbench"]
+
+
+def test_the_claims_are_part_of_the_package(installed: Path, root: Path) -> None:
+    code = (
+        "from maskbench.experiment.claims import claims_file, claims_hash, read_claims\n"
+        "from types import SimpleNamespace\n"
+        "path = claims_file(SimpleNamespace(claims=None)); read_claims(path); print(claims_hash(path))"
+    )
+    done = call(installed, "-c", code)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == sha256_file(root / "claims.yaml")[:16]
+    assert "claims.yaml" in {path.name for path in (root / "maskbench/config").glob("*.yaml")}  # what is packaged
+    assert read_claims(root / "maskbench/config/claims.yaml") == read_claims(root / "claims.yaml")
