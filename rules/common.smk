@@ -4,6 +4,7 @@ import atexit
 import json
 import os
 import shlex
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -237,7 +238,29 @@ def announce_after_dry_run():
 atexit.register(announce_after_dry_run)
 
 
+def missing_scheduler():
+    """What keeps jobs from being submitted with the executor of this call; None if nothing is known."""
+    if workflow.executor_plugin is None or workflow.executor_plugin.name != "slurm":
+        return None
+    try:
+        asked = subprocess.run(["sinfo", "--noheader"], capture_output=True, text=True, timeout=60)
+    except OSError as error:
+        why = f"sinfo: {error.strerror}"
+    except subprocess.TimeoutExpired:
+        why = "sinfo did not answer within a minute"
+    else:
+        if not asked.returncode:
+            return None
+        why = " ".join(asked.stderr.split()) or f"sinfo ended with status {asked.returncode}"
+    return (
+        "executor slurm (--profile profiles/slurm): expected a machine that SLURM jobs can be submitted from; to run "
+        f"the jobs on this machine, leave the profile out; {why}"
+    )
+
+
 onstart:
+    if problem := missing_scheduler():
+        sys.exit(problem)
     # Read by scripts/progress.py: how many cells this call trains, and since when.
     trained = [job.rule.name for job in workflow.dag.needrun_jobs() if job.rule.name in TRAINS]
     os.environ.update(

@@ -7,7 +7,7 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -68,7 +68,7 @@ def write_csv(frame: pd.DataFrame, path: str | Path, float_format: str | None = 
     """
     texts = (frame[name] for name in frame.columns if not pd.api.types.is_numeric_dtype(frame[name]))
     returns = any("\r" in str(value) for column in texts for value in column.unique())
-    quoting = csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
+    quoting: Literal[0, 2] = 2 if returns else 0  # csv.QUOTE_NONNUMERIC, csv.QUOTE_MINIMAL
     frame.to_csv(path, index=False, lineterminator="\n", quoting=quoting, float_format=float_format)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import html
 import json
+import os
+import re
 import shutil
 import time
 from pathlib import Path
@@ -99,3 +101,22 @@ def test_two_files_and_broken_values_start_nothing(project: Path) -> None:
     assert done.returncode != 0
     assert "--config seeds: line 1: not valid YAML" in done.stdout
     assert "Traceback" not in done.stdout
+
+
+def test_a_machine_without_slurm_is_told_before_anything_starts(project: Path) -> None:
+    tools = project / "tools"
+    tools.mkdir()
+    (tools / "sinfo").write_text("#!/bin/sh\necho 'sinfo: fatal: no configuration source' >&2\nexit 1\n")
+    (tools / "sinfo").chmod(0o755)
+    call = ["--profile", "profiles/slurm", "--configfile", "my {study} [1].yaml"]
+    done = snakemake(project, *call, PATH=f"{tools}:{os.environ['PATH']}")
+    assert done.returncode != 0
+    assert re.search(r"^executor slurm .*: expected a machine .*; sinfo: fatal: no configuration so", done.stdout, re.M)
+    assert "Traceback" not in done.stdout
+    assert not (project / "results").exists()
+
+
+def test_a_home_folder_that_cannot_be_written(project: Path) -> None:
+    (project / "home").write_text("a file, so that nothing can be made in it")
+    done = snakemake(project, "results/any/experiment.json", "--configfile", "my {study} [1].yaml", HOME="home")
+    assert done.returncode == 0, done.stdout
