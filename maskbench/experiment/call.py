@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -76,3 +77,15 @@ def read_call(files: Sequence[str | Path], arguments: Sequence[str]) -> tuple[di
         )
     file = shown[0] if shown else Path("config.yaml")
     return {**read_mapping(file), **read_arguments(arguments)}, file
+
+
+def check_files(files: Sequence[str | Path]) -> None:
+    """End the call, with one line, if a file behind ``--configfile`` is missing, is no YAML or holds no mapping.
+
+    Snakemake reads such files before it reads the Snakefile, and its own messages name neither file nor line.
+    """
+    try:
+        for file in files:
+            read_mapping(Path(file))
+    except InputError as error:
+        sys.exit(str(error))

@@ -120,3 +120,29 @@ def test_a_home_folder_that_cannot_be_written(project: Path) -> None:
     (project / "home").write_text("a file, so that nothing can be made in it")
     done = snakemake(project, "results/any/experiment.json", "--configfile", "my {study} [1].yaml", HOME="home")
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("profile", [[], ["--workflow-profile", "profiles/short"]])
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (None, "cannot be read: No such file or directory"),
+        (b"study: a\nseeds: [1\nb: {", "line 3: not valid YAML: expected ',' or ']', but got ':'"),
+        (b"study: caf\xe9\n", "expected UTF-8 text"),
+        (b"- a\n", "expected a mapping of keys, found ['a']"),
+    ],
+)
+def test_a_file_that_is_no_configuration_is_one_line(
+    content: bytes | None, line: str, profile: list[str], bare: Path
+) -> None:
+    (bare / "x.yaml").unlink(missing_ok=True)
+    if content is not None:
+        (bare / "x.yaml").write_bytes(content)
+    done = snakemake(bare, "-n", *profile, "--configfile", "x.yaml")
+    assert done.returncode != 0
+    assert done.stdout.splitlines()[1:] == [f"x.yaml: {line}"]  # the first line names the profile
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copy_project(tmp_path_factory.mktemp("bare") / "project")
