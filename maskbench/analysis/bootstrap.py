@@ -21,13 +21,13 @@ def generator(seed: int, *key: str) -> np.random.Generator:
     return np.random.default_rng([seed, int.from_bytes(digest[:8], "little")])
 
 
-def resampled_scores(hit: Array, weight: Array, resamples: int, rng: np.random.Generator) -> Array:
-    """Score all runs of a block on resampled test examples, the same ones for every run.
+def resampled_sums(hit: Array, weight: Array, resamples: int, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Sum what examples contribute, for all runs of a block on resampled examples, the same ones for every run.
 
     Parameters
     ----------
     hit, weight
-        Shape (runs, examples).
+        Shape (runs, examples); documents in the place of examples where texts come in documents.
     resamples
         Number of resamples.
     rng
@@ -35,15 +35,27 @@ def resampled_scores(hit: Array, weight: Array, resamples: int, rng: np.random.G
 
     Returns
     -------
-    Array
-        Shape (resamples, runs): sum of hits over sum of weights, as fractions.
+    tuple
+        Sums of hits and of weights, both of shape (resamples, runs).
     """
     examples = hit.shape[1]
     chance = np.full(examples, 1.0 / examples)
     step = max(1, _CELLS // examples)
-    parts = []
+    hits, weights = [], []
     for start in range(0, resamples, step):
-        # How often each example is drawn says all about a resample, and turns scoring into a matrix product.
+        # How often each example is drawn says all about a resample, and turns summing into a matrix product.
         counts = rng.multinomial(examples, chance, size=min(step, resamples - start)).astype(float)
-        parts.append(score_of(counts @ hit.T, counts @ weight.T))
-    return np.concatenate(parts)
+        hits.append(counts @ hit.T)
+        weights.append(counts @ weight.T)
+    return np.concatenate(hits), np.concatenate(weights)
+
+
+def resampled_scores(hit: Array, weight: Array, resamples: int, rng: np.random.Generator) -> Array:
+    """Score all runs of a block on resampled test examples: sum of hits over sum of weights, as `resampled_sums`.
+
+    Returns
+    -------
+    Array
+        Shape (resamples, runs), fractions.
+    """
+    return score_of(*resampled_sums(hit, weight, resamples, rng))

@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 ROWS_IN_GROUP = 1_000_000
 """Outcomes that are held in memory at once, and rows of a row group of outcomes.parquet."""
 
+LOSS, DISAGREEMENT = f"{TEST}:loss", f"{TEST}:disagreement"
+"""In the column `set`: what test examples contribute to the cross-entropy, and to the disagreement of seeds."""
+
 SETS_OF = ("distractor_drop", "perturbation_drop", "masking_drop", "cue_reliance", "forgetting")
 """Measures that rest on outcomes of test-time sets: beside a probe record that has one of them there are some."""
 
@@ -183,7 +186,16 @@ def _read_outcomes(path: Path, record: Record) -> pa.Table:
             f"{path}: run {record.run}: the hits add up to a score of {found:.6f}, the recorded score is "
             f"{recorded:.6f}; outcomes and metrics are not of the same runs"
         )
-    return table
+    return pa.concat_tables([table, *_losses(path, record.run)]).unify_dictionaries()
+
+
+def _losses(path: Path, run: str) -> Iterator[pa.Table]:
+    """Yield what each test example adds to the cross-entropy, where the predictions tell it: nats, and units."""
+    columns = ["example", "nll", "units"]
+    if not set(columns) <= set(pq.read_schema(path).names):
+        return  # the verdicts say then that intervals are over seeds alone
+    table = _read_table(path, columns, "a completed run").rename_columns(["example", "hit", "weight"])
+    yield _typed(path, run, table.append_column("set", pa.array([LOSS] * table.num_rows).dictionary_encode()))
 
 
 def _read_set_outcomes(path: Path, probes: ProbeRecord) -> pa.Table | None:
@@ -201,7 +213,10 @@ def _read_set_outcomes(path: Path, probes: ProbeRecord) -> pa.Table | None:
         raise InputError(f"{path}: set: {TEST} is the run's own test split; expected names of test-time sets")
     if frame.duplicated(["set", "example"]).any():
         raise InputError(f"{path}: expected each example of a set once")
-    check_counts(path, frame["hit"].to_numpy(), frame["weight"].to_numpy())
+    counted = frame["set"].str.contains(":").to_numpy(dtype=bool)
+    for rows, signed in ((counted, True), (~counted, False)):
+        hit, weight = (frame.loc[rows, name].to_numpy() for name in ("hit", "weight"))
+        check_counts(path, hit, weight, signed=signed)
     return table
 
 
@@ -231,6 +246,12 @@ class _Outcomes:
         self.waiting.append(table)
         if sum(part.num_rows for part in self.waiting) >= ROWS_IN_GROUP:
             self.flush()
+
+    def keep(self, run: str, examples: np.ndarray[Any, Any], shares: np.ndarray[Any, Any]) -> None:
+        """Add what test examples contribute to the disagreement of a run with other seeds."""
+        table = pa.table({"example": examples, "hit": shares, "weight": np.ones(len(examples))})
+        table = table.append_column("set", pa.array([DISAGREEMENT] * len(examples)).dictionary_encode())
+        self.add(_typed(Path("predictions.parquet"), run, table))
 
     def flush(self) -> None:
         if self.waiting:
@@ -345,9 +366,10 @@ def collect(
                     versions.setdefault(name, Counter())[version] += 1
                 for table in _tables(results, record, probes):
                     outcomes.add(table)
+            read = partial(_read_predictions, results)
+            for value in derive(found, baseline, read, results / "training", outcomes.keep):
+                metrics.add(value.run, SPLITS[value.measure], value.measure, value.value)
             outcomes.flush()
-        for value in derive(found, baseline, partial(_read_predictions, results), results / "training"):
-            metrics.add(value.run, SPLITS[value.measure], value.measure, value.value)
         frame = metrics.frame()
         write_csv(frame, temporary["metrics.csv"])
         frame.to_parquet(temporary["metrics.parquet"], index=False)

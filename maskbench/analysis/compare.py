@@ -11,6 +11,7 @@ import pandas as pd
 
 from maskbench.analysis import statistics
 from maskbench.analysis.contrasts import Scale, Values
+from maskbench.analysis.findings import BOTH, SEEDS
 from maskbench.analysis.metrics import (
     BLOCK,
     Array,
@@ -54,7 +55,7 @@ POOLED = "(all tasks)"
 """In the column `task`: every task counts the same, and only seeds that are paired in all of them count. The column
 `regime` has the kind then, since the other task differs: ``after-*``, ``with-*``."""
 
-BOTH, SEEDS, ONE_SEED, NO_PAIRS = "seeds × examples", "seeds", "none (one seed)", "none (no pairs)"
+ONE_SEED, NO_PAIRS = "none (one seed)", "none (no pairs)"
 INTERVALS = (BOTH, SEEDS, ONE_SEED, NO_PAIRS)
 """What the variance behind an interval is over; why there is none."""
 
@@ -104,6 +105,13 @@ class Pairs:
         """Return strategy minus baseline, with the seeds on the last axis."""
         return np.stack([values[self.strategy[seed]] - values[self.baseline[seed]] for seed in seeds], axis=-1)
 
+    def terms(self, seeds: Sequence[int]) -> list[tuple[str, float]]:
+        """Return the runs behind the mean difference over seeds, each with its weight."""
+        share = 1.0 / len(seeds)
+        return [
+            (runs[seed], sign * share) for runs, sign in ((self.strategy, 1.0), (self.baseline, -1.0)) for seed in seeds
+        ]
+
 
 def _estimate(
     pairs: list[Pairs],
@@ -138,7 +146,10 @@ def _estimate(
     differences = np.mean([pair.difference(values, seeds) for pair in pairs], axis=0)
     drawn = np.mean([pair.difference(resampled, seeds) for pair in pairs], axis=0) if resampled else None
     examples = outcomes.examples[name] if outcomes and resampled else 0
-    spread = statistics.spread(differences, drawn, examples)
+    few = None
+    if outcomes and resampled:
+        few = outcomes.few(name, [(1.0 / len(pairs), pair.terms(seeds)) for pair in pairs])
+    spread = statistics.spread(differences, drawn, examples, few)
     row |= {"estimate": scale.show(float(spread.estimate)), "interval": ONE_SEED}
     if len(seeds) == 1:
         return row
@@ -172,8 +183,7 @@ def compare(metrics: pd.DataFrame, outcomes: Path | None, settings: Settings) ->
 
     Values of the same seed are subtracted, and the differences averaged; times are compared as ratios, on the log
     scale, and only between runs on one kind of machine. The intervals are those of the verdicts (`statistics.spread`):
-    of the score over seeds × test examples; without outcomes, and for the other measures, over seeds alone, and the
-    column `interval` says so.
+    over seeds × texts; without outcomes, and for times, over seeds alone, and the column `interval` says so.
 
     Parameters
     ----------
@@ -202,13 +212,16 @@ def compare(metrics: pd.DataFrame, outcomes: Path | None, settings: Settings) ->
     scales = {name: Scale(name, directed=False).of(values.of(name)) for name in COMPARED}
     recorded = {name: {str(run): value for run, value in found.items()} for name, found in scales.items()}
     read = Outcomes(outcomes, settings.resamples, settings.seed) if outcomes else None
-    resampled = read.resampled("score", runs.loc[scales["score"].index], scales["score"]) if read else {}
+    resampled = {
+        name: read.resampled(name, runs.loc[found.index], found, runs) if read else {} for name, found in scales.items()
+    }
     machines = {str(run): kind for run, kind in values.of("machine").items()}
     cells = list(_paired(runs, settings.baseline))
     rows = []
     for cell, pairs in [*cells, *_pooled(cells)]:
         for name in COMPARED:
-            drawn = resampled if name == "score" else {}
+            # a run whose outcomes nobody kept takes the texts out of all intervals of its measure
+            drawn = resampled[name] if resampled[name].keys() >= recorded[name].keys() else {}
             estimate = _estimate(pairs, name, recorded[name], drawn, read, machines, settings)
             rows.append({**cell, "baseline": settings.baseline, **estimate})
     return pd.DataFrame(rows, columns=list(COLUMNS))

@@ -81,6 +81,9 @@ class Value(NamedTuple):
 Predictions = Callable[[str], tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]
 """From a run id to its test examples, sorted, and a code of each prediction: equal codes are equal answers."""
 
+Keep = Callable[[str, np.ndarray[Any, Any], np.ndarray[Any, Any]], None]
+"""Takes a run id, its test examples, and for each the share of other seeds that answer otherwise."""
+
 MATCHED = {
     "representation_drift": "matched_representation_drift",
     "parameter_drift": "matched_parameter_drift",
@@ -179,11 +182,13 @@ def failed(runs: Sequence[Run]) -> Iterator[Value]:
         yield Value(run.run, "failed", None if run.failed is None else float(run.failed))
 
 
-def disagreement(runs: Sequence[Run], predictions: Predictions, folder: Path) -> Iterator[Value]:
+def disagreement(
+    runs: Sequence[Run], predictions: Predictions, folder: Path, keep: Keep | None = None
+) -> Iterator[Value]:
     """Yield how often a run and the other completed seeds of its cell answer differently, the mean over those seeds.
 
     An answer is the class of a text, or all the tags of a sentence; the share is of the test examples. None with one
-    completed seed.
+    completed seed. `keep` is given what each example contributes.
 
     Raises
     ------
@@ -207,8 +212,10 @@ def disagreement(runs: Sequence[Run], predictions: Predictions, folder: Path) ->
                 )
         codes = np.stack([code for _, code in found])
         for index, run in enumerate(cell):
-            others = np.delete(codes, index, axis=0)
-            yield Value(run.run, "disagreement", float((others != codes[index]).mean()))
+            shares = (np.delete(codes, index, axis=0) != codes[index]).mean(axis=0)
+            if keep is not None:
+                keep(run.run, found[0][0], shares)
+            yield Value(run.run, "disagreement", float(shares.mean()))
 
 
 def overheads(runs: Sequence[Run], baseline: str) -> Iterator[Value]:
@@ -319,7 +326,9 @@ def at_matched_score(runs: Sequence[Run], baseline: str) -> Iterator[Value]:
                     yield Value(run.run, matched_name, None if step is None else value_at(points, step))
 
 
-def derive(runs: Sequence[Run], baseline: str, predictions: Predictions, folder: Path) -> Iterator[Value]:
+def derive(
+    runs: Sequence[Run], baseline: str, predictions: Predictions, folder: Path, keep: Keep | None = None
+) -> Iterator[Value]:
     """Yield all derived measures of a study.
 
     Parameters
@@ -332,11 +341,13 @@ def derive(runs: Sequence[Run], baseline: str, predictions: Predictions, folder:
         Reads the predictions of a completed run.
     folder
         Where they are, ``<run>/predictions.parquet``: for messages.
+    keep
+        Takes what test examples contribute to the disagreement.
     """
     return chain(
         failed(runs),
         score_sd(runs),
-        disagreement(runs, predictions, folder),
+        disagreement(runs, predictions, folder, keep),
         negative_transfer(runs),
         overheads(runs, baseline),
         machines(runs),

@@ -38,10 +38,13 @@ POOLED = "pooled"
 """In the column `scope`: all tasks together, each counting the same."""
 
 VERDICT_COLUMNS = (
-    *("claim", "contrast", "measure", "scope", "estimate", "ci_low", "ci_high", "p", "p_holm", "n_seeds", "mde"),
-    *("delta", "verdict", "unguarded", "note", "unit", "claims_hash"),
+    *("claim", "contrast", "measure", "scope", "estimate", "ci_low", "ci_high", "interval", "p", "p_holm", "q"),
+    *("n_seeds", "mde", "delta", "verdict", "unguarded", "note", "unit", "claims_hash"),
 )
 """Columns of verdicts.csv; one row for each contrast, measure and scope."""
+
+BOTH, SEEDS = "seeds × texts", "seeds"
+"""In the column `interval`: what interval and p are about, unseen seeds and unseen texts, or unseen seeds alone."""
 
 PAIR_COLUMNS = (
     *("claim", "contrast", "measure", "task", "model", "regime", "condition", "train_size", "seed"),
@@ -113,7 +116,8 @@ def read_verdicts(path: Path) -> pd.DataFrame:
     table = Table(path, VERDICT_COLUMNS)
     _names(table, ("claim", "contrast", "measure", "scope", "unguarded", "note", "unit", "claims_hash"))
     _numbers(table, "estimate", "ci_low", "ci_high", "mde", "delta")
-    _probabilities(table, "p", "p_holm")
+    _probabilities(table, "p", "p_holm", "q")
+    table.parse("interval", one_of((BOTH, SEEDS, "")), f"{BOTH}, {SEEDS} or nothing", "str")
     table.parse("n_seeds", _whole_or_empty, "a whole number or nothing", "float64")
     table.parse("verdict", one_of(VERDICTS), f"one of {', '.join(VERDICTS)}", "str")
     frame = table.frame[list(VERDICT_COLUMNS)]

@@ -255,9 +255,11 @@ def learned_nothing(score: Any, majority: Any) -> Any:
     return score <= majority + LEARNED * (1.0 - majority)
 
 
-def check_counts(path: str | Path, hit: Array, weight: Array) -> None:
-    """Refuse hits and weights of test examples that are not finite or below 0."""
-    if any(not np.isfinite(column).all() or (column < 0).any() for column in (hit, weight)):
+def check_counts(path: str | Path, hit: Array, weight: Array, *, signed: bool = False) -> None:
+    """Refuse hits and weights of test examples that are not finite or below 0; hits that are `signed` may be below."""
+    if any(not np.isfinite(column).all() for column in (hit, weight)) or (weight < 0).any():
+        raise InputError(f"{path}: expected finite hits and weights of at least 0")
+    if not signed and (hit < 0).any():
         raise InputError(f"{path}: expected finite hits and weights of at least 0")
 
 

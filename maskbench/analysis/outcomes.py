@@ -1,67 +1,47 @@
-"""Values of runs on resampled test examples, for every measure that is made of scores on kept sets."""
+"""Values of runs on resampled test examples, for every measure that examples contribute to."""
 
 from __future__ import annotations
 
 from functools import cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from maskbench.analysis import statistics
-from maskbench.analysis.bootstrap import generator, resampled_scores
+from maskbench.analysis.bootstrap import generator, resampled_sums
+from maskbench.analysis.contributions import ALONE, recipe
 from maskbench.analysis.metrics import BLOCK, OUTCOME_COLUMNS, OUTCOME_TYPES, TEST, Array, check_counts, score_of
-from maskbench.config.conditions import ALIGNED, CONFLICTING, DISTRACTOR, PERTURBATIONS
+from maskbench.config.conditions import CLEAN
 from maskbench.config.measures import measure
 from maskbench.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     import pandas as pd
 
     from maskbench.analysis.contrasts import Evidence, Values
+    from maskbench.analysis.contributions import Part
 
-Part = tuple[tuple[str, float], ...]
-"""Sets on the same examples, each with the weight of its score."""
-
-_FIXED: dict[str, Part] = {
-    "score": ((TEST, 100.0),),
-    "distractor_drop": ((TEST, 100.0), (DISTRACTOR, -100.0)),
-    "cue_reliance": ((ALIGNED, 100.0), (CONFLICTING, -100.0)),
-    "aligned_score": ((ALIGNED, 100.0),),
-    "conflicting_score": ((CONFLICTING, 100.0),),
-    "forgetting": (("1-1", 100.0), ("2-1", -100.0)),
-    "backward_transfer": (("1-1", -100.0), ("2-1", 100.0)),
-}
-_DROPS = {"perturbation_drop": PERTURBATIONS[:3], "masking_drop": PERTURBATIONS[3:]}
-_OF_OTHER_TASK = ("forgetting", "backward_transfer")
+    Ids = np.ndarray[Any, Any]
 
 
-def recipe(name: str, sets: Sequence[str]) -> list[Part]:
-    """Return what a measure is the sum of, in points; nothing if it is not made of scores on kept sets.
+class _Rows(NamedTuple):
+    """Rows of some streams: where those of each run and stream are, and the columns example, hit and weight."""
 
-    Parameters
-    ----------
-    name
-        The measure.
-    sets
-        Sets that a run was tested on.
-    """
-    base, _, wanted = name.partition(":")
-    if base in _DROPS:
-        found = [one for one in sets if one.partition("-")[0] in _DROPS[base] and wanted in ("", one)]
-        parts: list[Part] = [((TEST, 100.0 / len(found)), (one, -100.0 / len(found))) for one in found]
-    else:
-        parts = [_FIXED[name]] if name in _FIXED else []
-    return parts if all(one in sets for part in parts for one, _ in part) else []
+    place: dict[str, dict[str, slice]]
+    example: Ids
+    hit: Array
+    weight: Array
 
 
 class Outcomes:
-    """outcomes.parquet: what every run did with every test example, in each set that it was tested on.
+    """outcomes.parquet: what every test example added to the sums that measures are made of, run by run.
 
     Parameters
     ----------
@@ -75,112 +55,309 @@ class Outcomes:
         self.path, self.resamples, self.seed = path, resamples, seed
         self.examples: dict[str, int] = {}
         """By measure, the smallest number of examples that were drawn from."""
+        self.influence: dict[str, dict[str, Array]] = {}
+        """By measure and run, what each example moves the value by, in points: of shares, not of losses."""
+        self._kept: tuple[frozenset[str], _Rows] | None = None
+
+    def _refusal(self, error: Exception) -> InputError:
+        return InputError(f"{self.path}: expected a parquet file with {', '.join(OUTCOME_COLUMNS)} ({error})")
 
     @cached_property
-    def _table(self) -> tuple[dict[str, dict[str, slice]], np.ndarray[Any, Any], Array, Array]:
-        """Rows of each run and set, and the columns example, hit and weight."""
+    def streams(self) -> dict[str, list[str]]:
+        """The streams of each run, in the order of the file."""
+        found: dict[str, dict[str, None]] = {}
         try:
-            table = pq.read_table(self.path, columns=list(OUTCOME_COLUMNS)).cast(pa.schema(OUTCOME_TYPES))
+            file = pq.ParquetFile(self.path)
+            if lacking := set(OUTCOME_COLUMNS) - set(file.schema_arrow.names):
+                raise ValueError(f"{', '.join(sorted(lacking))} missing")
+            for group in range(file.num_row_groups):
+                table = file.read_row_group(group, columns=["run", "set"]).cast(pa.schema(OUTCOME_TYPES[:2]))
+                for run, name in _pairs(table):
+                    found.setdefault(run, {})[name] = None
         except (OSError, pa.ArrowException, ValueError) as error:
-            raise InputError(
-                f"{self.path}: expected a parquet file with {', '.join(OUTCOME_COLUMNS)} ({error})"
-            ) from None
+            raise self._refusal(error) from None
+        return {run: list(names) for run, names in found.items()}
+
+    def _rows(self, names: frozenset[str]) -> _Rows:
+        """Read the rows of some streams; those that were read last are kept."""
+        if self._kept is None or self._kept[0] != names:
+            self._kept = (names, self._read(names))
+        return self._kept[1]
+
+    def _read(self, names: frozenset[str]) -> _Rows:
+        try:
+            wanted = pc.field("set").isin(sorted(names))
+            table = pq.read_table(self.path, columns=list(OUTCOME_COLUMNS), filters=wanted)
+            table = table.cast(pa.schema(OUTCOME_TYPES))
+        except (OSError, pa.ArrowException, ValueError) as error:
+            raise self._refusal(error) from None
         table = table.unify_dictionaries().combine_chunks()
         columns = {name: table[name].combine_chunks() for name in ("run", "set")}
         code = {name: column.indices.to_numpy() for name, column in columns.items()}
-        names = {name: column.dictionary.to_pylist() for name, column in columns.items()}
+        texts = {name: column.dictionary.to_pylist() for name, column in columns.items()}
         example, hit, weight = (table[name].to_numpy() for name in ("example", "hit", "weight"))
-        key = code["run"].astype(np.int64) * max(len(names["set"]), 1) + code["set"]
+        key = code["run"].astype(np.int64) * max(len(texts["set"]), 1) + code["set"]
         if not ((np.diff(key) > 0) | ((np.diff(key) == 0) & (np.diff(example) > 0))).all():
             order = np.lexsort((example, key))
             key, example, hit, weight = key[order], example[order], hit[order], weight[order]
-        check_counts(self.path, hit, weight)
+        check_counts(self.path, hit, weight, signed=any(":" in name for name in names))
         bounds = np.append(np.flatnonzero(np.diff(key, prepend=-1)), len(key))
-        rows: dict[str, dict[str, slice]] = {}
+        place: dict[str, dict[str, slice]] = {}
         for start, end in pairwise(bounds):
-            run, kept = divmod(int(key[start]), len(names["set"]))
-            rows.setdefault(names["run"][run], {})[names["set"][kept]] = slice(start, end)
-        return rows, example, hit, weight
+            run, kept = divmod(int(key[start]), len(texts["set"]))
+            place.setdefault(texts["run"][run], {})[texts["set"][kept]] = slice(start, end)
+        return _Rows(place, example, hit, weight)
 
-    def resampled(self, name: str, runs: pd.DataFrame, recorded: pd.Series[float]) -> dict[str, Array]:
-        """Return a measure of runs on resamples of their test examples; the sets of a run share the drawn examples.
+    def resampled(
+        self, name: str, runs: pd.DataFrame, recorded: pd.Series[float], every: pd.DataFrame | None = None
+    ) -> dict[str, Array]:
+        """Return a measure of runs on resamples of their test examples; all streams of a run share the drawn examples.
 
         Parameters
         ----------
         name
             The measure.
         runs
-            Runs with the column run and those of `BLOCK`; what is compared, within a block, has the same examples.
+            Runs with the columns run, strategy, seed and those of `BLOCK`; what is compared, within a block, has the
+            same examples.
         recorded
-            The measure as recorded, in points, by run: outcomes must add up to it.
+            The measure as recorded, by run, fractions in points: contributions must add up to it.
+        every
+            All runs of the study: among them is the one that a joint run is compared with; None: `runs`.
 
         Returns
         -------
         dict
-            By run id, in points, shape (resamples,); a run without the sets is left out.
+            By run id, fractions in points, shape (resamples,); a run without the contributions is left out.
         """
-        rows = self._table[0]
-        groups: dict[tuple[str, tuple[tuple[Part, bytes], ...]], list[str]] = {}
-        first: dict[tuple[str, ...], tuple[str, tuple[tuple[Part, bytes], ...]]] = {}
-        for run, *block in runs[["run", *BLOCK]].itertuples(index=False):
-            task, regime, sets = block[0], block[2], rows.get(run, {})
-            if name == "score" and TEST not in sets:
+        alone = _alone(runs if every is None else every)
+        groups: dict[tuple[str, tuple[Part, ...]], list[str]] = {}
+        for run, strategy, seed, *block in runs[["run", "strategy", "seed", *BLOCK]].itertuples(index=False):
+            task, model, regime, _, size = block
+            known = self.streams.get(run, [])
+            if name == "score" and TEST not in known:
                 raise InputError(f"{self.path}: run {run} completed, but has no rows here; collect again")
-            if made := tuple((part, self._shared(run, part)) for part in recipe(name, list(sets))):
-                other, expected = first.setdefault(tuple(block), (run, made))
-                if made != expected:
-                    raise InputError(
-                        f"{self.path}: runs {other} and {run} were not tested on the same examples; train them again"
-                    )
-                owner = regime.partition("-")[2] if name in _OF_OTHER_TASK else task
-                groups.setdefault((owner, made), []).append(run)
-        found: dict[str, Array] = {}
-        for (owner, made), members in groups.items():
-            found.update(self._of_group(name, owner, made, members, recorded))
-        return found
+            other = alone.get((task, model, strategy, size, seed))
+            more = [f"{ALONE}{TEST}"] if TEST in self.streams.get(other or "", []) else []
+            if found := recipe(name, [*known, *more]):
+                owner = regime.partition("-")[2] if found[0].other_task else task
+                groups.setdefault((owner, tuple(found[1])), []).append(run)
+        partner = {run: alone.get(tuple(key)) or run for run, *key in runs[["run", *_ALONE]].itertuples(index=False)}
+        block_of = dict(zip(runs["run"], zip(*(runs[column] for column in BLOCK), strict=True), strict=True))
+        made: dict[str, Array] = {}
+        self.influence[name] = {}
+        for (owner, parts), members in groups.items():
+            group = _Group(self, name, owner, parts, members, partner)
+            for same in group.alike(block_of):
+                made.update(same.values(recorded))
+        return made
 
-    def _shared(self, run: str, part: Part) -> bytes:
-        """Return the ids of the examples of a part: the test split may have more of them than a set made from it."""
-        rows, example, _, _ = self._table
-        return min((example[rows[run][kept]] for kept, _ in part), key=len).tobytes()
+    def few(self, name: str, blocks: Sequence[tuple[float, list[tuple[str, float]]]]) -> statistics.Few | None:
+        """Return how many texts speak for either arm of a contrast by themselves; None of a measure that is no share.
 
-    def _of_group(
-        self, name: str, owner: str, made: tuple[tuple[Part, bytes], ...], runs: list[str], recorded: pd.Series[float]
-    ) -> dict[str, Array]:
-        """Resample runs that were tested on the same examples."""
-        total, exact = np.zeros((self.resamples, len(runs))), np.zeros(len(runs))
-        for part, content in made:
-            ids = np.frombuffer(content, dtype=np.int64)
-            self.examples[name] = min(self.examples.get(name, len(ids)), len(ids))
-            for kept, factor in part:
-                hit, weight = self._matrix(kept, ids, runs)
-                rng = generator(self.seed, "examples", owner)  # the same draws for every set
-                total += factor * resampled_scores(hit, weight, self.resamples, rng)
-                exact += factor * score_of(hit.sum(axis=1), weight.sum(axis=1))
-        known = recorded.reindex(runs).to_numpy(dtype=float)
-        if (wrong := np.flatnonzero(~np.isclose(exact, known, rtol=0.0, atol=1e-4))).size:
-            run = int(wrong[0])
-            raise InputError(
-                f"{self.path}: run {runs[run]}: {name}: the outcomes add up to {exact[run]:.4f} points, recorded are "
-                f"{known[run]:.4f}; outcomes and metrics are not of the same runs"
-            )
-        return dict(zip(runs, total.T, strict=True))
+        Parameters
+        ----------
+        name
+            A measure that was resampled.
+        blocks
+            For each block its weight, and the runs of the contrast with the weights of their values.
+        """
+        influence = self.influence.get(name, {})
+        counts: list[tuple[int, int, int, float]] = []
+        for factor, terms in blocks:
+            moved = [influence[run] for run, _ in terms if run in influence]
+            if len(moved) < len(terms) or len({len(one) for one in moved}) != 1:
+                return None
+            mean = np.sign(factor) * np.array([weight for _, weight in terms]) @ np.stack(moved)
+            whole = 100.0 / len(mean)
+            ahead, behind = int((mean >= whole / 2).sum()), int((mean <= -whole / 2).sum())
+            counts.append((ahead, behind, len(mean), abs(factor) * whole))
+        return statistics.Few(*map(np.array, zip(*counts, strict=True))) if counts else None
 
-    def _matrix(self, kept: str, ids: np.ndarray[Any, Any], runs: list[str]) -> tuple[Array, Array]:
-        """Return hits and weights on a set, shape (runs, examples)."""
-        rows, example, hit, weight = self._table
-        result = np.empty((2, len(runs), len(ids)))
-        for index, run in enumerate(runs):
-            place = rows[run][kept]
-            found = np.searchsorted(example[place], ids)
-            if (found >= place.stop - place.start).any() or (example[place][found] != ids).any():
-                raise InputError(f"{self.path}: run {run}: the set {kept} lacks examples of the others; train it again")
-            result[:, index] = hit[place][found], weight[place][found]
+
+_ALONE = ["task", "model", "strategy", "train_size", "seed"]
+
+
+def _alone(runs: pd.DataFrame) -> dict[tuple[Any, ...], str]:
+    """Return the run of each task alone on clean data, by what it shares with a run of two tasks."""
+    table = runs[(runs["regime"] == "single") & (runs["condition"] == CLEAN.name)]
+    return {tuple(key): run for run, *key in table[["run", *_ALONE]].itertuples(index=False)}
+
+
+def _pairs(table: pa.Table) -> Iterator[tuple[str, str]]:
+    """Yield each pair of run and stream of a table once, in its order."""
+    columns = [table[name].combine_chunks() for name in ("run", "set")]
+    columns = [column.chunk(0) if isinstance(column, pa.ChunkedArray) else column for column in columns]
+    run, kept = (column.indices.to_numpy() for column in columns)
+    first = np.flatnonzero((np.diff(run, prepend=-1) != 0) | (np.diff(kept, prepend=-1) != 0))
+    names, sets = (column.dictionary.to_pylist() for column in columns)
+    yield from ((names[run[index]], sets[kept[index]]) for index in first)
+
+
+class _Group:
+    """Runs whose value of a measure is made of the same streams."""
+
+    def __init__(
+        self,
+        outcomes: Outcomes,
+        name: str,
+        owner: str,
+        parts: tuple[Part, ...],
+        runs: list[str],
+        partner: dict[str, str],
+        ids: list[Ids] | None = None,
+    ) -> None:
+        self.outcomes, self.name, self.owner, self.parts, self.runs = outcomes, name, owner, parts, runs
+        self.partner = partner
+        names = frozenset(stream.removeprefix(ALONE) for part in parts for stream, _ in part.streams)
+        self.rows = outcomes._rows(names)
+        self.ids = ids or []
+        """Examples of each part."""
+
+    def alike(self, block_of: dict[str, tuple[Any, ...]]) -> Iterator[_Group]:
+        """Yield groups of runs that were tested on the same examples.
+
+        Raises
+        ------
+        InputError
+            If runs of one block were not.
+        """
+        groups: dict[tuple[bytes, ...], list[str]] = {}
+        first: dict[tuple[Any, ...], tuple[str, tuple[bytes, ...]]] = {}
+        for run in self.runs:
+            content = tuple(self._complete(run, part) for part in self.parts)
+            other, expected = first.setdefault(block_of[run], (run, content))
+            if content != expected:
+                raise InputError(
+                    f"{self.outcomes.path}: runs {other} and {run} were not tested on the same examples; "
+                    "train them again"
+                )
+            groups.setdefault(content, []).append(run)
+        for content, members in groups.items():
+            ids = [
+                np.frombuffer(one, dtype=np.int64) if one else self._union(part, members)
+                for one, part in zip(content, self.parts, strict=True)
+            ]
+            yield _Group(self.outcomes, self.name, self.owner, self.parts, members, self.partner, ids)
+
+    def _place(self, run: str, stream: str) -> slice:
+        """Return where the rows of a stream are; a run may lack one that is counted besides."""
+        owner = self.partner[run] if stream.startswith(ALONE) else run
+        return self.rows.place.get(owner, {}).get(stream.removeprefix(ALONE), slice(0, 0))
+
+    def _complete(self, run: str, part: Part) -> bytes:
+        """Return the ids of a part whose streams have every example (a set may have fewer than the test split)."""
+        if any(":" in stream for stream, _ in part.streams):
+            return b""
+        return min((self.rows.example[self._place(run, stream)] for stream, _ in part.streams), key=len).tobytes()
+
+    def _union(self, part: Part, runs: list[str]) -> Ids:
+        """Return all examples that add something to a part in any of the runs."""
+        found = [self.rows.example[self._place(run, stream)] for stream, _ in part.streams for run in runs]
+        return np.unique(np.concatenate(found))
+
+    def _matrix(self, stream: str, ids: Ids) -> tuple[Array, Array]:
+        """Return hits and weights of a stream, shape (runs, examples)."""
+        result = np.zeros((2, len(self.runs), len(ids)))
+        for index, run in enumerate(self.runs):
+            place = self._place(run, stream)
+            example, hit, weight = self.rows.example[place], self.rows.hit[place], self.rows.weight[place]
+            if ":" in stream:
+                columns = np.searchsorted(ids, example)
+                result[0, index, columns], result[1, index, columns] = hit, weight
+                continue
+            found = np.searchsorted(example, ids)
+            if (found >= len(example)).any() or (example[found] != ids).any():
+                raise InputError(
+                    f"{self.outcomes.path}: run {run}: the set {stream} lacks examples of the others; train it again"
+                )
+            result[:, index] = hit[found], weight[found]
         return result[0], result[1]
+
+    def values(self, recorded: pd.Series[float]) -> dict[str, Array]:
+        """Return the measure of each run on every resample, and note what each example moves it by.
+
+        Raises
+        ------
+        InputError
+            If the contributions do not add up to what was recorded.
+        """
+        outcomes, shape = self.outcomes, (self.outcomes.resamples, len(self.runs))
+        total, exact = np.zeros(shape), np.zeros(len(self.runs))
+        moved = [np.zeros((len(self.runs), len(ids))) for ids in self.ids]
+        for index, (part, ids) in enumerate(zip(self.parts, self.ids, strict=True)):
+            outcomes.examples[self.name] = min(outcomes.examples.get(self.name, len(ids)), len(ids))
+            drawn, known = _Sums(part.how), _Sums(part.how)
+            for stream, factor in part.streams:
+                hit, weight = self._matrix(stream, ids)
+                rng = generator(outcomes.seed, "examples", self.owner)  # the same draws for every stream
+                drawn.add(factor, *resampled_sums(hit, weight, outcomes.resamples, rng))
+                known.add(factor, hit.sum(axis=1)[None], weight.sum(axis=1)[None])
+                moved[index] += factor * _moved(hit, weight)
+            total += drawn.value
+            exact += known.value[0]
+        told = recorded.reindex(self.runs).to_numpy(dtype=float)
+        made = recipe(self.name, [stream for part in self.parts for stream, _ in part.streams])
+        assert made is not None
+        if made[0].offset:
+            total += told - exact
+        elif (wrong := np.flatnonzero(~np.isclose(exact, told, rtol=0.0, atol=1e-4))).size:
+            run = int(wrong[0])
+            unit = "points" if measure(self.name).unit in ("fraction", "points") else measure(self.name).unit
+            raise InputError(
+                f"{outcomes.path}: run {self.runs[run]}: {self.name}: the outcomes add up to {exact[run]:.4f} {unit}, "
+                f"recorded are {told[run]:.4f}; outcomes and metrics are not of the same runs"
+            )
+        self._note_influence(moved)
+        return dict(zip(self.runs, total.T, strict=True))
+
+    def _note_influence(self, moved: list[Array]) -> None:
+        """Keep what each example moves a share by."""
+        if measure(self.name).unit not in ("fraction", "points") or any(part.how != "ratio" for part in self.parts):
+            return
+        ids = np.unique(np.concatenate(self.ids))
+        whole = np.zeros((len(self.runs), len(ids)))
+        for of_part, own in zip(moved, self.ids, strict=True):
+            whole[:, np.searchsorted(ids, own)] += of_part
+        self.outcomes.influence[self.name].update(zip(self.runs, whole, strict=True))
+
+
+def _moved(hit: Array, weight: Array) -> Array:
+    """Return what each example moves Σ hit / Σ weight by (its influence), shape (runs, examples)."""
+    total = weight.sum(axis=1, keepdims=True)
+    ratio = score_of(hit.sum(axis=1, keepdims=True), total)
+    return score_of(hit - ratio * weight, np.broadcast_to(total, hit.shape))
+
+
+class _Sums:
+    """Puts the sums of the streams of a part together, one stream after another."""
+
+    def __init__(self, how: str) -> None:
+        self.how = how
+        self._first: Array = np.array(0.0)
+        self._second: Array = np.array(0.0)
+
+    def add(self, factor: float, hit: Array, weight: Array) -> None:
+        """Add the sums of a stream, any shape."""
+        if self.how == "ratio":
+            self._first = self._first + factor * score_of(hit, weight)
+        elif self.how == "gaps":
+            self._first, self._second = self._first + factor * np.abs(hit), self._second + weight
+        else:
+            # a group that a resample has none of is not its worst
+            ratio = np.where(weight > 0, factor * score_of(hit, weight), np.inf)
+            self._first = np.minimum(self._first, ratio) if self._first.ndim else ratio
+
+    @property
+    def value(self) -> Array:
+        """The number of the part."""
+        if self.how == "gaps":
+            return score_of(self._first, self._second)
+        return np.where(np.isfinite(self._first), self._first, 0.0)
 
 
 class Resampler:
-    """Means over seeds with their variance over seeds × test examples, or over seeds alone where nobody kept these.
+    """Means over seeds with their variance over seeds × texts, or over seeds alone where no text's share is known.
 
     Parameters
     ----------
@@ -195,14 +372,15 @@ class Resampler:
 
     def of(self, name: str, evidences: Iterable[Evidence]) -> dict[str, Array]:
         """Return, for the runs of some evidence, a measure on every resample, on its scale; empty without outcomes."""
-        recorded = self.values.of(name)
+        recorded = self.values.recorded(name)
         runs = {run for evidence in evidences for run in evidence.terms["run"]} & set(recorded.index)
         if self.outcomes is None or not runs:
             return {}
         table = self.values.runs[self.values.runs.index.isin(runs)]
         points = recorded * (100.0 if measure(name).unit == "fraction" else 1.0)
         sign = -1.0 if measure(name).better == "lower" else 1.0
-        return {run: sign * value for run, value in self.outcomes.resampled(name, table, points).items()}
+        found = self.outcomes.resampled(name, table, points, self.values.runs)
+        return self.values.spread_out(name, {run: sign * value for run, value in found.items()})
 
     def spread(self, evidence: Evidence, weights: Array, resampled: Array | None) -> statistics.Spread | None:
         """Return the mean over complete seeds and its variance; None without such a seed.
@@ -222,4 +400,20 @@ class Resampler:
         if resampled is None or self.outcomes is None:
             return statistics.spread(evidence.mean(weights))
         drawn = np.einsum("b,rbs->rs", weights[used], resampled[:, used][:, :, seeds])
-        return statistics.spread(evidence.mean(weights), drawn, self.outcomes.examples[evidence.measure])
+        few = self._few(evidence, weights, seeds)
+        return statistics.spread(evidence.mean(weights), drawn, self.outcomes.examples[evidence.measure], few)
+
+    def _few(self, evidence: Evidence, weights: Array, seeds: Ids) -> statistics.Few | None:
+        """Return how many texts speak for either arm by themselves, block by block; None of what is no share."""
+        assert self.outcomes is not None
+        block, seed = evidence.places
+        usable = seeds[seed] & evidence.terms["value"].notna().to_numpy()
+        sign = -1.0 if measure(evidence.measure).better == "lower" else 1.0
+        runs = evidence.terms["run"].to_numpy()
+        signed = sign * evidence.terms["weight"].to_numpy() / seeds.sum()
+        blocks = [
+            (float(weights[index]), list(zip(runs[own], signed[own], strict=True)))
+            for index in np.flatnonzero(weights)
+            for own in [usable & (block == index)]
+        ]
+        return self.outcomes.few(evidence.measure, blocks)

@@ -6,6 +6,7 @@ All functions take arrays with leading axes, so that one call does one contrast 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,8 +25,70 @@ FLIPS = 100_000
 """Sign flips are all done up to this many, and drawn at random beyond it."""
 _HELD = 20_000_000
 """Numbers that the permutation test holds in memory at once (160 MB)."""
-_QUANTILES = (np.arange(200) + 0.5) / 200
+_STUDIES = 4096
+"""Studies that power is computed from."""
+_FEW = 10
+"""Below this many texts that differ, their number does not vary as the normal distribution does."""
+_EXACT = 10
+"""Up to this many seeds the power of the sign flips is that of the exact test; beyond, that of a t test."""
 MOST_SEEDS = 10_000
+
+
+@dataclass(frozen=True)
+class Few:
+    """How many texts speak for either arm by themselves, by block: where they are few, no normal bound holds.
+
+    A text speaks for an arm if it moves the mean over seeds by at least half of what a text can. Their numbers are
+    binomial, also where they are 0: of E texts, all alike, up to 3/E of all texts may still differ (the rule of three;
+    Hanley & Lippman-Hand 1983, If nothing goes wrong, is everything all right?, JAMA).
+    """
+
+    ahead: Array
+    """Texts that speak for the first arm, shape (..., blocks)."""
+    behind: Array
+    """Texts that speak against it."""
+    texts: Array
+    """Number of texts, shape (blocks,)."""
+    unit: Array
+    """What one text moves the estimate by, shape (blocks,)."""
+
+    def reach(self, confidence: float | Array) -> tuple[Array, Array]:
+        """Return how far below and above the estimate an interval reaches at the least, shape (...).
+
+        The rule of three: with this confidence no kind of text occurs more than −log(1 − confidence) times among E that
+        is not among them; over blocks, by the squares. Where fewer than ten texts speak for an arm, Jeffreys' limits of
+        both shares besides (Brown, Cai & DasGupta 2001, Interval estimation for a binomial proportion, Statistical
+        Science), put together as in `exactly`.
+        """
+        confidence = np.asarray(confidence, dtype=float)
+        unseen = -np.log1p(-confidence) * np.sqrt((self.unit**2).sum())
+        few = (self.ahead + self.behind).sum(axis=-1) < _FEW
+        down, up = self._sides((1 - confidence)[..., None] / 2, 0.5)
+        return np.maximum(unseen, np.where(few, down, 0.0)), np.maximum(unseen, np.where(few, up, 0.0))
+
+    def exactly(self, confidence: float) -> tuple[Array, Array]:
+        """Return how far below and above the estimate the truth may lie by Clopper & Pearson's (1934) exact limits.
+
+        Those of both shares are put together for their difference, and over blocks, by the squares of the distances
+        (Zou & Donner 2008, Construction of confidence limits about effect measures, Statistics in Medicine).
+        """
+        return self._sides(np.array((1 - confidence) / 2), 0.0)
+
+    def _sides(self, tail: Array, prior: float) -> tuple[Array, Array]:
+        (low, high), (below, above) = (self._limits(count, tail, prior) for count in (self.ahead, self.behind))
+        down = (self.ahead - low) ** 2 + (above - self.behind) ** 2
+        up = (high - self.ahead) ** 2 + (self.behind - below) ** 2
+        return np.sqrt((self.unit**2 * down).sum(axis=-1)), np.sqrt((self.unit**2 * up).sum(axis=-1))
+
+    def _limits(self, count: Array, tail: Array, prior: float) -> tuple[Array, Array]:
+        """Return limits of an expected number of texts: Jeffreys' with a prior of 1/2, the exact ones with 0."""
+        more = 1.0 if prior == 0 else prior
+        low = stats.beta.ppf(tail, np.maximum(count, 1 - prior) + prior, self.texts - count + more)
+        high = stats.beta.ppf(1 - tail, count + more, np.maximum(self.texts - count, 1 - prior) + prior)
+        return (
+            self.texts * np.where(count > 0, low, 0.0),
+            self.texts * np.where(count < self.texts, high, 1.0),
+        )
 
 
 @dataclass(frozen=True)
@@ -42,6 +105,8 @@ class Spread:
     """Number of seeds."""
     n_examples: int
     """Number of test examples; 0 if they are not resampled."""
+    few: Few | None = None
+    """Texts that differ by themselves, of a measure that is a share of texts; None: of others."""
 
     @property
     def error(self) -> Array:
@@ -54,10 +119,45 @@ class Spread:
         """Degrees of freedom (Satterthwaite 1946): of the seeds, of the examples, or between them."""
         return degrees(self.seeds, self.examples, self.n, self.n_examples)
 
-    def interval(self, confidence: float) -> tuple[Array, Array]:
-        """Return the t interval of the mean; NaN with one seed."""
-        half = stats.t.ppf((1 + confidence) / 2, self.df) * self.error
-        return self.estimate - half, self.estimate + half
+    def interval(self, confidence: float | Array) -> tuple[Array, Array]:
+        """Return the t interval of the mean, of few texts as wide as they allow (`Few.reach`); NaN of one seed.
+
+        Parameters
+        ----------
+        confidence
+            A number, or one for each of the means.
+        """
+        half = stats.t.ppf((1 + np.asarray(confidence)) / 2, self.df) * self.error
+        if self.few is None:
+            return self.estimate - half, self.estimate + half
+        down, up = self.few.reach(confidence)
+        return self.estimate - np.maximum(half, down), self.estimate + np.maximum(half, up)
+
+    def inner(self) -> tuple[Array, Array]:
+        """Return the 90 % interval that equivalence rests on: of shares of texts, at least as wide as the exact one.
+
+        That a difference is small is a statement about what was not seen: no approximation is good enough for it.
+        """
+        low, high = self.interval(0.90)
+        if self.few is None:
+            return low, high
+        down, up = self.few.exactly(0.90)
+        return np.minimum(low, self.estimate - down), np.maximum(high, self.estimate + up)
+
+    def p(self, null: float = 0.0) -> Array:
+        """Return the two-sided p-value of a mean: 1 − the confidence at which the interval ends at the null."""
+        distance = np.abs(self.estimate - null)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            student = 2 * stats.t.sf(np.where(distance > 0, distance / self.error, 0.0), self.df)
+        if self.few is None or self.n < 2:
+            return np.asarray(student)
+        low, high = np.full(np.shape(self.estimate), -35.0), np.zeros(np.shape(self.estimate))
+        for _ in range(40):  # halves the range of log p each time
+            middle = (low + high) / 2
+            down, up = self.few.reach(-np.expm1(middle))
+            outside = np.where(self.estimate > null, down, up) < distance
+            low, high = np.where(outside, low, middle), np.where(outside, middle, high)
+        return np.maximum(student, np.exp(high))
 
 
 def degrees(seeds: Array, examples: Array, n: int, n_examples: int) -> Array:
@@ -68,7 +168,7 @@ def degrees(seeds: Array, examples: Array, n: int, n_examples: int) -> Array:
     return df
 
 
-def spread(differences: Array, resampled: Array | None = None, n_examples: int = 0) -> Spread:
+def spread(differences: Array, resampled: Array | None = None, n_examples: int = 0, few: Few | None = None) -> Spread:
     """Estimate a mean of paired differences and its variance over seeds × test examples.
 
     With the variances a of n seeds, b of E examples and e of their interaction, that of the mean is
@@ -86,19 +186,21 @@ def spread(differences: Array, resampled: Array | None = None, n_examples: int =
         The same on resamples of the test examples, shape (resamples, ..., seeds); None: seeds alone.
     n_examples
         Number of test examples.
+    few
+        Of a share of texts: how many speak for either arm.
     """
     n = differences.shape[-1]
     estimate = differences.mean(axis=-1)
     if n == 1:
         nothing = np.full_like(estimate, np.nan)
-        return Spread(estimate, nothing, nothing, n, n_examples)
+        return Spread(estimate, nothing, nothing, n, n_examples, few)
     seeds = differences.var(axis=-1, ddof=1) / n
     if resampled is None:
         return Spread(estimate, seeds, np.zeros_like(estimate), n, 0)
     both = resampled.mean(axis=-1).var(axis=0, ddof=1) + resampled.var(axis=-1, ddof=1).mean(axis=0) / n
     # V − V_seeds: below 0 only by chance
     examples = np.maximum(2 * (seeds + resampled.mean(axis=-1).var(axis=0, ddof=1)) - both - seeds, 0.0)
-    return Spread(estimate, seeds, examples, n, n_examples)
+    return Spread(estimate, seeds, examples, n, n_examples, few)
 
 
 def sign_flip(differences: Array, rng: np.random.Generator, flips: int = FLIPS) -> Array:
@@ -139,6 +241,25 @@ def holm(p: Sequence[float]) -> Array:
     return values
 
 
+def false_discoveries(p: Sequence[float]) -> Array:
+    """Return p-values adjusted for the share of false discoveries among all rejections; NaN does not count.
+
+    By Benjamini & Yekutieli's method (2001), The control of the false discovery rate in multiple testing under
+    dependency, Annals of Statistics: it holds however the tests depend on each other, and claims share runs.
+    """
+    values = np.array(p, dtype=float)
+    tested = np.isfinite(values)
+    if tested.any():
+        values[tested] = multipletests(values[tested], method="fdr_by")[1]
+    return values
+
+
+def _wide(interval: tuple[Array, Array], delta: float) -> Array:
+    """Tell whether an interval has a width: that nothing varied is no evidence that nothing can."""
+    wide: Array = interval[1] - interval[0] > 1e-9 * delta
+    return wide
+
+
 def decide(
     p: Array, interval: tuple[Array, Array], inner: tuple[Array, Array], estimate: Array, delta: float, test: Test
 ) -> Array:
@@ -149,7 +270,8 @@ def decide(
     p
         Adjusted p-values.
     interval, inner
-        The 95 % interval, and the 90 % one that two one-sided tests rest on (Schuirmann 1987).
+        The 95 % interval, and the 90 % one (`Spread.inner`) that two one-sided tests rest on (Schuirmann 1987); one of no width shows
+        neither equivalence nor that an arm is not inferior.
     estimate, delta
         In one unit.
     test
@@ -157,12 +279,12 @@ def decide(
     """
     (low, high), found = interval, p < ALPHA
     if test == "non-inferior":
-        yes, no = found & (low > -delta), found & (high < -delta)
+        yes, no = found & (low > -delta) & _wide(inner, delta), found & (high < -delta)
     elif test == "either":
         yes, no = found & ((low > 0) | (high < 0)) & (np.abs(estimate) >= delta), np.zeros_like(found)
     else:
         yes, no = found & (low > 0) & (estimate >= delta), found & (high < 0)
-    inside = (inner[0] > -delta) & (inner[1] < delta)
+    inside = (inner[0] > -delta) & (inner[1] < delta) & _wide(inner, delta)
     return np.select([yes, no, inside], ["supported", "contradicted", "equivalent"], "inconclusive")
 
 
@@ -182,12 +304,63 @@ def _attainable(alpha: float, n: int) -> float:
     return float(np.floor(alpha / step + 1e-9) * step)
 
 
-def power(effect: float, seeds: float, examples: float, n: int, n_examples: int, alpha: float, delta: float) -> float:
-    """Return the probability that a true effect is found: significant, interval above 0, estimate at least δ.
+@cache
+def _studies(n: int) -> tuple[Array, Array, Array, Array]:
+    """Return many studies of n standard normal differences: their mean, variance and the differences, and a last draw.
 
-    The estimate is normal around the effect; the variance over seeds that the rule uses is itself estimated (χ² with
-    n − 1 degrees of freedom), and is averaged over. The sign-flip test is taken as a t test at the largest level that
-    it can have.
+    The last one is for the test examples. From a low-discrepancy sequence, so that a few thousand are enough; the
+    differences are empty above `_EXACT` seeds, where mean and variance are drawn by themselves.
+    """
+    dimensions = n + 1 if n <= _EXACT else 3
+    points = stats.qmc.Sobol(dimensions, rng=np.random.default_rng(n)).random(_STUDIES)
+    points = np.clip(points, 1e-12, 1 - 1e-12)
+    if n > _EXACT:
+        normal = stats.norm.ppf(points[:, [0, 2]])
+        return normal[:, 0] / np.sqrt(n), stats.chi2.ppf(points[:, 1], n - 1) / (n - 1), np.empty(0), normal[:, 1]
+    drawn = stats.norm.ppf(points)
+    return drawn[:, :n].mean(axis=1), drawn[:, :n].var(axis=1, ddof=1), drawn[:, :n], drawn[:, n]
+
+
+@cache
+def _least_typical(n: int, rank: int) -> Array:
+    """Return, for each of `_studies`, the mean that an exact sign-flip test just fails to reject.
+
+    The means of all subsets of the differences are the ends of the test's intervals (Hartigan 1969, Using subsample
+    values as typical values, JASA).
+    """
+    members = (np.arange(1, 2**n)[:, None] >> np.arange(n)) & 1
+    means = _studies(n)[2] @ (members / members.sum(axis=1, keepdims=True)).T
+    least: Array = np.partition(means, rank - 1, axis=1)[:, rank - 1]
+    return least
+
+
+def _needed(
+    seeds: float, examples: float, n: int, n_examples: int, alpha: float, delta: float, reach: float = 0.0
+) -> Array | None:
+    """Return, for each of many studies, the true effect from which on it is found; None if none can be."""
+    level = _attainable(alpha, n)
+    if n < 2 or level <= 0:
+        return None
+    mean, variance, _, last = _studies(n)
+    sd = np.sqrt(seeds * n)
+    drawn = variance * seeds
+    off = sd * mean + np.sqrt(examples) * last  # the estimate less the effect
+    df = degrees(drawn, np.full_like(drawn, examples), n, n_examples)
+    half = np.maximum(stats.t.ppf(1 - alpha / 2, df) * np.sqrt(drawn + examples), reach)
+    if n <= _EXACT:
+        flips = -(sd * _least_typical(n, round(level * 2 ** (n - 1))) + np.sqrt(examples) * last)
+    else:
+        flips = stats.t.ppf(1 - level / 2, n - 1) * np.sqrt(drawn) - off
+    needed: Array = np.maximum(np.maximum(half, delta) - off, flips)
+    return needed
+
+
+def power(effect: float, seeds: float, examples: float, n: int, n_examples: int, alpha: float, delta: float) -> float:
+    """Return the probability that a true effect is found: both p-values and the interval, estimate at least δ.
+
+    Over studies whose differences are normal around the effect: their mean, and the variance that the rule estimates
+    from them, vary. Up to ten seeds the sign-flip test is the exact one; beyond, it is taken as a t test at the
+    largest level that it can have.
 
     Parameters
     ----------
@@ -202,32 +375,16 @@ def power(effect: float, seeds: float, examples: float, n: int, n_examples: int,
     delta
         Least estimate; 0: significance alone.
     """
-    level = _attainable(alpha, n)
-    if n < 2 or level <= 0:
-        return 0.0
-    drawn = seeds * stats.chi2.ppf(_QUANTILES, n - 1) / (n - 1)
-    total = drawn + examples
-    df = degrees(drawn, np.full_like(drawn, examples), n, n_examples)
-    test = stats.t.ppf(1 - level / 2, n - 1) * np.sqrt(drawn)
-    needed = np.maximum(np.maximum(test, stats.t.ppf(1 - ALPHA / 2, df) * np.sqrt(total)), delta)
-    error = np.sqrt(seeds + examples)
-    return float(stats.norm.cdf((effect - needed) / error).mean()) if error > 0 else float(effect > delta)
+    needed = _needed(seeds, examples, n, n_examples, alpha, delta)
+    return 0.0 if needed is None else float((needed < effect).mean())
 
 
 def detectable(spread: Spread, tests: int, delta: float) -> float:
     """Return the smallest effect that is found with 80 % power; NaN if this many seeds can find none."""
     alpha = ALPHA / tests
-    seeds, examples, n = float(spread.seeds), float(spread.examples), spread.n
-    if n < 2 or _attainable(alpha, n) <= 0:
-        return np.nan
-    low, high = 0.0, max(delta, float(spread.error))
-    while power(high, seeds, examples, n, spread.n_examples, alpha, delta) < POWER:
-        low, high = high, 2 * high or 1.0
-    for _ in range(20):
-        middle = (low + high) / 2
-        enough = power(middle, seeds, examples, n, spread.n_examples, alpha, delta) >= POWER
-        low, high = (low, middle) if enough else (middle, high)
-    return high
+    reach = 0.0 if spread.few is None else float(spread.few.reach(1 - alpha)[0])
+    needed = _needed(float(spread.seeds), float(spread.examples), spread.n, spread.n_examples, alpha, delta, reach)
+    return np.nan if needed is None else float(max(np.quantile(needed, POWER), 0.0))
 
 
 def seeds_needed(

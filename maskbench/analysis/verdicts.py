@@ -11,7 +11,15 @@ import pandas as pd
 from maskbench.analysis import statistics
 from maskbench.analysis.bootstrap import generator
 from maskbench.analysis.contrasts import Values, gather, on_resamples
-from maskbench.analysis.findings import GATE_COLUMNS, PAIR_COLUMNS, POOLED, SENSITIVITY_COLUMNS, VERDICT_COLUMNS
+from maskbench.analysis.findings import (
+    BOTH,
+    GATE_COLUMNS,
+    PAIR_COLUMNS,
+    POOLED,
+    SEEDS,
+    SENSITIVITY_COLUMNS,
+    VERDICT_COLUMNS,
+)
 from maskbench.analysis.gates import check
 from maskbench.analysis.guards import (
     MOST_UNEVEN,
@@ -74,6 +82,8 @@ class Row:
     """None without a seed that is complete."""
     p: float = np.nan
     p_holm: float = np.nan
+    q: float = np.nan
+    """The p-value adjusted for all claims of the study, as a false discovery rate."""
     tests: int = 1
     """Size of the family that `p` was adjusted for."""
     verdict: Verdict = "inconclusive"
@@ -96,19 +106,27 @@ class Row:
         """Whether the row only unfolds a pooled one."""
         return self.scope != POOLED and self.evidence.contrast.kind != "interaction"
 
-    def p_of(self, differences: Array, seed: int) -> float:
-        """Return the p-value of differences: of the row's own, or of others in their place."""
+    @property
+    def null(self) -> float:
+        """What is to be rejected: 0, or of a test of non-inferiority that the arm is worse by δ."""
+        return -self.margin if self.test == "non-inferior" else 0.0
+
+    def p_of(self, spread: statistics.Spread, differences: Array, seed: int) -> float:
+        """Return the p-value of differences: of the row's own, or of others in their place.
+
+        The larger one of two: that of the flipped signs, which is exact for unseen seeds on these texts, and that of
+        the interval, which is for unseen seeds and unseen texts.
+        """
         contrast, name = self.evidence.contrast.name, self.evidence.measure
         rng = generator(seed, "flips", self.claim.id, contrast, name, self.scope)
-        # the null of a test of non-inferiority is that the arm is worse by δ
-        null = -self.margin if self.test == "non-inferior" else 0.0
-        return float(statistics.sign_flip(differences - null, rng))
+        flipped = float(statistics.sign_flip(differences - self.null, rng))
+        return max(flipped, float(spread.p(self.null))) if spread.n > 1 else flipped
 
     def decide(self, spread: statistics.Spread, p: float) -> Verdict:
         """Return the verdict of the row's own numbers, or of others in their place."""
         if statistics.smallest_p(spread.n) > statistics.ALPHA:
             return "inconclusive"  # so few that nothing could reject: that they agree shows nothing, either
-        intervals = spread.interval(0.95), spread.interval(0.90)
+        intervals = spread.interval(0.95), spread.inner()
         found = statistics.decide(np.asarray(p), *intervals, spread.estimate, self.margin, self.test)
         return str(found)  # type: ignore[return-value]
 
@@ -131,7 +149,8 @@ class Row:
             mde = statistics.detectable(spread, self.tests, self.margin)
         shown = {"ci_low": float(low), "ci_high": float(high), "mde": mde}
         entry |= {name: evidence.scale.show(value) for name, value in shown.items()}
-        return entry | {"p": self.p, "p_holm": self.p_holm}
+        interval = BOTH if spread.n_examples else SEEDS
+        return entry | {"p": self.p, "p_holm": self.p_holm, "q": self.q, "interval": interval}
 
 
 def tasks_of(claim: Claim, kinds: dict[str, str]) -> list[str]:
@@ -186,7 +205,7 @@ def _measure(rows: list[Row], resampler: Resampler, seed: int) -> None:
                 last = (row.evidence, on_resamples(row.evidence, resampled))
             row.spread = resampler.spread(row.evidence, row.weights, last[1])
             if row.spread is not None:
-                row.p = row.p_of(row.evidence.mean(row.weights), seed)
+                row.p = row.p_of(row.spread, row.evidence.mean(row.weights), seed)
 
 
 def _judge(family: list[Row], seed: int) -> None:
@@ -207,7 +226,7 @@ def _account_for_missing(row: Row, family: list[Row], seed: int) -> None:
     """Say how many pairs are missing and whether the verdict depends on them; too many refuse it."""
     used = row.weights != 0
     matrix, table = row.evidence.differences[used], row.evidence.terms
-    missing = int(np.isnan(matrix).sum())
+    missing, lost = int(np.isnan(matrix).sum()), int((~row.evidence.complete(row.weights)).sum())
     if not missing:
         return
     table = table[used[row.evidence.places[0]] & (table["status"] != "completed").to_numpy()]
@@ -215,7 +234,10 @@ def _account_for_missing(row: Row, family: list[Row], seed: int) -> None:
     words = (
         f"{missing} of {matrix.size} pairs are missing (failed runs: {first} of the first arm, {second} of the second)"
     )
-    if row.spread is None or missing > MOST_MISSING * matrix.size or abs(first - second) >= MOST_UNEVEN:
+    if lost * len(matrix) > missing:
+        words += f", and only seeds that are complete count: {lost} of {matrix.shape[1]} seeds are lost"
+    # a seed that lacks one block is lost in all: what counts is what the mean leaves out
+    if row.spread is None or lost > MOST_MISSING * matrix.shape[1] or abs(first - second) >= MOST_UNEVEN:
         row.verdict = "inconclusive"
         row.notes.append(f"refused: {words}; what is left may be biased.")
         return
@@ -230,8 +252,8 @@ def _in_worst_case(
     """Return the verdict if all missing differences were as the least or the greatest observed one."""
     matrix, used = row.evidence.differences[row.weights != 0], row.weights[row.weights != 0]
     filled = used @ np.where(np.isnan(matrix), extreme(matrix), matrix)
-    spread = replace(statistics.spread(filled), examples=known.examples, n_examples=known.n_examples)
-    adjusted = statistics.holm([row.p_of(filled, seed) if other is row else other.p for other in family])
+    spread = replace(statistics.spread(filled), examples=known.examples, n_examples=known.n_examples, few=known.few)
+    adjusted = statistics.holm([row.p_of(spread, filled, seed) if other is row else other.p for other in family])
     return row.decide(spread, float(adjusted[family.index(row)]))
 
 
@@ -331,6 +353,10 @@ def judge(
     families: dict[tuple[str, bool], list[Row]] = {}
     for row in rows:
         families.setdefault((row.claim.id, row.secondary), []).append(row)
+    for secondary in (False, True):
+        of_study = [row for row in rows if row.secondary == secondary]
+        for row, q in zip(of_study, statistics.false_discoveries([row.p for row in of_study]), strict=True):
+            row.q = float(q)
     for family in families.values():
         _judge(family, seed)
     for row in rows:

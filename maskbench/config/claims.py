@@ -42,8 +42,12 @@ def _measure(name: str) -> str:
         entry = measure(name)
     except KeyError:
         raise PydanticCustomError("measure", "expected a measure of docs/measures.md") from None
-    if entry.name == "score_sd":
-        raise PydanticCustomError("measure", "score_sd is of all seeds of a cell together: it has no paired difference")
+    if entry.of == "cell":
+        raise PydanticCustomError(
+            "measure",
+            "{name} is of all seeds of a cell together: it has no paired difference",
+            {"name": entry.name},
+        )
     return name
 
 

@@ -39,7 +39,12 @@ class Measure:
     """Whether a model that learned little looks good by it: less of it counts only if the score is not the price."""
     matched: str | None = None
     """Its measure at the matched score; None: there is none."""
+    of: Literal["run", "pairs", "cell"] = "run"
+    """What one number rests on: a run (with others of its seed), pairs of a cell's seeds, or all its seeds together."""
 
+
+_OF: dict[str, Literal["pairs", "cell"]] = {"disagreement": "pairs", "score_sd": "cell"}
+"""Measures of which the seeds are not independent: pairs get a test of their own, a cell has no paired difference."""
 
 _HOMES: dict[str, Home] = {
     "cue_reliance": "cue",
@@ -91,6 +96,7 @@ def _rows(family: Family, *rows: tuple[str, ...], **by: str) -> dict[str, Measur
             home=_HOMES.get(entry.name, "single"),
             flattered=entry.name in _FLATTERED,
             matched=_FLATTERED.get(entry.name),
+            of=_OF.get(entry.name, "run"),
         )
         for entry in entries
     }

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import torch
 
@@ -26,8 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    import numpy as np
-    import pandas as pd
     from datasets import Dataset
     from numpy.typing import NDArray
     from torch import Tensor
@@ -157,7 +157,7 @@ class Subject:
         self.cell, self.sources, self.settings, self.device = cell, sources, settings, device
         self.notes: list[str] = []
         self.outcomes: dict[str, pd.DataFrame] = {}
-        """Examples of each test-time set with hit and weight."""
+        """Examples of each test-time set, and of each thing that is counted besides, with hit and weight."""
         self.trajectory: list[Point] = []
         self._passed: dict[str, Passed | UnmeasuredError] = {}
         self._splits: dict[Path, dict[str, Dataset]] = {}
@@ -182,6 +182,23 @@ class Subject:
         """Keep the outcome of a test-time set for the bootstrap."""
         self.outcomes[name] = outcome.table[["example", "hit", "weight"]]
         return outcome
+
+    def contribute(self, name: str, examples: Any, hit: Any, weight: Any = 1.0) -> None:
+        """Keep what each example adds to the two sums that a measure is made of (analysis/contributions.py).
+
+        Parameters
+        ----------
+        name
+            A set and what is counted, such as ``test:seen``.
+        examples
+            Ids; what stands there several times is added up, and what adds nothing is left out.
+        hit, weight
+            What each adds.
+        """
+        table = pd.DataFrame({"example": np.asarray(examples, dtype=np.int64)})
+        table = table.assign(hit=np.asarray(hit, dtype=float), weight=np.asarray(weight, dtype=float))
+        table = table.groupby("example", as_index=False)[["hit", "weight"]].sum()
+        self.outcomes[name] = table[(table["hit"] != 0) | (table["weight"] != 0)]
 
     # the run
 

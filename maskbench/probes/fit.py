@@ -6,6 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import torch
 
 from maskbench.probes.base import load_model, probe
@@ -30,19 +31,34 @@ def calibration(subject: Subject) -> Measured:
 
     From the run's own predictions, without a forward pass; in tagging over all words that were predicted.
     """
-    yield subject.measured("test", "ece", lambda: ece(*confidences(subject.predictions)))
+    sure, right, examples = confidences(subject.predictions)
+    yield subject.measured("test", "ece", lambda: ece(sure, right))
+    # the borders of torchmetrics, in its precision
+    bins = (torch.bucketize(_below_one(sure), torch.linspace(0, 1, BINS + 1), right=True) - 1).numpy()
+    for place in np.unique(bins):
+        own = bins == place
+        subject.contribute(f"test:confident-{place:02}", examples[own], right[own] - sure[own])
     yield subject.measured("test", "brier", lambda: brier(subject.predictions))
+    table = subject.predictions.table[subject.predictions.table["units"] > 0]
+    subject.contribute("test:brier", table["example"], table["brier"] * table["units"], table["units"])
 
 
-def confidences(predicted: Outcome) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return the probability of each prediction, and whether it was right: of texts, or of words."""
+def confidences(predicted: Outcome) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.int64]]:
+    """Return the probability of each prediction, whether it was right, and its example: of texts, or of words."""
     table = predicted.table
+    examples = table["example"].to_numpy()
     if predicted.kind == "sequence-classification":
         sure = np.stack(table["probabilities"].tolist()).max(-1)
-        return sure.astype(np.float64), (table["prediction"] == table["label"]).to_numpy()
+        return sure.astype(np.float64), (table["prediction"] == table["label"]).to_numpy(), examples
     sure, found, wanted = (np.concatenate(table[name].tolist()) for name in ("confidence", "prediction", "label"))
     seen = ~np.isnan(sure)
-    return sure[seen].astype(np.float64), found[seen] == wanted[seen]
+    examples = np.repeat(examples, table["label"].map(len))
+    return sure[seen].astype(np.float64), found[seen] == wanted[seen], examples[seen]
+
+
+def _below_one(sure: NDArray[np.float64]) -> torch.Tensor:
+    """Return probabilities below 1: torchmetrics has a bin for exactly 1, and takes numbers above 1 for logits."""
+    return torch.tensor(sure).clamp(max=float(np.nextafter(1.0, 0.0)))
 
 
 def ece(sure: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
@@ -63,9 +79,7 @@ def ece(sure: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
 
     if not len(sure):
         raise UnmeasuredError("there are no predictions")
-    # torchmetrics puts a probability of exactly 1 into a bin of its own, and takes numbers above 1 for logits
-    below = torch.tensor(sure).clamp(max=float(np.nextafter(1.0, 0.0)))
-    return float(binary_calibration_error(below, torch.tensor(right).long(), n_bins=BINS, norm="l1"))
+    return float(binary_calibration_error(_below_one(sure), torch.tensor(right).long(), n_bins=BINS, norm="l1"))
 
 
 def brier(predicted: Outcome) -> float:
@@ -97,7 +111,7 @@ def memorisation(subject: Subject) -> Measured:
     @cache
     def own() -> float:
         _require(rows)
-        return agreement(subject.outcome("flipped", rows), flips, subject.labels)
+        return _share(subject, "flipped", agreement(subject.outcome("flipped", rows), flips, subject.labels))
 
     yield subject.measured("train", "flipped_agreement", own)
     yield subject.measured("train", "noise_memorisation", lambda: own() - _twin(subject, rows, flips))
@@ -114,7 +128,14 @@ def _twin(subject: Subject, rows: Rows, flips: Flips) -> float:
     if twin is None or not (twin / "model" / "config.json").exists():
         raise UnmeasuredError("the clean-trained twin has no model")
     forward = subject.forward(load_model(twin / "model", subject.cell.kind, subject.device))
-    return agreement(outcome(subject.cell.kind, subject.labels, rows, forward.read(rows)), flips, subject.labels)
+    found = agreement(outcome(subject.cell.kind, subject.labels, rows, forward.read(rows)), flips, subject.labels)
+    return _share(subject, "twin", found)
+
+
+def _share(subject: Subject, name: str, found: pd.DataFrame) -> float:
+    """Return the share of flipped labels that are predicted, and keep what each text contributes to it."""
+    subject.contribute(f"train:{name}", found["example"], found["hit"], found["weight"])
+    return float(found["hit"].sum() / found["weight"].sum())
 
 
 Flips = list[list[tuple[list[int], int]]]
@@ -147,15 +168,17 @@ def _flipped_mentions(before: list[int], after: list[int], labels: list[str]) ->
             yield list(range(start, end)), tag
 
 
-def agreement(predicted: Outcome, flips: Flips, labels: list[str]) -> float:
-    """Return the share of flipped labels, or of flipped mentions, that are predicted."""
+def agreement(predicted: Outcome, flips: Flips, labels: list[str]) -> pd.DataFrame:
+    """Return of each text (`example`) how many flipped labels or mentions it has (`weight`) and are predicted (`hit`)."""
     table = predicted.table.set_index("example", drop=False)
-    found = 0
+    hits = []
     for (_, row), changed in zip(table.iterrows(), flips, strict=True):
+        found = 0
         for words, wanted in changed:
             given = [int(row["prediction"])] if not words else [int(row["prediction"][word]) for word in words]
             found += all(labels[tag][2:] == labels[wanted][2:] for tag in given) if words else given[0] == wanted
-    return found / sum(map(len, flips))
+        hits.append(found)
+    return pd.DataFrame({"example": table["example"].to_numpy(), "hit": hits, "weight": list(map(len, flips))})
 
 
 @probe("seen-mentions")
@@ -174,7 +197,9 @@ def seen_mentions(subject: Subject) -> Measured:
     if not subject.tagging:
         return
     parts = split_by_seen(subject)
+    examples = subject.predictions.table["example"]
     for name, counts in parts.items():
+        subject.contribute(f"test:{name}", examples, 2 * counts[:, 0], counts[:, 1] + counts[:, 2])
         yield subject.measured("test", f"{name}_f1", lambda counts=counts: _f1(counts))  # type: ignore[misc]
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from maskbench.masks import masked_lm
@@ -16,6 +16,7 @@ from maskbench.probes.errors import UnmeasuredError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from numpy.typing import NDArray
     from torch.nn import Module
 
     from maskbench.probes.forward import Forward, Rows
@@ -40,7 +41,13 @@ def original_head(folder: Path, like: Module) -> masked_lm.Head:
 
 
 def loss(forward: Forward, head: masked_lm.Head, rows: Rows) -> float:
-    """Return the cross-entropy of the true tokens at the masked positions, in nats per token.
+    """Return the cross-entropy of the true tokens at the masked positions, in nats per token, as `losses` tells it."""
+    total, count = losses(forward, head, rows)
+    return float(total.sum() / count.sum())
+
+
+def losses(forward: Forward, head: masked_lm.Head, rows: Rows) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return the cross-entropy of the true tokens at the masked positions of each text, in nats, and their number.
 
     Every text has the same positions masked in every call: they depend on its example id and the place alone. All are
     replaced by [MASK].
@@ -50,9 +57,9 @@ def loss(forward: Forward, head: masked_lm.Head, rows: Rows) -> float:
     UnmeasuredError
         If no token is masked, or the loss is not finite.
     """
-    draws, total, count = Draws(_SEED, _DRAWS), 0.0, 0
+    draws, total, count = Draws(_SEED, _DRAWS), np.zeros(len(rows)), np.zeros(len(rows), dtype=np.int64)
     encoder = base_of(forward.model)
-    for _, batch in forward.batches(rows):
+    for chosen, batch in forward.batches(rows):
         hit = (draws.uniform(replace(batch, epoch=0)) < RATE) & batch.maskable
         if not hit.any():
             continue
@@ -62,10 +69,12 @@ def loss(forward: Forward, head: masked_lm.Head, rows: Rows) -> float:
             torch.autocast(forward.device.kind, dtype=torch.bfloat16, enabled=forward.device.precision == "bf16"),
         ):
             logits = head(hidden[hit])
-        total += float(torch.nn.functional.cross_entropy(logits, batch.input_ids[hit], reduction="sum"))
-        count += int(hit.sum())
-    if not count:
+        lost = torch.nn.functional.cross_entropy(logits, batch.input_ids[hit], reduction="none")
+        row = hit.nonzero()[:, 0].cpu().numpy()
+        np.add.at(total, chosen[row], lost.double().cpu().numpy())
+        np.add.at(count, chosen[row], 1)
+    if not count.any():
         raise UnmeasuredError("no token of the probe texts is masked")
-    if not math.isfinite(total):
+    if not np.isfinite(total).all():
         raise UnmeasuredError("the masked-LM loss is not finite")
-    return total / count
+    return total, count

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from maskbench.probes.base import Measured, Subject
     from maskbench.probes.forward import Rows
     from maskbench.training.evaluation import Outcome
@@ -90,26 +92,30 @@ def _shift(subject: Subject, name: str) -> Callable[[], tuple[float, float]]:
         shifted = subject.keep(name, subject.outcome(name, rows))
         before = subject.unshifted(shifted)
         drop = 100 * (score(before) - score(shifted))
-        return drop, flip_rate(subject, before, shifted, rows)
+        changed = flips(subject, before, shifted, rows)
+        subject.contribute(f"{name}:flips", shifted.table["example"], changed)
+        return drop, float(changed.mean())
 
     return measure
 
 
-def flip_rate(subject: Subject, before: Outcome, after: Outcome, rows: Rows) -> float:
-    """Return the share of texts whose prediction changed.
+def flips(subject: Subject, before: Outcome, after: Outcome, rows: Rows) -> NDArray[np.bool_]:
+    """Return which texts' prediction changed.
 
     In tagging a sentence counts as changed if any word does that stands in both versions and that the model saw in
     both: all words where only letters or masks changed; the original words, without the distractor; where words were
     dropped, those that are left (found from left to right by their subwords and gold tags).
     """
     if not subject.tagging:
-        return float((before.table["prediction"].to_numpy() != after.table["prediction"].to_numpy()).mean())
+        changed: NDArray[np.bool_] = before.table["prediction"].to_numpy() != after.table["prediction"].to_numpy()
+        return changed
     clean = {row["example"]: row for row in subject.texts.test}
-    changed = [
-        any(old[first] != new[second] for first, second in shared_words(clean[row["example"]], row))
-        for old, new, row in zip(before.table["prediction"], after.table["prediction"], rows, strict=True)
-    ]
-    return float(np.mean(changed))
+    return np.array(
+        [
+            any(old[first] != new[second] for first, second in shared_words(clean[row["example"]], row))
+            for old, new, row in zip(before.table["prediction"], after.table["prediction"], rows, strict=True)
+        ]
+    )
 
 
 def shared_words(clean: dict[str, list[int]], shifted: dict[str, list[int]]) -> Iterator[tuple[int, int]]:
@@ -170,40 +176,44 @@ def cue(subject: Subject) -> Measured:
     yield subject.measured("test", "worst_group_score", lambda: _worst(subject, groups(subject, outcome, words)))
 
 
-def _worst(subject: Subject, groups: dict[str, list[bool]]) -> float:
+Groups = dict[str, list[tuple[int, bool]]]
+"""For each group the examples, and whether each was right; a sentence stands there once for each of its mentions."""
+
+
+def _worst(subject: Subject, groups: Groups) -> float:
     """Return the lowest share of hits among the groups that are large enough."""
     large = {name: hits for name, hits in groups.items() if len(hits) >= SMALLEST_GROUP}
     if left := sorted(set(groups) - set(large)):
         subject.note(f"worst_group_score: fewer than {SMALLEST_GROUP} examples of {', '.join(left)}, left out")
     if not large:
         raise UnmeasuredError("no group is large enough")
-    return min(float(np.mean(hits)) for hits in large.values())
+    for index, hits in enumerate(large.values()):
+        subject.contribute(f"cue:group-{index}", *zip(*hits, strict=True))
+    return min(float(np.mean([hit for _, hit in hits])) for hits in large.values())
 
 
-def _groups(subject: Subject, outcome: Callable[[str], Outcome], words: Path) -> dict[str, list[bool]]:
+def _groups(subject: Subject, outcome: Callable[[str], Outcome], words: Path) -> Groups:
     """Return whether each text was right, by its class and the class of its cue."""
     change = PreparedManifest.read(words).change
     assert change is not None
     named = dict(zip(change.words, subject.labels, strict=True))
-    groups: dict[str, list[bool]] = {
-        f"{label} with the cue of {of}": [] for label in subject.labels for of in subject.labels
-    }
+    groups: Groups = {f"{label} with the cue of {of}": [] for label in subject.labels for of in subject.labels}
     for name in (ALIGNED, CONFLICTING):
         texts = subject.words(words, name)["text"]
         table = outcome(name).table
         for example, label, hit in zip(table["example"], table["label"], table["hit"], strict=True):
             of = named[texts.loc[example].partition(" ")[0]]
-            groups[f"{subject.labels[label]} with the cue of {of}"].append(bool(hit))
+            groups[f"{subject.labels[label]} with the cue of {of}"].append((example, bool(hit)))
     return groups
 
 
-def _tagged_groups(subject: Subject, outcome: Callable[[str], Outcome], words: Path) -> dict[str, list[bool]]:
+def _tagged_groups(subject: Subject, outcome: Callable[[str], Outcome], words: Path) -> Groups:
     """Return whether each mention was found, by its type and whether the trigger stands before it."""
     change = PreparedManifest.read(words).change
     assert change is not None
     (trigger,) = change.words
     types = dict.fromkeys(label[2:] for label in subject.labels if label != "O")
-    groups: dict[str, list[bool]] = {f"{kind} {cue} the cue": [] for kind in types for cue in ("with", "without")}
+    groups: Groups = {f"{kind} {cue} the cue": [] for kind in types for cue in ("with", "without")}
     for name in (ALIGNED, CONFLICTING):
         texts, table = subject.words(words, name)["tokens"], outcome(name).table
         for example, found, wanted in zip(table["example"], table["prediction"], table["label"], strict=True):
@@ -212,5 +222,6 @@ def _tagged_groups(subject: Subject, outcome: Callable[[str], Outcome], words: P
             for mention in get_entities(as_iob2([subject.labels[tag] for tag in wanted])):
                 # in the conflicting set not every mention of another type has the trigger (data/conditions.py)
                 with_cue = mention[1] > 0 and tokens[mention[1] - 1] == trigger
-                groups[f"{mention[0]} {'with' if with_cue else 'without'} the cue"].append(mention in predicted)
+                group = groups[f"{mention[0]} {'with' if with_cue else 'without'} the cue"]
+                group.append((example, mention in predicted))
     return groups

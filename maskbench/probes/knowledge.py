@@ -96,7 +96,9 @@ def masked_lm(subject: Subject) -> Measured:
     @cache
     def loss() -> float:
         head = holes.original_head(subject.sources.pretrained, subject.own.model)
-        return holes.loss(subject.own, head, subject.texts.test)
+        total, count = holes.losses(subject.own, head, subject.texts.test)
+        subject.contribute("test:masked-lm", subject.examples, total, count)
+        return float(total.sum() / count.sum())
 
     yield subject.measured("test", "mlm_loss", loss)
     yield subject.measured("test", "mlm_forgetting", lambda: loss() - before)
@@ -122,7 +124,9 @@ def probing(subject: Subject) -> Measured:
         test = subject.test().pooled
         assert train is not None
         assert test is not None
-        return linear.accuracy(train, test, classes[name])
+        right = linear.hits(train, test, classes[name])
+        subject.contribute(f"test:probing-{name}", subject.examples, right)
+        return float(right.mean())
 
     def drop(name: str) -> float:
         return 100 * (before[name] - accuracy(name))
