@@ -46,7 +46,7 @@ class Recipe:
 
 
 def _ratio(*streams: tuple[str, float], **more: bool) -> Recipe:
-    return Recipe(lambda part, known: [] if part else [Part("ratio", streams)], **more)
+    return Recipe(lambda part, _: [] if part else [Part("ratio", streams)], **more)
 
 
 def _drops(kinds: Iterable[str], flips: bool = False) -> Recipe:

@@ -31,7 +31,7 @@ Outcome = Literal["passed", "failed", "undecided", "not run"]
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 """What a gate can come to."""
 
-METHODS = ("mixed model", "IQM", "ROPE", "failed runs imputed")
+METHODS = ("mixed model", "IQM", "sign flips", "probability of improvement", "ROPE", "failed runs imputed")
 """Other ways to look at the same differences."""
 
 POOLED = "pooled"

@@ -31,6 +31,8 @@ def sensitivity(rows: list[Row], values: Values, seed: int) -> Iterator[dict[str
         rng = generator(seed, "sensitivity", row.claim.id, row.evidence.contrast.name, row.evidence.measure)
         yield _entry(row, "mixed model", *_mixed(row))
         yield _entry(row, "IQM", *_iqm(row.evidence.mean(row.weights), rng), note="")
+        yield _entry(row, "sign flips", np.nan, *_flips(row), note="")
+        yield _improvement(row)
         yield _rope(row)
         yield from _imputed(row, values)
 
@@ -102,6 +104,27 @@ def _iqm(differences: Array, rng: np.random.Generator) -> tuple[float, float, fl
     drawn = rng.choice(differences, size=(_RESAMPLES, len(differences)))
     low, high = np.quantile(stats.trim_mean(drawn, 0.25, axis=1), [0.025, 0.975])
     return float(stats.trim_mean(differences, 0.25)), float(low), float(high)
+
+
+def _flips(row: Row) -> tuple[float, float]:
+    """Return the interval of the means that the sign-flip test does not reject: outliers count as often as others."""
+    differences = row.evidence.mean(row.weights)
+    low, high = statistics.typical_interval(differences, 0.95)
+    return (low, high) if np.isfinite([low, high]).all() else (np.nan, np.nan)
+
+
+def _improvement(row: Row) -> dict[str, Any]:
+    """Return how probable it is that a seed is better under the first arm, with an interval; in the note, no unit.
+
+    References
+    ----------
+    Agarwal et al. (2021), Deep Reinforcement Learning at the Edge of the Statistical Precipice, NeurIPS (probability of
+    improvement, there over all pairs of runs).
+    """
+    share, low, high = statistics.improvement(row.evidence.mean(row.weights), 0.95)
+    words = f"P(difference above 0) = {share:.2f} [{low:.2f}, {high:.2f}]"
+    entry = _entry(row, "probability of improvement", np.nan, np.nan, np.nan, words)
+    return entry | {"agrees": _agrees(row, low - 0.5, high - 0.5)}
 
 
 def _rope(row: Row) -> dict[str, Any]:

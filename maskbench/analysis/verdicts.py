@@ -11,6 +11,7 @@ import pandas as pd
 from maskbench.analysis import statistics
 from maskbench.analysis.bootstrap import generator
 from maskbench.analysis.contrasts import Values, gather, on_resamples
+from maskbench.analysis.contributions import NO_TEXTS
 from maskbench.analysis.findings import (
     BOTH,
     GATE_COLUMNS,
@@ -34,6 +35,7 @@ from maskbench.analysis.metrics import read_metrics, write_csv
 from maskbench.analysis.outcomes import Outcomes, Resampler
 from maskbench.analysis.power import FOUND, Varying, seeds_for_equivalence, seeds_to_find
 from maskbench.analysis.sensitivity import sensitivity
+from maskbench.config.measures import measure
 from maskbench.experiment.claims import claims_hash, read_claims
 from maskbench.io.files import atomic, write_json
 
@@ -208,7 +210,7 @@ def _measure(rows: list[Row], resampler: Resampler, seed: int) -> None:
                 row.p = row.p_of(row.spread, row.evidence.mean(row.weights), seed)
 
 
-def _judge(family: list[Row], seed: int) -> None:
+def _judge(family: list[Row], seed: int, collapsed: set[str]) -> None:
     """Fill in adjusted p-values and verdicts of the rows of a claim, and what has to be said about them."""
     for row, p in zip(family, statistics.holm([row.p for row in family]), strict=True):
         row.p_holm, row.tests = float(p), sum(np.isfinite(other.p) for other in family)
@@ -218,6 +220,8 @@ def _judge(family: list[Row], seed: int) -> None:
         row.notes += of_machines(row)
         if not refuse_censored(row):
             _account_for_missing(row, family, seed)
+        _account_for_collapse(row, collapsed)
+        row.notes += _shape(row)
         if row.verdict == "inconclusive" and row.spread is not None:
             row.notes += _what_it_takes(row, row.spread)
 
@@ -244,6 +248,53 @@ def _account_for_missing(row: Row, family: list[Row], seed: int) -> None:
     found = {_in_worst_case(row, row.spread, family, extreme, seed) for extreme in (np.nanmin, np.nanmax)}
     holds = "holds" if found == {row.verdict} else "does not hold"
     row.notes.append(f"{words}; the verdict {holds} with the worst and the best of the others in their place.")
+
+
+def _account_for_collapse(row: Row, collapsed: set[str]) -> None:
+    """Refuse a verdict on the mean of two kinds of runs: where a part of an arm's runs learned nothing.
+
+    With so few runs nobody knows how often that happens, and the mean hangs on it. The rate is an outcome of its own,
+    `failed`; the verdict on any other measure is about runs that learned something.
+    """
+    if row.spread is None or measure(row.evidence.measure).name == "failed":
+        return
+    used = (row.weights != 0)[row.evidence.places[0]]
+    table = row.evidence.terms[used]
+    table = table[table["status"] == "completed"]
+    arms = [table[side].drop_duplicates("run") for side in (table["weight"] > 0, table["weight"] < 0)]
+    counts = [(int(arm["run"].isin(collapsed).sum()), len(arm)) for arm in arms if len(arm)]
+    if any(0 < count < total for count, total in counts):
+        words = " and ".join(f"{count} of {total}" for count, total in counts)
+        row.verdict = "inconclusive"
+        row.notes.append(
+            f"refused: {words} completed runs of the arms learned nothing; a mean over both kinds of runs hangs on how "
+            "often that happens. `failed` tells the rates apart."
+        )
+    elif row.verdict == "equivalent" and not any(count for count, _ in counts):
+        least = min(total for _, total in counts)
+        row.notes.append(
+            f"No run of either arm collapsed; of {least} runs, up to {100 * statistics.unseen(least):.0f} % may."
+        )
+
+
+def _shape(row: Row) -> Iterator[str]:
+    """Say what the differences look like, where that weakens what is said of their mean, and what the interval lacks.
+
+    A skewness that a normal sample has one time in twenty, and differences far from all others.
+    """
+    spread, name = row.spread, row.evidence.measure
+    if spread is None or spread.n < 2:
+        return
+    if not spread.n_examples and name.partition(":")[0] not in NO_TEXTS:
+        yield "Over seeds alone: that other texts would give another number is not in the interval."
+    if spread.n < statistics.LEAST_SHAPE:
+        return
+    differences = row.evidence.mean(row.weights)
+    far, skewness = int(statistics.outlying(differences).sum()), float(spread.skewness)
+    if abs(skewness) > statistics.usual_skewness(spread.n):
+        yield f"The differences are skewed ({skewness:.1f}): the interval reaches further to the side of the tail."
+    if far:
+        yield f"{far} of {spread.n} seeds lie far from the others; analysis/sensitivity.csv has intervals that bear it."
 
 
 def _in_worst_case(
@@ -353,12 +404,15 @@ def judge(
     families: dict[tuple[str, bool], list[Row]] = {}
     for row in rows:
         families.setdefault((row.claim.id, row.secondary), []).append(row)
+    failed = values.of("failed")
+    completed = values.runs["status"].reindex(failed.index) == "completed"
+    collapsed = {str(run) for run in failed.index[(failed == 1) & completed]}
     for secondary in (False, True):
         of_study = [row for row in rows if row.secondary == secondary]
         for row, q in zip(of_study, statistics.false_discoveries([row.p for row in of_study]), strict=True):
             row.q = float(q)
     for family in families.values():
-        _judge(family, seed)
+        _judge(family, seed, collapsed)
     for row in rows:
         heed_parts(row, rows, resampler)
     other_ways = list(sensitivity(rows, values, seed))
@@ -380,6 +434,36 @@ def _table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> pd.DataFra
     """Return rows with all columns; numbers of seeds are whole."""
     table = pd.DataFrame(rows, columns=list(columns))
     return table.astype({"n_seeds": "Int64"}) if "n_seeds" in columns else table
+
+
+def errors(verdicts: pd.DataFrame) -> dict[str, Any]:
+    """Return how many verdicts of a study may be wrong, if none of what is claimed were so.
+
+    Holm's method keeps the chance of any false `supported` or `contradicted` of a claim at 5 %, over its pooled rows;
+    equivalence is tested at 5 % row by row.
+
+    Parameters
+    ----------
+    verdicts
+        With the columns of verdicts.csv.
+    """
+    tested = verdicts[verdicts["p"].notna() & ((verdicts["scope"] == POOLED) | verdicts["scope"].str.contains(" vs "))]
+    claims, rows = int(tested["claim"].nunique()), len(tested)
+    discoveries = int((tested["q"] < statistics.ALPHA).sum())
+    return {
+        "claims": claims,
+        "rows": rows,
+        "expected_false": round(statistics.ALPHA * claims, 2),
+        "expected_false_equivalent": round(statistics.ALPHA * rows, 2),
+        "discoveries": discoveries,
+        "sentence": (
+            f"{claims} claims are tested by {rows} rows. If nothing that is claimed had an effect, up to "
+            f"{statistics.ALPHA * claims:.1f} claims would still be expected with a false supported or contradicted "
+            f"row; if all differences were as large as the margin, up to {statistics.ALPHA * rows:.1f} rows with a "
+            f"false equivalent one. Over all claims together, {discoveries} rows hold with at most 5 % false "
+            "discoveries (q below .05)."
+        ),
+    }
 
 
 def changed_since(manifest: Path | None, digest: str) -> str | None:
@@ -421,4 +505,5 @@ def write_verdicts(
     ]
     gates = [gate.model_dump(mode="json") for gate in known.gates]
     content = {"file": str(claims), "hash": digest, "changed": changed, "claims": resolved, "gates": gates}
+    content |= {"errors": errors(found.verdicts)}
     write_json(results / "analysis/claims.json", content)

@@ -169,7 +169,7 @@ def _flipped_mentions(before: list[int], after: list[int], labels: list[str]) ->
 
 
 def agreement(predicted: Outcome, flips: Flips, labels: list[str]) -> pd.DataFrame:
-    """Return of each text (`example`) how many flipped labels or mentions it has (`weight`) and are predicted (`hit`)."""
+    """Return how many flipped labels or mentions each text has (`weight`), and how many are predicted (`hit`)."""
     table = predicted.table.set_index("example", drop=False)
     hits = []
     for (_, row), changed in zip(table.iterrows(), flips, strict=True):

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from maskbench.analysis.compare import BOTH, POOLED, read_comparisons
+from maskbench.analysis.compare import POOLED, read_comparisons
 from maskbench.analysis.contrasts import Values
+from maskbench.analysis.findings import BOTH
 from maskbench.analysis.metrics import (
     ALONG_COLUMNS,
     BLOCK,
