@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from maskbench.analysis.about_data import about_data
+from maskbench.analysis.contributions import DOCUMENT
 from maskbench.analysis.derived import MATCHED, SPLITS, Point, Run, derive
 from maskbench.analysis.metrics import (
     ALONG_COLUMNS,
@@ -186,7 +187,16 @@ def _read_outcomes(path: Path, record: Record) -> pa.Table:
             f"{path}: run {record.run}: the hits add up to a score of {found:.6f}, the recorded score is "
             f"{recorded:.6f}; outcomes and metrics are not of the same runs"
         )
-    return pa.concat_tables([table, *_losses(path, record.run)]).unify_dictionaries()
+    return pa.concat_tables([table, *_losses(path, record.run), *_documents(path, record.run)]).unify_dictionaries()
+
+
+def _documents(path: Path, run: str) -> Iterator[pa.Table]:
+    """Yield the document of each test example, where texts come in documents: it stands as the hit."""
+    if "document" not in pq.read_schema(path).names:
+        return
+    table = _read_table(path, ["example", "document"], "a completed run").rename_columns(["example", "hit"])
+    table = table.append_column("weight", pa.array(np.ones(table.num_rows)))
+    yield _typed(path, run, table.append_column("set", pa.array([DOCUMENT] * table.num_rows).dictionary_encode()))
 
 
 def _losses(path: Path, run: str) -> Iterator[pa.Table]:

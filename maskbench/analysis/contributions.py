@@ -17,6 +17,9 @@ from maskbench.config.measures import MEASURES
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+DOCUMENT = f"{TEST}:document"
+"""Tells the document of each test example, as its hit: where texts come in documents, documents are drawn."""
+
 ALONE = "alone>"
 """Before a stream: it is that of the run with the same task alone, on clean data."""
 

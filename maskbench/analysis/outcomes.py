@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from maskbench.analysis import statistics
 from maskbench.analysis.bootstrap import generator, resampled_sums
-from maskbench.analysis.contributions import ALONE, recipe
+from maskbench.analysis.contributions import ALONE, DOCUMENT, recipe
 from maskbench.analysis.metrics import BLOCK, OUTCOME_COLUMNS, OUTCOME_TYPES, TEST, Array, check_counts, score_of
 from maskbench.config.conditions import CLEAN
 from maskbench.config.measures import measure
@@ -107,6 +107,26 @@ class Outcomes:
             run, kept = divmod(int(key[start]), len(texts["set"]))
             place.setdefault(texts["run"][run], {})[texts["set"][kept]] = slice(start, end)
         return _Rows(place, example, hit, weight)
+
+    @cached_property
+    def documents(self) -> dict[str, tuple[Ids, Ids]]:
+        """The test examples of each task whose texts come in documents, sorted, and the document of each."""
+        runs = [run for run, names in self.streams.items() if DOCUMENT in names]
+        first = {run.partition(".")[0]: run for run in reversed(runs)}
+        if not first:
+            return {}
+        rows = self._read(frozenset([DOCUMENT]))
+        places = {task: rows.place[run][DOCUMENT] for task, run in first.items()}
+        return {task: (rows.example[place], rows.hit[place].astype(np.int64)) for task, place in places.items()}
+
+    def units(self, owner: str, ids: Ids) -> Ids:
+        """Return for each example of a task the number of what is drawn with it: its document, or itself."""
+        if owner not in self.documents:
+            return np.arange(len(ids))
+        example, document = self.documents[owner]
+        place = np.minimum(np.searchsorted(example, ids), len(example) - 1)
+        unit: Ids = np.unique(document[place], return_inverse=True)[1]
+        return unit
 
     def resampled(
         self, name: str, runs: pd.DataFrame, recorded: pd.Series[float], every: pd.DataFrame | None = None
@@ -284,16 +304,20 @@ class _Group:
         """
         outcomes, shape = self.outcomes, (self.outcomes.resamples, len(self.runs))
         total, exact = np.zeros(shape), np.zeros(len(self.runs))
-        moved = [np.zeros((len(self.runs), len(ids))) for ids in self.ids]
+        moved: list[Any] = [0.0 for _ in self.ids]
         for index, (part, ids) in enumerate(zip(self.parts, self.ids, strict=True)):
-            outcomes.examples[self.name] = min(outcomes.examples.get(self.name, len(ids)), len(ids))
+            # training texts are no test texts: their ids say nothing about documents
+            of_test = not any(stream.startswith("train:") for stream, _ in part.streams)
+            unit = outcomes.units(self.owner, ids) if of_test else np.arange(len(ids))
+            size = int(unit.max(initial=-1)) + 1
+            outcomes.examples[self.name] = min(outcomes.examples.get(self.name, size), size)
             drawn, known = _Sums(part.how), _Sums(part.how)
             for stream, factor in part.streams:
-                hit, weight = self._matrix(stream, ids)
+                hit, weight = (_by_unit(side, unit, size) for side in self._matrix(stream, ids))
                 rng = generator(outcomes.seed, "examples", self.owner)  # the same draws for every stream
                 drawn.add(factor, *resampled_sums(hit, weight, outcomes.resamples, rng))
                 known.add(factor, hit.sum(axis=1)[None], weight.sum(axis=1)[None])
-                moved[index] += factor * _moved(hit, weight)
+                moved[index] = moved[index] + factor * _moved(hit, weight)
             total += drawn.value
             exact += known.value[0]
         told = recorded.reindex(self.runs).to_numpy(dtype=float)
@@ -315,11 +339,19 @@ class _Group:
         """Keep what each example moves a share by."""
         if measure(self.name).unit not in ("fraction", "points") or any(part.how != "ratio" for part in self.parts):
             return
-        ids = np.unique(np.concatenate(self.ids))
-        whole = np.zeros((len(self.runs), len(ids)))
-        for of_part, own in zip(moved, self.ids, strict=True):
-            whole[:, np.searchsorted(ids, own)] += of_part
+        if any(not np.array_equal(ids, self.ids[0]) for ids in self.ids):
+            return
+        whole: Array = np.sum(moved, axis=0)
         self.outcomes.influence[self.name].update(zip(self.runs, whole, strict=True))
+
+
+def _by_unit(values: Array, unit: Ids, size: int) -> Array:
+    """Return what the examples of each unit add together, shape (runs, units)."""
+    if size == values.shape[1]:
+        return values
+    result = np.zeros((len(values), size))
+    np.add.at(result.T, unit, values.T)
+    return result
 
 
 def _moved(hit: Array, weight: Array) -> Array:

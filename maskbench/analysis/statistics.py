@@ -165,7 +165,7 @@ class Spread:
             student = 2 * stats.t.sf(np.where(distance > 0, distance / self.error, 0.0), self.df)
         if self.n < 2 or (self.few is None and not np.any(self.skewness)):
             return np.asarray(student)
-        low, high = np.log(np.clip(student, 1e-15, 1.0)), np.zeros(np.shape(self.estimate))
+        low, high = np.log(np.clip(student, 1e-14, 1.0)), np.zeros(np.shape(self.estimate))
         for _ in range(30):  # the interval is no narrower than Student's: halve the range of log p
             middle = (low + high) / 2
             ends = self.interval(-np.expm1(middle))

@@ -199,6 +199,8 @@ class Word:
     tag: str = ""
     first: str = ""
     """How the line begins, for advice about comments."""
+    opens: bool = False
+    """Whether a document begins with the line."""
 
 
 def words(task: Task, path: Path, place: Place, seen: Seen) -> Iterator[Word]:
@@ -227,7 +229,7 @@ def words(task: Task, path: Path, place: Place, seen: Seen) -> Iterator[Word]:
                 f"expected {width} columns as in line {first}, found {len(columns)}{_advice(row, width, task)}",
             )
         token, tag = (columns[text], columns[label]) if columns else ("", "")
-        yield Word(row.line, columns, token, tag, row.first)
+        yield Word(row.line, columns, token, tag, row.first, row.opens)
 
 
 def _advice(row: Word, width: int, task: Task) -> str:
@@ -251,5 +253,6 @@ def _conll_rows(separator: str | None, text: str, place: Place) -> Iterator[Word
             if separator is None
             else [item.strip() for item in content.split(separator)]
         )
-        blank = not bare or not any(columns) or "-DOCSTART-" in (columns[0], *bare.split(maxsplit=1)[:1])
-        yield Word(line, [] if blank else columns, first=content[:40])
+        opens = "-DOCSTART-" in (columns[0], *bare.split(maxsplit=1)[:1])
+        blank = not bare or not any(columns) or opens
+        yield Word(line, [] if blank else columns, first=content[:40], opens=opens)

@@ -8,6 +8,7 @@ study share one text, and conditions of one kind are nested over their rates.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -118,7 +119,7 @@ def _flip_tags(table: pa.Table, rate: float, labels: Sequence[str], where: str) 
     tags[first] = known.begin[after]
     count = int((before != after).sum())
     changed = Changed(counts={"mentions": len(first), "flipped": count}, rates={"flipped": _share(count, len(first))})
-    return Tagged(text.example, text.tokens, tags, text.lengths).table(), changed
+    return replace(text, tags=tags).table(), changed
 
 
 # --- planted cue

@@ -128,6 +128,7 @@ def encode(task: Task, prepared: Path, model: Path, destination: Path) -> None:
         digests: dict[str, Any] = {}
         for split, table in tables.items():
             encoder = _Encoder(tokenizer, manifest.kind, task.max_length, f"{prepared / split}.parquet", mask, types)
+            encoder.documents = "document" in table.column_names
             dataset = _map(encoder, table, folder / f"{split}.cache", sha256_text(f"{identity} {split}")[:16])
             dataset.save_to_disk(folder / split)
             splits[split] = EncodedSplit(rows=len(dataset), **encoder.counts, **cut_off(dataset, manifest.labels))
@@ -285,6 +286,8 @@ class _Encoder:
     with_types: bool = False
     """Whether rows have segment ids."""
     counts: Counter[str] = field(default_factory=Counter)
+    documents: bool = False
+    """Whether the rows say which document they are from; it is kept."""
 
     def __post_init__(self) -> None:
         self.counts = Counter(words=0, truncated_examples=0, truncated_words=0, words_without_tokens=0, tokens=0)
@@ -305,6 +308,8 @@ class _Encoder:
         }
         if self.tagging:
             columns["tags"] = List(Value("int64"))
+        if self.documents:
+            columns["document"] = Value("int64")
         if self.with_types:
             columns["token_type_ids"] = List(Value("int8"))
         return Features(columns)
@@ -339,6 +344,8 @@ class _Encoder:
         }
         if self.tagging:
             columns["tags"] = batch["tags"]
+        if self.documents:
+            columns["document"] = batch["document"]
         if self.with_types:
             columns["token_type_ids"] = [encoding.type_ids for encoding in encodings]
         return columns

@@ -272,6 +272,8 @@ def _tagging(task: Task, tables: Mapping[Split, Table]) -> Content:
         targets = [_tag_indices(sentence, index, types, task, table.place) for sentence in table.sentences]
         kept = table.sentences
         rows[split] = Rows([item.tokens for item in kept], targets, [item.line for item in kept], table.place)
+        if any(item.document is not None for item in kept):
+            rows[split].documents = [item.document for item in kept]
         converted[split] = sum(
             names[target] != tag
             for sentence, row in zip(table.sentences, targets, strict=True)
@@ -379,7 +381,11 @@ def _table(rows: Rows) -> pa.Table:
         text, label = pa.array(rows.inputs, pa.string()), pa.array(rows.targets, pa.int64())
         return pa.table({"example": example, "text": text, "label": label})
     tokens, tags = pa.array(rows.inputs, pa.list_(pa.string())), pa.array(rows.targets, pa.list_(pa.int64()))
-    return pa.table({"example": example, "tokens": tokens, "tags": tags})
+    columns = {"example": example, "tokens": tokens, "tags": tags}
+    if rows.documents is not None:
+        # what stands before the first mark is a document of its own
+        columns["document"] = pa.array([-1 if one is None else one for one in rows.documents], pa.int64())
+    return pa.table(columns)
 
 
 def _write_split(table: pa.Table, names: list[str], path: Path) -> PreparedSplit:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import unicodedata
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -43,6 +43,8 @@ class Sentence:
     tags: list[str]
     lines: list[int] | None = None
     """Line of each token; None if all stand on one."""
+    document: int | None = None
+    """Number of its document in the file; None: the file does not say where documents begin."""
 
     def line_of(self, token: int) -> int:
         """Return the line that a token stands on."""
@@ -261,11 +263,14 @@ def _conll(file: _File) -> Iterator[Sentence]:
             sentence = _sentence(file, [word.token for word in words], [word.tag for word in words], lines[0], lines)
             words.clear()
             if sentence is not None:
-                yield sentence
+                yield replace(sentence, document=document)
 
+    document: int | None = None
     for word in columns.words(file.task, file.path, file.place, file.seen):
         if not word.fields:
             yield from ended()
+            if word.opens:
+                document = 0 if document is None else document + 1
             continue
         if not word.token.strip() and file.task.empty_tokens == "refuse":
             raise file.place.error(word.line, "the token is empty; it is left out with empty_tokens: drop")

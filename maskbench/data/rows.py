@@ -25,6 +25,8 @@ class Rows:
     """Line of the file that each row starts on."""
     place: Place
     """The file."""
+    documents: list[int | None] | None = None
+    """Document of each row, where the file says where they begin."""
 
     @cached_property
     def texts(self) -> list[str]:
@@ -44,7 +46,8 @@ class Rows:
         """Return the rows at some positions."""
         positions = list(positions)
         inputs, targets, lines = ([values[i] for i in positions] for values in (self.inputs, self.targets, self.lines))
-        return Rows(inputs, targets, lines, self.place)
+        documents = None if self.documents is None else [self.documents[i] for i in positions]
+        return Rows(inputs, targets, lines, self.place, documents)
 
 
 def shared(rows: Mapping[Split, Rows], splits: Iterable[Split], later: Split) -> dict[str, int]:

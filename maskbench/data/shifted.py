@@ -6,7 +6,7 @@ seeds. What a perturbation changes at 5 % it changes at 10 % and 20 %, too.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -206,7 +206,7 @@ class Text:
         if self.known is None:
             return self.table.set_column(self.table.column_names.index("text"), "text", pa.array(pieces, pa.string()))
         tagged = Tagged.of(self.table)
-        return Tagged(tagged.example, np.array(pieces, dtype=object), tagged.tags, tagged.lengths).table()
+        return replace(tagged, tokens=np.array(pieces, dtype=object)).table()
 
 
 def make_sets(sets: Sequence[str], text: Text) -> dict[str, Made]:

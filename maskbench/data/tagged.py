@@ -55,13 +55,17 @@ class Tagged:
     """(N,) their tags."""
     lengths: Whole
     """(sentences,) number of words."""
+    document: pa.ChunkedArray | None = None
+    """Document of each sentence, where the file says where they begin."""
 
     @classmethod
     def of(cls, table: pa.Table) -> Self:
         """Read a table of a prepared tagging task."""
         tokens = pc.list_flatten(table["tokens"]).to_numpy(zero_copy_only=False)
         tags = pc.list_flatten(table["tags"]).to_numpy().astype(np.int64)
-        return cls(table["example"], tokens, tags, pc.list_value_length(table["tags"]).to_numpy().astype(np.int64))
+        lengths = pc.list_value_length(table["tags"]).to_numpy().astype(np.int64)
+        document = table["document"] if "document" in table.column_names else None
+        return cls(table["example"], tokens, tags, lengths, document)
 
     @property
     def rows(self) -> Whole:
@@ -76,7 +80,7 @@ class Tagged:
             "tokens": pa.ListArray.from_arrays(offsets, pa.array(self.tokens, pa.string())),
             "tags": pa.ListArray.from_arrays(offsets, pa.array(self.tags, pa.int64())),
         }
-        return pa.table(columns)
+        return pa.table(columns if self.document is None else columns | {"document": self.document})
 
     def mentions(self, known: TagSet) -> tuple[Whole, Whole]:
         """Return the place of the first word of each mention, and its type."""

@@ -83,6 +83,8 @@ def limits(study: Study) -> list[str]:
             f"Of {text.count(unseen, 'completed run')} nobody saw when the matched score was reached: their values at "
             "matched score are missing, and means of them are of the other runs."
         )
+    if study.evidence.errors:
+        lines.append(study.evidence.errors)
     if len({block.task for block in study.blocks}) == 1:
         lines.append("There is one task; whether the result holds on others is open.")
     if len({block.model for block in study.blocks}) == 1:

@@ -56,8 +56,9 @@ def verdicts(study: Study) -> Table:
     frame = pd.DataFrame(shown, columns=names)
     frame.insert(0, "claim", rows["claim"].to_numpy())
     caption = (
-        "Effects are signed so that + is as the claim says. Interval: 95 %, over seeds and, where they are at hand, "
-        "test examples. p: permutation of the signs of whole seeds, Holm's correction within a claim. Least effect "
+        "Effects are signed so that + is as the claim says. Interval: 95 %, over seeds and texts, or, where the "
+        "column interval says so, over seeds alone; p is of the same, and never below that of a permutation of the "
+        "signs of whole seeds; Holm's correction within a claim. Least effect "
         "found: what is found with 80 % power. Unguarded: a control of the measure was not run or is undecided. "
         f"Claims: {study.evidence.file}, {study.evidence.digest[:16]}."
     )
@@ -82,7 +83,8 @@ def sensitivity(study: Study) -> Table:
     caption = (
         "The same paired differences, looked at in other ways; `agrees` says whether the verdict would be the same. "
         "Mixed model: random effects of seed and task. IQM: interquartile mean. ROPE: posterior of the mean "
-        "difference, and its share inside the margin. Failed runs imputed: at the score of the majority class."
+        "difference, and its share inside the margin. Sign flips: the means that flipped signs do not reject. "
+        "Failed runs imputed: at the score of the majority class."
     ).replace("`", "")
     return Table(
         "sensitivity", "Sensitivity of the verdicts", caption, rows, pd.DataFrame(shown, columns=columns), names=6

@@ -31,6 +31,8 @@ class Evidence:
     """Hash of that file's content."""
     changed: str | None
     """A sentence, if the claims changed after runs were made."""
+    errors: str | None
+    """How many verdicts may be wrong by chance, over all claims together."""
     verdicts: pd.DataFrame
     """With the column `kind` besides: that of the contrast (paired, trend, curve, ...); empty if it is not known."""
     pairs: pd.DataFrame
@@ -46,7 +48,8 @@ def _claims(path: Path) -> dict[str, Any]:
         good = all(isinstance(claim[key], str) for claim in claims for key in ("id", "claim"))
         good = good and isinstance(content["file"], str) and isinstance(content["hash"], str)
         good = good and isinstance(content["changed"], str | None)
-    except (KeyError, TypeError, ValueError):
+        good = good and isinstance(content.get("errors", {}).get("sentence"), str | None)
+    except (AttributeError, KeyError, TypeError, ValueError):
         good = False
     if not good:
         raise InputError(f"{path}: expected file, hash, changed and claims with id and claim; make the verdicts again")
@@ -96,5 +99,13 @@ def read_evidence(results: Path, runs: Collection[str]) -> Evidence:
     keys = zip(verdicts["claim"], verdicts["contrast"], strict=True)
     verdicts = verdicts.assign(kind=[kinds.get(key, "") for key in keys])
     return Evidence(
-        found["claims"], found["file"], found["hash"], found["changed"], verdicts, pairs, gates, sensitivity
+        found["claims"],
+        found["file"],
+        found["hash"],
+        found["changed"],
+        found.get("errors", {}).get("sentence"),
+        verdicts,
+        pairs,
+        gates,
+        sensitivity,
     )

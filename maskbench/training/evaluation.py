@@ -76,7 +76,7 @@ class Outcome:
     `table` has one row for each example with the columns of predictions.parquet: `example`, `hit`, `weight`, `nll`,
     `units`, `label`, `prediction`, `brier` (mean over the labelled units of the example) and `probabilities`
     (classification) or `confidence` (tagging: the predicted tag's probability for each word, NaN for words that were
-    cut off).
+    cut off); `document` besides, where the file says where documents begin.
     """
 
     kind: Kind
@@ -224,7 +224,11 @@ def outcome_of(
         for words, marks in zip(dataset["words"], dataset["labels"], strict=True)
     ]
     classes, losses, briers, confidences = reduced
-    return tag(examples, labels, classes, losses, briers, confidences, dataset["tags"], places, names)
+    found = tag(examples, labels, classes, losses, briers, confidences, dataset["tags"], places, names)
+    columns = dataset.column_names if hasattr(dataset, "column_names") else list(dataset)
+    if "document" in columns:
+        found.table["document"] = np.asarray(dataset["document"])
+    return found
 
 
 def majority_score(kind: Kind, train_labels: Sequence[int], test_labels: Sequence[int]) -> float:

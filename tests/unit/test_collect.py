@@ -44,8 +44,8 @@ def test_collects_every_number_and_every_run(study, tmp_path):
     assert set(found) - set(stored) == {(split, name) for name, split in SPLITS.items() if (split, name) in found}
     outcomes = pd.read_parquet(folder / "outcomes.parquet")
     assert list(outcomes.columns) == ["run", "set", "example", "hit", "weight"]
-    assert set(outcomes["set"]) == {"test"}
-    assert outcomes.groupby("run", observed=True).size().eq(50).all()
+    assert set(outcomes["set"]) == {"test", "test:disagreement"}
+    assert outcomes.groupby(["run", "set"], observed=True).size().eq(50).all()
     assert set(outcomes["run"]) == set(runs) - {"conll2003.minilm-l6.random.single.clean.n2000.s2"}
 
 
@@ -208,7 +208,7 @@ def test_probes_are_merged_with_the_record(mixed):
         assert pd.isna(value) if item["value"] is None else value == item["value"]
     outcomes = pd.read_parquet(folder / "outcomes.parquet")
     sizes = outcomes[outcomes["run"] == run].groupby("set", observed=True).size()
-    assert sizes.to_dict() == {"test": 30, "distractor": 20, "swap-10": 20}
+    assert sizes.to_dict() == {"test": 30, "test:disagreement": 30, "distractor": 20, "swap-10": 20}
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["records"][0]["probes"] == {
         "status": "probed",
@@ -225,7 +225,7 @@ def test_probes_that_are_not_asked_for_are_not_read(mixed):
     (folder / "probes" / runs[0] / "metrics.json").unlink()
     collect("s", folder, runs, folder)
     assert "distractor_drop" not in set(read_metrics(folder / "metrics.csv")["measure"])
-    assert set(pd.read_parquet(folder / "outcomes.parquet")["set"]) == {"test"}
+    assert set(pd.read_parquet(folder / "outcomes.parquet")["set"]) == {"test", "test:disagreement"}
     manifest = json.loads((folder / "manifest.json").read_text())
     assert (manifest["records"][0]["probes"], manifest["probed"]) == (None, 0)
 
@@ -323,7 +323,7 @@ def test_where_no_set_was_measured_outcomes_may_be_empty(mixed):
     record.write_text(json.dumps(content))
     collect("s", folder, runs, folder, probed=True)
     outcomes = pd.read_parquet(folder / "outcomes.parquet")
-    assert set(outcomes.loc[outcomes["run"] == runs[0], "set"]) == {"test"}
+    assert set(outcomes.loc[outcomes["run"] == runs[0], "set"]) == {"test", "test:disagreement"}
 
 
 def test_measured_sets_without_outcomes_are_named(mixed):

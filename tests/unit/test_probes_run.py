@@ -15,7 +15,10 @@ from scipy.stats import spearmanr
 from transformers import AutoTokenizer
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from maskbench.analysis.metrics import OUTCOME_COLUMNS
+from maskbench.analysis.outcomes import Outcomes
 from maskbench.config.conditions import Condition
+from maskbench.config.measures import measure
 from maskbench.config.probes import PROBES, ProbeName
 from maskbench.data.tokenizer import add_mask_token
 from maskbench.errors import InputError
@@ -75,6 +78,31 @@ OWN = {
 MAY_BE_EMPTY = {"unseen_f1"}  # no new mention stands in the tiny sentences
 
 
+def contributions_add_up(subject, outcomes, found, path):
+    """Every measure that has contributions is the number that they add up to: reading them checks it."""
+    table = subject.predictions.table
+    parts = [outcomes, table[["example", "hit", "weight"]].assign(set="test")]
+    nats = table[["example", "nll", "units"]].rename(columns={"nll": "hit", "units": "weight"})
+    parts.append(nats.assign(set="test:loss"))
+    cell = subject.cell
+    pd.concat(parts).assign(run=cell.run)[list(OUTCOME_COLUMNS)].to_parquet(path, index=False)
+    known = Outcomes(path, 20, 0)
+    row = (cell.run, cell.task, cell.model, cell.strategy.name, cell.regime_name, cell.condition.name, "60", cell.seed)
+    columns = ["run", "task", "model", "strategy", "regime", "condition", "train_size", "seed"]
+    runs = pd.DataFrame([row], columns=columns)
+    resampled = set()
+    for name, value in found.items():
+        points = 100 if measure(name).unit == "fraction" else 1
+        if value is not None and known.resampled(name, runs, pd.Series({cell.run: points * value})):
+            resampled.add(name)
+    expected = {"ece", "brier", "distractor_drop", "distractor_flip_rate", "perturbation_flip_rate", "masking_drop"}
+    expected |= {"mlm_loss", "mlm_forgetting", "probing_drop", "probing_accuracy", "cue_reliance", "worst_group_score"}
+    expected |= {"seen_f1", "unseen_f1"} if subject.tagging else set()
+    expected |= {"flipped_agreement", "noise_memorisation"} if cell.condition.kind == "label-noise" else set()
+    expected |= {"forgetting", "backward_transfer"} if cell.regime == "sequential" else set()
+    assert resampled >= {name for name in expected if found.get(name) is not None}
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("what", ["clean", "label-noise:0.3", "cue:0.95", "after"])
 def test_a_record_holds_what_its_run_has_a_use_for(bench, kind, what, tmp_path):
@@ -92,8 +120,10 @@ def test_a_record_holds_what_its_run_has_a_use_for(bench, kind, what, tmp_path):
     assert all(point.measures.keys() == measures for point in record.trajectory)
     assert all(None not in point.measures.values() for point in record.trajectory)
     sets = {"distractor", "swap-10", "delete-10", "drop-10", "mask-10", "aligned", "conflicting"}
-    assert set(outcomes["set"]) == sets | ({"1-1", "2-1"} if what == "after" else set())
+    whole = {name for name in outcomes["set"] if ":" not in name}
+    assert whole == sets | ({"1-1", "2-1"} if what == "after" else set())
     assert not outcomes.duplicated(["set", "example"]).any()
+    contributions_add_up(bench.subject(cell), outcomes, found, tmp_path / "outcomes.parquet")
     part = outcomes[outcomes["set"] == "aligned"]
     assert part["hit"].sum() / part["weight"].sum() == pytest.approx(found["aligned_score"])
     record.write(tmp_path / "metrics.json")
@@ -494,7 +524,7 @@ def test_a_mention_is_in_the_group_of_what_stands_before_it(bench, monkeypatch):
         return SimpleNamespace(table=pd.DataFrame({"example": tags.index, "prediction": tags, "label": tags}))
 
     groups = input._tagged_groups(subject, right, words)
-    assert all(all(hits) for hits in groups.values())
+    assert all(hit for hits in groups.values() for _, hit in hits)
     count, half = len(conflicting), (len(conflicting) + 1) // 2
     assert {name: len(hits) for name, hits in groups.items()} == {
         "LOC with the cue": count,

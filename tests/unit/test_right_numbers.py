@@ -17,6 +17,9 @@ from maskbench.analysis.outcomes import Outcomes
 from maskbench.analysis.verdicts import errors, judge
 from maskbench.config.claims import Claims
 from maskbench.config.measures import MEASURES, measure
+from maskbench.config.tasks import Task
+from maskbench.data.readers import read
+from maskbench.training.evaluation import outcome_of
 
 MARGINS = {"points": {"pooled": 0.5, "task": 1.0}, "nats": 0.02, "per cent": 5, "coefficient": 0.01, "ratio": 0.005}
 PAIR = {"name": "x vs none", "of": "x", "against": "none"}
@@ -119,7 +122,7 @@ def test_losses_are_resampled_and_what_training_texts_add_is_not(tmp_path):
     shared = np.random.default_rng(0).normal(size=200)
 
     def losses(strategy, seed):
-        return np.exp(shared * (1.5 if strategy == "none" else 1.0) + 0.1 * noise(strategy, seed))
+        return np.exp(shared * (1.5 if strategy == "none" else 1.0) + 0.01 * noise(strategy, seed))
 
     outcomes = written(tmp_path / "o.parquet", lambda *key: {"test": np.ones(200), "test:loss": losses(*key)})
     metrics = study(
@@ -381,6 +384,49 @@ def test_the_minimum_detectable_effect_of_few_seeds_has_its_power(seeds):
     p = np.maximum(statistics.sign_flip(drawn, np.random.default_rng(0)), found.p())
     verdict = statistics.decide(p, found.interval(0.95), found.inner(), found.estimate, 0.1, "superior")
     assert (verdict == "supported").mean() == pytest.approx(0.8, abs=0.025)
+
+
+DOCUMENTS = "-DOCSTART- O\n\nAda B-PER\nsings O\n\nBob B-PER\n\n-DOCSTART- O\n\nit O\nrains O\n"
+
+
+def test_a_sentence_keeps_its_document(tmp_path):
+    path = tmp_path / "train.conll"
+    path.write_text(DOCUMENTS)
+    task = Task.model_validate({"name": "t", "kind": "token-classification", "source": {"files": {"train": str(path)}}})
+    found = read(task, path, "train.conll").sentences
+    assert [sentence.document for sentence in found] == [0, 0, 1]
+    path.write_text(DOCUMENTS.replace("-DOCSTART- O\n\n", ""))
+    assert [sentence.document for sentence in read(task, path, "train.conll").sentences] == [None] * 3
+
+
+def test_documents_reach_the_predictions():
+    rows = {
+        "example": [0, 1],
+        "words": [[-1, 0, 1, -1], [-1, 0, -1, -1]],
+        "labels": [[-100, 1, 0, -100], [-100, 1, -100, -100]],
+        "tags": [[1, 0], [1]],
+        "document": [0, 3],
+    }
+    reduced = [np.array([[0, 1, 0, 0], [0, 1, 0, 0]]), *(np.zeros((2, 4)) for _ in range(3))]
+    names = ["O", "B-PER", "I-PER"]
+    found = outcome_of("token-classification", names, rows, reduced, np.array(rows["labels"]))
+    assert found.table["document"].tolist() == [0, 3]
+
+
+def test_documents_are_drawn_where_texts_come_in_them(tmp_path):
+    """Ten sentences of a document are right or wrong together: they say as much as one."""
+    right = np.repeat((np.random.default_rng(0).random(20) < 0.7) * 1.0, 10)
+    plain = written(tmp_path / "plain.parquet", lambda *_: {"test": right})
+    kept = written(
+        tmp_path / "documents.parquet",
+        lambda *_: {"test": right, "test:document": (np.repeat(np.arange(20.0), 10), np.ones(200))},
+    )
+    metrics = study(lambda *_: {"score": right.mean()})
+    run = metrics.drop_duplicates("run").iloc[:1]
+    told = pd.Series({run["run"].iloc[0]: 100 * right.mean()})
+    spreads = [next(iter(one.resampled("score", run, told).values())).std() for one in (plain, kept)]
+    assert spreads[1] == pytest.approx(np.sqrt(10) * spreads[0], rel=0.2)
+    assert (plain.examples["score"], kept.examples["score"]) == (200, 20)
 
 
 # --- 16: all claims together
