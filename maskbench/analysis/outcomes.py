@@ -327,10 +327,10 @@ class _Group:
             total += told - exact
         elif (wrong := np.flatnonzero(~np.isclose(exact, told, rtol=0.0, atol=1e-4))).size:
             run = int(wrong[0])
-            unit = "points" if measure(self.name).unit in ("fraction", "points") else measure(self.name).unit
+            told_in = "points" if measure(self.name).unit in ("fraction", "points") else measure(self.name).unit
             raise InputError(
-                f"{outcomes.path}: run {self.runs[run]}: {self.name}: the outcomes add up to {exact[run]:.4f} {unit}, "
-                f"recorded are {told[run]:.4f}; outcomes and metrics are not of the same runs"
+                f"{outcomes.path}: run {self.runs[run]}: {self.name}: the outcomes add up to {exact[run]:.4f} "
+                f"{told_in}, recorded are {told[run]:.4f}; outcomes and metrics are not of the same runs"
             )
         self._note_influence(moved)
         return dict(zip(self.runs, total.T, strict=True))

@@ -191,7 +191,7 @@ def stretched(skewness: Array | float, n: int, confidence: float | Array) -> tup
     """
     skew = SKEWED * np.asarray(skewness, dtype=float)
     skew = np.where(np.abs(skew) < 1e-6, 1e-6, skew)
-    quantile = stats.t.ppf((1 + np.asarray(confidence)) / 2, n - 1)
+    quantile = np.maximum(stats.t.ppf((1 + np.asarray(confidence)) / 2, n - 1), 1e-9)
 
     def end(at: Array) -> Array:
         ends: Array = 3 * np.sqrt(n) * (np.cbrt(1 + skew * (at / np.sqrt(n) - skew / (6 * n))) - 1) / skew

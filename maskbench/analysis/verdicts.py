@@ -504,6 +504,12 @@ def write_verdicts(
         for claim in known.claims
     ]
     gates = [gate.model_dump(mode="json") for gate in known.gates]
-    content = {"file": str(claims), "hash": digest, "changed": changed, "claims": resolved, "gates": gates}
-    content |= {"errors": errors(found.verdicts)}
+    content: dict[str, Any] = {
+        "file": str(claims),
+        "hash": digest,
+        "changed": changed,
+        "claims": resolved,
+        "gates": gates,
+    }
+    content["errors"] = errors(found.verdicts)
     write_json(results / "analysis/claims.json", content)

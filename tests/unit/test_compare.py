@@ -197,7 +197,7 @@ def test_one_seed_has_no_interval_and_no_pair_no_estimate(tmp_path):
 
 
 def test_an_interval_does_not_depend_on_the_other_strategies(tmp_path):
-    metrics, outcomes = study(tmp_path, ["rt-snippets"], ["none", "random", "static"], 3)
+    metrics, outcomes = study(tmp_path, ["rt-snippets"], ["none", "random", "static"], 3, examples=5000)
     all_rows = row(compare(metrics, outcomes, SETTINGS), "score")
     fewer = row(compare(metrics[metrics["strategy"] != "static"], outcomes, SETTINGS), "score")
     assert all_rows["ci_low"] == fewer["ci_low"]

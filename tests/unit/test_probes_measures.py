@@ -64,6 +64,7 @@ def test_certainty_shares_the_last_bin_and_is_no_logit():
 def test_ece_of_tags_leaves_out_words_that_were_cut_off():
     table = pd.DataFrame(
         {
+            "example": [0, 1],
             "confidence": [[0.9, np.nan], [0.9]],
             "prediction": [[1, 0], [0]],
             "label": [[1, 1], [1]],
@@ -103,9 +104,9 @@ def test_agreement_with_flipped_mentions_by_hand():
     outcome = Outcome("token-classification", tuple(LABELS), table)
     # words 1-2 now LOC: found; word 3 now LOC: still PER; word 0 now LOC, found; word 1 now PER: O
     flips = [[([1, 2], 3), ([3], 3)], [([0], 3), ([1], 1)]]
-    assert fit.agreement(outcome, flips, LABELS) == pytest.approx(2 / 4)
+    assert fit.agreement(outcome, flips, LABELS)[["hit", "weight"]].to_numpy().tolist() == [[1, 2], [1, 2]]
     partly = Outcome(outcome.kind, outcome.labels, pd.DataFrame({"example": [4], "prediction": [[0, 3, 0]]}))
-    assert fit.agreement(partly, [[([1, 2], 3)]], LABELS) == 0
+    assert fit.agreement(partly, [[([1, 2], 3)]], LABELS)["hit"].tolist() == [0]
 
 
 def test_flipped_mentions_are_found():

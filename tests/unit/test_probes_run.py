@@ -459,7 +459,10 @@ def test_a_tagger_that_finds_nothing_is_no_robust_one(bench, tmp_path):
 
 def test_groups_that_are_too_small_are_said(bench):
     subject = bench.subject(cell_of())
-    assert input._worst(subject, {"a": [True] * 9 + [False], "b": [False] * 4}) == 0.9
+    assert (
+        input._worst(subject, {"a": [(row, row < 9) for row in range(10)], "b": [(row, False) for row in range(4)]})
+        == 0.9
+    )
     assert subject.notes == ["worst_group_score: fewer than 5 examples of b, left out"]
     with pytest.raises(input.UnmeasuredError, match="no group is large enough"):
         input._worst(subject, {"b": []})

@@ -17,9 +17,9 @@ from maskbench.analysis.outcomes import Outcomes
 from maskbench.analysis.verdicts import errors, judge
 from maskbench.config.claims import Claims
 from maskbench.config.measures import MEASURES, measure
-from maskbench.config.tasks import Task
 from maskbench.data.readers import read
 from maskbench.training.evaluation import outcome_of
+from tests.unit.given import make_tagging
 
 MARGINS = {"points": {"pooled": 0.5, "task": 1.0}, "nats": 0.02, "per cent": 5, "coefficient": 0.01, "ratio": 0.005}
 PAIR = {"name": "x vs none", "of": "x", "against": "none"}
@@ -392,7 +392,7 @@ DOCUMENTS = "-DOCSTART- O\n\nAda B-PER\nsings O\n\nBob B-PER\n\n-DOCSTART- O\n\n
 def test_a_sentence_keeps_its_document(tmp_path):
     path = tmp_path / "train.conll"
     path.write_text(DOCUMENTS)
-    task = Task.model_validate({"name": "t", "kind": "token-classification", "source": {"files": {"train": str(path)}}})
+    task = make_tagging()
     found = read(task, path, "train.conll").sentences
     assert [sentence.document for sentence in found] == [0, 0, 1]
     path.write_text(DOCUMENTS.replace("-DOCSTART- O\n\n", ""))
