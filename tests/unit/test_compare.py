@@ -34,7 +34,7 @@ SETTINGS = Settings("none", 500, 0.95, 0)
 
 
 def study(folder, tasks, strategies, seeds, **options):
-    runs = synthetic.write_study(folder, tasks, strategies, seeds, examples=200, **options)
+    runs = synthetic.write_study(folder, tasks, strategies, seeds, **({"examples": 200} | options))
     collect("s", folder, runs, folder)
     return read_metrics(folder / "metrics.csv"), folder / "outcomes.parquet"
 
