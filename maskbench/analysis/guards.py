@@ -142,7 +142,7 @@ def heed_parts(row: Row, rows: list[Row], resampler: Resampler) -> None:
             if spread is None or spread.n < 2:
                 inside = False
                 continue
-            low, high = spread.interval(0.90)
+            low, high = spread.inner()
             inside &= bool(low > -row.margin and high < row.margin)
             told.append(f"{size}: {evidence.scale.show(float(spread.estimate)):+.2f}")
         row.notes.append(f"By train size: {', '.join(told)} {evidence.scale.unit}.")

@@ -271,9 +271,10 @@ def _tagging(task: Task, tables: Mapping[Split, Table]) -> Content:
     for split, table in tables.items():
         targets = [_tag_indices(sentence, index, types, task, table.place) for sentence in table.sentences]
         kept = table.sentences
-        rows[split] = Rows([item.tokens for item in kept], targets, [item.line for item in kept], table.place)
-        if any(item.document is not None for item in kept):
-            rows[split].documents = [item.document for item in kept]
+        documents = [item.document for item in kept] if any(item.document is not None for item in kept) else None
+        rows[split] = Rows(
+            [item.tokens for item in kept], targets, [item.line for item in kept], table.place, documents
+        )
         converted[split] = sum(
             names[target] != tag
             for sentence, row in zip(table.sentences, targets, strict=True)
