@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from maskbench.analysis import statistics
 
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
 FOUND = 1.5
 """In multiples of δ, the effect that seeds are told for: one of δ is found half the time however many seeds there are,
 since the estimate must reach δ, too."""
-_QUANTILES = (np.arange(200) + 0.5) / 200
 
 
 class Varying(NamedTuple):
@@ -63,22 +61,8 @@ def seeds_to_find(varying: Varying, effect: float, tests: int, margin: float, te
 
 
 def chance_of_equivalence(varying: Varying, n: int, margin: float) -> float:
-    """Return the probability that two arms that are equal are called so: that the 90 % interval is inside ±δ.
-
-    The estimate is normal around 0; the variance over seeds, which is estimated, is averaged over (χ² with n − 1
-    degrees of freedom).
-    """
-    if statistics.smallest_p(n) > statistics.ALPHA:
-        return 0.0  # so few that nothing could reject: that they agree shows nothing, either
-    drawn = varying.seeds / n * stats.chi2.ppf(_QUANTILES, n - 1) / (n - 1)
-    fixed = np.full_like(drawn, varying.examples)
-    df = statistics.degrees(drawn, fixed, n, varying.n_examples)
-    half = stats.t.ppf(0.95, df) * np.sqrt(drawn + fixed)
-    error = np.sqrt(varying.seeds / n + varying.examples)
-    if error == 0:
-        return 1.0
-    inside = stats.norm.cdf((margin - half) / error) - stats.norm.cdf((half - margin) / error)
-    return float(np.maximum(inside, 0.0).mean())
+    """Return the probability that two arms that are equal are called so: that the 90 % interval is inside ±δ."""
+    return statistics.equivalence(varying.seeds / n, varying.examples, n, varying.n_examples, margin)
 
 
 def seeds_for_equivalence(varying: Varying, margin: float) -> int | None:

@@ -481,6 +481,21 @@ def power(effect: float, seeds: float, examples: float, n: int, n_examples: int,
     return 0.0 if needed is None else float((needed < effect).mean())
 
 
+def equivalence(seeds: float, examples: float, n: int, n_examples: int, delta: float) -> float:
+    """Return the probability that two arms that are equal are called so: that the 90 % interval is inside ±δ.
+
+    Over the studies that `power` looks at; parameters as there.
+    """
+    if smallest_p(n) > ALPHA or seeds + examples <= 0:
+        return 0.0  # so few, or so much alike, that it shows nothing
+    mean, variance, single, last = _studies(n)
+    drawn, off = variance * seeds, np.sqrt(seeds * n) * mean + np.sqrt(examples) * last
+    quantile = stats.t.ppf(0.95, degrees(drawn, np.full_like(drawn, examples), n, n_examples))
+    sides = stretched(skewness_of(single), n, 0.90) if LEAST_SHAPE <= n <= _DRAWN else (1.0, 1.0)
+    down, up = (quantile * np.sqrt(drawn * side**2 + examples) for side in sides)
+    return float(((off - down > -delta) & (off + up < delta)).mean())
+
+
 def detectable(spread: Spread, tests: int, delta: float) -> float:
     """Return the smallest effect that is found with 80 % power; NaN if this many seeds can find none."""
     alpha = ALPHA / tests
