@@ -245,7 +245,9 @@ def test_token_types_are_kept_where_they_matter(tmp_path, bert):
         single="$A [SEP] [CLS]:2", special_tokens=[("[CLS]", CLS), ("[SEP]", SEP)]
     )
     PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer.backend_tokenizer, model_input_names=["input_ids", "token_type_ids"]
+        tokenizer_object=tokenizer.backend_tokenizer,
+        model_input_names=["input_ids", "token_type_ids"],
+        pad_token="[PAD]",
     ).save_pretrained(folder)
     BertConfig(vocab_size=len(PIECES), max_position_embeddings=16).save_pretrained(folder)
     _, splits = texts(tmp_path, "good film", folder)
@@ -280,7 +282,7 @@ def test_a_text_without_any_token(tmp_path, bert):
 
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="$A", special_tokens=[])
     tokenizer.save_pretrained(folder)
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend_tokenizer).save_pretrained(folder)
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend_tokenizer, pad_token="[PAD]").save_pretrained(folder)
     BertConfig(vocab_size=len(PIECES), max_position_embeddings=16).save_pretrained(folder)
     with pytest.raises(InputError, match=r"train\.parquet: example 0: the tokenizer makes no token of it"):
         texts(tmp_path, "\u00ad", folder)
