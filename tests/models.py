@@ -165,8 +165,9 @@ def page(found: dict[tuple[str, str], dict[str, str]]) -> str:
     lines = list(dict.fromkeys(cell for cells in found.values() for cell in cells.values() if cell != WORKS))
     rows = []
     for (name, kind), cells in found.items():
-        with tempfile.TemporaryDirectory() as folder, quiet():
-            sdpa = "yes" if takes_sdpa(make_family(Path(folder) / "model", name)) else "no"
+        with tempfile.TemporaryDirectory() as folder:
+            FAMILIES[name].configuration(50).save_pretrained(folder)
+            sdpa = "yes" if takes_sdpa(Path(folder)) else "no"
         marks = ["✓" if cell == WORKS else str(1 + lines.index(cell)) for cell in cells.values()]
         rows.append(f"| {FAMILIES[name].title} | {_SHORT[kind]} | {sdpa} | {' | '.join(marks)} |")
     return PAGE.format(
