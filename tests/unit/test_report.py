@@ -256,6 +256,27 @@ def test_everything_from_outside_is_escaped(tmp_path):
     assert "<img" not in svg
 
 
+def test_what_was_found_of_the_data_stands_in_a_box(tmp_path):
+    study = make(tmp_path)
+    manifest = tmp_path / "manifest.json"
+    content = json.loads(manifest.read_text())
+    counts = {"rows": 1234, "labels": {"<b>pos</b>": 1200, "neg": 34}}
+    about = {"task": "rt-snippets", "splits": {"train": counts}, "cut": None, "dropped": {"comment": 2}}
+    finding = "my.csv:3: 60 of the 60 distinct texts of test stand in <i>train</i>, too"
+    manifest.write_text(json.dumps(content | {"about_data": [about | {"findings": [finding]}]}))
+    page = report(tmp_path, study)
+    words = " ".join(Text(page).words.split())
+    for part in (
+        "About the data",
+        finding,
+        "2 (comment)",
+        "<b>pos</b> 1\N{NARROW NO-BREAK SPACE}200",
+        "1 thing to know",
+    ):
+        assert " ".join(part.split()) in words, part
+    assert not {"b", "i"} & set(Text(page).tags)
+
+
 def test_only_the_baseline(tmp_path):
     study = make(tmp_path, strategies=["none"])
     words = Text(report(tmp_path, study)).words

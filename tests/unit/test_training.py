@@ -210,6 +210,11 @@ def test_a_tiny_model_learns_and_its_record_is_whole(train, kind, tmp_path):
     assert list(run.outcome.table["example"]) == list(range(len(run.outcome.table)))
 
 
+def test_the_words_behind_max_length_are_recorded_of_what_was_scored(train):
+    record = train().record
+    assert [value(record, split, "truncated") for split in ("train", "validation", "test")] == [0, 0, 0]
+
+
 def test_a_kept_model_serves_a_pipeline(train):
     texts = pipeline("text-classification", model=str(train(KINDS[0]).folder))("the film was great")
     assert texts[0]["label"] in ("up", "down")
