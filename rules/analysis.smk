@@ -93,6 +93,6 @@ rule verdicts:
         claims_hash=claims_hash(claims_file(EXPERIMENT)),
         code=code_hash("verdicts.py"),
     shell:
-        'python "$MASKBENCH/scripts/verdicts.py" --metrics {input.metrics:q} --claims {params.claims:q} {params.given}'
+        'python "$MASKBENCH/scripts/verdicts.py" --metrics {input.metrics:q} --claims={params.claims:q} {params.given}'
         " --resamples {params.settings.resamples} --seed {params.settings.seed} --results $(dirname {output.verdicts:q})"
         " > {log:q} 2>&1"

@@ -41,19 +41,39 @@ class _UniqueKeys(yaml.SafeLoader):
 
 
 def read_yaml(path: Path) -> Any:
-    """Read one YAML file.
+    """Read one YAML file, or a JSON file if its name ends so.
 
     Raises
     ------
     InputError
-        If it is not there, is not YAML, or has a key twice in one mapping.
+        If it is not there, is not YAML (JSON), or has a key twice in one mapping.
     """
+    parse = _parse_json if path.suffix == ".json" else parse_yaml
     try:
-        return parse_yaml(path.read_text(encoding="utf-8"), str(path))
+        return parse(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise InputError(f"{path}: expected UTF-8 text") from None
+
+
+def _unique_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make a mapping of JSON, in which a key may stand once."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [key for key, _ in pairs]
+        raise ValueError(f"key {max(names, key=names.count)!r} stands twice")
+    return found
+
+
+def _parse_json(text: str, source: str) -> Any:
+    r"""Parse JSON, whose escapes (``\ud83d\ude00``) YAML reads otherwise; `source` is what messages call it."""
+    try:
+        return json.loads(text, object_pairs_hook=_unique_pairs)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{source}: line {error.lineno}: not valid JSON: {error.msg}") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{source}: not valid JSON: {error}") from None
 
 
 def parse_yaml(text: str, source: str) -> Any:

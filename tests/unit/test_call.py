@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -145,6 +146,23 @@ def test_two_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_arguments_that_cannot_be_read_are_one_line(arguments: list[str], line: str) -> None:
     with pytest.raises(InputError, match=f"^{line}[^\n]*$"):
         read_arguments(arguments)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('{"study": "a",\n}', r"line 2: not valid JSON: "),
+        ('{"study": "a", "study": "b"}', r"not valid JSON: key 'study' stands twice"),
+        ("[" * 100_000, r"not valid JSON: "),
+    ],
+)
+def test_json_is_read_as_json(text: str, line: str, tmp_path: Path) -> None:
+    file = tmp_path / "x.json"
+    file.write_text(text)
+    with pytest.raises(InputError, match=rf"^{file}: {line}[^\n]*$"):
+        read_call([file], [])
+    file.write_text(json.dumps({"question": "\U0001f600\t{x}"}))
+    assert read_call([file], [])[0] == {"question": "\U0001f600\t{x}"}
 
 
 # --- sizes that a task cannot have
