@@ -65,7 +65,7 @@ lock:  ## resolve pyproject.toml anew and write requirements.lock
 	rm -rf .lock
 	$(PYTHON) -m venv .lock/env
 	.lock/env/bin/python -m pip install --disable-pip-version-check --upgrade setuptools
-	cp -r pyproject.toml README.md LICENSE maskbench .lock
+	cp -r pyproject.toml README.md LICENSE claims.yaml maskbench .lock
 	.lock/env/bin/python -m pip install --disable-pip-version-check '.lock[dev]'
 	sed -n '/^#/p' requirements.lock > .lock/header
 	.lock/env/bin/python -m pip freeze --all --exclude pip --exclude maskbench | sed 's/+.*//' | cat .lock/header - > .lock/new
