@@ -14,7 +14,7 @@ unexport PYTHONPATH PYTHONHOME
 WORKERS = $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 PYTEST = python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder --durations=20
 
-.PHONY: run plan test test-all check lint reliability schema lock clean-env help env
+.PHONY: run plan test test-all check lint reliability models schema lock clean-env help env
 
 run: $(STAMP)  ## run the default experiment; make run ARGS="--configfile experiments/x.yaml" runs another
 	snakemake --cores all $(ARGS)
@@ -45,6 +45,10 @@ reliability: $(STAMP)  ## run the tests that inject faults and write docs/reliab
 	INJECTED_FAULTS=$(abspath $(VENV))/injected python -m pytest -m fault --long $(ARGS)
 	python -m tests.injected $(VENV)/injected > $(VENV)/reliability.md
 	mv $(VENV)/reliability.md docs/reliability.md
+
+models: $(STAMP)  ## try every family of models with masks and write docs/models.md (about ten minutes)
+	python -m tests.models > $(VENV)/models.md
+	mv $(VENV)/models.md docs/models.md
 
 schema: $(STAMP)  ## write config.schema.json, docs/config.md and the comments of config.yaml anew
 	python -m maskbench schema

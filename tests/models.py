@@ -152,7 +152,8 @@ def quiet() -> Any:
     logging.disable(logging.WARNING)
     PrinterCallback.on_log = lambda *_, **__: None
     try:
-        yield
+        with contextlib.redirect_stdout(sys.stderr):  # what is found of the data is told, and is no part of the page
+            yield
     finally:
         PrinterCallback.on_log = before
         logging.disable(logging.NOTSET)
