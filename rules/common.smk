@@ -4,7 +4,6 @@ import atexit
 import json
 import os
 import shlex
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -14,7 +13,7 @@ sys.path.insert(0, workflow.basedir)
 from maskbench.config.conditions import CLEAN, SETS, SHIFTED
 from maskbench.config.sources import LocalSource, model_files
 from maskbench.errors import InputError
-from maskbench.experiment.call import packed, read_call, unpacked
+from maskbench.experiment.call import missing_scheduler, packed, read_call, unpacked
 from maskbench.experiment.cell import cells
 from maskbench.experiment.claims import claims_file, claims_hash, read_claims
 from maskbench.experiment.load import load
@@ -238,28 +237,8 @@ def announce_after_dry_run():
 atexit.register(announce_after_dry_run)
 
 
-def missing_scheduler():
-    """What keeps jobs from being submitted with the executor of this call; None if nothing is known."""
-    if workflow.executor_plugin is None or workflow.executor_plugin.name != "slurm":
-        return None
-    try:
-        asked = subprocess.run(["sinfo", "--noheader"], capture_output=True, text=True, timeout=60)
-    except OSError as error:
-        why = f"sinfo: {error.strerror}"
-    except subprocess.TimeoutExpired:
-        why = "sinfo did not answer within a minute"
-    else:
-        if not asked.returncode:
-            return None
-        why = " ".join(asked.stderr.split()) or f"sinfo ended with status {asked.returncode}"
-    return (
-        "executor slurm (--profile profiles/slurm): expected a machine that SLURM jobs can be submitted from; to run "
-        f"the jobs on this machine, leave the profile out; {why}"
-    )
-
-
 onstart:
-    if problem := missing_scheduler():
+    if problem := missing_scheduler(workflow.executor_plugin and workflow.executor_plugin.name):
         sys.exit(problem)
     # Read by scripts/progress.py: how many cells this call trains, and since when.
     trained = [job.rule.name for job in workflow.dag.needrun_jobs() if job.rule.name in TRAINS]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -89,3 +90,23 @@ def check_files(files: Sequence[str | Path]) -> None:
             read_mapping(Path(file))
     except InputError as error:
         sys.exit(str(error))
+
+
+def missing_scheduler(executor: str | None) -> str | None:
+    """Return what keeps jobs from being submitted by an executor of Snakemake; None if nothing is known."""
+    if executor != "slurm":
+        return None
+    try:
+        asked = subprocess.run(["sinfo", "--noheader"], capture_output=True, text=True, timeout=60, check=False)
+    except OSError as error:
+        why = f"sinfo: {error.strerror}"
+    except subprocess.TimeoutExpired:
+        why = "sinfo did not answer within a minute"
+    else:
+        if not asked.returncode:
+            return None
+        why = " ".join(asked.stderr.split()) or f"sinfo ended with status {asked.returncode}"
+    return (
+        "executor slurm (--profile profiles/slurm): expected a machine that SLURM jobs can be submitted from; to run "
+        f"the jobs on this machine, leave the profile out; {why}"
+    )

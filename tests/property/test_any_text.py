@@ -110,7 +110,8 @@ def configuration(words: str) -> dict[str, Any]:
         "files": {"train": f"train {words}.csv", "test": words},
         "text": f"text {words}",
         "label": f"label {words}",
-        "columns": [words, "b"],
+        "header": False,
+        "columns": [f"text {words}", f"label {words}"],
         "separator": words,
         "labels": [words, f"not {words}"],
         "licence": words,
@@ -118,7 +119,7 @@ def configuration(words: str) -> dict[str, Any]:
     }
     other = {"package": "p", "version": "1", "sha256": "0" * 64, "inner": words, "folder": words}
     hub = {"hub": "a/b", "revision": "0" * 40, "config": words, "splits": {"train": words}}
-    strategies = ["none", {"name": "cue", "input": {"kind": "oracle-cue", "cues": [words, f"{words} 2"]}}]
+    strategies = ["none", {"name": "cue", "input": {"kind": "oracle-cue", "cues": [words, f"{words}2"]}}]
     return {
         "study": "any",
         "question": words,
@@ -126,7 +127,7 @@ def configuration(words: str) -> dict[str, Any]:
         "models": [{"name": "m", "source": {"local": words}, "licence": words, "citation": words}],
         "strategies": strategies,
         "conditions": ["clean", "cue:0.9"],
-        "cue": {"words": [words, f"{words} 2"]},
+        "cue": {"words": [words, f"{words}2"]},
         "claims": words,
         "cache": words,
         "seeds": [1],

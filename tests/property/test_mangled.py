@@ -306,8 +306,9 @@ def decide(folder, runs):
 
 def forecast(folder, runs):
     """Plan a study with what this one recorded."""
-    recorded = Recorded.read(folder)
-    plan(synthetic.experiment(["rt-snippets"], ["none", "random"], 2), read_claims(folder / "claims.yaml"), recorded)
+    claims = read_claims(folder / "claims.yaml")
+    recorded = Recorded.read(folder, claims, resamples=20)
+    plan(synthetic.experiment(["rt-snippets"], ["none", "random"], 2), claims, recorded)
 
 
 LEFT = [f"{stage}/*/metrics.json" for stage in ("training", "probes")]

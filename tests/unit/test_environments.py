@@ -27,7 +27,13 @@ STAGES = {
     "analysis": ["collect.py", "compare.py", "tables.py", "figures.py", "page.py"],
 }
 # Imported names that differ from the name of their package.
-PACKAGES = {"cka": "pytorch-cka", "yaml": "pyyaml", "sklearn": "scikit-learn", "pydantic-core": "pydantic"}
+PACKAGES = {
+    "xdist": "pytest-xdist",
+    "cka": "pytorch-cka",
+    "yaml": "pyyaml",
+    "sklearn": "scikit-learn",
+    "pydantic-core": "pydantic",
+}
 # There by a direct dependency that pins them, and imported for its types or its protocol.
 IMPLIED = {"packaging"}
 
@@ -113,10 +119,14 @@ def test_conda_environments_have_the_locks_versions(root: Path, lock: dict[str, 
 
 
 def third_party(root: Path, files: list[Path]) -> set[str]:
-    """Packages that some files import, anywhere in them."""
+    """Packages that some files import, anywhere in them but for types alone."""
     names: set[str] = set()
     for file in files:
-        for node in ast.walk(ast.parse(file.read_text())):
+        tree = ast.parse(file.read_text())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+                node.body = []  # before the walk goes on into it
+        for node in ast.walk(tree):
             if isinstance(node, ast.Import):
                 names.update(alias.name.split(".")[0] for alias in node.names)
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:

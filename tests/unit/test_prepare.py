@@ -318,7 +318,8 @@ def test_hub(tmp_path):
     source = tmp_path / "source"
     source.mkdir()
     for split in SPLITS:
-        pq.write_table(pa.table(columns), tmp_path / f"{split}.parquet")
+        own = columns | {"sentence": [text and f"{text} {split}" for text in columns["sentence"]]}
+        pq.write_table(pa.table(own), tmp_path / f"{split}.parquet")
     files = {f"{split}.parquet": (tmp_path / f"{split}.parquet").read_bytes() for split in SPLITS}
     shutil.rmtree(source)
     make_source(source, files, features={"label": ["negative", "positive"]})

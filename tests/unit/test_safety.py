@@ -107,7 +107,7 @@ def test_a_pickle_is_neither_fetched_nor_loaded(pickled, tmp_path):
         lambda: start_from(good, pickled),
         lambda: masked_lm.pretrained(pickled, good),
         lambda: load_model(pickled, "sequence-classification", device),
-        lambda: reference.start(pickled, device.attention),
+        lambda: reference.start(pickled, "sequence-classification", 2, device.attention, 0),
     ):
         with pytest.raises(OSError, match="safetensors"):
             read()
