@@ -43,8 +43,14 @@ def validate(options: argparse.Namespace) -> None:
     """Check a configuration and count its cells."""
     experiment = load_file(options.file)
     lists = ("tasks", "models", "strategies", "regimes", "conditions", "train_sizes", "seeds")
-    product = " × ".join(f"{len(getattr(experiment, key))} {key.replace('_', ' ')}" for key in lists)
+    counts = ((len(getattr(experiment, key)), key.replace("_", " ")) for key in lists)
+    product = " × ".join(f"{count} {_one(words) if count == 1 else words}" for count, words in counts)
     print(f"{options.file}: valid, {sum(1 for _ in cells(experiment))} cells ({product})")
+
+
+def _one(words: str) -> str:
+    """Return the singular of a list's name: task, strategy, train size."""
+    return f"{words[:-3]}y" if words.endswith("ies") else words.removesuffix("s")
 
 
 def main() -> None:

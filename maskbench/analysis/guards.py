@@ -185,7 +185,8 @@ def refuse_censored(row: Row) -> bool:
     for found, what in ((early, "evaluations were too few to see when"), (never, "it was never reached")):
         if len(found):
             sides = [found[side]["run"].nunique() for side in (found["weight"] > 0, found["weight"] < 0)]
-            words.append(f"{what} in {sides[0]} runs of the first arm and {sides[1]} of the second")
+            runs = "1 run" if sides[0] == 1 else f"{sides[0]} runs"
+            words.append(f"{what} in {runs} of the first arm and {sides[1]} of the second")
     row.verdict = "inconclusive"
     row.notes.append(
         f"refused: nobody saw the matched score being reached: {'; '.join(words)}. The values are not known there."

@@ -223,7 +223,7 @@ def plan(experiment: Experiment, claims: Claims, recorded: Recorded | None) -> s
     every = list(needs(experiment, claims, runs))
     seeds, known = len(experiment.seeds), recorded or Recorded({}, [])
     lines = [f"{experiment.study}: {len(runs)} cells, {seeds} seeds. {_forecast(runs, recorded)}", ""]
-    points = tuple(f"{effect:g} points" for effect in EFFECTS)
+    points = tuple(f"{effect:g} point{'s' * (effect != 1)}" for effect in EFFECTS)
     head = (*HEAD, *points, "seeds for no difference", f"{seeds} seeds show none", f"{seeds} seeds find")
     rows, decided = [head], set()
     for need in (need for need in every if need.lacks is None):

@@ -52,6 +52,7 @@ Stop = Literal[
     "one-label",
     "no-entities",
     "entities-cut-off",
+    "no-outside",
 ]
 """Findings that stop a study, since a score would mean nothing (data/examine.py)."""
 
@@ -155,6 +156,15 @@ class Task(Block):
             for key in ("scheme", "empty_tokens"):
                 if getattr(self, key) != type(self).model_fields[key].default:
                     raise ValueError(f"{key} is for tags, and a {self.kind} task has none")
+        if self.labels is not None and len(set(self.labels)) < len(self.labels):
+            twice = next(label for label in self.labels if self.labels.count(label) > 1)
+            raise ValueError(f"labels: expected each label once, got {twice!r} twice")
+        marked = [label for label in self.labels or () if label[:2] in ("B-", "I-")]
+        if self.kind == "token-classification" and marked and "O" not in (self.labels or ()):
+            raise ValueError(
+                "labels: expected all tags in the order of their numbers, O among them, or the entity types alone; "
+                f"got {marked[0]!r} without O"
+            )
         if self.format == "jsonl" and self.separator is not None:
             raise ValueError("separator is for csv, tsv and conll; jsonl has none")
         if self.format in ("csv", "tsv") and self.header and self.columns is not None:

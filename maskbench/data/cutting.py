@@ -79,7 +79,7 @@ def cut(
         kinds = [{int(label)} for label in strata]
     least = floors(kinds, 1 + len(shares))
     owner = _drawn(strata if labels is not None else None, len(distinct), shares, seed)
-    if owner is None or lacking(owner, kinds, least, shares):
+    if owner is None or lacking(owner, kinds, least, shares) or (labels is not None and not all(least.values())):
         if labels is not None:
             owner = _by_label(strata, least, shares, seed, place)
         elif owner is None:

@@ -139,8 +139,9 @@ def _swallowed(found: Findings, table: Table, known: set[str]) -> None:
     separator, width, label = table.seen.shape
     for line, height, parts in table.seen.spanning:
         rows = 0
-        for part in parts:
-            cells = next(csv.reader([part], delimiter=separator), [])
+        # a carriage return alone ends a line, too, for whoever wrote the file
+        for piece in (piece for part in parts for piece in part.split("\r")):
+            cells = next(csv.reader([piece], delimiter=separator), [])
             rows += len(cells) == width and labels.value(cells[label]) in known
         if rows:
             found.stop(
@@ -265,7 +266,13 @@ def _one_label(found: Findings, split: Split, rows: Rows, counts: Sequence[int],
 
 
 def _entities(found: Findings, split: Split, rows: Rows, counts: Sequence[int]) -> None:
-    """Find a split without any entity."""
+    """Find a split without any entity, and one whose every word belongs to one."""
+    if len(rows.inputs) >= FEW and all(0 not in target for target in rows.targets):
+        found.stop(
+            "no-outside",
+            f"{rows.place.file}: no tag of the {len(rows.inputs)} sentences of {split} is O, so that every word is "
+            "part of an entity; words outside of entities have the tag O: write it in the place of what stands for it",
+        )
     if any(counts):
         return
     message = f"{rows.place.file}: no entity in {split}, every tag of its {len(rows.inputs)} sentences is O"
@@ -344,7 +351,8 @@ def _repeated(found: Findings, split: Split, rows: Rows) -> None:
     if against:
         found.tell(
             "contradictions",
-            f"{rows.at(against[0])}: {len(against)} texts of {split} stand there before with another label or tags",
+            f"{rows.at(against[0])}: {len(against)} text{'s' * (len(against) != 1)} of {split} also earlier "
+            "in the file, with another label or other tags",
         )
 
 
@@ -404,16 +412,17 @@ def encoded(task: Task, model: Path, prepared: Path, splits: Mapping[str, Encode
     Raises
     ------
     InputError
-        If every entity of the test split is cut off.
+        If every entity of the training or the test split is cut off.
     """
     found = Findings(task)
     for name, split in splits.items():
         about = f"{prepared}: max_length: {task.max_length} tokens (of {model}) cut off"
         share = f"{split.truncated_words} of the {split.words} words of {name}"
-        if split.entities and split.entities == split.truncated_entities and name == "test":
+        if split.entities and split.entities == split.truncated_entities and name in ("train", "test"):
+            why = "F1 can only be 0" if name == "test" else "nothing is left to learn from"
             found.stop(
                 "entities-cut-off",
-                f"{about} {share}, and with them all {split.entities} entities: F1 can only be 0; raise max_length",
+                f"{about} {share}, and with them all {split.entities} entities: {why}; raise max_length",
             )
         elif split.truncated_entities:
             share += f", and {split.truncated_entities} of its {split.entities} entities, which count as missed"

@@ -149,6 +149,8 @@ def _few(names: Sequence[str]) -> str:
 
 def _advice(tag: str) -> str:
     """Say which scheme would read a tag that `auto` does not."""
+    if tag in ("o", "0", "-", "_", "*", "OUT", "NONE", "None"):
+        return "words outside of entities have the tag O in every scheme: write O in its place"
     if tag in ("B", "I"):
         return "tags without a type are read with scheme: iob2"
     if tag in tuple("MESLU"):

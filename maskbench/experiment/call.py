@@ -27,7 +27,10 @@ def unpacked(arguments: Sequence[str]) -> list[str]:
     """Return ``--config`` arguments as they were typed."""
     if len(arguments) == 1 and arguments[0].strip("'\"").startswith(f"{_PACKED}="):
         content = arguments[0].strip("'\"").removeprefix(f"{_PACKED}=")
-        return [str(item) for item in json.loads(base64.urlsafe_b64decode(content))]
+        try:
+            return [str(item) for item in json.loads(base64.urlsafe_b64decode(content))]
+        except ValueError:  # somebody typed the key; it is told like any other unknown one
+            return list(arguments)
     return list(arguments)
 
 
@@ -72,20 +75,34 @@ def read_call(files: Sequence[str | Path], arguments: Sequence[str]) -> tuple[di
     """
     shown = [Path(os.path.relpath(path)) if Path(path).is_relative_to(Path.cwd()) else Path(path) for path in files]
     if len(shown) > 1:
-        raise InputError(
-            f"--configfile: expected one file, got {', '.join(map(str, shown))}: an experiment file is complete by "
-            "itself and never merged with another; change single keys with --config KEY=VALUE"
-        )
+        raise InputError(_one_file(", ".join(map(str, shown))))
     file = shown[0] if shown else Path("config.yaml")
     return {**read_mapping(file), **read_arguments(arguments)}, file
 
 
-def check_files(files: Sequence[str | Path]) -> None:
+def _one_file(found: str) -> str:
+    return (
+        f"--configfile: expected one file, got {found}: an experiment file is complete by itself and never merged with "
+        "another; change single keys with --config KEY=VALUE"
+    )
+
+
+def check_files(files: Sequence[str | Path], command: Sequence[str] = ()) -> None:
     """End the call, with one line, if a file behind ``--configfile`` is missing, is no YAML or holds no mapping.
 
     Snakemake reads such files before it reads the Snakefile, and its own messages name neither file nor line.
+
+    Parameters
+    ----------
+    files
+        That Snakemake was given.
+    command
+        All arguments of the call: of an option that stands twice, Snakemake keeps the last one without a word.
     """
     try:
+        times = sum(word.partition("=")[0] in ("--configfile", "--configfiles") for word in command)
+        if times > 1:
+            raise InputError(_one_file(f"the option {times} times"))
         for file in files:
             read_mapping(Path(file))
     except InputError as error:

@@ -117,7 +117,11 @@ def _found(row: dict[str, Any]) -> str:
     if row["kind"] == "curve":
         title += " over the learning curve"
     sides, scope = _sides(row["contrast"]), "" if row["scope"] == POOLED else f" ({row['scope']})"
-    size = text.amount(estimate, unit)
+    if unit == "per cent":  # towards the better way; what one side has is told in per cent of what the other has
+        lower = measure(row["measure"]).better != "higher"
+        size = text.amount(100.0 * math.expm1((-1.0 if lower else 1.0) * math.log1p(estimate / 100.0)), unit)
+    else:
+        size = text.amount(estimate, unit)
     if sides is None or " vs " in row["scope"] or row["kind"] == "by-size":
         return f"{row['contrast']}{scope}: {title}, {text.change(estimate, unit)} in favour of the claim"
     if not float(size.split()[0].replace(text.NARROW, "")):
@@ -176,7 +180,8 @@ def row_in_words(row: dict[str, Any]) -> Row:
         seeds="" if math.isnan(row["n_seeds"]) else str(int(row["n_seeds"])),
         least="" if math.isnan(row["mde"]) else text.amount(row["mde"], unit),
         sentence=sentence(row),
-        note=row["note"],
+        # where there is no estimate, or nothing was tested, the note is the sentence
+        note="" if row["verdict"] == "not tested" or math.isnan(row["estimate"]) else row["note"],
         unguarded=row["unguarded"] if row["verdict"] in ANSWERS else "",
         strength=_number(strength),
         p=_number(p),

@@ -80,8 +80,8 @@ def limits(study: Study) -> list[str]:
         )
     if unseen := study.unseen:
         lines.append(
-            f"Of {text.count(unseen, 'completed run')} nobody saw when the matched score was reached: their values at "
-            "matched score are missing, and means of them are of the other runs."
+            f"In {text.count(unseen, 'completed run')} the evaluations were too few to see when the matched score was "
+            "reached: the values at matched score of these runs are missing, and means of them are of the other runs."
         )
     if study.evidence.errors:
         lines.append(study.evidence.errors)

@@ -17,7 +17,7 @@ from maskbench.config.sources import LocalSource
 from maskbench.data.prepare import prepare
 from maskbench.data.sources import fetch_task
 from maskbench.errors import InputError
-from maskbench.experiment.call import read_arguments, read_call
+from maskbench.experiment.call import check_files, read_arguments, read_call
 from maskbench.experiment.claims import claims_file, read_claims
 from maskbench.experiment.load import load
 from maskbench.io.files import fingerprint, sha256_file
@@ -118,6 +118,24 @@ def test_a_file_that_did_not_change_is_not_read_again(tmp_path: Path, monkeypatc
 
 
 # --- values and files at the command line
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["--configfile", "a.yaml", "--configfile", "b.yaml"], ["--configfile=a.yaml", "--configfiles", "b.yaml"]],
+)
+def test_an_option_that_stands_twice_is_refused(tmp_path: Path, command: list[str]) -> None:
+    """Snakemake keeps the last one without a word."""
+    (tmp_path / "b.yaml").write_text("study: b\n")
+    with pytest.raises(
+        SystemExit, match=r"^--configfile: expected one file, got the option 2 times: [^\n]*never merged"
+    ):
+        check_files([tmp_path / "b.yaml"], command)
+    check_files([tmp_path / "b.yaml"], command[-2:])
+
+
+def test_a_typed_key_of_that_name_is_no_crash() -> None:
+    assert read_arguments(["maskbench=1"]) == {"maskbench": 1}
 
 
 def test_two_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 from sklearn.model_selection import train_test_split
 
 from maskbench.data.columns import Place
 from maskbench.data.cutting import cut
 from maskbench.data.examine import FEW
+from maskbench.errors import InputError
 from tests.unit.given import make_source, make_tagging, make_task
 from tests.unit.test_prepare import THREE, THREE_TAGGED, refusal, rows, run
 
@@ -130,6 +132,13 @@ def test_a_cut_says_that_it_cannot_keep_two(tmp_path):
     assert "at least 2 texts of each label but 'rare', of which there are too few" in manifest.cut
     messages = [finding.message for finding in manifest.findings if finding.about == "rare"]
     assert messages[-1] == "my-data/train.csv: test has one text alone of label 'rare'"
+
+
+@pytest.mark.parametrize("common", [90, 198])
+def test_a_label_with_fewer_texts_than_splits_cannot_be_cut(tmp_path, common):
+    content = rows(*((f"text {number}", "rare" if number < 2 else "common") for number in range(common + 2)))
+    message = refusal(tmp_path, {"train.csv": content}, make_task())
+    assert f"too few distinct texts ({common + 2}, 2 of the rarest label) to cut" in message
 
 
 def test_a_cut_of_tags_keeps_two_sentences_of_each_type(tmp_path):
@@ -254,6 +263,32 @@ def test_a_blind_test_of_tags(tmp_path):
     assert "no-entities" in told(manifest)
 
 
+def test_an_outside_tag_that_is_not_o_stops(tmp_path):
+    files = {
+        "train.txt": "".join(f"Anna PER\nsaw{number} -\n\n" for number in range(20)),
+        "dev.txt": sentences(5, 50),
+        "test.txt": sentences(5, 70),
+    }
+    marked = {**files, "train.txt": files["train.txt"].replace("PER", "B-PER")}
+    with pytest.raises(InputError, match=r"train\.txt:2: .*tag '-'.*write O in its place"):
+        run(tmp_path / "auto", marked, make_tagging(files=THREE_TAGGED))
+    files = {name: text.replace("B-", "").replace(" O", " -") for name, text in files.items()}
+    message = refusal(tmp_path / "io", files, make_tagging(files=THREE_TAGGED, scheme="io"))
+    assert message.startswith("my-data/train.txt: no tag of the 20 sentences of train is O, so that every word is part")
+    assert message.endswith("accept: [no-outside]")
+
+
+@pytest.mark.parametrize("labels", [["B-PER", "I-PER"], ["O", "B-PER", "B-PER"]])
+def test_labels_that_leave_out_o_or_name_a_tag_twice_are_refused(labels):
+    with pytest.raises(ValidationError, match=r"labels: expected (all tags|each label once)"):
+        make_tagging(labels=labels)
+
+
+def test_a_carriage_return_in_a_quoted_field_is_no_crash(tmp_path):
+    body = rows(*two(40))
+    run(tmp_path, {"train.csv": body + '"one\rtwo\nthree",neg\n'}, make_task())
+
+
 @pytest.mark.parametrize(
     ("content", "keys"),
     [
@@ -289,7 +324,7 @@ def test_few_texts_may_be_alike_by_accident(tmp_path):
             "broken-characters",
             "train.csv:42: 1 text of train with characters that another",
         ),
-        ([("text 1 is  HERE", "neg")], "contradictions", "train.csv:42: 1 texts of train stand there before"),
+        ([("text 1 is  HERE", "neg")], "contradictions", "train.csv:42: 1 text of train also earlier"),
         ([("text 0 is here", "neg")] * 5, "repeated-texts", "train.csv: 5 of the 45 texts of train repeat another"),
         ([("odd", "other")], "rare", "train.csv: train has one text alone of label 'other'"),
         (
@@ -329,7 +364,6 @@ def test_types_that_differ_in_case_and_validation_without_entities(tmp_path):
 def test_every_entity_behind_max_length_stops_and_truncated_is_recorded(tmp_path):
     from maskbench.data.encode import encode, load_encoded
     from maskbench.data.manifests import EncodedManifest
-    from maskbench.errors import InputError
     from tests.unit.tiny import make_model
 
     behind = "".join(f"{'was O' + chr(10)}" * 20 + f"Anna B-PER\n{number} O\n\n" for number in range(4))
@@ -343,6 +377,10 @@ def test_every_entity_behind_max_length_stops_and_truncated_is_recorded(tmp_path
     assert "cut off 32 of the 88 words of test, and with them all 4 entities: F1 can only be 0" in str(error.value)
     assert str(error.value).endswith("accept: [entities-cut-off]")
     assert not (tmp_path / "encoded").exists()
+    swapped = {"train.txt": behind, "dev.txt": files["dev.txt"], "test.txt": files["train.txt"]}
+    run(tmp_path / "train", swapped, task)
+    with pytest.raises(InputError, match="all 4 entities: nothing is left to learn from; raise max_length"):
+        encode(task, tmp_path / "train" / "prepared", model, tmp_path / "train" / "encoded")
 
     task = make_tagging(files=THREE_TAGGED, max_length=16, accept=["entities-cut-off"])
     encode(task, tmp_path / "prepared", model, tmp_path / "encoded")

@@ -167,7 +167,7 @@ def test_no_entity_at_all(tmp_path):
 
 def test_tagging_is_cut_by_a_plain_permutation(tmp_path):
     content = "\n\n".join(f"word{number} B-X" for number in range(50))
-    manifest, splits = run(tmp_path, {"train.txt": content}, make_tagging())
+    manifest, splits = run(tmp_path, {"train.txt": content}, make_tagging(accept=["no-outside"]))
     assert {split: len(found) for split, found in splits.items()} == {"train": 40, "validation": 5, "test": 5}
     assert manifest.cut == (
         "Cut from the distinct texts of the training file with seed 0, by a plain permutation: test (0.1 of them), "

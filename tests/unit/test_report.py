@@ -270,7 +270,7 @@ def test_what_was_found_of_the_data_stands_in_a_box(tmp_path):
         "About the data",
         finding,
         "2 (comment)",
-        "<b>pos</b> 1\N{NARROW NO-BREAK SPACE}200",
+        "<b>pos</b>1\N{NARROW NO-BREAK SPACE}200",  # two cells
         "1 thing to know",
     ):
         assert " ".join(part.split()) in words, part
@@ -488,6 +488,12 @@ def test_a_sentence_says_no_more_than_the_verdict(verdict, words):
     row |= {"verdict": verdict, "note": "because", "n_seeds": 6.0, "kind": "paired", "unguarded": ""}
     assert words in claims.sentence(row)
     assert "lower than with b" in claims.sentence(row | {"estimate": -0.4, "verdict": "inconclusive"})
+    # b takes 45.4 % more time than a: a takes 31.2 % less than b
+    time = row | {"measure": "step_time", "unit": "per cent", "verdict": "inconclusive"}
+    assert "the time per update is 31.2 % lower than with b" in claims.sentence(time | {"estimate": 45.4})
+    assert "the time per update is 45.3 % higher than with b" in claims.sentence(time | {"estimate": -31.2})
+    refused = claims.row_in_words(row | {"estimate": float("nan"), "verdict": "inconclusive", "note": "refused: why."})
+    assert (refused.sentence, refused.note) == ("Refused: why.", "")  # the page says it once
     trend = claims.sentence(row | {"contrast": "trend over rates", "verdict": "inconclusive"})
     assert trend.startswith("Trend over rates: score, +0.40 points in favour of the claim")
 

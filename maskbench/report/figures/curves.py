@@ -6,6 +6,7 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.lines import Line2D
 
@@ -157,7 +158,7 @@ def dynamic(study: Study) -> Drawing | Nothing:
         panel.set_xlabel(f"{pairs[0][0]} − {pairs[0][1]}, {_unit(name)}" if len(pairs) == 1 else _unit(name))
         strategy_axis(panel, [wrapped(item, 34) for item in words], labelled=place % 3 == 0)
     dot = Line2D([], [], marker="o", linestyle="", color=BLUE, alpha=0.45, markersize=5, label="one seed")
-    mean = Line2D([], [], marker="D", color=BLUE, markersize=6, label="mean")
+    mean = Line2D([], [], marker="D", linestyle="", color=BLUE, markersize=6, label="mean")
     legend(figure, [dot, mean, Line2D([], [], color=GREY, linestyle=DASHED, label="no difference")])
     counts = [len(_advantage(study, *line, name)) for line in lines for name in names]
     caption = (
@@ -187,10 +188,17 @@ def _dynamic_line(axes: Axes, study: Study, line: int, values: pd.Series[float],
         return
     spread = [line + 0.3 * (place / max(1, len(values) - 1) - 0.5) for place in range(len(values))]
     axes.scatter(values, spread, s=18, color=BLUE, alpha=0.45, linewidths=0, zorder=3)
-    if interval := t_interval(values, study.confidence):
-        axes.plot(interval, [line, line], color=BLUE, linewidth=1.6, zorder=4)
-    axes.scatter([values.mean()], [line], s=42, marker="D", color=BLUE, edgecolors="white", linewidths=0.9, zorder=5)
-    beside(axes, line, text.signed(values.mean(), 3 if measure(name).unit == "nats" else 2), INK)
+    ratio = name == "step_time"  # averaged between logarithms, as everywhere
+    logs = np.log1p(-values / 100.0) if ratio else values
+
+    def shown(value: float) -> float:
+        return -100.0 * math.expm1(value) if ratio else value
+
+    if interval := t_interval(logs, study.confidence):
+        axes.plot([shown(end) for end in interval], [line, line], color=BLUE, linewidth=1.6, zorder=4)
+    mean = shown(float(logs.mean()))
+    axes.scatter([mean], [line], s=42, marker="D", color=BLUE, edgecolors="white", linewidths=0.9, zorder=5)
+    beside(axes, line, text.signed(mean, 3 if measure(name).unit == "nats" else 2), INK)
 
 
 def _size(block: Block, largest: float) -> float:

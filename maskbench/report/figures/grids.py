@@ -60,11 +60,12 @@ def curve(
     *,
     baseline: bool = False,
 ) -> None:
-    """Draw the mean over seeds at each place, with its interval; that of the baseline is dashed and has none."""
+    """Draw the mean over seeds at each place, with its interval; that of the baseline is dashed, without."""
     places = sorted(points)
     means = [points[place].mean() for place in places]
     if baseline:
-        axes.plot(places, means, color=colour, linewidth=1.2, linestyle=(0, (4, 2.5)), alpha=0.75, zorder=2)
+        alone = {"marker": "_", "markersize": 16, "markeredgewidth": 1.6} if len(places) == 1 else {}
+        axes.plot(places, means, color=colour, linewidth=1.2, linestyle=(0, (4, 2.5)), alpha=0.75, zorder=2, **alone)
         return
     axes.plot(places, means, color=colour, linewidth=1.6, marker=marker, markersize=4.5, zorder=4)
     for place in places:

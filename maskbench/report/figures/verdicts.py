@@ -40,10 +40,17 @@ FARTHEST = 8.0
 
 
 def _rows(study: Study) -> pd.DataFrame:
-    """Return the first tested measure of each contrast of each claim, of all tasks together."""
+    """Return the first measure with an estimate of each contrast of each claim, of all tasks together."""
     table = study.evidence.verdicts
     table = table[(table["scope"] == POOLED) & table["estimate"].notna() & (table["delta"] > 0)]
     return table.drop_duplicates(["claim", "contrast"])
+
+
+def _first(study: Study, rows: pd.DataFrame) -> bool:
+    """Tell whether every row is on the measure that its contrast names first."""
+    table = study.evidence.verdicts
+    firsts = table[table["scope"] == POOLED].drop_duplicates(["claim", "contrast"])
+    return set(rows.index) <= set(firsts.index)
 
 
 def claims(study: Study) -> Drawing | Nothing:
@@ -72,13 +79,15 @@ def claims(study: Study) -> Drawing | Nothing:
     untested = [claim["id"] for claim in study.evidence.claims if claim["id"] not in set(rows["claim"])]
     seeds = counted([int(number) for number in rows["n_seeds"].dropna()] or [0], "seeds")
     caption = (
-        "Every contrast of every claim that this study tests, on its first measure, pooled over the tasks (each counts "
-        "the same), divided by its margin δ: right of zero is what the claim says, inside the band is too small to "
-        "matter. Line: 95 % interval over seeds and, where they are at hand, test examples (t quantiles); an arrow: "
-        "it goes on. At the right: effect, interval and verdict. "
-        f"{seeds}. Test: permutation of the signs of whole seeds, Holm's correction within a claim."
+        "Every contrast of every claim that this study tests, on its first measure"
+        + ("" if _first(study, rows) else " that has an estimate")
+        + ", pooled over the tasks (each counts the same), divided by its margin δ: right of zero is what the claim "
+        "says, inside the band is too small to matter. Line: 95 % interval over seeds and, where they are at hand, "
+        "test examples (t quantiles); an arrow: it goes on, and a mark at the end of the axis lies beyond it. At the "
+        f"right: effect, interval and verdict. {seeds}. Test: permutation of the signs of whole seeds, Holm's "
+        "correction within a claim."
         + (" °: unguarded, a control of the measure was not run or is undecided." if _bare(rows) else "")
-        + (f" Not shown, since nothing was tested: {text.listed(untested)}." if untested else "")
+        + (f" Not shown, since there is no estimate: {text.listed(untested)}." if untested else "")
     )
     return Drawing(figure, title, caption)
 
@@ -97,10 +106,12 @@ def _row(axes: Axes, line: int, row: dict[str, Any], far: float) -> None:
         for end, side in ((low, -1), (high, 1)):
             if side * end > far:
                 _arrow(axes, side * far, line, side, colour)
-    if abs(value) <= far:
-        axes.scatter([value], [line], marker=shape, s=48, c=fill, edgecolors=colour, linewidths=1.3, zorder=4)
-    elif math.isnan(low):
+    if math.isnan(low) and abs(value) > far:
         _arrow(axes, math.copysign(far, value), line, 1 if value > 0 else -1, colour)
+    else:  # an estimate beyond the end stands at the end, so that its side is seen
+        place = max(-far, min(far, value))
+        style = {"c": fill, "edgecolors": colour, "linewidths": 1.3, "clip_on": False, "zorder": 6}
+        axes.scatter([place], [line], marker=shape, s=48, **style)
     interval = text.bounds(row["ci_low"], row["ci_high"], row["unit"])
     words = text.change(row["estimate"], row["unit"]) + (f" [{interval}]" if interval else "")
     bare = "°" if row["unguarded"] and row["verdict"] in ANSWERS else ""
