@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 
@@ -64,7 +64,7 @@ def curve(
     places = sorted(points)
     means = [points[place].mean() for place in places]
     if baseline:
-        alone = {"marker": "_", "markersize": 16, "markeredgewidth": 1.6} if len(places) == 1 else {}
+        alone: dict[str, Any] = {"marker": "_", "markersize": 16, "markeredgewidth": 1.6} if len(places) == 1 else {}
         axes.plot(places, means, color=colour, linewidth=1.2, linestyle=(0, (4, 2.5)), alpha=0.75, zorder=2, **alone)
         return
     axes.plot(places, means, color=colour, linewidth=1.6, marker=marker, markersize=4.5, zorder=4)

@@ -110,8 +110,8 @@ def _row(axes: Axes, line: int, row: dict[str, Any], far: float) -> None:
         _arrow(axes, math.copysign(far, value), line, 1 if value > 0 else -1, colour)
     else:  # an estimate beyond the end stands at the end, so that its side is seen
         place = max(-far, min(far, value))
-        style = {"c": fill, "edgecolors": colour, "linewidths": 1.3, "clip_on": False, "zorder": 6}
-        axes.scatter([place], [line], marker=shape, s=48, **style)
+        look: dict[str, Any] = {"c": fill, "edgecolors": colour, "linewidths": 1.3, "clip_on": False, "zorder": 6}
+        axes.scatter([place], [line], marker=shape, s=48, **look)
     interval = text.bounds(row["ci_low"], row["ci_high"], row["unit"])
     words = text.change(row["estimate"], row["unit"]) + (f" [{interval}]" if interval else "")
     bare = "°" if row["unguarded"] and row["verdict"] in ANSWERS else ""
