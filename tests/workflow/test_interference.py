@@ -64,6 +64,11 @@ def regimes(tmp_path_factory):
         tasks=[{"preset": "rt-snippets", **SMALL}, {"preset": "conll2003", **SMALL}],
         strategies=["none", {"name": "hot", "learning_rate": 3.0e-3}],
         regimes=["single", "sequential", "joint"],
+        # what is measured on the input of a model is in the study of the conditions
+        probes={
+            "examples": 128,
+            "measure": ["forgetting", "representation-drift", "parameter-drift", "trajectory", "seen-mentions"],
+        },
     )
 
 

@@ -15,7 +15,7 @@ from maskbench.data.packages import cached_archive
 from maskbench.data.sources import cache_folder
 from maskbench.experiment.load import load
 from maskbench.training.record import Record
-from tests.workflow.test_pipeline import copy_project, snakemake, write_config
+from tests.workflow.test_pipeline import METRICS, copy_project, snakemake, write_config
 
 pytestmark = [pytest.mark.workflow, pytest.mark.network]
 
@@ -36,8 +36,9 @@ def study(tmp_path_factory):
         seeds=[1],
         train_sizes=[600],
         training={"learning_rate": 5e-4},
+        probes={"measure": []},
     )
-    result = snakemake(folder)
+    result = snakemake(folder, METRICS)
     assert result.returncode == 0, result.stdout
     return folder / "results/mine"
 
