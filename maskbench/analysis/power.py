@@ -9,8 +9,6 @@ import numpy as np
 from maskbench.analysis import statistics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from maskbench.config.claims import Test
 
 FOUND = 1.5
@@ -67,17 +65,4 @@ def chance_of_equivalence(varying: Varying, n: int, margin: float) -> float:
 
 def seeds_for_equivalence(varying: Varying, margin: float) -> int | None:
     """Return how many seeds call equal arms equivalent with a chance of 80 %; None if no number up to 10,000 does."""
-    return _least(lambda n: chance_of_equivalence(varying, n, margin) >= statistics.POWER)
-
-
-def _least(enough: Callable[[int], bool]) -> int | None:
-    """Return the least number of seeds from which on something holds."""
-    if not enough(statistics.MOST_SEEDS):
-        return None
-    low, high = 1, 2
-    while not enough(high):
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    return high
+    return statistics.fewest_seeds(lambda n: chance_of_equivalence(varying, n, margin) >= statistics.POWER)

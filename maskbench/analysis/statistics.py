@@ -14,7 +14,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from maskbench.analysis.metrics import Array
     from maskbench.config.claims import Test
@@ -524,12 +524,17 @@ def seeds_needed(
     def found(n: int) -> bool:
         return power(effect, variance / n, examples, n, n_examples, ALPHA / tests, delta) >= POWER
 
-    if not found(MOST_SEEDS):
+    return fewest_seeds(found)
+
+
+def fewest_seeds(enough: Callable[[int], bool]) -> int | None:
+    """Return the least number of seeds from which on something holds; None if it does not at `MOST_SEEDS`."""
+    if not enough(MOST_SEEDS):
         return None
     low, high = 1, 2
-    while not found(high):
+    while not enough(high):
         low, high = high, 2 * high
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if found(middle) else (middle, high)
+        low, high = (low, middle) if enough(middle) else (middle, high)
     return high

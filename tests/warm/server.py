@@ -5,7 +5,7 @@ imports the third-party packages once and forks a child for every job; the child
 is tested, and runs the job's own script. `python server.py SOCKET` serves until its standard input ends.
 
 What a job sees is its own: arguments, working folder, environment, standard streams, exit status, signals. What is not
-its own: the process group, so tests that kill whole groups start real interpreters (they pass `warm=False`).
+its own: the process group, so tests that kill whole groups start real interpreters.
 """
 
 from __future__ import annotations
