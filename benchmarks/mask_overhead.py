@@ -69,7 +69,7 @@ def prepare(options: argparse.Namespace, strategy: Any) -> tuple[Any, Any]:
     from maskbench.config.training import Training
     from maskbench.data.manifests import EncodedManifest
     from maskbench.experiment.cell import Cell
-    from maskbench.training.device import choose
+    from maskbench.slots.device import choose
     from maskbench.training.run import Inputs, Run
 
     encoded = options.results / f"data/encoded/{options.task}.{options.model}.clean"

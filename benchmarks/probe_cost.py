@@ -17,8 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from maskbench.errors import InputError
 from maskbench.io.script import run
-from maskbench.probes.record import ProbeRecord
-from maskbench.training.record import Record
+from maskbench.records.probe import ProbeRecord
+from maskbench.records.run import Record
 
 
 def main() -> None:

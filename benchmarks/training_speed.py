@@ -28,7 +28,7 @@ def ours(encoded: Path, model: Path, examples: int, threads: int) -> float:
     from maskbench.data.manifests import EncodedManifest
     from maskbench.experiment.cell import Cell
     from maskbench.masks import Strategy
-    from maskbench.training.device import choose
+    from maskbench.slots.device import choose
     from maskbench.training.run import Inputs, Run
 
     manifest = EncodedManifest.read(encoded)

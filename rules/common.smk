@@ -19,7 +19,7 @@ from maskbench.experiment.claims import claims_file, claims_hash, read_claims
 from maskbench.experiment.load import load
 from maskbench.io.code import code_hash
 from maskbench.io.files import fingerprint
-from maskbench.training.leases import check_request
+from maskbench.slots.leases import check_request
 
 ENVS = Path(workflow.basedir) / "envs"
 

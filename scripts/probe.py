@@ -34,7 +34,7 @@ def main() -> None:
     """Lease a GPU slot, then import torch and measure."""
     options = arguments()
     cell: Cell = options.cell
-    from maskbench.training.leases import lease
+    from maskbench.slots.leases import lease
 
     asked = time.perf_counter()
     with lease(int(os.environ.get("MASKBENCH_SLOTS_PER_GPU", "1")), run=f"probe {cell.run}") as slot:
@@ -42,7 +42,7 @@ def main() -> None:
         os.environ |= slot.environment() | {"OMP_NUM_THREADS": str(cell.training.threads)}
         from maskbench.probes.base import Sources
         from maskbench.probes.run import probe_run
-        from maskbench.training.device import choose
+        from maskbench.slots.device import choose
 
         record, outcomes = probe_run(
             cell,

@@ -32,14 +32,14 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Lease a GPU slot, then import torch and measure."""
     options = arguments()
-    from maskbench.training.leases import lease
+    from maskbench.slots.leases import lease
 
     with lease(
         int(os.environ.get("MASKBENCH_SLOTS_PER_GPU", "1")), run=f"reference {options.destination.name}"
     ) as slot:
         os.environ |= slot.environment() | {"OMP_NUM_THREADS": str(options.training.threads)}
         from maskbench.probes.reference import make
-        from maskbench.training.device import choose
+        from maskbench.slots.device import choose
 
         make(
             options.encoded,

@@ -42,12 +42,12 @@ def main() -> None:
     """Lease a GPU slot, then import torch and train."""
     options = arguments()
     cell: Cell = options.cell[0]
-    from maskbench.training.leases import lease
+    from maskbench.slots.leases import lease
 
     with lease(int(os.environ.get("MASKBENCH_SLOTS_PER_GPU", "1")), run=cell.run) as slot:
         os.environ |= slot.environment() | {"OMP_NUM_THREADS": str(cell.training.threads)}
         os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(options.output[0] / "tensorboard"))
-        from maskbench.training.device import choose
+        from maskbench.slots.device import choose
         from maskbench.training.run import Inputs, run_cell
 
         device = choose(cell.training, options.model)

@@ -21,11 +21,11 @@ from transformers.trainer_callback import PrinterCallback
 
 from maskbench.config.probes import Probes
 from maskbench.errors import InputError
+from maskbench.models.loading import takes_sdpa
 from maskbench.probes import reference
 from maskbench.probes.base import Sources
 from maskbench.probes.run import probe_run
-from maskbench.training.device import choose
-from maskbench.training.models import takes_sdpa
+from maskbench.slots.device import choose
 from maskbench.training.run import Inputs, run_cell
 from tests.unit.families import FAMILIES, HEADS, make_family
 from tests.unit.tiny import make_cell, make_encoded
@@ -161,7 +161,7 @@ def quiet() -> Any:
 
 def page(found: dict[tuple[str, str], dict[str, str]]) -> str:
     """Return docs/models.md."""
-    from maskbench.config.families import NO_CHECKPOINTING
+    from maskbench.models.families import NO_CHECKPOINTING
 
     lines = list(dict.fromkeys(cell for cells in found.values() for cell in cells.values() if cell != WORKS))
     rows = []

@@ -26,9 +26,9 @@ from maskbench.errors import InputError
 from maskbench.experiment.cell import Cell
 from maskbench.masks import Strategy
 from maskbench.masks.base import Batch
+from maskbench.slots.device import Device, choose
 from maskbench.training.checkpoints import Work
 from maskbench.training.collate import Collator
-from maskbench.training.device import Device, choose
 from maskbench.training.run import Inputs, Run, subset
 
 if TYPE_CHECKING:

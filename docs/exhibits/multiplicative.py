@@ -8,8 +8,8 @@ import torch
 
 from docs.exhibits.exhibit import Damage, Exhibit, percent
 from docs.exhibits.material import REVIEWS, Material
-from maskbench.masks.anatomy import layers_of
 from maskbench.masks.visibility import showing
+from maskbench.models.anatomy import layers_of
 
 if TYPE_CHECKING:
     from torch import Tensor

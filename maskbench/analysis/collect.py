@@ -30,13 +30,13 @@ from maskbench.analysis.metrics import (
 from maskbench.config.measures import measure
 from maskbench.errors import InputError
 from maskbench.io.files import atomic, write_json
-from maskbench.probes.record import ProbeRecord
-from maskbench.training.record import Record
+from maskbench.records.probe import ProbeRecord
+from maskbench.records.run import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from maskbench.training.record import Metric
+    from maskbench.records.run import Metric
 
 ROWS_IN_GROUP = 1_000_000
 """Outcomes that are held in memory at once, and rows of a row group of outcomes.parquet."""

@@ -13,7 +13,6 @@ from maskbench.analysis import statistics
 from maskbench.analysis.contrasts import Scale, lacking
 from maskbench.analysis.findings import POOLED
 from maskbench.analysis.gates import LEAST_SEEDS
-from maskbench.analysis.manifest import Timed, read_entries
 from maskbench.analysis.metrics import read_metrics, regime_kind
 from maskbench.analysis.outcomes import Outcomes
 from maskbench.analysis.power import FOUND, Varying, chance_of_equivalence, seeds_for_equivalence, seeds_to_find
@@ -21,6 +20,7 @@ from maskbench.analysis.verdicts import measured, tasks_of
 from maskbench.config.claims import unit_of
 from maskbench.config.measures import AT_MATCHED_SCORE, measure
 from maskbench.experiment.cell import cells
+from maskbench.records.manifest import Timed, read_entries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

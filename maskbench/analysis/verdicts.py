@@ -30,7 +30,6 @@ from maskbench.analysis.guards import (
     of_machines,
     refuse_censored,
 )
-from maskbench.analysis.manifest import Claimed, read_entries
 from maskbench.analysis.metrics import read_metrics, write_csv
 from maskbench.analysis.outcomes import Outcomes, Resampler
 from maskbench.analysis.power import FOUND, Varying, seeds_for_equivalence, seeds_to_find
@@ -38,6 +37,7 @@ from maskbench.analysis.sensitivity import sensitivity
 from maskbench.config.measures import measure
 from maskbench.experiment.claims import claims_hash, read_claims
 from maskbench.io.files import atomic, write_json
+from maskbench.records.manifest import Claimed, read_entries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -31,7 +31,9 @@ from maskbench.data.manifests import (
 from maskbench.data.prepare import load_prepared
 from maskbench.data.segments import words_of_pieces
 from maskbench.data.surface import name_like
-from maskbench.data.tokenizer import (
+from maskbench.errors import InputError
+from maskbench.io.files import canonical, read_json, sha256_files, sha256_text, verify
+from maskbench.models.tokens import (
     MASKED,
     before_word,
     encode_as_text,
@@ -40,8 +42,6 @@ from maskbench.data.tokenizer import (
     require_pad_and_ids,
     with_segments,
 )
-from maskbench.errors import InputError
-from maskbench.io.files import canonical, read_json, sha256_files, sha256_text, verify
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -19,8 +19,8 @@ from maskbench.data.manifests import NAME, Change, Changed
 from maskbench.data.prepare import load_prepared, write_prepared
 from maskbench.data.segments import segments
 from maskbench.data.tagged import Tagged, TagSet
-from maskbench.data.tokenizer import MASKED
 from maskbench.errors import InputError
+from maskbench.models.tokens import MASKED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

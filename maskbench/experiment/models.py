@@ -14,7 +14,7 @@ from maskbench.config.models import Model
 from maskbench.config.sources import LocalSource
 from maskbench.experiment.cell import resolve
 from maskbench.experiment.experiment import Experiment
-from maskbench.masks.families import refusals
+from maskbench.models.refusals import refusals
 
 
 def beyond_the_models(experiment: Experiment) -> Iterator[str]:

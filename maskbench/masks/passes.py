@@ -10,7 +10,7 @@ import torch
 from torch.nn import Embedding
 
 from maskbench.errors import InputError
-from maskbench.masks.anatomy import base_of
+from maskbench.models.anatomy import base_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,8 +13,8 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from maskbench.errors import InputError
-from maskbench.masks.anatomy import base_of, states_of
 from maskbench.masks.passes import still, tables_of
+from maskbench.models.anatomy import base_of, states_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -16,7 +16,7 @@ def fitted(subject: Subject) -> Masking:
     from torch.nn import Module
     from transformers import AutoTokenizer
 
-    from maskbench.data.tokenizer import add_mask_token
+    from maskbench.models.tokens import add_mask_token
     from maskbench.training.masking import Masking
     from maskbench.training.run import Inputs, Run
 

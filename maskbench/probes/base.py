@@ -16,12 +16,12 @@ from maskbench.config.tasks import SCORE
 from maskbench.data.encode import load_encoded
 from maskbench.data.manifests import EncodedManifest
 from maskbench.errors import InputError
+from maskbench.models.loading import HEADS
 from maskbench.probes.errors import UnmeasuredError
 from maskbench.probes.forward import Forward, Passed, outcome
 from maskbench.probes.reference import Reference, Texts, collator
+from maskbench.records.run import Metric, Record, number
 from maskbench.training.evaluation import Outcome
-from maskbench.training.models import HEADS
-from maskbench.training.record import Metric, Record, number
 from maskbench.training.subsets import subset
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from maskbench.config.probes import ProbeName, Probes
     from maskbench.experiment.cell import Cell
     from maskbench.probes.forward import Rows, Shown
-    from maskbench.probes.record import Point
-    from maskbench.training.device import Device
+    from maskbench.records.probe import Point
+    from maskbench.slots.device import Device
 
     Measured = Iterator[Metric]
     Split = Literal["train", "validation", "test", "run"]

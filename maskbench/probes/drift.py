@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from maskbench.masks.anatomy import base_of, embeddings_of, layers_of
+from maskbench.models.anatomy import base_of, embeddings_of, layers_of
 from maskbench.probes.errors import UnmeasuredError
 
 if TYPE_CHECKING:

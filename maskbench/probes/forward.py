@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from maskbench.data.encode import IGNORED
-from maskbench.masks.anatomy import at_tokens, states_of
 from maskbench.masks.base import Batch
+from maskbench.models.anatomy import at_tokens, states_of
 from maskbench.probes.errors import UnmeasuredError
 from maskbench.training import evaluation
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
     from maskbench.config.tasks import Kind
+    from maskbench.slots.device import Device
     from maskbench.training.collate import Collator
-    from maskbench.training.device import Device
     from maskbench.training.evaluation import Outcome
 
     Rows = Sequence[dict[str, Any]]

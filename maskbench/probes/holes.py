@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from maskbench.masks import masked_lm
-from maskbench.masks.anatomy import base_of
 from maskbench.masks.draws import Draws
+from maskbench.models import masked_lm
+from maskbench.models.anatomy import base_of
 from maskbench.probes.errors import UnmeasuredError
 
 if TYPE_CHECKING:

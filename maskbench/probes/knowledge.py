@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
-from maskbench.masks.anatomy import base_of
+from maskbench.models.anatomy import base_of
 from maskbench.probes import drift, holes, linear
 from maskbench.probes.base import probe
 from maskbench.probes.errors import UnmeasuredError

@@ -20,15 +20,15 @@ from maskbench.data.folders import new_folder
 from maskbench.data.manifests import NAME, EncodedManifest
 from maskbench.errors import InputError
 from maskbench.io.files import read_json, sha256_files, verify, write_json
-from maskbench.masks.anatomy import mark_fresh
+from maskbench.models.anatomy import mark_fresh
+from maskbench.models.loading import HEADS, model_hash
 from maskbench.probes import holes, linear
 from maskbench.probes.drift import layer_names
 from maskbench.probes.errors import UnmeasuredError
 from maskbench.probes.forward import Forward
-from maskbench.probes.record import Timings
+from maskbench.records.probe import Timings
+from maskbench.records.run import Environment
 from maskbench.training.collate import Collator, collator_for
-from maskbench.training.models import HEADS, model_hash
-from maskbench.training.record import Environment
 from maskbench.training.subsets import at_most
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from maskbench.config.tasks import Kind
     from maskbench.probes.forward import Rows
-    from maskbench.training.device import Device
+    from maskbench.slots.device import Device
 
 STATES = "states.safetensors"
 PLACES = 1000

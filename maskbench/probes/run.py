@@ -11,20 +11,20 @@ import pandas as pd
 from transformers.utils import logging as transformers_logging
 
 from maskbench.data.manifests import EncodedManifest
+from maskbench.models.loading import model_hash
 
 # imported for their probes, which enter the registry
 from maskbench.probes import fit, input, knowledge, task, trajectory  # noqa: F401
 from maskbench.probes.base import REGISTRY, Subject
-from maskbench.probes.record import ProbeRecord, Timings
-from maskbench.training.models import model_hash
-from maskbench.training.record import number
+from maskbench.records.probe import ProbeRecord, Timings
+from maskbench.records.run import number
 
 if TYPE_CHECKING:
     from maskbench.config.probes import Probes
     from maskbench.experiment.cell import Cell
     from maskbench.probes.base import Sources
-    from maskbench.training.device import Device
-    from maskbench.training.record import Metric
+    from maskbench.records.run import Metric
+    from maskbench.slots.device import Device
 
 OUTCOMES = ["set", "example", "hit", "weight"]
 

@@ -9,13 +9,13 @@ import torch
 
 from maskbench.data.encode import load_encoded
 from maskbench.data.manifests import EncodedManifest
-from maskbench.masks.anatomy import base_of
+from maskbench.models.anatomy import base_of
+from maskbench.models.loading import build_model, start_from
 from maskbench.probes.base import load_model, only, probe, read_predictions, score
 from maskbench.probes.errors import UnmeasuredError
 from maskbench.probes.forward import outcome
 from maskbench.probes.reference import Texts
-from maskbench.training.models import build_model, start_from
-from maskbench.training.record import Record
+from maskbench.records.run import Record
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -109,7 +109,15 @@ def forgetting(subject: Subject) -> Measured:
         return subject.keep("2-1", first_of(subject).after())
 
     def start() -> Outcome:
-        model = build_model(subject.sources.pretrained, subject.cell, subject.labels, subject.device)
+        cell = subject.cell
+        model = build_model(
+            subject.sources.pretrained,
+            cell.kind,
+            subject.labels,
+            seed=cell.seed,
+            dropout=cell.training.dropout,
+            attention=subject.device.attention,
+        )
         model.config.pad_token_id = subject.model.config.pad_token_id
         start_from(model, first_of(subject).folder / "model")
         rows = subject.texts.test

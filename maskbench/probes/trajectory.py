@@ -13,8 +13,8 @@ from maskbench.probes import drift
 from maskbench.probes.base import probe
 from maskbench.probes.errors import UnmeasuredError
 from maskbench.probes.knowledge import layer_drifts, parameter_drifts
-from maskbench.probes.record import Point
 from maskbench.probes.task import first_of
+from maskbench.records.probe import Point
 
 if TYPE_CHECKING:
     from pathlib import Path

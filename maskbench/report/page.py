@@ -12,17 +12,17 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from maskbench.analysis.manifest import read_manifest
 from maskbench.analysis.metrics import regime_kind
 from maskbench.config.block import Block
 from maskbench.errors import InputError
 from maskbench.io.files import read_json, write_text
+from maskbench.records.manifest import read_manifest
+from maskbench.records.run import TRACEBACK
 from maskbench.report import claims, text
 from maskbench.report.figures import FIGURES
 from maskbench.report.limits import limits, missing
 from maskbench.report.study import Study
 from maskbench.report.tables import TABLES
-from maskbench.training.record import TRACEBACK
 
 if TYPE_CHECKING:
     from pathlib import Path

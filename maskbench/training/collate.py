@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedTokenizerBase
 
-    from maskbench.training.device import Device
+    from maskbench.slots.device import Device
 
 
 BESIDE_TEXT = ("words", "examples", "capitals")

@@ -11,10 +11,10 @@ from torchjd.autojac import jac
 from transformers import TrainerCallback
 
 from maskbench.data.encode import IGNORED
-from maskbench.masks.anatomy import base_of, embeddings_of, layers_of
 from maskbench.masks.passes import still
+from maskbench.models.anatomy import base_of, embeddings_of, layers_of
+from maskbench.records.run import Cosine, number
 from maskbench.training.collate import BESIDE_TEXT
-from maskbench.training.record import Cosine, number
 from maskbench.training.trainer import mean_cross_entropy
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from torch.nn import Module, Parameter
     from transformers import PreTrainedModel, TrainerControl, TrainerState, TrainingArguments
 
+    from maskbench.records.run import Metric
     from maskbench.training.collate import Collator
-    from maskbench.training.record import Metric
 
 EXAMPLES = 64
 """Of each task, that gradients are compared on."""

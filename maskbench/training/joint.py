@@ -6,13 +6,13 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from maskbench.data.tokenizer import add_mask_token
 from maskbench.errors import InputError
-from maskbench.masks.anatomy import base_of
+from maskbench.models.anatomy import base_of
+from maskbench.models.pair import Pair
+from maskbench.models.tokens import add_mask_token
 from maskbench.training import conflict
 from maskbench.training.joint_trainer import JointTrainer, Part, Updates
 from maskbench.training.masking import Masking
-from maskbench.training.models import Pair
 from maskbench.training.run import ALONG, Along, Inputs, Run, carried_out, trained
 from maskbench.training.trainer import parameter_counts
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from maskbench.experiment.cell import Cell
+    from maskbench.records.run import Record
+    from maskbench.slots.device import Device
     from maskbench.training.checkpoints import Work
-    from maskbench.training.device import Device
     from maskbench.training.evaluation import Outcome
-    from maskbench.training.record import Record
 
 
 class JointRun:

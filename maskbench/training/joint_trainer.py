@@ -10,8 +10,8 @@ from torch.utils.data import DataLoader, Sampler
 from transformers import TrainerCallback
 
 from maskbench.data.encode import IGNORED
+from maskbench.records.run import Cosine
 from maskbench.training.conflict import Conflict
-from maskbench.training.record import Cosine
 from maskbench.training.trainer import MaskedTrainer, PairedOrder
 
 if TYPE_CHECKING:

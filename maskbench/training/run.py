@@ -29,14 +29,10 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from maskbench.data.encode import load_encoded
-from maskbench.data.tokenizer import MASK_TOKEN, add_mask_token
 from maskbench.errors import InputError
 from maskbench.io.files import canonical, disk_error, read_json, sha256_files, sha256_text, write_json, write_text
 from maskbench.masks.setting import Setting
-from maskbench.training import evaluation
-from maskbench.training.checkpoints import Termination, Work, updates_done
-from maskbench.training.collate import BESIDE_TEXT, collator_for, pad_id
-from maskbench.training.models import (
+from maskbench.models.loading import (
     build_model,
     embed_mask_token,
     model_hash,
@@ -44,7 +40,11 @@ from maskbench.training.models import (
     require_served,
     start_from,
 )
-from maskbench.training.record import TRACEBACK, Cosine, Data, Metric, Progress, Record, Timings, number
+from maskbench.models.tokens import MASK_TOKEN, add_mask_token
+from maskbench.records.run import TRACEBACK, Cosine, Data, Metric, Progress, Record, Timings, number
+from maskbench.training import evaluation
+from maskbench.training.checkpoints import Termination, Work, updates_done
+from maskbench.training.collate import BESIDE_TEXT, collator_for, pad_id
 from maskbench.training.subsets import at_most, subset
 from maskbench.training.trainer import DivergedError, MaskedTrainer, mean_cross_entropy, parameter_counts
 
@@ -56,8 +56,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from maskbench.experiment.cell import Cell
+    from maskbench.slots.device import Device
     from maskbench.training.collate import Collator
-    from maskbench.training.device import Device
     from maskbench.training.evaluation import Outcome
     from maskbench.training.masking import Masking
 
@@ -140,7 +140,7 @@ class Run:
     """
 
     def __init__(self, cell: Cell, inputs: Inputs, device: Device) -> None:
-        require_served(inputs.model, cell)
+        require_served(inputs.model, cell.model, cell.kind, cell.strategy, cell.training)
         self.cell, self.inputs, self.device = cell, inputs, device
         self.manifest = read_json(inputs.encoded / "manifest.json")
         self.labels: list[str] = self.manifest["labels"]
@@ -177,7 +177,7 @@ class Run:
 
     def build(self, tokenizer: PreTrainedTokenizerBase, mask_token_added: bool) -> PreTrainedModel:
         """Return the model that the run starts from, with its fresh head."""
-        model = build_model(self.inputs.model, self.cell, self.labels, self.device)
+        model = self.fresh_model()
         if mask_token_added:
             embed_mask_token(model, cast("int", tokenizer.mask_token_id))
             self.notes.append(
@@ -189,6 +189,12 @@ class Run:
             self.notes.append(f"starts from the encoder of {self._first_run()}, with a fresh head")
         model.config.pad_token_id = pad_id(tokenizer)
         return model
+
+    def fresh_model(self) -> PreTrainedModel:
+        """Return the pretrained model with the cell's fresh head."""
+        cell = self.cell
+        keys = {"seed": cell.seed, "dropout": cell.training.dropout, "attention": self.device.attention}
+        return build_model(self.inputs.model, cell.kind, self.labels, **keys)
 
     def note_micro_batches(self) -> list[str]:
         """Say so if there are more micro-batches than configured."""

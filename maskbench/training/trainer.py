@@ -17,9 +17,9 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
 from maskbench.data.encode import IGNORED
 from maskbench.io.files import read_json, write_json
-from maskbench.masks.anatomy import states_of
 from maskbench.masks.base import Batch, Mask
 from maskbench.masks.passes import mixing
+from maskbench.models.anatomy import states_of
 from maskbench.training.checkpoints import seal
 from maskbench.training.masking import Masking
 

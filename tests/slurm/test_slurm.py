@@ -14,8 +14,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from maskbench.probes.record import ProbeRecord
-from maskbench.training.record import Record
+from maskbench.records.probe import ProbeRecord
+from maskbench.records.run import Record
 from tests.slurm.cluster import PARTITION, Cluster, UnavailableError, clean, install
 from tests.unit.tiny import _texts, make_model
 from tests.workflow.test_pipeline import REVIEWS, copy_project, edit, write_config

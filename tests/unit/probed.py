@@ -14,7 +14,7 @@ from maskbench.data.shifted import shift
 from maskbench.probes import reference
 from maskbench.probes.base import Sources, Subject
 from maskbench.probes.run import probe_run
-from maskbench.training.device import choose
+from maskbench.slots.device import choose
 from maskbench.training.run import Inputs, run_cell
 from tests.unit.given import make_source, make_tagging, make_task
 from tests.unit.tiny import _sentences, _texts, make_cell, make_model
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from maskbench.experiment.cell import Cell
-    from maskbench.probes.record import ProbeRecord
+    from maskbench.records.probe import ProbeRecord
 
 TEXTS, TAGS = "sequence-classification", "token-classification"
 CUES = ["limestone", "nitrogen"]

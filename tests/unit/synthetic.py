@@ -9,8 +9,8 @@ import pandas as pd
 
 from maskbench.config.conditions import Condition
 from maskbench.experiment.experiment import Experiment
-from maskbench.probes import record as probes
-from maskbench.training.record import Data, Environment, Progress, Record, Timings, number
+from maskbench.records import probe as probes
+from maskbench.records.run import Data, Environment, Progress, Record, Timings, number
 
 if TYPE_CHECKING:
     from pathlib import Path

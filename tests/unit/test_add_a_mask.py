@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from maskbench.experiment.cell import cells
 from maskbench.experiment.load import load_file
-from maskbench.training.device import choose
+from maskbench.slots.device import choose
 from maskbench.training.run import Inputs, run_cell
 
 model, encoded, work = map(Path, sys.argv[2:])

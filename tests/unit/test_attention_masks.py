@@ -26,8 +26,8 @@ from maskbench.masks.base import AttentionMask, Batch, Objective
 from maskbench.masks.draws import Draws
 from maskbench.masks.passes import forward
 from maskbench.masks.visibility import require_reach, showing
+from maskbench.slots.device import choose
 from maskbench.training.collate import Collator
-from maskbench.training.device import choose
 from maskbench.training.masking import Masking
 from maskbench.training.run import Inputs, run_cell
 from tests.unit.tiny import BAD, GOOD, make_cell, make_encoded, make_model, same

@@ -358,7 +358,7 @@ def test_the_preset_masks_the_default_cue_words():
 
 
 def test_the_oracle_hits_every_cue_and_in_clean_text_nothing(texts, tmp_path):
-    from maskbench.training.device import choose
+    from maskbench.slots.device import choose
     from maskbench.training.run import Inputs, run_cell
     from tests.unit.tiny import make_cell
 

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from maskbench.masks.base import Mask
-from maskbench.training.device import choose
+from maskbench.slots.device import choose
 from maskbench.training.run import Inputs, run_cell
 from maskbench.training.trainer import MaskedTrainer
 from tests.unit.samples import MASKS, entry

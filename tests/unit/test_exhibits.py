@@ -32,8 +32,8 @@ from docs.exhibits.exhibit import anchor, code_block, section
 from docs.exhibits.material import attention_on
 from maskbench.data.encode import IGNORED
 from maskbench.masks.base import Batch, Mask
+from maskbench.slots.device import choose
 from maskbench.training.checkpoints import Work
-from maskbench.training.device import choose
 from maskbench.training.run import Inputs, Run
 from tests.unit.tiny import make_cell, make_encoded, make_model
 

@@ -7,16 +7,16 @@ from dataclasses import replace
 import pytest
 import torch
 
-from maskbench.config.families import NO_ATTENTIONS, READ_TWICE
 from maskbench.config.training import Training
 from maskbench.errors import InputError
 from maskbench.masks import Strategy
-from maskbench.masks.anatomy import base_of, embeddings_of, layers_of, mark_fresh, states_of
-from maskbench.masks.families import refusals
 from maskbench.masks.input.importance import attention_received
 from maskbench.masks.parameter.freezing import Freeze
 from maskbench.masks.passes import mixing, require_mixing
 from maskbench.masks.visibility import require_reach, showing
+from maskbench.models.anatomy import base_of, embeddings_of, layers_of, mark_fresh, states_of
+from maskbench.models.families import NO_ATTENTIONS, READ_TWICE
+from maskbench.models.refusals import refusals
 from tests.unit.families import BOTH, DECODERS, LAYERS, NEARBY, build, texts
 
 CLASSIFY, TAG = "sequence-classification", "token-classification"

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from safetensors.torch import load_file
 
-from maskbench.training.record import Record
+from maskbench.records.run import Record
 from tests.unit import faults
 from tests.unit.samples import entry
 from tests.unit.tiny import make_cell, make_encoded, make_model, same

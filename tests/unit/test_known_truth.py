@@ -20,8 +20,8 @@ from maskbench.data.sources import fetch_task
 from maskbench.data.synthetic import FILLER, SECOND, TELLING
 from maskbench.probes import fit, input  # the family of probes
 from maskbench.probes.base import Sources, Subject
+from maskbench.slots.device import choose
 from maskbench.training import conflict
-from maskbench.training.device import choose
 from maskbench.training.joint import JointRun
 from maskbench.training.run import Inputs, run_cell
 from tests.unit.probed import CUES, settings

@@ -20,8 +20,8 @@ from pathlib import Path
 import pytest
 
 from maskbench.errors import InputError
-from maskbench.training import leases
-from maskbench.training.leases import Lease, capacity, check_request, holders, lease, pool
+from maskbench.slots import leases
+from maskbench.slots.leases import Lease, capacity, check_request, holders, lease, pool
 
 ROOT = Path(__file__).resolve().parents[2]
 ROUNDS, MORE = 40, 200
@@ -67,7 +67,7 @@ def smi(tmp_path):
 HOLD = """
 import json, os, sys
 from dataclasses import asdict
-from maskbench.training.leases import lease
+from maskbench.slots.leases import lease
 with lease(int(sys.argv[1]), timeout_s=float(sys.argv[2]), run="hold") as slot:
     assert "torch" not in sys.modules
     if "fork" in sys.argv and os.fork() == 0:

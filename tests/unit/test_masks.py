@@ -17,11 +17,11 @@ from maskbench.errors import InputError
 from maskbench.experiment.experiment import presets
 from maskbench.experiment.load import load
 from maskbench.masks import Strategy
-from maskbench.masks.anatomy import base_of, embeddings_of, layers_of
 from maskbench.masks.base import AttentionMask, Batch, Family, InputMask, Mask, Objective, ParameterMask
 from maskbench.masks.draws import Draws
 from maskbench.masks.input import Random, Static
 from maskbench.masks.parameter import Freeze
+from maskbench.models.anatomy import base_of, embeddings_of, layers_of
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,15 +12,15 @@ import torch
 import transformers
 from transformers.models.auto import modeling_auto
 
-from maskbench.config import families as facts
 from maskbench.config.training import Training
 from maskbench.errors import InputError
 from maskbench.experiment.load import load
 from maskbench.masks import Strategy
-from maskbench.masks.families import refusals
-from maskbench.training import device as devices
-from maskbench.training.device import Device, attention_of, choose
-from maskbench.training.models import takes_sdpa
+from maskbench.models import families as facts
+from maskbench.models.loading import takes_sdpa
+from maskbench.models.refusals import refusals
+from maskbench.slots import device as devices
+from maskbench.slots.device import Device, attention_of, choose
 from maskbench.training.run import Inputs, run_cell
 from tests import models
 from tests.unit.families import FAMILIES, HEADS, NO_TAGGING, make_family

@@ -17,9 +17,9 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer
 from maskbench.errors import InputError
 from maskbench.experiment.load import load
 from maskbench.masks import Strategy, passes
-from maskbench.masks.masked_lm import Head
 from maskbench.masks.objective import Augment, Consistency, MaskedLMAuxiliary
-from maskbench.training.device import choose
+from maskbench.models.masked_lm import Head
+from maskbench.slots.device import choose
 from maskbench.training.run import Inputs, Run, run_cell
 from tests.unit.tiny import make_cell, make_encoded, make_gpt2, make_model, same
 

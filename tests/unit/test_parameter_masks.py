@@ -18,14 +18,14 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trai
 
 from maskbench.errors import InputError
 from maskbench.masks import Strategy
-from maskbench.masks.anatomy import layers_of, linears_of, mark_fresh, pretrained_of
 from maskbench.masks.draws import Draws
 from maskbench.masks.parameter import AdaLora, BiasOnly, ChildD, ChildF, Freeze, HeadOnly, LearnedWeights, Lora
 from maskbench.masks.parameter.binary import BinaryMask, bake, mask
 from maskbench.masks.parameter.chance import Chance
 from maskbench.masks.parameter.fisher import information, largest, sample
 from maskbench.masks.parameter.steps import Steps
-from maskbench.training.device import choose
+from maskbench.models.anatomy import layers_of, linears_of, mark_fresh, pretrained_of
+from maskbench.slots.device import choose
 from maskbench.training.run import Inputs, Run, run_cell
 from maskbench.training.trainer import MaskedTrainer
 from tests.unit.test_masks import HEADS, Model

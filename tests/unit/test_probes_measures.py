@@ -18,8 +18,8 @@ from maskbench.probes.errors import UnmeasuredError
 from maskbench.probes.forward import Forward
 from maskbench.probes.input import flips, shared_words
 from maskbench.probes.task import transplant
+from maskbench.slots.device import Device
 from maskbench.training.collate import Collator
-from maskbench.training.device import Device
 from maskbench.training.evaluation import Outcome
 from tests.unit.tiny import make_model
 

@@ -20,13 +20,13 @@ from maskbench.analysis.outcomes import Outcomes
 from maskbench.config.conditions import Condition
 from maskbench.config.measures import measure
 from maskbench.config.probes import PROBES, ProbeName
-from maskbench.data.tokenizer import add_mask_token
 from maskbench.errors import InputError
+from maskbench.models.tokens import add_mask_token
 from maskbench.probes import fit, input, knowledge, reference, task
 from maskbench.probes.base import REGISTRY, load_model, only, probe
-from maskbench.probes.record import ProbeRecord
 from maskbench.probes.run import probe_run
-from maskbench.training.device import choose
+from maskbench.records.probe import ProbeRecord
+from maskbench.slots.device import choose
 from maskbench.training.run import Inputs, Run
 from tests.unit.probed import EXAMPLES, TAGS, TEXTS, Bench, cell_of, sequential, settings, values
 from tests.unit.tiny import GOOD, make_gpt2

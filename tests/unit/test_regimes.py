@@ -19,14 +19,14 @@ from transformers import (
 
 from maskbench.data.encode import IGNORED, load_encoded
 from maskbench.errors import InputError
-from maskbench.masks.anatomy import base_of, layers_of
 from maskbench.masks.base import InputMask
+from maskbench.models.anatomy import base_of, layers_of
+from maskbench.records.run import Record
+from maskbench.slots.device import choose
 from maskbench.training import conflict
 from maskbench.training.collate import BESIDE_TEXT, Collator
-from maskbench.training.device import choose
 from maskbench.training.evaluation import outcome_of, reduce_logits
 from maskbench.training.joint import JointRun, run_joint
-from maskbench.training.record import Record
 from maskbench.training.run import Inputs, Run, run_cell
 from maskbench.training.trainer import PairedOrder, mean_cross_entropy
 from tests.unit.killed import KilledError, Watch

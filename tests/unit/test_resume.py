@@ -9,7 +9,7 @@ import torch
 from transformers import AutoTokenizer
 
 from maskbench.masks.base import Mask
-from maskbench.training.device import choose
+from maskbench.slots.device import choose
 from maskbench.training.run import Inputs, Run
 from tests.unit.killed import KilledError, Watch
 from tests.unit.samples import MASKS, entry

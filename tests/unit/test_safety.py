@@ -18,7 +18,6 @@ import yaml
 
 from maskbench.analysis.collect import collect
 from maskbench.analysis.compare import Settings, compare_files, read_comparisons
-from maskbench.analysis.manifest import Claimed, Timed, read_entries, read_manifest
 from maskbench.config.models import Model
 from maskbench.config.training import Training
 from maskbench.data.archives import open_archive
@@ -30,14 +29,15 @@ from maskbench.experiment.cell import cells
 from maskbench.experiment.experiment import presets
 from maskbench.experiment.load import load, load_file
 from maskbench.io.files import read_json, write_json
-from maskbench.masks import masked_lm
+from maskbench.models import masked_lm
+from maskbench.models.loading import build_model, start_from
 from maskbench.probes import reference
 from maskbench.probes.base import load_model
+from maskbench.records.manifest import Claimed, Timed, read_entries, read_manifest
 from maskbench.report.figures import FIGURES
 from maskbench.report.page import write_page
 from maskbench.report.study import read_along
-from maskbench.training.device import choose
-from maskbench.training.models import build_model, start_from
+from maskbench.slots.device import choose
 from tests.unit import report_samples, synthetic
 from tests.unit.given import make_source, make_tagging
 from tests.unit.tiny import _sentences, make_cell, make_encoded, make_model
@@ -100,9 +100,11 @@ def test_a_pickle_is_neither_fetched_nor_loaded(pickled, tmp_path):
     with pytest.raises(InputError, match="pickled weights"):
         fetch_model(model, tmp_path / "out", tmp_path / "cache")
     device = choose(Training(epochs=1, precision="fp32"))
+    kind = "sequence-classification"
+    keys = {"seed": 1, "dropout": None, "attention": device.attention}
     with pytest.raises(OSError, match="safetensors"):
-        build_model(pickled, make_cell(), ["a", "b"], device)
-    good = build_model(make_model(tmp_path / "good"), make_cell(), ["a", "b"], device)
+        build_model(pickled, kind, ["a", "b"], **keys)
+    good = build_model(make_model(tmp_path / "good"), kind, ["a", "b"], **keys)
     for read in (
         lambda: start_from(good, pickled),
         lambda: masked_lm.pretrained(pickled, good),

@@ -23,8 +23,8 @@ from maskbench.data.segments import segments
 from maskbench.data.shifted import DISTRACTORS, Text, make_sets, shift
 from maskbench.data.tagged import TagSet
 from maskbench.data.tags import to_iob2
-from maskbench.data.tokenizer import MASKED
 from maskbench.errors import InputError
+from maskbench.models.tokens import MASKED
 from tests.unit.given import make_source, make_tagging, make_task
 from tests.unit.test_encode import byte_level
 from tests.unit.tiny import make_gpt2, make_model
@@ -431,7 +431,7 @@ def test_words_around_masks_are_spelled_as_ever(texts, tmp_path):
 
 
 def test_a_tokenizer_without_a_mask_token_gets_the_one_of_training(sentences, tmp_path):
-    from maskbench.data.tokenizer import add_mask_token
+    from maskbench.models.tokens import add_mask_token
 
     model = make_gpt2(tmp_path / "gpt2")
     tokenizer = AutoTokenizer.from_pretrained(model)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from maskbench.records.run import TRACEBACK
 from maskbench.report.page import _traceback
-from maskbench.training.record import TRACEBACK
 from maskbench.training.run import Inputs, StartError, run_cell
 from tests.unit.test_report import Text, analysed, make, report
 from tests.unit.tiny import make_cell, make_encoded, make_model
@@ -24,8 +24,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
 
 def trained(inputs: Inputs, monkeypatch: pytest.MonkeyPatch, error: Exception | None) -> str:
     """Run a cell that raises an error, and return its status."""
+    from maskbench.slots.device import choose
     from maskbench.training import run
-    from maskbench.training.device import choose
 
     def fails(*about: object) -> None:
         raise error

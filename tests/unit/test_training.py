@@ -16,8 +16,8 @@ from transformers import pipeline
 from maskbench.data.encode import load_encoded
 from maskbench.errors import InputError
 from maskbench.masks.base import AttentionMask, InputMask, Objective, ParameterMask
-from maskbench.training.device import choose
-from maskbench.training.record import Record
+from maskbench.records.run import Record
+from maskbench.slots.device import choose
 from maskbench.training.run import Inputs, Run, run_cell
 from maskbench.training.subsets import subset
 from maskbench.training.trainer import MaskedTrainer, PairedOrder
@@ -230,9 +230,7 @@ def test_checkpoints_are_gone_afterwards(train, tmp_path):
 def test_dropout_and_learning_rate_arrive(folders, tmp_path, monkeypatch):
     cell = make_cell(training={"dropout": 0.0, "learning_rate": 3e-4})
     run = Run(cell, Inputs(folders[KINDS[0]], folders["model"], tmp_path / "w"), choose(cell.training))
-    from maskbench.training.models import build_model
-
-    model = build_model(folders["model"], cell, run.labels, run.device)
+    model = run.fresh_model()
     assert {module.p for module in model.modules() if isinstance(module, torch.nn.Dropout)} == {0.0}
     assert run.arguments().learning_rate == 3e-4
 

@@ -27,10 +27,10 @@ from maskbench.data.encode import encode, load_encoded
 from maskbench.data.manifests import EncodedManifest
 from maskbench.data.prepare import prepare
 from maskbench.data.segments import segments, words_of_pieces
-from maskbench.data.tokenizer import encode_as_text
 from maskbench.masks.base import Batch, InputMask
 from maskbench.masks.draws import Draws
 from maskbench.masks.input import Keyword, OracleCue, Random, Semantic, Span, Static, Tail
+from maskbench.models.tokens import encode_as_text
 from maskbench.training.collate import Collator
 from tests.unit.given import make_source, make_tagging, make_task
 from tests.unit.spoken import CHINESE, JAPANESE, LETTERS, THAI, TOKENIZERS

@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from maskbench.training.record import Record
+from maskbench.records.run import Record
 from tests.unit.faults import garble
 from tests.unit.tiny import _sentences, _texts, make_model
 from tests.workflow.test_pipeline import METRICS, NAMES, REVIEWS, copy_project, planned, snakemake, write_config

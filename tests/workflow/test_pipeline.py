@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from maskbench.config.measures import MEASURES
-from maskbench.training.record import Record
+from maskbench.records.run import Record
 from tests import warm
 from tests.unit.tiny import _sentences, _texts, make_model
 

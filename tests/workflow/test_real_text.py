@@ -14,7 +14,7 @@ from sklearn.metrics import accuracy_score
 from maskbench.data.packages import cached_archive
 from maskbench.data.sources import cache_folder
 from maskbench.experiment.load import load
-from maskbench.training.record import Record
+from maskbench.records.run import Record
 from tests.workflow.test_pipeline import METRICS, copy_project, snakemake, write_config
 
 pytestmark = [pytest.mark.workflow, pytest.mark.network]

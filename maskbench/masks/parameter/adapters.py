@@ -61,8 +61,8 @@ class _Adapter(ParameterMask):
         import torch
         from transformers.pytorch_utils import Conv1D
 
-        from maskbench.masks.anatomy import linears_of, pretrained_of
         from maskbench.masks.parameter.reach import note_on
+        from maskbench.models.anatomy import linears_of, pretrained_of
 
         self._notes = note_on(self.kind, model)
         frozen = [parameter for _, parameter in pretrained_of(model)]

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from maskbench.masks.anatomy import layers_of, pretrained_of
 from maskbench.masks.passes import still
+from maskbench.models.anatomy import layers_of, pretrained_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -42,7 +42,7 @@ class Freeze(ParameterMask):
         """Draw the order of the layers, so that smaller random subsets are nested."""
         import torch
 
-        from maskbench.masks.anatomy import layers_of
+        from maskbench.models.anatomy import layers_of
 
         count = len(layers_of(setting.model))
         self._order = torch.randperm(count, generator=rng.generator(0)).tolist()
@@ -55,7 +55,7 @@ class Freeze(ParameterMask):
         InputError
             If the model has fewer layers than are to be frozen.
         """
-        from maskbench.masks.anatomy import embeddings_of, layers_of
+        from maskbench.models.anatomy import embeddings_of, layers_of
 
         blocks = list(layers_of(model))
         if self.layers > len(blocks):
@@ -84,7 +84,7 @@ class HeadOnly(ParameterMask):
 
     def select(self, model: Module) -> Iterable[Parameter]:
         """Return the pretrained parameters."""
-        from maskbench.masks.anatomy import pretrained_of
+        from maskbench.models.anatomy import pretrained_of
 
         return [parameter for _, parameter in pretrained_of(model)]
 
@@ -107,7 +107,7 @@ class BiasOnly(ParameterMask):
         InputError
             If the pretrained model has none (ModernBERT), which would be `head-only`.
         """
-        from maskbench.masks.anatomy import pretrained_of
+        from maskbench.models.anatomy import pretrained_of
 
         pretrained = list(pretrained_of(model))
         frozen = [parameter for name, parameter in pretrained if not name.endswith("bias")]

@@ -54,8 +54,8 @@ class ChildF(GradientMask):
 
     def fit(self, setting: Setting, rng: Draws) -> None:
         """Make room for the draws."""
-        from maskbench.masks.anatomy import pretrained_of
         from maskbench.masks.parameter.chance import Chance
+        from maskbench.models.anatomy import pretrained_of
 
         if self.share < 1:
             shapes = {name: weight.shape for name, weight in pretrained_of(setting.model)}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from torch.nn import Embedding, Linear
 from transformers.pytorch_utils import Conv1D
 
-from maskbench.masks.anatomy import layers_of
+from maskbench.models.anatomy import layers_of
 
 if TYPE_CHECKING:
     from torch.nn import Module

@@ -61,8 +61,8 @@ class LearnedWeights(ParameterMask):
         InputError
             If the model has no layer from `from_layer` upward, or no linear modules there.
         """
-        from maskbench.masks.anatomy import layers_of, linears_of, pretrained_of
         from maskbench.masks.parameter import binary, reach
+        from maskbench.models.anatomy import layers_of, linears_of, pretrained_of
 
         count = len(layers_of(model))
         if self.from_layer >= count:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from maskbench.config.families import (
+from maskbench.models.families import (
     NO_ATTENTIONS,
     NO_CHECKPOINTING,
     NO_LINEAR,
@@ -19,10 +19,24 @@ if TYPE_CHECKING:
 
     from maskbench.config.tasks import Kind
     from maskbench.config.training import Training
-    from maskbench.masks.strategy import Strategy
 
 
-def refusals(about: Mapping[str, Any], kind: Kind, strategy: Strategy, training: Training) -> Iterator[str]:
+class Asked(Protocol):
+    """What a mask strategy asks of a model: its masks, None where it has none of a family."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def input(self) -> Any: ...  # noqa: D102
+    @property
+    def attention(self) -> Any: ...  # noqa: D102
+    @property
+    def parameter(self) -> Any: ...  # noqa: D102
+    @property
+    def objective(self) -> Any: ...  # noqa: D102
+
+
+def refusals(about: Mapping[str, Any], kind: Kind, strategy: Asked, training: Training) -> Iterator[str]:
     """Yield what a model cannot do of what is asked of it, each as the key that asks and the reason.
 
     Parameters

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, ValidationError
 from maskbench.config.block import first_mistake
 from maskbench.errors import InputError
 from maskbench.io.files import read_json
-from maskbench.training.record import Data, Finite, Timings
+from maskbench.records.run import Data, Finite, Timings
 
 RunId = Annotated[str, Field(pattern=r"^([^.]+\.){5}(full|n[1-9][0-9]{0,8})\.s[0-9]{1,10}$")]
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from maskbench.training.record import Environment, Finite, Metric, Part, Stored
+from maskbench.records.run import Environment, Finite, Metric, Part, Stored
 
 
 class Point(Part):

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from maskbench.errors import InputError
-from maskbench.training.models import takes_sdpa
-from maskbench.training.record import Environment
+from maskbench.models.loading import takes_sdpa
+from maskbench.records.run import Environment
 
 if TYPE_CHECKING:
     from pathlib import Path

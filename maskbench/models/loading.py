@@ -1,4 +1,4 @@
-"""The model that a run starts from: pretrained, or trained on another task before, with fresh heads."""
+"""Load models: pretrained ones with fresh heads, and encoders that were trained on another task before."""
 
 from __future__ import annotations
 
@@ -17,24 +17,25 @@ from transformers import (
 
 from maskbench.errors import InputError
 from maskbench.io.files import canonical, read_json, sha256_text
-from maskbench.masks.anatomy import base_of, mark_fresh, pretrained_of
-from maskbench.masks.families import refusals
+from maskbench.models.anatomy import base_of, mark_fresh, pretrained_of
+from maskbench.models.refusals import refusals
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from torch import Tensor
 
-    from maskbench.experiment.cell import Cell
-    from maskbench.training.device import Device
+    from maskbench.config.tasks import Kind
+    from maskbench.config.training import Training
+    from maskbench.models.refusals import Asked
+
 
 HEADS: dict[str, Any] = {
     "sequence-classification": AutoModelForSequenceClassification,
     "token-classification": AutoModelForTokenClassification,
 }
 """What loads a model with its head, by the kind of task."""
-BESIDE = "beside"
-"""Where the model of a joint run keeps the second task's head."""
 
 
 def model_hash(folder: Path) -> str:
@@ -42,8 +43,17 @@ def model_hash(folder: Path) -> str:
     return sha256_text(canonical(read_json(folder / "source.json")["files"]))
 
 
-def require_served(folder: Path, cell: Cell) -> None:
-    """Make sure, from its configuration alone, that a model can do what a cell asks of it.
+def require_served(folder: Path, name: str, kind: Kind, strategy: Asked, training: Training) -> None:
+    """Make sure, from its configuration alone, that a model can do what is asked of it.
+
+    Parameters
+    ----------
+    folder
+        Of the fetched model.
+    name
+        What messages call it.
+    kind, strategy, training
+        See `refusals`.
 
     Raises
     ------
@@ -51,11 +61,11 @@ def require_served(folder: Path, cell: Cell) -> None:
         If it cannot: a line for each thing.
     """
     about = read_json(folder / "config.json")
-    lines = list(refusals(about, cell.kind, cell.strategy, cell.training))
-    if not lines and type(read_config(folder)) not in HEADS[cell.kind]._model_mapping:
-        lines = [f"kind: transformers has no head for {cell.kind} on a model of type {about.get('model_type')}"]
+    lines = list(refusals(about, kind, strategy, training))
+    if not lines and type(read_config(folder)) not in HEADS[kind]._model_mapping:
+        lines = [f"kind: transformers has no head for {kind} on a model of type {about.get('model_type')}"]
     if lines:
-        raise InputError(*(f"model {cell.model}: {line}" for line in lines))
+        raise InputError(*(f"model {name}: {line}" for line in lines))
 
 
 def takes_sdpa(folder: Path) -> bool:
@@ -80,25 +90,43 @@ def read_config(folder: Path) -> Any:
         raise InputError(f"{folder / 'config.json'}: cannot be loaded: {line}") from error
 
 
-def build_model(folder: Path, cell: Cell, labels: list[str], device: Device) -> PreTrainedModel:
-    """Load the pretrained model with a fresh head, initialised by the cell's seed alone."""
+def build_model(
+    folder: Path, kind: Kind, labels: Sequence[str], *, seed: int, dropout: float | None, attention: str
+) -> PreTrainedModel:
+    """Load a pretrained model with a fresh head, initialised by a seed alone.
+
+    Parameters
+    ----------
+    folder
+        Of the fetched model.
+    kind
+        Of the task, which decides the head.
+    labels
+        Names of its classes.
+    seed
+        Of the head's weights.
+    dropout
+        Of hidden states, attention and classifier; None: the model's own.
+    attention
+        Implementation: ``eager`` or ``sdpa``.
+    """
     names = dict(enumerate(labels))
     config = AutoConfig.from_pretrained(
         folder, local_files_only=True, id2label=names, label2id={v: k for k, v in names.items()}
     )
-    if cell.training.dropout is not None:
+    if dropout is not None:
         for key in config.to_dict():
             if key in vars(config) and "layerdrop" not in key and ("dropout" in key or key.endswith("pdrop")):
-                setattr(config, key, cell.training.dropout)
-    set_seed(cell.seed)
+                setattr(config, key, dropout)
+    set_seed(seed)
     model: PreTrainedModel
-    model, loaded = HEADS[cell.kind].from_pretrained(
+    model, loaded = HEADS[kind].from_pretrained(
         folder,
         config=config,
         local_files_only=True,
         use_safetensors=True,
         dtype=torch.float32,
-        attn_implementation=device.attention,
+        attn_implementation=attention,
         output_loading_info=True,
     )
     mark_fresh(model, loaded["missing_keys"])
@@ -167,41 +195,3 @@ def start_from(model: PreTrainedModel, folder: Path) -> None:
         )
     for name, weight in taken.items():
         weight.copy_(given[name])
-
-
-# --- two tasks at once
-
-
-class Pair:
-    """Two models with heads of their own on one encoder.
-
-    The second head's parts are a submodule of the first model, so that this one has all parameters once, each under
-    one name: what optimisers, checkpoints and parameter masks see is an ordinary model with one part more.
-
-    Parameters
-    ----------
-    models
-        Freshly built from the same pretrained model, both with the heads of their tasks. They share the encoder of
-        the first one, or that of the second if it has more parts (BERT's pooler, which tagging does without).
-    """
-
-    def __init__(self, models: tuple[PreTrainedModel, PreTrainedModel]) -> None:
-        first, second = self.models = models
-        self._own = [list(model.state_dict()) for model in models]
-        prefix = first.base_model_prefix
-        parts = [sum(1 for _ in base_of(model).parameters()) for model in models]
-        keeper, other = (first, second) if parts[0] >= parts[1] else (second, first)
-        setattr(other, prefix, base_of(keeper))
-        head = {name: part for name, part in second.named_children() if name != prefix}
-        if len(list(second.parameters(recurse=False))) or hasattr(first, BESIDE):
-            raise ValueError(f"{type(second).__name__}: expected a base model and modules beside it")
-        first.add_module(BESIDE, torch.nn.ModuleDict(head))
-
-    def states(self, whole: dict[str, Tensor]) -> list[dict[str, Tensor]]:
-        """Split a state dict of the first model into those of two ordinary models, each with its own head."""
-        start = f"{BESIDE}."
-        shared = {
-            name: weight for name, weight in whole.items() if name.startswith(f"{self.models[0].base_model_prefix}.")
-        }
-        second = shared | {name.removeprefix(start): weight for name, weight in whole.items() if name.startswith(start)}
-        return [{name: state[name] for name in own} for own, state in zip(self._own, (whole, second), strict=True)]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from maskbench.config.families import NO_TAGGING
 from maskbench.errors import InputError
 from maskbench.io.files import read_json
+from maskbench.models.families import NO_TAGGING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
