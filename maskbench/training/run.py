@@ -193,8 +193,14 @@ class Run:
     def fresh_model(self) -> PreTrainedModel:
         """Return the pretrained model with the cell's fresh head."""
         cell = self.cell
-        keys = {"seed": cell.seed, "dropout": cell.training.dropout, "attention": self.device.attention}
-        return build_model(self.inputs.model, cell.kind, self.labels, **keys)
+        return build_model(
+            self.inputs.model,
+            cell.kind,
+            self.labels,
+            seed=cell.seed,
+            dropout=cell.training.dropout,
+            attention=self.device.attention,
+        )
 
     def note_micro_batches(self) -> list[str]:
         """Say so if there are more micro-batches than configured."""
