@@ -150,5 +150,5 @@ def test_reliance_rises_with_how_often_the_cue_was_right(truth):
         found.append(measured(input.cue(subject), "cue_reliance"))
     assert spearmanr(dial, found).statistic == pytest.approx(1)
     assert abs(found[0]) < 10
-    assert 25 < found[2] < 90  # 86 with AVX2 alone, 82 with AVX-512: sums in another order train another model
+    assert 25 < found[2] < 90  # 81.5 with AVX-512 and 86 with AVX2: sums in another order train another model
     assert found[4] > 90
