@@ -1,0 +1,82 @@
+"""docs/add-a-task.md and docs/add-a-model.md, followed to the letter."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from transformers import AutoModel, AutoTokenizer
+
+from maskbench.data.encode import encode, load_encoded
+from maskbench.data.prepare import load_prepared, prepare
+from maskbench.data.sources import fetch_model, fetch_task
+from maskbench.experiment.load import load_file
+from tests.unit.tiny import make_model
+
+
+def blocks(root: Path, page: str) -> list[tuple[str, str, str]]:
+    """The code blocks of a page: language, name of the file if it has one, content."""
+    text = (root / "docs" / page).read_text(encoding="utf-8")
+    return re.findall(r"```(\w+)(?: file=(\S+))?\n(.*?)```", text, flags=re.DOTALL)
+
+
+@pytest.fixture
+def follow(root, tmp_path, monkeypatch):
+    """Writes the files of a page and its configuration, and returns the configuration's name."""
+
+    def walk(page: str) -> str:
+        monkeypatch.chdir(tmp_path)
+        (config,) = (content for language, _, content in blocks(root, page) if language == "yaml")
+        name = re.search(r"^study: (\S+)$", config, flags=re.MULTILINE)[1] + ".yaml"
+        Path(name).write_text(config, encoding="utf-8")
+        for _, file, content in blocks(root, page):
+            if file:
+                Path(file).parent.mkdir(parents=True, exist_ok=True)
+                Path(file).write_text(content, encoding="utf-8")
+        assert name in "".join(content for language, _, content in blocks(root, page) if language == "sh")
+        return name
+
+    return walk
+
+
+def validate(root, name):
+    done = subprocess.run(
+        [sys.executable, "-m", "maskbench", "validate", name],
+        env={"PYTHONPATH": str(root), "PATH": ""},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_task_of_ones_own(follow, root, tmp_path):
+    name = follow("add-a-task.md")
+    assert "valid, 6 cells" in validate(root, name)
+    (task,) = load_file(name).tasks
+    fetch_task(task, tmp_path / "source", tmp_path / "cache")
+    prepare(task, tmp_path / "source", tmp_path / "prepared")
+    about, splits = load_prepared(tmp_path / "prepared")
+    assert about.labels == ["delivery", "payment"]
+    assert {split: table.num_rows for split, table in splits.items()} == {"train": 4, "validation": 4, "test": 4}
+    encode(task, tmp_path / "prepared", make_model(tmp_path / "model"), tmp_path / "encoded")
+    assert len(load_encoded(tmp_path / "encoded")["train"]) == 4
+
+
+def test_a_model_of_ones_own(follow, root, tmp_path):
+    name = follow("add-a-model.md")
+    given = make_model(tmp_path / "given")
+    (code,) = (content for language, _, content in blocks(root, "add-a-model.md") if language == "python")
+    scope: dict = {}
+    exec(code, scope)
+    scope["save"](AutoModel.from_pretrained(given), AutoTokenizer.from_pretrained(given))
+    assert "valid, 9 cells" in validate(root, name)
+    (model,) = load_file(name).models
+    fetch_model(model, tmp_path / "fetched", tmp_path / "cache")
+    assert AutoModel.from_pretrained(tmp_path / "fetched").config.model_type == "bert"
+    assert model.training.learning_rate == 3e-4
