@@ -76,7 +76,7 @@ class Training(Block):
 
 
 class TrainingOverrides(Block):
-    """The part of Training that a task or a model may set for itself; null means: as in `training`."""
+    """The part of Training that a task, a model or a strategy may set for itself; null means: as in `training`."""
 
     epochs: Positive | None = None
     batch_size: Count | None = None

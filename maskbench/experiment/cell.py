@@ -61,10 +61,7 @@ class Cell(Block):
 
 def resolve(training: Training, model: Model, task: Task, strategy: Strategy) -> Training:
     """Apply what the model, then the task, then the strategy sets for itself."""
-    resolved = task.training.apply(model.training.apply(training))
-    if strategy.learning_rate is None:
-        return resolved
-    return resolved.model_copy(update={"learning_rate": strategy.learning_rate})
+    return strategy.training.apply(task.training.apply(model.training.apply(training)))
 
 
 def _settings(experiment: Experiment, task: str) -> Iterator[tuple[Regime, str | None, Condition]]:

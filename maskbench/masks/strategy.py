@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, Self, get_args
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
-from maskbench.config.block import Block, Name, Positive
+from maskbench.config.block import Block, Name
+from maskbench.config.training import TrainingOverrides
 from maskbench.masks.base import FAMILIES, Family, Mask
 from maskbench.masks.slots import AttentionSlot, InputSlot, ObjectiveSlot, ParameterSlot
 
@@ -28,8 +29,9 @@ class Strategy(Block):
     """Which parameters move."""
     objective: ObjectiveSlot | None = None
     """What is added to the loss."""
-    learning_rate: Positive | None = None
-    """Peak learning rate of this strategy; null: the shared one."""
+    training: TrainingOverrides = Field(default_factory=TrainingOverrides)
+    """Hyperparameters of this strategy that differ from those that its task and model have. Another batch size means
+    other batches than the baseline's: runs of one seed are then paired by their start and their data alone."""
     twins: list[Twin] = []
     """Controls that are run beside it, each a strategy of its own called <name>-<twin>."""
     twin: Twin | None = None

@@ -58,8 +58,11 @@ def strategy_in_words(strategy: Any) -> str:
     Its type is not named here: a job's code is what its modules name, and the page does not depend on the masks'.
     """
     parts = [f"{family}: {_in_words(mask)}" for family, mask in strategy.masks()]
-    if strategy.learning_rate is not None:
-        parts.append(f"learning rate {strategy.learning_rate:g}")
+    own = strategy.training.model_dump(exclude_none=True)
+    parts += [
+        f"{key.replace('_', ' ')} {value:g}" if isinstance(value, float) else f"{key.replace('_', ' ')} {value}"
+        for key, value in own.items()
+    ]
     if strategy.twin_of is not None:
         parts.append(f"{strategy.twin} of {strategy.twin_of}")
     return "; ".join(parts) or "plain fine-tuning, no mask"

@@ -22,7 +22,7 @@ from tests.workflow.test_pipeline import REVIEWS, copy_project, edit, write_conf
 
 pytestmark = pytest.mark.slurm
 
-HOT = {"name": "hot", "learning_rate": 1e30}  # diverges
+HOT = {"name": "hot", "training": {"learning_rate": 1e30}}  # diverges
 TARGET = "results/mine/metrics.csv"
 
 

@@ -429,11 +429,11 @@ def test_hyperparameters_are_resolved_model_then_task_then_strategy() -> None:
         "training": {"epochs": 1.0, "batch_size": 8, "learning_rate": 1e-3, "warmup": 0.5},
         "models": [{"preset": "minilm-l6", "training": {"epochs": 2.0, "batch_size": 16, "learning_rate": 2e-3}}],
         "tasks": [CONLL | {"training": {"epochs": 3.0, "learning_rate": 3e-3}}],
-        "strategies": ["none", {"name": "slow", "learning_rate": 4e-3}],
+        "strategies": ["none", {"name": "slow", "training": {"learning_rate": 4e-3, "early_stopping": 2}}],
     }
     none, slow = (cell.training for cell in cells(load(config)))
     assert (none.epochs, none.batch_size, none.learning_rate, none.warmup) == (3.0, 16, 3e-3, 0.5)
-    assert slow == none.model_copy(update={"learning_rate": 4e-3})
+    assert slow == none.model_copy(update={"learning_rate": 4e-3, "early_stopping": 2})
 
 
 def test_a_cell_survives_json(root: Path) -> None:

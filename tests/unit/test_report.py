@@ -540,7 +540,7 @@ def test_numbers_in_words():
             {"input": {"kind": "random", "rate": 0.4, "apply": False}, "parameter": {"kind": "freeze", "layers": 2}},
             "input: random (apply false, rate 0.4); parameter: freeze (layers 2)",
         ),
-        ({"input": "random", "learning_rate": 5e-5}, "input: random (rate 0.15); learning rate 5e-05"),
+        ({"input": "random", "training": {"learning_rate": 5e-5}}, "input: random (rate 0.15); learning rate 5e-05"),
     ],
 )
 def test_strategies_in_words(entry, words):

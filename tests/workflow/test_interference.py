@@ -62,7 +62,7 @@ def regimes(tmp_path_factory):
     return study(
         tmp_path_factory.mktemp("regimes"),
         tasks=[{"preset": "rt-snippets", **SMALL}, {"preset": "conll2003", **SMALL}],
-        strategies=["none", {"name": "hot", "learning_rate": 3.0e-3}],
+        strategies=["none", {"name": "hot", "training": {"learning_rate": 3.0e-3}}],
         regimes=["single", "sequential", "joint"],
         # what is measured on the input of a model is in the study of the conditions
         probes={

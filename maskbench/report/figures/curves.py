@@ -39,9 +39,10 @@ _FAMILIES = ("input", "attention", "parameter", "objective")
 
 def _alone(settings: dict[str, Any]) -> dict[str, Any] | None:
     """Return the input mask of a strategy that has this mask alone and is no control; else None."""
-    others = [settings.get(name) for name in (*_FAMILIES[1:], "learning_rate", "twin")]
+    others = [settings.get(name) for name in (*_FAMILIES[1:], "twin")]
+    trained = any(value is not None for value in (settings.get("training") or {}).values())
     mask = settings.get("input")
-    return mask if isinstance(mask, dict) and not any(others) else None
+    return mask if isinstance(mask, dict) and not any(others) and not trained else None
 
 
 def rated(study: Study) -> dict[str, list[str]]:
