@@ -37,7 +37,7 @@ FULL: dict[str, Any] = {
     "models": ["minilm-l6", {"name": "m", "source": {"package": "p", "version": "1.0", "sha256": "0" * 64}}],
     "strategies": [
         "none",
-        {"name": "both", "input": {"kind": "random", "rate": 0.3}, "parameter": "freeze", "training": {"learning_rate": 1e-4}},
+        {"name": "both", "input": {"kind": "random", "rate": 0.3}, "parameter": "freeze", "training": {"epochs": 2}},
     ],
     "baseline": "none",
     "train_sizes": [10, "full"],
