@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 from pathlib import Path
@@ -15,6 +14,7 @@ from maskbench.config.probes import Probes
 from maskbench.experiment.cell import Cell
 from maskbench.io.files import atomic
 from maskbench.io.script import run
+from maskbench.slots.job import on_slot
 
 _BEGAN = time.perf_counter()  # before torch and transformers, which are most of what is imported
 
@@ -34,24 +34,18 @@ def main() -> None:
     """Lease a GPU slot, then import torch and measure."""
     options = arguments()
     cell: Cell = options.cell
-    from maskbench.slots.leases import lease
-
-    asked = time.perf_counter()
-    with lease(int(os.environ.get("MASKBENCH_SLOTS_PER_GPU", "1")), run=f"probe {cell.run}") as slot:
-        waited = time.perf_counter() - asked
-        os.environ |= slot.environment() | {"OMP_NUM_THREADS": str(cell.training.threads)}
+    with on_slot(f"probe {cell.run}", cell.training, Path(options.sources["pretrained"])) as place:
         from maskbench.probes.base import Sources
         from maskbench.probes.run import probe_run
-        from maskbench.slots.device import choose
 
         record, outcomes = probe_run(
             cell,
             Sources(**{name: Path(folder) for name, folder in options.sources.items()}),
             options.probes,
-            choose(cell.training, Path(options.sources["pretrained"])),
+            place.device,
             code=options.code,
-            began=_BEGAN + waited,
-            gpu_uuid=slot.name,
+            began=_BEGAN + place.waited_s,
+            gpu_uuid=place.slot.name,
         )
     with atomic(options.output / "outcomes.parquet") as path:
         outcomes.to_parquet(path, index=False)

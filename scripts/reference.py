@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -11,6 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from maskbench.config.training import Training
 from maskbench.io.script import run
+from maskbench.slots.job import on_slot
 
 
 def arguments() -> argparse.Namespace:
@@ -32,14 +32,8 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Lease a GPU slot, then import torch and measure."""
     options = arguments()
-    from maskbench.slots.leases import lease
-
-    with lease(
-        int(os.environ.get("MASKBENCH_SLOTS_PER_GPU", "1")), run=f"reference {options.destination.name}"
-    ) as slot:
-        os.environ |= slot.environment() | {"OMP_NUM_THREADS": str(options.training.threads)}
+    with on_slot(f"reference {options.destination.name}", options.training, options.model) as place:
         from maskbench.probes.reference import make
-        from maskbench.slots.device import choose
 
         make(
             options.encoded,
@@ -48,10 +42,10 @@ def main() -> None:
             max_test=options.max_test,
             examples=options.examples,
             batch_size=options.training.eval_batch_size,
-            device=choose(options.training, options.model),
+            device=place.device,
             masked_lm=not options.no_masked_lm,
             code=options.code,
-            gpu_uuid=slot.name,
+            gpu_uuid=place.slot.name,
         )
 
 

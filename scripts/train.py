@@ -11,10 +11,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from maskbench.errors import InputError
 from maskbench.experiment.cell import Cell
+from maskbench.io import environment
 from maskbench.io.files import atomic
 from maskbench.io.script import run
+from maskbench.slots.job import on_slot
 
 
 def arguments() -> argparse.Namespace:
@@ -42,27 +43,10 @@ def main() -> None:
     """Lease a GPU slot, then import torch and train."""
     options = arguments()
     cell: Cell = options.cell[0]
-    from maskbench.slots.leases import lease
-
-    with lease(int(os.environ.get("MASKBENCH_SLOTS_PER_GPU", "1")), run=cell.run) as slot:
-        os.environ |= slot.environment() | {"OMP_NUM_THREADS": str(cell.training.threads)}
-        os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(options.output[0] / "tensorboard"))
-        from maskbench.slots.device import choose
+    print(*(f"run {cell.run}" for cell in options.cell), sep="\n", flush=True)
+    with on_slot(cell.run, cell.training, options.model, tensorboard=options.output[0] / "tensorboard") as place:
         from maskbench.training.run import Inputs, run_cell
 
-        device = choose(cell.training, options.model)
-        if device.kind == "cuda" and slot.origin == "none":
-            raise InputError(
-                "MASKBENCH_GPUS: torch sees a GPU that nvidia-smi does not list, so jobs cannot share it safely; "
-                "set MASKBENCH_GPUS to the devices to use (docs/gpus.md)"
-            )
-        print(
-            *(f"run {cell.run}" for cell in options.cell),
-            f"device {device.kind} ({device.name}), GPU slot {slot.device or 'none'}/{slot.slot} ({slot.origin}), "
-            f"{device.precision}, attention {device.attention}, {device.threads} thread(s)",
-            sep="\n",
-            flush=True,
-        )
         inputs = [
             Inputs(
                 encoded=encoded,
@@ -75,13 +59,13 @@ def main() -> None:
             for encoded, output in zip(options.encoded, options.output, strict=True)
         ]
         command = shlex.join(["scripts/train.py", *sys.argv[1:]])
-        about = {"code": options.code, "command": command, "gpu_uuid": slot.name}
+        about = {"code": options.code, "command": command, "gpu_uuid": place.slot.name}
         if len(inputs) == 1:
-            results = [run_cell(cell, inputs[0], device, **about)]
+            results = [run_cell(cell, inputs[0], place.device, **about)]
         else:
             from maskbench.training.joint import run_joint
 
-            results = run_joint(options.cell, inputs, device, points=options.conflict_points, **about)
+            results = run_joint(options.cell, inputs, place.device, points=options.conflict_points, **about)
     for (record, outcome), output in zip(results, options.output, strict=True):
         predictions = output / "predictions.parquet"
         predictions.unlink(missing_ok=True)  # of a run before, if this one did not complete
@@ -90,7 +74,7 @@ def main() -> None:
                 outcome.table.to_parquet(path, index=False)
         timings = record.timings.model_copy(update={"cpu_s": time.process_time()})
         # no argument: claims that change train nothing again
-        known = {"timings": timings, "claims": os.environ.get("MASKBENCH_CLAIMS")}
+        known = {"timings": timings, "claims": os.environ.get(environment.CLAIMS)}
         record.model_copy(update=known).write(output / "metrics.json")
         print(f"{record.status} in {record.timings.wall_s:.0f} s" + (f": {record.error}" if record.error else ""))
 
