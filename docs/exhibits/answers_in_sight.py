@@ -13,13 +13,13 @@ from docs.exhibits.exhibit import Damage, Exhibit, percent
 from docs.exhibits.material import REVIEWS, Material
 from maskbench.data.encode import IGNORED
 from maskbench.masks.draws import Draws
-from maskbench.masks.input import Random
+from maskbench.masks.input.random import Random
 from maskbench.training.trainer import PairedOrder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from maskbench.masks.base import Batch
+    from maskbench.masks.batch import Batch
 
 Way = Callable[["Batch"], tuple[Tensor, Tensor]]
 EPOCHS, REVIEWS_READ, SCORED = 3, 640, 300

@@ -11,16 +11,18 @@ import torch
 
 from docs.exhibits.exhibit import Damage, Exhibit, percent
 from docs.exhibits.material import REVIEWS, Material
-from maskbench.masks.base import Batch, Mask, Objective
+from maskbench.masks.base import Mask, Objective
 from maskbench.masks.draws import Draws
-from maskbench.masks.input import Random
-from maskbench.masks.objective import Consistency
+from maskbench.masks.input.random import Random
+from maskbench.masks.objective.consistency import Consistency
 from maskbench.masks.passes import forward
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
     from transformers import PreTrainedModel
+
+    from maskbench.masks.batch import Batch
 
 
 class Alone(Objective):

@@ -8,13 +8,13 @@ import torch
 
 from docs.exhibits.exhibit import Damage, Exhibit, percent
 from docs.exhibits.material import REVIEWS, Material
-from maskbench.masks.input import Random
+from maskbench.masks.input.random import Random
 
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
-    from maskbench.masks.base import Batch
+    from maskbench.masks.batch import Batch
 
 REVIEWS_READ, TIMES = 500, 5
 

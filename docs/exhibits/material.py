@@ -25,7 +25,7 @@ from maskbench.data.prepare import load_prepared
 from maskbench.errors import InputError
 from maskbench.experiment.cell import Cell
 from maskbench.masks import Strategy
-from maskbench.masks.base import Batch
+from maskbench.masks.batch import Batch
 from maskbench.slots.device import Device, choose
 from maskbench.training.checkpoints import Work
 from maskbench.training.collate import Collator

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
-    from maskbench.masks.base import Batch
+    from maskbench.masks.batch import Batch
 
 
 def article(scores: Tensor, visible: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
-    from maskbench.masks.base import Batch
+    from maskbench.masks.batch import Batch
 
 REVIEWS_READ = 500
 

@@ -11,15 +11,17 @@ import torch
 
 from docs.exhibits.exhibit import Damage, Exhibit, percent
 from docs.exhibits.material import REVIEWS, Material, Trained
-from maskbench.masks.base import Batch, InputMask
+from maskbench.masks.base import InputMask
 from maskbench.masks.draws import Draws
-from maskbench.masks.input import Random
+from maskbench.masks.input.random import Random
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import Tensor
     from transformers import PreTrainedTokenizerBase
+
+    from maskbench.masks.batch import Batch
 
 
 def inverted(ids: Tensor, tokenizer: PreTrainedTokenizerBase) -> Tensor:

@@ -9,14 +9,14 @@ import torch
 from docs.exhibits.exhibit import Damage, Exhibit, percent
 from docs.exhibits.material import REVIEWS, Material
 from maskbench.masks.draws import Draws
-from maskbench.masks.input import Random
+from maskbench.masks.input.random import Random
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import Tensor
 
-    from maskbench.masks.base import Batch
+    from maskbench.masks.batch import Batch
 
 RATE = 0.15
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from maskbench.channels import Purpose
 from maskbench.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 LEAST = 2
 """Texts of each label that every split should have."""
-
-_CHANNEL = 23  # what a derived generator is for
 
 
 def cut(
@@ -143,7 +142,7 @@ def _by_label(
         raise _too_few(len(strata), rarest, size, shares, place)
     owner: dict[int, Split] = {}
     for label, count in sorted(counts.items()):
-        order = np.random.default_rng([seed, _CHANNEL, label]).permutation(np.flatnonzero(strata == label))
+        order = np.random.default_rng([seed, Purpose.CUT, label]).permutation(np.flatnonzero(strata == label))
         left = count
         for done, (split, share) in enumerate(shares.items(), 1):
             others = (1 + len(shares) - done) * least[label]
@@ -157,7 +156,7 @@ def _move(
     owner: dict[int, Split], kinds: Kinds, least: Mapping[int, int], shares: Mapping[Split, float], seed: int
 ) -> None:
     """Move texts from the splits that can spare them to those that lack a type, as far as that goes."""
-    order = np.random.default_rng([seed, _CHANNEL]).permutation(len(kinds)).tolist()
+    order = np.random.default_rng([seed, Purpose.CUT]).permutation(len(kinds)).tolist()
     counts: dict[Split, Counter[int]] = {split: Counter() for split in ("train", *shares)}
     for number, found in enumerate(kinds):
         counts[owner.get(number, "train")].update(found)

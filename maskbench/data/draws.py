@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from maskbench import splitmix
+from maskbench.channels import Fixed, Shift
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,12 +17,10 @@ if TYPE_CHECKING:
 
     Whole = NDArray[np.int64]
 
-_SEED = 0
-
 
 def generator(*purpose: str) -> np.random.Generator:
     """Return a generator for one purpose, such as a condition and a split."""
-    digest = hashlib.sha256("\0".join([str(_SEED), *purpose]).encode()).digest()
+    digest = hashlib.sha256("\0".join([str(int(Fixed.VARIANTS)), *purpose]).encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:16]))
 
 
@@ -58,8 +57,8 @@ def keys(purpose: str, rows: Iterable[tuple[int, str]]) -> NDArray[np.uint64]:
     return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
 
 
-def uniform(keys: NDArray[np.uint64], places: Whole, channel: int) -> NDArray[np.float64]:
-    """Return a uniform number in [0, 1) for each key, place and channel (below 4), without a state."""
+def uniform(keys: NDArray[np.uint64], places: Whole, channel: Shift) -> NDArray[np.float64]:
+    """Return a uniform number in [0, 1) for each key, place and channel, without a state."""
     counters: Whole = keys.view(np.int64) + (places * 4 + channel + 1) * splitmix.GOLDEN
     drawn: NDArray[np.float64] = splitmix.shifted(splitmix.mixed(counters), 11).astype(np.float64)
     return drawn * 2.0**-53

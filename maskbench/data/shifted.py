@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from maskbench.channels import Shift
 from maskbench.config.conditions import DISTRACTOR, SHIFTED
 from maskbench.data import draws
 from maskbench.data.manifests import NAME, Change, Changed
@@ -52,7 +53,6 @@ DISTRACTORS = (
 After Jia & Liang (2017), Adversarial examples for evaluating reading comprehension systems, who put a sentence that
 answers nothing behind a paragraph; these are chosen at random, not against a model.
 """
-_AMOUNT, _ORDER, _OFFSET = 0, 1, 2  # channels of draws
 
 
 def shift(sets: Sequence[str], clean: Path, destination: Path) -> None:
@@ -228,7 +228,7 @@ def make_sets(sets: Sequence[str], text: Text) -> dict[str, Made]:
 
 def _distract(text: Text) -> Made:
     """Put a neutral sentence behind each row."""
-    drawn = draws.uniform(text.keys(DISTRACTOR), np.zeros(text.table.num_rows, dtype=np.int64), _ORDER)
+    drawn = draws.uniform(text.keys(DISTRACTOR), np.zeros(text.table.num_rows, dtype=np.int64), Shift.ORDER)
     sentences = [DISTRACTORS[int(number * len(DISTRACTORS))] for number in drawn]
     changed = Changed(counts={"texts": len(sentences), "changed": len(sentences)}, rates={"changed": 1.0})
     if text.known is None:
@@ -262,11 +262,11 @@ def _perturb(kind: str, levels: Sequence[int], text: Text) -> dict[int, Made]:
     """Change a share of each row, at some levels in percent, in an order that is drawn once."""
     keys = text.keys(kind)
     units = _UNITS[kind](text, keys)
-    drawn = (draws.uniform(keys[units.rows], _places(units.rows), _ORDER) * 2**40).astype(np.int64)
+    drawn = (draws.uniform(keys[units.rows], _places(units.rows), Shift.ORDER) * 2**40).astype(np.int64)
     rank = np.empty(len(units.rows), dtype=np.int64)
     rank[np.argsort(units.rows * 2**40 + drawn, kind="stable")] = _places(units.rows)
     # rounded up or down at random, so that the mean share is exact; the same way at all levels, so that they nest
-    rounding = draws.uniform(keys, np.zeros(len(keys), dtype=np.int64), _AMOUNT)
+    rounding = draws.uniform(keys, np.zeros(len(keys), dtype=np.int64), Shift.AMOUNT)
     most = np.bincount(units.rows, minlength=len(keys)) - units.staying
     whole = int(units.whole.sum())
     made: dict[int, Made] = {}
@@ -311,7 +311,8 @@ def _pairs(text: Text, keys: Keys) -> Hits:
     run = (np.cumsum(begins) - 1)[place]
     starts = np.flatnonzero(begins)
     rows = text.row[starts]
-    late = (draws.uniform(keys[rows], _places(rows), _OFFSET) < 0.5) & (np.bincount(run, minlength=len(starts)) > 2)
+    late = draws.uniform(keys[rows], _places(rows), Shift.OFFSET) < 0.5
+    late &= np.bincount(run, minlength=len(starts)) > 2
     offset = place - (starts + late)[run]
     pair = np.zeros(len(text.codes), dtype=bool)
     pair[place] = (offset >= 0) & (offset % 2 == 0)
@@ -326,7 +327,7 @@ def _delete(text: Text, keys: Keys) -> _Units:
     rows, words = text.row[place], text.word[place]
     new = np.diff(words, prepend=-1) != 0
     starts, lengths = np.flatnonzero(new), np.diff(np.flatnonzero(np.append(new, True)))
-    drawn = draws.uniform(keys[rows[starts]], _places(rows[starts]), _OFFSET)
+    drawn = draws.uniform(keys[rows[starts]], _places(rows[starts]), Shift.OFFSET)
     place = np.delete(place, starts + (drawn * lengths).astype(np.int64))
 
     def apply(chosen: Hits) -> pa.Table:

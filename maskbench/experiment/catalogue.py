@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from pydantic.fields import FieldInfo
 
-from maskbench.masks.base import Family, Mask
+from maskbench.masks.base import FAMILIES, Family, Mask
+from maskbench.masks.registry import known
 from maskbench.masks.strategy import TWINS
 
 
@@ -39,8 +40,8 @@ def _default(field: FieldInfo) -> str:
 
 def masks() -> Iterator[Entry]:
     """Yield all masks of the registry, by family and name."""
-    for family, known in Mask.registry.items():
-        for kind, mask in sorted(known.items()):
+    for family in FAMILIES:
+        for kind, mask in known(family).items():
             text, _, references = inspect.cleandoc(mask.__doc__ or "").partition("References\n----------\n")
             fields = {key: field for key, field in mask.model_fields.items() if key not in Mask.model_fields}
             yield Entry(

@@ -29,6 +29,7 @@ from maskbench.experiment.load import load_file, read_yaml
 from maskbench.io.files import write_text
 from maskbench.masks import Strategy
 from maskbench.masks.base import Family, Mask
+from maskbench.masks.registry import find
 
 WIDTH = 118
 
@@ -223,7 +224,7 @@ def masks_page() -> str:
         lines += [f"| [`{entry.kind}`](#{entry.kind}) | {entry.summary} |" for entry in members]
         for entry in members:
             lines += [f"\n### {entry.kind}", entry.description, "", f"Source: {entry.source}", ""]
-            lines += _table(Mask.registry[family][entry.kind], content)
+            lines += _table(find(family, entry.kind), content)
     return "\n".join(lines) + "\n"
 
 

@@ -1,9 +1,8 @@
-"""The hooks of a mask strategy, what they are given, and the registry of what implements them."""
+"""The hooks of a mask strategy, and the register of the classes that implement them."""
 
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from maskbench.config.block import Block
@@ -15,97 +14,30 @@ if TYPE_CHECKING:
     from torch.nn import Module, Parameter
 
     from maskbench.config.tasks import Kind
+    from maskbench.masks.batch import Batch
     from maskbench.masks.draws import Draws
     from maskbench.masks.setting import Setting
 
 Family = Literal["input", "attention", "parameter", "objective"]
 FAMILIES: tuple[Family, ...] = ("input", "attention", "parameter", "objective")
-"""In the order that gives each family its stream of draws."""
+"""In the order in which they act."""
 Form = Literal["additive", "multiplicative"]
 """What an attention mask does to the scores of hidden pairs: -inf is added, or they are multiplied by 0."""
 Need = Literal["a masked-LM head", "gold mentions"]
 """What a mask cannot do without: weights of a masked-LM head beside the model's; tags that mark entities."""
 
 
-@dataclass(frozen=True)
-class Batch:
-    """One micro-batch as the hooks see it; B examples, T positions, on the device of the model."""
-
-    input_ids: Tensor
-    """(B, T) token ids."""
-    padding: Tensor
-    """(B, T) bool: real tokens, special ones included."""
-    words: Tensor
-    """(B, T) index of the word that a subword belongs to; -1 on special tokens and padding."""
-    examples: Tensor
-    """(B,) index of each example in its split."""
-    epoch: int
-    """Pass over the training examples, from 0."""
-    mask_id: int
-    """Token id that stands for [MASK]."""
-    labels: Tensor | None = None
-    """(B,) classes, or (B, T) classes of words at their first subword and -100 elsewhere."""
-    capitals: Tensor | None = None
-    """(B, T) bool: subwords of words that look like a name's (data/surface.py)."""
-    token_types: Tensor | None = None
-    """(B, T) segment ids, for models that take them."""
-    items: Tensor | int | None = None
-    """Number of labels in all micro-batches of the update; None: this is the only one."""
-    progress: float = 0.0
-    """Share of the training's updates that are done."""
-    noise: int = 0
-    """Seed of dropout in this micro-batch: a second pass that starts from it sees the same dropout as the first."""
-    hit: Tensor | None = None
-    """(B, T) bool: positions that an input mask replaced; None before one was applied."""
-    mix: Tensor | None = None
-    """(B, T) weights in [0, 1] with which embeddings go over to that of [MASK]; None: as the token ids say."""
-    hidden: Tensor | None = None
-    """(B, T, H) last hidden states of the pass that the task loss came from; None before it."""
-
-    @property
-    def maskable(self) -> Tensor:
-        """(B, T) bool: positions that a mask may touch: never special tokens, never padding."""
-        return self.words >= 0
-
-    @property
-    def positions(self) -> Tensor:
-        """(B, T) index of each token among the real ones of its text, whichever side is padded; padding is below 0."""
-        import torch
-
-        return torch.where(self.padding, self.padding.cumsum(1) - 1, -1)
-
-    def corrupted(self, hit: Tensor, replacement: Tensor | int) -> Batch:
-        """Return the batch with `replacement` at the positions in `hit`.
-
-        Parameters
-        ----------
-        hit
-            (B, T) bool; positions that may not be masked are left out.
-        replacement
-            Token ids (B, T), or one id.
-        """
-        import torch
-
-        hit = hit & self.maskable
-        other = torch.as_tensor(replacement, dtype=self.input_ids.dtype, device=self.input_ids.device)
-        return replace(self, input_ids=torch.where(hit, other, self.input_ids), hit=hit)
-
-    def inputs(self) -> dict[str, Tensor]:
-        """Return what a model's forward pass takes, without labels."""
-        inputs = {"input_ids": self.input_ids, "attention_mask": self.padding.long()}
-        return inputs if self.token_types is None else inputs | {"token_type_ids": self.token_types}
-
-
 class Mask(Block):
     """A mask: its parameters are the fields, its behaviour the hooks that it overrides.
 
-    A subclass names its `kind` with a Literal default and is known by that name in the configuration as soon as
-    it is defined; docs/add-a-mask.md walks through one. What it learns before or while training it keeps in private
-    attributes: a run works on its own copy.
+    A subclass names its `kind` with a Literal default and stands in the module of that name in the folder of its
+    family (masks/registry.py); docs/add-a-mask.md walks through one. What it learns before or while training it keeps
+    in private attributes: a run works on its own copy.
     """
 
     family: ClassVar[Family]
     registry: ClassVar[dict[Family, dict[str, type[Mask]]]] = {name: {} for name in FAMILIES}
+    """The classes that were imported so far; masks/registry.py knows all."""
 
     kind: str
     apply: bool = True

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from maskbench import splitmix
+from maskbench.channels import Channel, Stream
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from maskbench.masks.base import Batch
+    from maskbench.masks.batch import Batch
 
 
 def fold(key: Tensor, index: Tensor | int) -> Tensor:
@@ -30,13 +31,15 @@ class Draws:
     seed
         Seed of the run.
     stream
-        Number of the hook that draws, so that two masks of one strategy are independent.
+        Whose draws they are, so that two masks of one strategy are independent.
     """
 
-    def __init__(self, seed: int, stream: int = 0) -> None:
+    def __init__(self, seed: int, stream: Stream = Stream.INPUT) -> None:
         self._key = fold(fold(torch.tensor(0), seed), stream)
 
-    def uniform(self, batch: Batch, *places: Tensor, time: int | None = None, channel: int = 0) -> Tensor:
+    def uniform(
+        self, batch: Batch, *places: Tensor, time: int | None = None, channel: Channel = Channel.BUDGET
+    ) -> Tensor:
         """Return float32 multiples of 2**-24 in [0, 1), one for each place of each example.
 
         Parameters
@@ -49,7 +52,7 @@ class Draws:
         time
             Pass to draw for; None: the batch's own. A constant gives the same numbers in every pass.
         channel
-            Number of an independent set of draws at the same address.
+            An independent set of draws at the same address.
         """
         device = batch.input_ids.device
         key = fold(fold(self._key, channel), (batch.epoch if time is None else time) + 1).to(device)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
 
-    from maskbench.masks.base import Batch
+    from maskbench.masks.batch import Batch
 
     Layout = Literal["plain", "transposed", "shifted"]
     """How the tokens of a batch lie in what a module looks up: (B, T), (T, B), or (B, T) one place later."""

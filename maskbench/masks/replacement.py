@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from maskbench.channels import Channel
+
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from maskbench.masks.base import Batch
+    from maskbench.masks.batch import Batch
     from maskbench.masks.draws import Draws
-
-_WHICH, _TOKEN = 101, 102  # channels of draws, far from those that masks take for their places
 
 
 def random_tokens(batch: Batch, rng: Draws, vocabulary: Tensor, time: int | None = None) -> Tensor:
     """Return (B, T) token ids drawn uniformly from a vocabulary (V,), for the batch's pass or for that of `time`."""
-    place = (rng.uniform(batch, time=time, channel=_TOKEN) * len(vocabulary)).long()
+    place = (rng.uniform(batch, time=time, channel=Channel.TOKEN) * len(vocabulary)).long()
     return vocabulary.to(batch.input_ids.device)[place]
 
 
@@ -48,6 +48,6 @@ def replaced(
     noise = random_tokens(batch, rng, vocabulary, time)
     if how == "noise":
         return batch.corrupted(hit, noise)
-    which = rng.uniform(batch, time=time, channel=_WHICH)
+    which = rng.uniform(batch, time=time, channel=Channel.WHICH)
     kept = torch.where(which < 0.9, noise, batch.input_ids)
     return batch.corrupted(hit, torch.where(which < 0.8, batch.mask_id, kept))

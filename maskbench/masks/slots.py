@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BeforeValidator, GetJsonSchemaHandler, SerializeAsAny
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from maskbench.masks import registry
 from maskbench.masks.base import AttentionMask, Family, InputMask, Mask, Objective, ParameterMask
 
 if TYPE_CHECKING:
@@ -21,16 +22,15 @@ def _known(family: Family) -> Callable[[Any], Any]:
     def build(value: Any) -> Any:
         if value is None or isinstance(value, Mask):
             return value
-        known = Mask.registry[family]
         entry = {"kind": value} if isinstance(value, str) else value
         kind = entry.get("kind") if isinstance(entry, dict) else None
-        if not isinstance(kind, str) or kind not in known:
+        if not isinstance(kind, str) or kind not in registry.kinds(family):
             raise PydanticCustomError(
                 "unknown_mask",
                 "expected kind to be one of the {family} masks {known}",
-                {"family": family, "known": ", ".join(sorted(known))},
+                {"family": family, "known": ", ".join(registry.kinds(family))},
             )
-        return known[kind].model_validate(entry)
+        return registry.find(family, kind).model_validate(entry)
 
     return build
 
@@ -42,7 +42,7 @@ class _AnyMask:
         self.family = family
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        known = dict(sorted(Mask.registry[self.family].items()))
+        known = registry.known(self.family)
         # a union of one, since pydantic makes references of a union's members alone
         full = [handler(core_schema.union_schema([mask.__pydantic_core_schema__])) for mask in known.values()]
         for reference in full:
@@ -58,7 +58,7 @@ class _Inner:
         self.family = family
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        kinds = {"enum": sorted(Mask.registry[self.family])}
+        kinds = {"enum": registry.kinds(self.family)}
         entry = {"type": "object", "required": ["kind"], "properties": {"kind": kinds}}
         return {"anyOf": [kinds, entry, {"type": "null"}]}
 

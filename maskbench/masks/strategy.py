@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from maskbench.config.block import Block, Name
 from maskbench.config.training import TrainingOverrides
+from maskbench.masks import registry
 from maskbench.masks.base import FAMILIES, Family, Mask
 from maskbench.masks.slots import AttentionSlot, InputSlot, ObjectiveSlot, ParameterSlot
 
@@ -98,7 +99,7 @@ def _rate(strategy: Strategy) -> Strategy:
     _require(strategy, "rate-twin", strategy.input is not None, "an input mask")
     _require(strategy, "rate-twin", "mask" in _replacements(strategy), "a mask that chooses its places")
     return strategy.model_copy(
-        update={"input": Mask.registry["input"]["rate-twin"].model_validate({"of": strategy.input})}
+        update={"input": registry.find("input", "rate-twin").model_validate({"of": strategy.input})}
     )
 
 
@@ -111,7 +112,7 @@ def _compute(strategy: Strategy) -> Strategy:
 def _step(strategy: Strategy) -> Strategy:
     """Tell the choice of parameters from the step size: all move, by steps as small as the mask's."""
     _require(strategy, "step-twin", strategy.parameter is not None, "a parameter mask")
-    twin = Mask.registry["parameter"]["step-twin"].model_validate({"of": strategy.parameter})
+    twin = registry.find("parameter", "step-twin").model_validate({"of": strategy.parameter})
     return strategy.model_copy(update={"parameter": twin})
 
 

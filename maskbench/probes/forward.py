@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from maskbench.data.encode import IGNORED
-from maskbench.masks.base import Batch
+from maskbench.masks.batch import Batch
 from maskbench.models.anatomy import at_tokens, states_of
 from maskbench.probes.errors import UnmeasuredError
 from maskbench.training import evaluation

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from maskbench.channels import Fixed, Stream
 from maskbench.masks.draws import Draws
 from maskbench.models import masked_lm
 from maskbench.models.anatomy import base_of
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 RATE = 0.15
 """Share of the tokens that are masked, as in BERT's pretraining (Devlin et al. 2019, section 3.1)."""
-_SEED = 20250
-_DRAWS = 7  # what the stream is for
 
 
 def original_head(folder: Path, like: Module) -> masked_lm.Head:
@@ -57,7 +56,7 @@ def losses(forward: Forward, head: masked_lm.Head, rows: Rows) -> tuple[NDArray[
     UnmeasuredError
         If no token is masked, or the loss is not finite.
     """
-    draws, total, count = Draws(_SEED, _DRAWS), np.zeros(len(rows)), np.zeros(len(rows), dtype=np.int64)
+    draws, total, count = Draws(Fixed.HOLES, Stream.HOLES), np.zeros(len(rows)), np.zeros(len(rows), dtype=np.int64)
     encoder = base_of(forward.model)
     for chosen, batch in forward.batches(rows):
         hit = (draws.uniform(replace(batch, epoch=0)) < RATE) & batch.maskable

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
+from maskbench.channels import Fixed
 from maskbench.config.block import first_mistake
 from maskbench.data.encode import load_encoded
 from maskbench.data.folders import new_folder
@@ -48,7 +49,6 @@ PLACES = 1000
 """Tokens whose representations are compared, at most."""
 DRIFTING = 64
 """Texts that they are drawn from: a pass over them is what each step of a trajectory costs."""
-_PLACES = 12  # what a derived generator is for
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def places_of(rows: Rows) -> NDArray[np.int64]:
     ).reshape(-1, 2)
     if len(own) <= PLACES:
         return own
-    return own[np.sort(np.random.default_rng(_PLACES).permutation(len(own))[:PLACES])]
+    return own[np.sort(np.random.default_rng(Fixed.DRIFT_PLACES).permutation(len(own))[:PLACES])]
 
 
 def collator(folder: Path, device: Device) -> Collator:

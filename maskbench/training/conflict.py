@@ -10,6 +10,7 @@ import torch
 from torchjd.autojac import jac
 from transformers import TrainerCallback
 
+from maskbench.channels import Purpose
 from maskbench.data.encode import IGNORED
 from maskbench.masks.passes import still
 from maskbench.models.anatomy import base_of, embeddings_of, layers_of
@@ -33,7 +34,6 @@ EXAMPLES = 64
 WHOLE = "all"
 """Name of the group of all shared parameters."""
 _CHUNK = 16  # examples of each task at a time: less memory than an update takes
-_BATCH = 12  # what a derived generator is for
 
 
 def groups(model: Module) -> dict[str, list[Parameter]]:
@@ -109,7 +109,7 @@ def fixed_batches(tasks: Sequence[Dataset], seed: int, collate: Collator) -> lis
     chunks = min(EXAMPLES // _CHUNK, *map(len, tasks))
     batches = []
     for dataset in tasks:
-        order = np.random.default_rng([seed, _BATCH]).permutation(len(dataset))[:EXAMPLES]
+        order = np.random.default_rng([seed, Purpose.CONFLICT]).permutation(len(dataset))[:EXAMPLES]
         collated = [collate([dataset[int(row)] for row in rows]) for rows in np.array_split(order, chunks)]
         batches.append([{name: batch[name] for name in batch if name not in BESIDE_TEXT} for batch in collated])
     return batches

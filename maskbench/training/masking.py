@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 
-from maskbench.masks.base import FAMILIES, Batch, Family, Mask, ParameterMask
+from maskbench.channels import Stream
+from maskbench.masks.base import FAMILIES, Family, Mask, ParameterMask
+from maskbench.masks.batch import Batch
 from maskbench.masks.draws import Draws
 from maskbench.masks.passes import require_mixing
 from maskbench.masks.visibility import require_reach, showing
@@ -39,7 +41,7 @@ class Masking:
 
     def __init__(self, strategy: Strategy, seed: int) -> None:
         self.strategy = strategy.model_copy(deep=True)
-        self.draws = {family: Draws(seed, stream) for stream, family in enumerate(FAMILIES)}
+        self.draws = {family: Draws(seed, Stream[family.upper()]) for family in FAMILIES}
         self.masked = torch.zeros(2, dtype=torch.int64)
         """Numbers of masked and of maskable positions so far."""
         self.hidden = torch.zeros(2, dtype=torch.int64)

@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from maskbench.channels import Purpose
 from maskbench.errors import InputError
 
 if TYPE_CHECKING:
     from datasets import Dataset
-
-_SUBSET = 11  # what a derived generator is for
 
 
 def subset(dataset: Dataset, size: int | str | None, seed: int) -> Dataset:
@@ -26,7 +25,7 @@ def subset(dataset: Dataset, size: int | str | None, seed: int) -> Dataset:
         return dataset
     if int(size) > len(dataset):
         raise InputError(f"train_sizes: {size} examples are wanted, but the training split has {len(dataset)}")
-    order = np.random.default_rng([seed, _SUBSET]).permutation(len(dataset))
+    order = np.random.default_rng([seed, Purpose.SUBSET]).permutation(len(dataset))
     return dataset.select(order[: int(size)])
 
 

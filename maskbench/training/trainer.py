@@ -15,9 +15,11 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
+from maskbench.channels import Purpose
 from maskbench.data.encode import IGNORED
 from maskbench.io.files import read_json, write_json
-from maskbench.masks.base import Batch, Mask
+from maskbench.masks.base import Mask
+from maskbench.masks.batch import Batch
 from maskbench.masks.passes import mixing
 from maskbench.models.anatomy import states_of
 from maskbench.training.checkpoints import seal
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
 
     from maskbench.masks import Strategy
 
-_ORDER, _NOISE = 1, 2  # what a derived seed is for
 _NOTED = "noted.json"  # in a checkpoint
 
 
@@ -61,7 +62,7 @@ class PairedOrder(LengthGroupedSampler):
 
     def set_epoch(self, epoch: int) -> None:
         """Take the order of an epoch; the Trainer calls this at the start of each, resumed ones included."""
-        self.generator.manual_seed(derived(self.seed, _ORDER, epoch))
+        self.generator.manual_seed(derived(self.seed, Purpose.ORDER, epoch))
 
     def __iter__(self) -> Any:
         """Iterate over the indices of one epoch."""
@@ -243,7 +244,7 @@ class MaskedTrainer(Trainer):
         """Seed dropout by run, update and micro-batch, so that it is the same for every strategy; then train."""
         update, micro = self._micro
         self._micro = (self.state.global_step, micro + 1 if update == self.state.global_step else 0)
-        self._noise = derived(self.seed, _NOISE, *self._micro, *self._task)
+        self._noise = derived(self.seed, Purpose.NOISE, *self._micro, *self._task)
         torch.manual_seed(self._noise)
         with ExitStack() as self._step:
             loss = super().training_step(model, inputs, num_items_in_batch)

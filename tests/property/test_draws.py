@@ -15,7 +15,7 @@ from scipy import stats
 
 from maskbench import splitmix
 from maskbench.data import draws as data_draws
-from maskbench.masks.base import Batch
+from maskbench.masks.batch import Batch
 from maskbench.masks.draws import Draws
 
 WORD = 2**64

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import random as stdlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maskbench.masks.base import Batch, InputMask, Mask
+from maskbench.masks.base import InputMask
 from maskbench.masks.draws import Draws
-from maskbench.masks.words import key_of, per_subword, word_keys
+from maskbench.masks.registry import find
+from maskbench.masks.shared.words import key_of, per_subword, word_keys
 from tests.unit.texts import MASK, SPECIAL, TAGS, VOCABULARY, Text, batch_of, rows_of, setting_of
+
+if TYPE_CHECKING:
+    from maskbench.masks.batch import Batch
 
 SAMPLES: dict[str, dict[str, Any]] = {
     "random": {"kind": "random", "rate": 0.4},
@@ -61,7 +65,7 @@ SETTING = setting_of(training())
 
 def fitted(name: str, **keys: Any) -> InputMask:
     entry = SAMPLES[name] | keys
-    mask = Mask.registry["input"][entry["kind"]].model_validate(entry)
+    mask = find("input", entry["kind"]).model_validate(entry)
     assert isinstance(mask, InputMask)
     mask.fit(SETTING, Draws(1))
     return mask
@@ -172,7 +176,7 @@ def test_rates_are_nested_and_reach_from_nothing_to_everything(
 @given(corpus=corpora, seed=st.integers(0, 2**32 - 1))
 def test_a_twin_hits_as_many_tokens_of_each_text(name: str, corpus: list[Text], seed: int) -> None:
     batch = batch_of(rows_of(corpus))
-    twin = Mask.registry["input"]["rate-twin"].model_validate({"of": MASKS[name]})
+    twin = find("input", "rate-twin").model_validate({"of": MASKS[name]})
     assert isinstance(twin, InputMask)
     assert twin.replacement == MASKS[name].replacement
     twin.fit(SETTING, Draws(seed))

@@ -10,7 +10,7 @@ import transformers as t
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from maskbench.io.files import sha256_files, write_json
-from maskbench.masks.base import Batch
+from maskbench.masks.batch import Batch
 from maskbench.training.collate import Collator
 from tests.unit.tiny import BAD, FILLER, GOOD
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from maskbench.masks.base import Mask
+from maskbench.masks.base import FAMILIES
+from maskbench.masks.registry import known
 
 NEEDED: dict[str, dict[str, Any]] = {
     "fixed-positions": {"every": 2},
@@ -19,7 +20,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "learned-weights": {"from_layer": 1},
 }
 """Parameters of masks that have no complete defaults, or none that suit a model of two layers and short texts."""
-MASKS = [(family, kind) for family, known in Mask.registry.items() for kind in sorted(known)]
+MASKS = [(family, kind) for family in FAMILIES for kind in known(family)]
 
 
 def entry(kind: str, **keys: Any) -> dict[str, Any]:

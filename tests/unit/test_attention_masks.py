@@ -21,8 +21,13 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from maskbench.data.encode import load_encoded
 from maskbench.errors import InputError
 from maskbench.masks import Strategy
-from maskbench.masks.attention import BlockKeyword, Causal, Multiplicative, RandomAttention, Window
-from maskbench.masks.base import AttentionMask, Batch, Objective
+from maskbench.masks.attention.block_keyword import BlockKeyword
+from maskbench.masks.attention.causal import Causal
+from maskbench.masks.attention.multiplicative import Multiplicative
+from maskbench.masks.attention.random_attention import RandomAttention
+from maskbench.masks.attention.window import Window
+from maskbench.masks.base import AttentionMask, Objective
+from maskbench.masks.batch import Batch
 from maskbench.masks.draws import Draws
 from maskbench.masks.passes import forward
 from maskbench.masks.visibility import require_reach, showing

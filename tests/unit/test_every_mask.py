@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from maskbench.masks.base import Mask
+from maskbench.masks.registry import find
 from maskbench.slots.device import choose
 from maskbench.training.run import Inputs, run_cell
 from maskbench.training.trainer import MaskedTrainer
@@ -90,7 +91,7 @@ def test_drawn_and_not_applied_is_bit_identical_to_none(train, family, kind, tas
 @pytest.mark.parametrize("task", KINDS)
 @pytest.mark.parametrize(("family", "kind"), MASKS)
 def test_at_rate_0_it_is_bit_identical_to_none(train, family, kind, task):
-    mask = Mask.registry[family][kind].model_validate(entry(kind))
+    mask = find(family, kind).model_validate(entry(kind))
     neutral = {key: value for key, value in NEUTRAL.items() if key in type(mask).model_fields}
     inner = [key for key in type(mask).model_fields if isinstance(getattr(mask, key), Mask)]
     for key in inner:

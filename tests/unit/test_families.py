@@ -10,9 +10,9 @@ import torch
 from maskbench.config.training import Training
 from maskbench.errors import InputError
 from maskbench.masks import Strategy
-from maskbench.masks.input.importance import attention_received
-from maskbench.masks.parameter.freezing import Freeze
+from maskbench.masks.parameter.freeze import Freeze
 from maskbench.masks.passes import mixing, require_mixing
+from maskbench.masks.shared.importance import attention_received
 from maskbench.masks.visibility import require_reach, showing
 from maskbench.models.anatomy import base_of, embeddings_of, layers_of, mark_fresh, states_of
 from maskbench.models.families import NO_ATTENTIONS, READ_TWICE

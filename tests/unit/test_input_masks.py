@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random as stdlib
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -15,25 +15,27 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from maskbench.errors import InputError
 from maskbench.masks import Strategy
-from maskbench.masks.base import Batch, InputMask, Mask
-from maskbench.masks.budget import first
+from maskbench.masks.base import InputMask
 from maskbench.masks.draws import Draws
-from maskbench.masks.input import (
-    Entity,
-    FixedPositions,
-    Generated,
-    Keyword,
-    OracleCue,
-    Random,
-    RateTwin,
-    Semantic,
-    Span,
-    Static,
-    Tail,
-)
+from maskbench.masks.input.entity import Entity
+from maskbench.masks.input.fixed_positions import FixedPositions
+from maskbench.masks.input.generated import Generated
+from maskbench.masks.input.keyword import Keyword
+from maskbench.masks.input.oracle_cue import OracleCue
+from maskbench.masks.input.random import Random
+from maskbench.masks.input.rate_twin import RateTwin
+from maskbench.masks.input.semantic import Semantic
+from maskbench.masks.input.span import Span
+from maskbench.masks.input.static import Static
+from maskbench.masks.input.tail import Tail
+from maskbench.masks.registry import find
 from maskbench.masks.replacement import random_tokens
-from maskbench.masks.words import PRIOR, Corpus, WordScores, key_of
+from maskbench.masks.shared.budget import first
+from maskbench.masks.shared.words import PRIOR, Corpus, WordScores, key_of
 from tests.unit.texts import MASK, SPECIAL, VOCABULARY, Text, batch_of, rows_of, setting_of
+
+if TYPE_CHECKING:
+    from maskbench.masks.batch import Batch
 
 CHANCE = [Random, Static]
 WHOLE = {"whole_words": True}
@@ -174,7 +176,7 @@ def test_replacements_may_differ_by_position() -> None:
 @pytest.mark.parametrize("kind", ["random", "static"])
 def test_berts_replacement_is_80_10_10(kind: str) -> None:
     """Of the hit tokens, exactly tested; a random token may be the one that stood there."""
-    mask = Mask.registry["input"][kind].model_validate({"rate": 0.5, "replacement": "bert"})
+    mask = find("input", kind).model_validate({"rate": 0.5, "replacement": "bert"})
     assert isinstance(mask, InputMask)
     fit(mask, setting_of(rows_of([Text([[5]])])))
     clean = text_batch(600, 64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -17,10 +18,13 @@ from maskbench.errors import InputError
 from maskbench.experiment.experiment import presets
 from maskbench.experiment.load import load
 from maskbench.masks import Strategy
-from maskbench.masks.base import AttentionMask, Batch, Family, InputMask, Mask, Objective, ParameterMask
+from maskbench.masks.base import FAMILIES, AttentionMask, Family, InputMask, Mask, Objective, ParameterMask
+from maskbench.masks.batch import Batch
 from maskbench.masks.draws import Draws
-from maskbench.masks.input import Random, Static
-from maskbench.masks.parameter import Freeze
+from maskbench.masks.input.random import Random
+from maskbench.masks.input.static import Static
+from maskbench.masks.parameter.freeze import Freeze
+from maskbench.masks.registry import find, known
 from maskbench.models.anatomy import base_of, embeddings_of, layers_of
 
 if TYPE_CHECKING:
@@ -50,11 +54,12 @@ def text_batch(rows: int, width: int, *, epoch: int = 0, first: int = 0) -> Batc
 
 
 def test_masks_are_known_by_family_and_kind() -> None:
-    assert Mask.registry["input"]["random"] is Random
-    assert Mask.registry["input"]["static"] is Static
-    assert Mask.registry["parameter"]["freeze"] is Freeze
-    for family, known in Mask.registry.items():
-        for kind, mask in known.items():
+    assert find("input", "random") is Random
+    assert find("input", "static") is Static
+    assert find("parameter", "freeze") is Freeze
+    for family in FAMILIES:
+        for kind, mask in known(family).items():
+            assert mask.__module__ == f"maskbench.masks.{family}.{kind.replace('-', '_')}"
             assert (mask.family, mask.model_fields["kind"].default) == (family, kind)
     assert {"random", "static", "freeze"} <= set(presets()["strategies"])
 
@@ -98,19 +103,65 @@ def test_two_masks_of_one_family_cannot_share_a_name(registry: dict[Family, dict
 
 
 def test_bases_are_not_in_the_registry() -> None:
-    listed = {mask for known in Mask.registry.values() for mask in known.values()}
+    listed = {mask for family in FAMILIES for mask in known(family).values()}
     assert listed & {Mask, InputMask, AttentionMask, ParameterMask, Objective} == set()
 
 
-def test_naming_masks_does_not_import_torch(root: Path) -> None:
-    code = (
-        "import sys\n"
-        "from maskbench.masks import Strategy\n"
-        "Strategy.model_validate({'name': 'x', 'input': 'random', 'parameter': 'freeze'})\n"
-        "print('torch' in sys.modules)"
-    )
+LOADED = """
+import sys
+from maskbench.experiment.cell import cells
+from maskbench.masks import Strategy
+Strategy.model_validate({"name": "x", **json})
+kinds = [name.split(".", 2)[2] for name in sys.modules if name.startswith("maskbench.masks.") and name.count(".") == 3]
+print(*sorted(name for name in kinds if not name.startswith("shared.")), "torch" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize(
+    ("entry", "loaded"),
+    [
+        ({}, ""),
+        ({"input": "random", "parameter": "freeze"}, "input.random parameter.freeze "),
+        ({"input": "span", "twins": ["rate-twin"]}, "input.rate_twin input.span "),
+    ],
+    ids=["none", "two", "twin"],
+)
+def test_naming_masks_imports_their_modules_and_neither_others_nor_torch(
+    root: Path, entry: object, loaded: str
+) -> None:
+    code = f"json = {entry!r}{LOADED}"
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=60)
-    assert done.stdout == "False\n", done.stderr
+    assert done.stdout == f"{loaded}False\n", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("", "none"),
+        ('class Other(InputMask):\n    kind: Literal["other"] = "other"\n', "other"),
+        (
+            'class One(InputMask):\n    kind: Literal["misnamed"] = "misnamed"\n\n\n'
+            'class Two(InputMask):\n    kind: Literal["two"] = "two"\n',
+            "misnamed, two",
+        ),
+    ],
+    ids=["nothing", "another name", "two"],
+)
+def test_a_module_defines_the_one_mask_that_its_name_promises(
+    root: Path, tmp_path: Path, text: str, found: str
+) -> None:
+    shutil.copytree(root / "maskbench", tmp_path / "maskbench", ignore=shutil.ignore_patterns("__pycache__"))
+    head = (
+        "from __future__ import annotations\nfrom typing import Literal\nfrom maskbench.masks.base import InputMask\n"
+    )
+    (tmp_path / "maskbench/masks/input/misnamed.py").write_text(head + text)
+    command = [sys.executable, "-m", "maskbench", "masks"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr == (
+        'maskbench/masks/input/misnamed.py: expected one input mask, with kind: Literal["misnamed"] = "misnamed", '
+        f"found {found}\n"
+    )
 
 
 # --- strategies

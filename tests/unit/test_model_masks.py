@@ -12,12 +12,16 @@ from scipy import stats
 from torch.nn.functional import cross_entropy
 from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification, BertForTokenClassification
 
-from maskbench.masks import Strategy, budget
-from maskbench.masks.base import Mask
+from maskbench.masks import Strategy
 from maskbench.masks.draws import Draws
-from maskbench.masks.input import Adaptive, Generated, Learned, Random, gates, importance
-from maskbench.masks.input.pace import Pace
+from maskbench.masks.input.adaptive import Adaptive
+from maskbench.masks.input.generated import Generated
+from maskbench.masks.input.learned import Learned
+from maskbench.masks.input.random import Random
 from maskbench.masks.passes import forward, mixing
+from maskbench.masks.registry import find
+from maskbench.masks.shared import budget, gates, importance
+from maskbench.masks.shared.pace import Pace
 from tests.unit.texts import MASK, SPECIAL, VOCABULARY, Text, batch_of, rows_of, setting_of
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
@@ -467,7 +471,7 @@ def test_twins_that_make_sense(task):
     )
     for entry in ({"kind": "adaptive", "place": "loss"}, {"kind": "learned", "rate": 0.4}):
         _, twin = Strategy.model_validate({"name": "x", "input": entry, "twins": ["rate-twin"]}).expanded()
-        one = fitted(Mask.registry["input"][entry["kind"]].model_validate(entry), setting).corrupt(batch, Draws(1))
+        one = fitted(find("input", entry["kind"]).model_validate(entry), setting).corrupt(batch, Draws(1))
         other = fitted(twin.input, setting).corrupt(batch, Draws(1))
         assert torch.equal(one.hit.sum(1), other.hit.sum(1))
         assert not torch.equal(one.hit, other.hit)

@@ -17,7 +17,9 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer
 from maskbench.errors import InputError
 from maskbench.experiment.load import load
 from maskbench.masks import Strategy, passes
-from maskbench.masks.objective import Augment, Consistency, MaskedLMAuxiliary
+from maskbench.masks.objective.augment import Augment
+from maskbench.masks.objective.consistency import Consistency
+from maskbench.masks.objective.mlm_auxiliary import MaskedLMAuxiliary
 from maskbench.models.masked_lm import Head
 from maskbench.slots.device import choose
 from maskbench.training.run import Inputs, Run, run_cell

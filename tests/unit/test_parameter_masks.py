@@ -19,11 +19,18 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trai
 from maskbench.errors import InputError
 from maskbench.masks import Strategy
 from maskbench.masks.draws import Draws
-from maskbench.masks.parameter import AdaLora, BiasOnly, ChildD, ChildF, Freeze, HeadOnly, LearnedWeights, Lora
-from maskbench.masks.parameter.binary import BinaryMask, bake, mask
-from maskbench.masks.parameter.chance import Chance
-from maskbench.masks.parameter.fisher import information, largest, sample
-from maskbench.masks.parameter.steps import Steps
+from maskbench.masks.parameter.adalora import AdaLora
+from maskbench.masks.parameter.bias_only import BiasOnly
+from maskbench.masks.parameter.child_d import ChildD
+from maskbench.masks.parameter.child_f import ChildF
+from maskbench.masks.parameter.freeze import Freeze
+from maskbench.masks.parameter.head_only import HeadOnly
+from maskbench.masks.parameter.learned_weights import LearnedWeights
+from maskbench.masks.parameter.lora import Lora
+from maskbench.masks.shared.binary import BinaryMask, bake, mask
+from maskbench.masks.shared.chance import Chance
+from maskbench.masks.shared.fisher import information, largest, sample
+from maskbench.masks.shared.steps import Steps
 from maskbench.models.anatomy import layers_of, linears_of, mark_fresh, pretrained_of
 from maskbench.slots.device import choose
 from maskbench.training.run import Inputs, Run, run_cell

@@ -9,6 +9,7 @@ import torch
 from transformers import AutoTokenizer
 
 from maskbench.masks.base import Mask
+from maskbench.masks.registry import find
 from maskbench.slots.device import choose
 from maskbench.training.run import Inputs, Run
 from tests.unit.killed import KilledError, Watch
@@ -91,7 +92,7 @@ def test_so_does_one_with_several_micro_batches(train, tmp_path):
 @pytest.mark.parametrize("strategy", ["adaptive", "learned"])
 def test_without_what_the_mask_has_learnt_it_would_not(train, tmp_path, strategy, monkeypatch):
     """The comparison can fail: a mask that forgets ends elsewhere."""
-    for mask in (Mask.registry["input"][strategy], Mask):
+    for mask in (find("input", strategy), Mask):
         monkeypatch.setattr(mask, "restore", lambda self, state: None)
     monkeypatch.setattr(torch.nn.Module, "load_state_dict", keep_gate(torch.nn.Module.load_state_dict))
     with pytest.raises(AssertionError):

@@ -22,9 +22,9 @@ from maskbench.data.encode import IGNORED, encode, load_encoded
 from maskbench.data.prepare import prepare
 from maskbench.data.shifted import shift
 from maskbench.masks.draws import Draws
-from maskbench.masks.input import OracleCue
-from maskbench.masks.input.pace import Pace
-from maskbench.masks.parameter.fisher import information
+from maskbench.masks.input.oracle_cue import OracleCue
+from maskbench.masks.shared.fisher import information
+from maskbench.masks.shared.pace import Pace
 from maskbench.models.tokens import encode_as_text
 from maskbench.training.collate import collator_for
 from maskbench.training.trainer import mean_cross_entropy, seen_loss

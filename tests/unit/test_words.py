@@ -27,9 +27,15 @@ from maskbench.data.encode import encode, load_encoded
 from maskbench.data.manifests import EncodedManifest
 from maskbench.data.prepare import prepare
 from maskbench.data.segments import segments, words_of_pieces
-from maskbench.masks.base import Batch, InputMask
+from maskbench.masks.batch import Batch
 from maskbench.masks.draws import Draws
-from maskbench.masks.input import Keyword, OracleCue, Random, Semantic, Span, Static, Tail
+from maskbench.masks.input.keyword import Keyword
+from maskbench.masks.input.oracle_cue import OracleCue
+from maskbench.masks.input.random import Random
+from maskbench.masks.input.semantic import Semantic
+from maskbench.masks.input.span import Span
+from maskbench.masks.input.static import Static
+from maskbench.masks.input.tail import Tail
 from maskbench.models.tokens import encode_as_text
 from maskbench.training.collate import Collator
 from tests.unit.given import make_source, make_tagging, make_task
@@ -41,6 +47,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from datasets import Dataset
+
+    from maskbench.masks.base import InputMask
 
 CONFIGS = {
     "bert": BertConfig,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from datasets import Dataset
 
-from maskbench.masks.base import Batch
+from maskbench.masks.batch import Batch
 from maskbench.masks.setting import Setting
 from maskbench.training.collate import Collator
 from maskbench.training.trainer import mean_cross_entropy

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 from pydantic import model_validator
 
-from maskbench.masks.base import Batch, InputMask, Need
+from maskbench.channels import Channel
+from maskbench.masks.base import InputMask, Need
+from maskbench.masks.batch import Batch
 from maskbench.masks.slots import InnerInput
 
 if TYPE_CHECKING:
@@ -16,8 +18,6 @@ if TYPE_CHECKING:
 
     from maskbench.masks.draws import Draws
     from maskbench.masks.setting import Setting
-
-_PLACE = 201  # channel of draws, far from those that masks take for their places
 
 
 class RateTwin(InputMask):
@@ -63,10 +63,10 @@ class RateTwin(InputMask):
 
     def where(self, batch: Batch, rng: Draws) -> Tensor:
         """Count the hits of the other mask in each text, with the draws that it would have."""
-        from maskbench.masks.budget import first
+        from maskbench.masks.shared.budget import first
 
         counts = (self.of.where(batch, rng) & batch.maskable).sum(1)
-        return first(batch, rng.uniform(batch, channel=_PLACE), counts)
+        return first(batch, rng.uniform(batch, channel=Channel.TWIN_PLACE), counts)
 
     def observe(self, loss: Tensor) -> None:
         """Pass the loss on."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import field_validator
 
 from maskbench.masks.base import ParameterMask
-from maskbench.masks.parameter.gradient import GradientMask
+from maskbench.masks.shared.gradient import GradientMask
 from maskbench.masks.slots import InnerParameter
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class StepTwin(ParameterMask):
 
     def fit(self, setting: Setting, rng: Draws) -> None:
         """Fit the inner mask, and note what it would freeze."""
-        from maskbench.masks.parameter.steps import Steps
+        from maskbench.masks.shared.steps import Steps
 
         self.of.fit(setting, rng)
         self._steps = Steps(setting.model, self.of.select(setting.model))

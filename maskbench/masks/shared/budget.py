@@ -9,7 +9,7 @@ import torch
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from maskbench.masks.base import Batch
+    from maskbench.masks.batch import Batch
     from maskbench.masks.draws import Draws
 
 

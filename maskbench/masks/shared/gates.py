@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import Module, Parameter
 
-from maskbench.masks import budget
+from maskbench.masks.shared import budget
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from maskbench.masks.base import Batch
+    from maskbench.masks.batch import Batch
 
 _LOW, _HIGH = -0.1, 1.1  # γ and ζ of Louizos et al. (2018)
 _STEPS = 40  # of bisection: the bracket shrinks by 2**40, beyond float32

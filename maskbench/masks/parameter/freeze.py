@@ -1,4 +1,4 @@
-"""Parameter masks that leave whole tensors of the model as they are."""
+"""Layers that keep their pretrained weights."""
 
 from __future__ import annotations
 
@@ -68,49 +68,3 @@ class Freeze(ParameterMask):
             yield from embeddings_of(model)
         for block in blocks[: self.layers]:
             yield from block.parameters()
-
-
-class HeadOnly(ParameterMask):
-    """Only the task's head moves: the whole pretrained model, BERT's pooler included, stays as it is.
-
-    A pooler that the pretrained model lacks is fresh, so it belongs to the head.
-
-    References
-    ----------
-    Alain & Bengio (2017), Understanding intermediate layers using linear classifier probes.
-    """
-
-    kind: Literal["head-only"] = "head-only"
-
-    def select(self, model: Module) -> Iterable[Parameter]:
-        """Return the pretrained parameters."""
-        from maskbench.models.anatomy import pretrained_of
-
-        return [parameter for _, parameter in pretrained_of(model)]
-
-
-class BiasOnly(ParameterMask):
-    """Only bias terms (those of layer norms included) and the task's head move: BitFit.
-
-    References
-    ----------
-    Ben Zaken, Goldberg & Ravfogel (2022), BitFit.
-    """
-
-    kind: Literal["bias-only"] = "bias-only"
-
-    def select(self, model: Module) -> Iterable[Parameter]:
-        """Return the pretrained parameters that are no bias.
-
-        Raises
-        ------
-        InputError
-            If the pretrained model has none (ModernBERT), which would be `head-only`.
-        """
-        from maskbench.models.anatomy import pretrained_of
-
-        pretrained = list(pretrained_of(model))
-        frozen = [parameter for name, parameter in pretrained if not name.endswith("bias")]
-        if len(frozen) == len(pretrained):
-            raise InputError(f"bias-only: {type(model).__name__} has no bias terms; head-only would be the same")
-        return frozen

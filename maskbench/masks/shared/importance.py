@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
-    from maskbench.masks.base import Batch
+    from maskbench.masks.batch import Batch
 
 _FLOOR = 1e-6  # least weight relative to the text's mean: what has none is still drawn, last and at random
 _HALF = 2.0**-25  # half the distance of uniform draws, for the one that is 0

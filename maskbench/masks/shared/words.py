@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from torch import Tensor
 
-    from maskbench.masks.base import Batch
+    from maskbench.masks.batch import Batch
     from maskbench.masks.setting import Setting
 
 Statistic = Literal["log-odds", "tf-idf"]

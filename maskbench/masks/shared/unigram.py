@@ -12,7 +12,7 @@ from maskbench.errors import InputError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from maskbench.masks.base import Batch
+    from maskbench.masks.batch import Batch
     from maskbench.masks.setting import Setting
 
 

@@ -61,7 +61,7 @@ class LearnedWeights(ParameterMask):
         InputError
             If the model has no layer from `from_layer` upward, or no linear modules there.
         """
-        from maskbench.masks.parameter import binary, reach
+        from maskbench.masks.shared import binary, reach
         from maskbench.models.anatomy import layers_of, linears_of, pretrained_of
 
         count = len(layers_of(model))
@@ -84,12 +84,12 @@ class LearnedWeights(ParameterMask):
 
     def finish(self, model: Module) -> None:
         """Write the masked weights into the model, zeros where they are masked."""
-        from maskbench.masks.parameter import binary
+        from maskbench.masks.shared import binary
 
         binary.bake(model)
 
     def ordinary(self, model: Module) -> dict[str, Tensor]:
         """Return the state dict with the masked weights."""
-        from maskbench.masks.parameter import binary
+        from maskbench.masks.shared import binary
 
         return binary.baked(model)

@@ -1,36 +1,17 @@
-"""Masks that hit every token, or every word, with the same probability."""
+"""Tokens, or words, that are drawn once."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
 from maskbench.config.block import Count, Rate
-from maskbench.masks.base import Batch, InputMask
+from maskbench.masks.base import InputMask
+from maskbench.masks.batch import Batch
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from maskbench.masks.draws import Draws
-
-
-class Random(InputMask):
-    """Every token is hit with probability `rate`, drawn anew in every pass.
-
-    References
-    ----------
-    Devlin et al. (2019), BERT, section 3.1 (in pretraining; of the hit tokens 80 % become [MASK] there, which is
-    `replacement: bert` here); drawn anew: Liu et al. (2019), RoBERTa, section 4.1 (dynamic masking).
-    """
-
-    kind: Literal["random"] = "random"
-    rate: Rate = 0.15
-    """Probability that a token is hit."""
-    whole_words: bool = False
-    """Draw once for each word, so that its subwords are hit together."""
-
-    def where(self, batch: Batch, rng: Draws) -> Tensor:
-        """Draw for each token or word."""
-        return rng.uniform(batch, *([batch.words] if self.whole_words else [])) < self.rate
 
 
 class Static(InputMask):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
 
-    from maskbench.masks.base import Batch
+    from maskbench.masks.batch import Batch
     from maskbench.masks.setting import Setting
 
 

@@ -1,0 +1,1 @@
+"""Attention masks, one module for each kind: which keys a query may see."""

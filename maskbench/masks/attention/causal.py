@@ -1,0 +1,31 @@
+"""An attention mask of a decoder: nothing that comes later is seen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from maskbench.masks.base import AttentionMask
+from maskbench.masks.batch import Batch
+from maskbench.masks.shared.distance import distance
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from maskbench.masks.draws import Draws
+
+
+class Causal(AttentionMask):
+    """Every token sees itself and what is before it.
+
+    A classifier that reads the first token (BERT's [CLS]) then sees that token alone.
+
+    References
+    ----------
+    Vaswani et al. (2017), Attention is all you need, section 3.2.3.
+    """
+
+    kind: Literal["causal"] = "causal"
+
+    def attend(self, batch: Batch, rng: Draws) -> Tensor:
+        """Return the lower triangle."""
+        return (distance(batch) >= 0)[None, None]

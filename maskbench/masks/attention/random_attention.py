@@ -1,0 +1,34 @@
+"""An attention mask of pairs that are drawn."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from maskbench.config.block import Rate
+from maskbench.masks.base import AttentionMask
+from maskbench.masks.batch import Batch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from maskbench.masks.draws import Draws
+
+
+class RandomAttention(AttentionMask):
+    """Every pair of a query and another key is hidden with probability `rate`, drawn anew in every pass.
+
+    References
+    ----------
+    Lin et al. (2019), DropAttention, arXiv:1907.11065.
+    """
+
+    kind: Literal["random-attention"] = "random-attention"
+    rate: Rate = 0.15
+    """Probability that a pair is hidden."""
+
+    def attend(self, batch: Batch, rng: Draws) -> Tensor | None:
+        """Draw for each pair."""
+        if self.rate == 0:
+            return None
+        places = batch.positions
+        return (rng.uniform(batch, places[:, :, None], places[:, None, :]) >= self.rate)[:, None]

@@ -1,0 +1,78 @@
+"""What masks are given: one micro-batch of the training text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One micro-batch as the hooks see it; B examples, T positions, on the device of the model."""
+
+    input_ids: Tensor
+    """(B, T) token ids."""
+    padding: Tensor
+    """(B, T) bool: real tokens, special ones included."""
+    words: Tensor
+    """(B, T) index of the word that a subword belongs to; -1 on special tokens and padding."""
+    examples: Tensor
+    """(B,) index of each example in its split."""
+    epoch: int
+    """Pass over the training examples, from 0."""
+    mask_id: int
+    """Token id that stands for [MASK]."""
+    labels: Tensor | None = None
+    """(B,) classes, or (B, T) classes of words at their first subword and -100 elsewhere."""
+    capitals: Tensor | None = None
+    """(B, T) bool: subwords of words that look like a name's (data/surface.py)."""
+    token_types: Tensor | None = None
+    """(B, T) segment ids, for models that take them."""
+    items: Tensor | int | None = None
+    """Number of labels in all micro-batches of the update; None: this is the only one."""
+    progress: float = 0.0
+    """Share of the training's updates that are done."""
+    noise: int = 0
+    """Seed of dropout in this micro-batch: a second pass that starts from it sees the same dropout as the first."""
+    hit: Tensor | None = None
+    """(B, T) bool: positions that an input mask replaced; None before one was applied."""
+    mix: Tensor | None = None
+    """(B, T) weights in [0, 1] with which embeddings go over to that of [MASK]; None: as the token ids say."""
+    hidden: Tensor | None = None
+    """(B, T, H) last hidden states of the pass that the task loss came from; None before it."""
+
+    @property
+    def maskable(self) -> Tensor:
+        """(B, T) bool: positions that a mask may touch: never special tokens, never padding."""
+        return self.words >= 0
+
+    @property
+    def positions(self) -> Tensor:
+        """(B, T) index of each token among the real ones of its text, whichever side is padded; padding is below 0."""
+        import torch
+
+        return torch.where(self.padding, self.padding.cumsum(1) - 1, -1)
+
+    def corrupted(self, hit: Tensor, replacement: Tensor | int) -> Batch:
+        """Return the batch with `replacement` at the positions in `hit`.
+
+        Parameters
+        ----------
+        hit
+            (B, T) bool; positions that may not be masked are left out.
+        replacement
+            Token ids (B, T), or one id.
+        """
+        import torch
+
+        hit = hit & self.maskable
+        other = torch.as_tensor(replacement, dtype=self.input_ids.dtype, device=self.input_ids.device)
+        return replace(self, input_ids=torch.where(hit, other, self.input_ids), hit=hit)
+
+    def inputs(self) -> dict[str, Tensor]:
+        """Return what a model's forward pass takes, without labels."""
+        inputs = {"input_ids": self.input_ids, "attention_mask": self.padding.long()}
+        return inputs if self.token_types is None else inputs | {"token_type_ids": self.token_types}
