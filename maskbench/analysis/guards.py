@@ -9,7 +9,6 @@ import numpy as np
 
 from maskbench.analysis.contrasts import Scale, on_resamples, with_values
 from maskbench.analysis.findings import AT_A_PRICE, POOLED
-from maskbench.analysis.sizes import at_sizes
 from maskbench.config.measures import OF_MACHINE, measure
 
 if TYPE_CHECKING:
@@ -20,8 +19,8 @@ if TYPE_CHECKING:
     from maskbench.analysis.gates import Checked
     from maskbench.analysis.metrics import Array
     from maskbench.analysis.outcomes import Resampler
+    from maskbench.analysis.rows import Row
     from maskbench.analysis.statistics import Spread
-    from maskbench.analysis.verdicts import Row
 
 MOST_UNEVEN = 2
 """Difference of the arms' failed runs from which on the arm with more of them cannot win."""
@@ -129,6 +128,30 @@ def heed_gates(row: Row, gates: list[Checked]) -> None:
     if failed := [name for name, found in outcomes.items() if found == "failed"]:
         row.notes.insert(0, f"The control {', '.join(sorted(failed))} failed; the verdict would be {row.verdict}.")
         row.verdict = "invalid"
+
+
+def at_sizes(evidence: Evidence, weights: Array) -> list[tuple[str, Evidence, Array]]:
+    """Return the differences at each train size alone, with the weight of each of its blocks.
+
+    Parameters
+    ----------
+    evidence
+        Of a contrast over train sizes.
+    weights
+        Weight of each of its blocks.
+    """
+    found = []
+    of_block = dict(zip(evidence.terms["block"].unique(), weights, strict=True))
+    for size in sorted(evidence.terms["train_size"].unique(), key=int):
+        table = evidence.terms[evidence.terms["train_size"] == size]
+        # the weights over sizes of a curve are all above 0: their signs are those of the arms
+        table = table.assign(weight=np.sign(table["weight"]))
+        blocks = table["block"].unique()
+        part = replace(evidence, terms=table, tasks=table.drop_duplicates("block")["task"].tolist())
+        own = np.array([of_block[block] for block in blocks])
+        if own.sum():
+            found.append((size, part.renewed(table["value"]), own / own.sum()))
+    return found
 
 
 def heed_parts(row: Row, rows: list[Row], resampler: Resampler) -> None:

@@ -18,7 +18,7 @@ from maskbench.analysis.findings import POOLED
 
 if TYPE_CHECKING:
     from maskbench.analysis.metrics import Array
-    from maskbench.analysis.verdicts import Row
+    from maskbench.analysis.rows import Row
 
 _RESAMPLES = 2000
 

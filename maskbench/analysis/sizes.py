@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +9,6 @@ import numpy as np
 if TYPE_CHECKING:
     import pandas as pd
 
-    from maskbench.analysis.contrasts import Evidence
     from maskbench.analysis.metrics import Array
     from maskbench.config.claims import Kind
 
@@ -62,27 +60,3 @@ def unlike(found: pd.DataFrame) -> str | None:
                     f"{arm['strategy'].iloc[0]} lacks the train size {where}: curves are compared over the same sizes."
                 )
     return None
-
-
-def at_sizes(evidence: Evidence, weights: Array) -> list[tuple[str, Evidence, Array]]:
-    """Return the differences at each train size alone, with the weight of each of its blocks.
-
-    Parameters
-    ----------
-    evidence
-        Of a contrast over train sizes.
-    weights
-        Weight of each of its blocks.
-    """
-    found = []
-    of_block = dict(zip(evidence.terms["block"].unique(), weights, strict=True))
-    for size in sorted(evidence.terms["train_size"].unique(), key=int):
-        table = evidence.terms[evidence.terms["train_size"] == size]
-        # the weights over sizes of a curve are all above 0: their signs are those of the arms
-        table = table.assign(weight=np.sign(table["weight"]))
-        blocks = table["block"].unique()
-        part = replace(evidence, terms=table, tasks=table.drop_duplicates("block")["task"].tolist())
-        own = np.array([of_block[block] for block in blocks])
-        if own.sum():
-            found.append((size, part.renewed(table["value"]), own / own.sum()))
-    return found

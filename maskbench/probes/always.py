@@ -6,12 +6,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from maskbench.probes.base import Subject
+    from maskbench.experiment.cell import Cell
+    from maskbench.slots.device import Device
     from maskbench.training.masking import Masking
 
 
-def fitted(subject: Subject) -> Masking:
-    """Return the run's attention mask, fitted on its training split and its first model as before the first update."""
+def fitted(cell: Cell, device: Device, *, encoded: Path, pretrained: Path, before: Path | None) -> Masking:
+    """Return the run's attention mask, fitted on its training split and its first model as before the first update.
+
+    Parameters
+    ----------
+    cell
+        The run.
+    device
+        What to compute on.
+    encoded, pretrained, before
+        Folders of the run's encoded task and of θ₀; sequential: of the run on the first task.
+    """
     # the Trainer takes seconds to import: for these runs alone
     from torch.nn import Module
     from transformers import AutoTokenizer
@@ -20,12 +31,10 @@ def fitted(subject: Subject) -> Masking:
     from maskbench.training.masking import Masking
     from maskbench.training.run import Inputs, Run
 
-    cell, sources = subject.cell, subject.sources
-    inputs = Inputs(sources.encoded, sources.pretrained, Path("nowhere"), start=sources.before)
-    run = Run(cell, inputs, subject.device)
-    tokenizer = AutoTokenizer.from_pretrained(sources.pretrained, local_files_only=True)
+    run = Run(cell, Inputs(encoded, pretrained, Path("nowhere"), start=before), device)
+    tokenizer = AutoTokenizer.from_pretrained(pretrained, local_files_only=True)
     model = run.build(tokenizer, add_mask_token(tokenizer))
-    Module.to(model, subject.device.kind)
+    Module.to(model, device.kind)
     # each family has its own stream of draws, so the others are not missed
     alone = cell.strategy.model_copy(update={"input": None, "parameter": None, "objective": None})
     masking = Masking(alone, cell.seed)

@@ -309,7 +309,8 @@ class Subject:
             return None
         from maskbench.probes.always import fitted
 
-        masking = fitted(self)
+        encoded, pretrained, before = self.sources.encoded, self.sources.pretrained, self.sources.before
+        masking = fitted(self.cell, self.device, encoded=encoded, pretrained=pretrained, before=before)
         return masking.showing
 
     def passed(self, name: str, rows: Rows, *, hidden: bool = False) -> Passed:
