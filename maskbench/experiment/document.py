@@ -6,6 +6,7 @@ import inspect
 import json
 import textwrap
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -121,11 +122,20 @@ def _number(entry: dict[str, Any]) -> str:
     return f"{words} {', '.join(stated)}".strip()
 
 
+@cache
+def _places() -> dict[str, str]:
+    """Return where the docs describe a class of the schema, as a link from docs/config.md."""
+    blocks = {block.__name__: f"#{block.__name__.lower()}" for block in (*_BLOCKS, *_LAST_BLOCKS)}
+    kinds = {find(entry.family, entry.kind).__name__: f"masks.md#{entry.kind}" for entry in masks()}
+    return blocks | kinds | {"Condition": "data.md#conditions"}
+
+
 def _type(entry: dict[str, Any]) -> str:
     """Return the type of a key of the JSON schema in words."""
     if "$ref" in entry:
         name = entry["$ref"].rsplit("/", 1)[-1]
-        return f"[{name}](#{name.lower()})"
+        place = _places().get(name)
+        return f"[{name}]({place})" if place else name
     if "const" in entry:
         return f"`{entry['const']}`"
     if "enum" in entry:
