@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from maskbench.analysis.about_data import about_data
 from maskbench.analysis.contributions import DOCUMENT
-from maskbench.analysis.derived import MATCHED, SPLITS, Point, Run, derive
+from maskbench.analysis.derived import Point, Run, derive
 from maskbench.analysis.metrics import (
     ALONG_COLUMNS,
     CELL,
@@ -27,9 +27,10 @@ from maskbench.analysis.metrics import (
     score_of,
     write_csv,
 )
-from maskbench.config.measures import measure
+from maskbench.config.measures import MEASURES, measure
 from maskbench.errors import InputError
 from maskbench.io.files import atomic, write_json
+from maskbench.records.probe import Point as Evaluated
 from maskbench.records.probe import ProbeRecord
 from maskbench.records.run import Record
 
@@ -44,16 +45,13 @@ ROWS_IN_GROUP = 1_000_000
 LOSS, DISAGREEMENT = f"{TEST}:loss", f"{TEST}:disagreement"
 """In the column `set`: what test examples contribute to the cross-entropy, and to the disagreement of seeds."""
 
-SETS_OF = ("distractor_drop", "perturbation_drop", "masking_drop", "cue_reliance", "forgetting")
-"""Measures that rest on outcomes of test-time sets: beside a probe record that has one of them there are some."""
-
 
 def _check_metrics(path: Path, metrics: Sequence[Metric], seen: set[tuple[str, str]]) -> None:
     """Check the units, that no number stands twice, also not in both records of a run, and that none is derived."""
     for metric in metrics:
         if metric.unit != (unit := measure(metric.measure).unit):
             raise InputError(f"{path}: metrics: {metric.measure}: expected the unit {unit}, got {metric.unit}")
-        if metric.measure in SPLITS:
+        if measure(metric.measure).derived:
             raise InputError(f"{path}: metrics: {metric.measure} takes several runs and is computed from them here")
         if (key := (metric.split, metric.measure)) in seen:
             raise InputError(f"{path}: metrics: {metric.measure} of {metric.split} stands twice")
@@ -103,10 +101,18 @@ def _run(record: Record, probes: ProbeRecord | None) -> Run:
         machine=f"{machine.device}, {machine.device_name}, {machine.threads} threads",
         history=[Point(item.step, item.score) for item in record.history if item.score is not None],
         trajectory={
-            name: [Point(item.step, value) for item in along if (value := item.measures.get(name)) is not None]
-            for name in MATCHED
+            entry.name: points
+            for entry in MEASURES.values()
+            if entry.along and (points := list(_points(along, entry.name)))
         },
     )
+
+
+def _points(along: Sequence[Evaluated], name: str) -> Iterator[Point]:
+    """Yield what a measure was at each evaluation that has a number of it."""
+    for item in along:
+        if (value := item.measures.get(name)) is not None:
+            yield Point(item.step, value)
 
 
 class _Metrics:
@@ -208,11 +214,17 @@ def _losses(path: Path, run: str) -> Iterator[pa.Table]:
     yield _typed(path, run, table.append_column("set", pa.array([LOSS] * table.num_rows).dictionary_encode()))
 
 
+def _on_sets(name: str) -> bool:
+    """Tell whether a measure rests on outcomes of test-time sets: beside a probe record that has it there are some."""
+    recipe = measure(name).made_of
+    return recipe is not None and recipe.on_sets
+
+
 def _read_set_outcomes(path: Path, probes: ProbeRecord) -> pa.Table | None:
     """Read what a run got right and wrong on the test-time sets; None if it was measured on none of them."""
     if probes.status != "probed":
         return None
-    measured = any(item.measure.partition(":")[0] in SETS_OF and item.value is not None for item in probes.metrics)
+    measured = any(_on_sets(item.measure) and item.value is not None for item in probes.metrics)
     columns = ["set", "example", "hit", "weight"]
     table = _read_table(path, columns, "a probed run", may_be_empty=not measured)
     if not table.num_rows:
@@ -378,7 +390,7 @@ def collect(
                     outcomes.add(table)
             read = partial(_read_predictions, results)
             for value in derive(found, baseline, read, results / "training", outcomes.keep):
-                metrics.add(value.run, SPLITS[value.measure], value.measure, value.value)
+                metrics.add(value.run, measure(value.measure).split, value.measure, value.value)
             outcomes.flush()
         frame = metrics.frame()
         write_csv(frame, temporary["metrics.csv"])

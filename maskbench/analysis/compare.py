@@ -24,7 +24,7 @@ from maskbench.analysis.metrics import (
     write_csv,
 )
 from maskbench.analysis.outcomes import Outcomes
-from maskbench.config.measures import OF_MACHINE
+from maskbench.config.measures import measure, shown_in
 from maskbench.errors import InputError
 from maskbench.io.files import atomic
 
@@ -58,9 +58,6 @@ POOLED = "(all tasks)"
 ONE_SEED, NO_PAIRS = "none (one seed)", "none (no pairs)"
 INTERVALS = (BOTH, SEEDS, ONE_SEED, NO_PAIRS)
 """What the variance behind an interval is over; why there is none."""
-
-COMPARED = ("score", "loss_gap", "score_gap", "step_time")
-"""The compared measures."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +121,7 @@ def _estimate(
 ) -> dict[str, Any]:
     """Compare on one measure; several `pairs` (one for each task) are pooled over the seeds that all of them have."""
     scale, known = Scale(name, directed=False), values.keys()
-    complete = [pair.complete(known, machines if name in OF_MACHINE else {}) for pair in pairs]
+    complete = [pair.complete(known, machines if measure(name).of_machine else {}) for pair in pairs]
     seeds = sorted(set.intersection(*map(set, complete)))
     every = set.union(*(pair.seeds for pair in pairs))
     row = {
@@ -209,7 +206,7 @@ def compare(metrics: pd.DataFrame, outcomes: Path | None, settings: Settings) ->
     if settings.baseline not in set(runs["strategy"]):
         known = ", ".join(runs["strategy"].unique())
         raise InputError(f"baseline: expected one of the strategies of the metrics, {known}, got {settings.baseline}")
-    scales = {name: Scale(name, directed=False).of(values.of(name)) for name in COMPARED}
+    scales = {name: Scale(name, directed=False).of(values.of(name)) for name in shown_in("comparisons")}
     recorded = {name: {str(run): value for run, value in found.items()} for name, found in scales.items()}
     read = Outcomes(outcomes, settings.resamples, settings.seed) if outcomes else None
     resampled = {
@@ -219,7 +216,7 @@ def compare(metrics: pd.DataFrame, outcomes: Path | None, settings: Settings) ->
     cells = list(_paired(runs, settings.baseline))
     rows = []
     for cell, pairs in [*cells, *_pooled(cells)]:
-        for name in COMPARED:
+        for name in scales:
             # a run whose outcomes nobody kept takes the texts out of all intervals of its measure
             drawn = resampled[name] if resampled[name].keys() >= recorded[name].keys() else {}
             estimate = _estimate(pairs, name, recorded[name], drawn, read, machines, settings)
@@ -244,7 +241,8 @@ def read_comparisons(path: str | Path) -> pd.DataFrame:
     table = Table(path, COLUMNS)
     for column in (*BLOCK, "strategy", "baseline", "unit"):
         table.parse(column, filled, "text", "str")
-    table.parse("measure", one_of(COMPARED), f"one of {', '.join(COMPARED)}", "str")
+    compared = shown_in("comparisons")
+    table.parse("measure", one_of(compared), f"one of {', '.join(compared)}", "str")
     table.parse("interval", one_of(INTERVALS), f"one of {', '.join(INTERVALS)}", "str")
     for column in ("n_seeds", "n_failed_strategy", "n_failed_baseline", "missing_pairs", "resamples"):
         table.parse(column, int, "a whole number", "int64")
@@ -254,8 +252,8 @@ def read_comparisons(path: str | Path) -> pd.DataFrame:
     cell = [*BLOCK, "strategy"]
     if (again := frame.duplicated([*cell, "measure"])).any():
         raise table.refuse(int(again.to_numpy().argmax()), "measure", "each measure of a block and strategy once")
-    if (few := frame.groupby(cell, sort=False)["measure"].transform("count") < len(COMPARED)).any():
-        raise table.refuse(int(few.to_numpy().argmax()), "strategy", f"a row for each of {', '.join(COMPARED)}")
+    if (few := frame.groupby(cell, sort=False)["measure"].transform("count") < len(compared)).any():
+        raise table.refuse(int(few.to_numpy().argmax()), "strategy", f"a row for each of {', '.join(compared)}")
     return frame
 
 

@@ -17,7 +17,7 @@ from maskbench.analysis.metrics import BLOCK, SPLITS, Array, learned_nothing, re
 from maskbench.analysis.sizes import OVER_SIZES, over_sizes, unlike
 from maskbench.config.claims import RATIOS, Arm, Contrast, unit_of
 from maskbench.config.conditions import Condition
-from maskbench.config.measures import AT_MATCHED_SCORE, OF_MACHINE, Home, measure
+from maskbench.config.measures import Home, measure
 from maskbench.errors import InputError
 
 Indices = np.ndarray[Any, np.dtype[np.int64]]
@@ -110,7 +110,7 @@ class Values:
     def censored(self, name: str) -> pd.Series[float]:
         """Return the runs whose value of a measure nobody saw: −1, for want of evaluations; 1, it never came."""
         found = self.of("matched_censored")
-        return found[found != 0] if name in AT_MATCHED_SCORE else found.iloc[:0]
+        return found[found != 0] if measure(name).at_matched_score else found.iloc[:0]
 
     def of(self, name: str) -> pd.Series[float]:
         """Return a measure by run, as it is compared: what rests on pairs of seeds becomes one number for each seed."""
@@ -239,7 +239,7 @@ def terms(values: Values, contrast: Contrast, name: str, tasks: Sequence[str]) -
         # several runs of an arm that differ in what the other one does not have (two cue rates against clean): the mean
         found["weight"] /= found.groupby(["block", "arm", "seed"])["weight"].transform("size")
     kinds = found.groupby(["block", "seed"])["machine"].transform("nunique")
-    found["apart"] = (kinds > 1) & (name.partition(":")[0] in OF_MACHINE)
+    found["apart"] = (kinds > 1) & measure(name).of_machine
     found["value"] = found["value"].mask(found["apart"])
     return found[found.groupby("block")["arm"].transform("nunique") == len(arms)]
 

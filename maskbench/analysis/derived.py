@@ -17,6 +17,7 @@ import numpy as np
 
 from maskbench.analysis.metrics import BLOCK, learned_nothing, regime_kind
 from maskbench.config.conditions import CLEAN
+from maskbench.config.measures import measure
 from maskbench.errors import InputError
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class Run:
     history: Sequence[Point] = ()
     """Validation score at each evaluation, in the order of the updates."""
     trajectory: dict[str, Sequence[Point]] = field(default_factory=dict)
-    """`representation_drift`, `parameter_drift`, `forgetting` at each evaluation, where they were measured."""
+    """What each measure that has a value at matched score was at each evaluation; one never measured is missing."""
 
     @property
     def block(self) -> tuple[str, ...]:
@@ -84,34 +85,10 @@ Predictions = Callable[[str], tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]
 Keep = Callable[[str, np.ndarray[Any, Any], np.ndarray[Any, Any]], None]
 """Takes a run id, its test examples, and for each the share of other seeds that answer otherwise."""
 
-MATCHED = {
-    "representation_drift": "matched_representation_drift",
-    "parameter_drift": "matched_parameter_drift",
-    "forgetting": "matched_forgetting",
-}
-"""Measures of the trajectory, and what they are called at the matched score."""
-
 REACHED = 0.9
 """Share of the way from the majority class's score to the baseline's best at which all are compared."""
 COARSEST = 1.5
 """How much the number of updates may grow between the two evaluations between which a score is reached."""
-
-SPLITS = {
-    "negative_transfer": "test",
-    "score_sd": "test",
-    "failed": "test",
-    "disagreement": "test",
-    "step_overhead": "run",
-    "memory_overhead": "run",
-    "machine": "run",
-    "matched_score": "validation",
-    "matched_censored": "run",
-    "steps_to_score": "run",
-    "matched_representation_drift": "test",
-    "matched_parameter_drift": "run",
-    "matched_forgetting": "test",
-}
-"""The derived measures, and the split that each is told of."""
 
 
 def _groups(runs: Sequence[Run], key: Callable[[Run], Any]) -> dict[Any, list[Run]]:
@@ -297,11 +274,11 @@ def matched_level(run: Run) -> float | None:
 
 
 def at_matched_score(runs: Sequence[Run], baseline: str) -> Iterator[Value]:
-    """Yield what learning as much as the baseline cost: updates, drift and forgetting when a common score is reached.
+    """Yield what learning as much as the baseline cost: updates, and interference when a common score is reached.
 
     Within a block and seed, the matched score is that of `matched_level` for the baseline's run, so that no other
     strategy of the study, however weak, can move it. Along its own history (linear between evaluations) each strategy
-    first reaches it after `steps_to_score` updates, and drift and forgetting are read off its trajectory there, linear
+    first reaches it after `steps_to_score` updates, and what was measured along the training is read off there, linear
     again.
 
     What nobody saw is not known: with too few evaluations to see when the score was reached, and where it never was,
@@ -321,9 +298,10 @@ def at_matched_score(runs: Sequence[Run], baseline: str) -> Iterator[Value]:
             yield Value(run.run, "matched_score", level)
             yield Value(run.run, "matched_censored", None if side is None else float(side))
             yield Value(run.run, "steps_to_score", step)
-            for name, matched_name in MATCHED.items():
-                if points := run.trajectory.get(name):
-                    yield Value(run.run, matched_name, None if step is None else value_at(points, step))
+            for name, points in run.trajectory.items():
+                matched = measure(name).matched
+                assert matched is not None
+                yield Value(run.run, matched, None if step is None else value_at(points, step))
 
 
 def derive(

@@ -83,7 +83,7 @@ def _names(table: Table, columns: Sequence[str]) -> None:
     """Parse columns of text, and measures; what is not named is parsed by the caller."""
     for column in columns:
         if column == "measure":
-            table.parse("measure", known_measure, "a measure of maskbench/config/measures.py", "str")
+            table.parse("measure", known_measure, "a measure of docs/measures.md", "str")
         elif column in ("note", "unit", "unguarded"):
             table.parse(column, str, "text", "str")
         else:
@@ -147,7 +147,7 @@ def read_gates(path: Path) -> pd.DataFrame:
     _names(table, ("gate", "sentence", "note"))
     for column in ("contrast", "scope"):
         table.parse(column, str, "text", "str")
-    table.parse("measure", _optional_measure, "a measure of maskbench/config/measures.py or nothing", "str")
+    table.parse("measure", _optional_measure, "a measure of docs/measures.md or nothing", "str")
     _numbers(table, "estimate", "ci_low", "ci_high")
     _probabilities(table, "p")
     table.parse("n_seeds", _whole_or_empty, "a whole number or nothing", "float64")

@@ -9,7 +9,7 @@ import numpy as np
 
 from maskbench.analysis.contrasts import Scale, on_resamples, with_values
 from maskbench.analysis.findings import AT_A_PRICE, POOLED
-from maskbench.config.measures import OF_MACHINE, measure
+from maskbench.config.measures import measure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from maskbench.analysis.outcomes import Resampler
     from maskbench.analysis.rows import Row
     from maskbench.analysis.statistics import Spread
+    from maskbench.config.measures import Measure
 
 MOST_UNEVEN = 2
 """Difference of the arms' failed runs from which on the arm with more of them cannot win."""
@@ -85,7 +86,7 @@ def heed_price(row: Row, values: Values, resampler: Resampler, margin: float) ->
         free = bool(low > -margin) and more < MOST_UNEVEN
     if free:
         row.notes.append(f"The score of {winner} is less than {margin:g} points below that of {other}: {told}.")
-        row.notes.append(_beside(entry.name, entry.matched))
+        row.notes.append(_beside(entry, values))
         return
     row.notes.insert(
         0,
@@ -96,11 +97,13 @@ def heed_price(row: Row, values: Values, resampler: Resampler, margin: float) ->
     row.verdict = AT_A_PRICE
 
 
-def _beside(name: str, matched: str | None) -> str:
+def _beside(entry: Measure, values: Values) -> str:
     """Say whether the measure can also be had at the matched score."""
-    if matched is None:
-        return f"There is no value of {name} at the matched score: it rests on that."
-    return f"Beside it stands {matched}."
+    if entry.matched is None:
+        return f"There is no value of {entry.name} at the matched score: it rests on that."
+    if values.of(entry.matched).empty:
+        return f"No run has a number of {entry.matched} (probe: trajectory): it rests on that."
+    return f"Beside it stands {entry.matched}."
 
 
 def standing(gates: list[Checked], name: str) -> dict[str, Outcome]:
@@ -185,7 +188,7 @@ def heed_parts(row: Row, rows: list[Row], resampler: Resampler) -> None:
 
 def of_machines(row: Row) -> Iterator[str]:
     """Say of times and memory on which machines they were measured, and which pairs are not compared for it."""
-    if row.evidence.measure not in OF_MACHINE:
+    if not measure(row.evidence.measure).of_machine:
         return
     table = row.evidence.terms[(row.weights != 0)[row.evidence.places[0]]]
     done = table[table["status"] == "completed"]

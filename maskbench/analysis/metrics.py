@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from maskbench.config.measures import measure
+from maskbench.config.measures import measure, recipes
 from maskbench.errors import InputError
 
 CELL = ("run", "task", "model", "strategy", "regime", "condition", "train_size", "seed")
@@ -36,7 +36,7 @@ OUTCOME_TYPES = [
 ALONG_COLUMNS = ("run", "step", "measure", "value")
 """Columns of along.csv; one row for each number along training, `step` updates after its start."""
 
-TEST = "test"
+TEST = recipes.TEST
 """In the column `set`: the run's own test split; the other sets are named by what was done to it, as in ``swap-10``."""
 
 BLOCK = ["task", "model", "regime", "condition", "train_size"]
@@ -187,7 +187,7 @@ def read_metrics(path: str | Path) -> pd.DataFrame:
     table.parse("seed", int, "a whole number", "int64")
     table.parse("status", one_of(STATUSES), f"one of {', '.join(STATUSES)}", "str")
     table.parse("split", one_of(SPLITS), f"one of {', '.join(SPLITS)}", "str")
-    table.parse("measure", known_measure, "a measure of maskbench/config/measures.py", "str")
+    table.parse("measure", known_measure, "a measure of docs/measures.md", "str")
     table.parse("value", number_or_empty, "a finite number or nothing", "float64")
     table.parse("unit", filled, "text", "str")
     frame = table.frame[list(COLUMNS)]

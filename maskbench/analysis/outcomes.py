@@ -13,10 +13,11 @@ import pyarrow.parquet as pq
 
 from maskbench.analysis import statistics
 from maskbench.analysis.bootstrap import generator, resampled_sums
-from maskbench.analysis.contributions import ALONE, DOCUMENT, recipe
+from maskbench.analysis.contributions import DOCUMENT, recipe
 from maskbench.analysis.metrics import BLOCK, OUTCOME_COLUMNS, OUTCOME_TYPES, TEST, Array, check_counts, score_of
 from maskbench.config.conditions import CLEAN
 from maskbench.config.measures import measure
+from maskbench.config.measures.recipes import ALONE
 from maskbench.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from maskbench.analysis.contrasts import Evidence, Values
-    from maskbench.analysis.contributions import Part
+    from maskbench.config.measures.recipes import Part
 
     Ids = np.ndarray[Any, Any]
 

@@ -18,7 +18,7 @@ from maskbench.analysis.outcomes import Outcomes
 from maskbench.analysis.power import FOUND, Varying, chance_of_equivalence, seeds_for_equivalence, seeds_to_find
 from maskbench.analysis.verdicts import measured, tasks_of
 from maskbench.config.claims import unit_of
-from maskbench.config.measures import AT_MATCHED_SCORE, measure
+from maskbench.config.measures import MEASURES, measure
 from maskbench.experiment.cell import cells
 from maskbench.records.manifest import Timed, read_entries
 
@@ -85,13 +85,16 @@ def needs(experiment: Experiment, claims: Claims, runs: pd.DataFrame) -> Iterato
     """Yield each contrast on each measure in each scope, with what the experiment lacks for it."""
     kinds = {task.name: str(task.kind) for task in experiment.tasks}
     heads = any(model.masked_lm is not False for model in experiment.models)
+    along = {entry.matched for entry in MEASURES.values()}
     for claim in claims.claims:
         tasks = tasks_of(claim, kinds)
         for contrast in claim.resolved():
             for name in contrast.measures or []:
                 lacks = lacking(runs, contrast, name, tasks)
-                if name.startswith("mlm_") and not heads:
+                if measure(name).masked_lm and not heads:
                     lacks = lacks or "No model has a masked-LM head."
+                if name in along and "trajectory" not in experiment.probes.wanted:
+                    lacks = lacks or "The probe trajectory is not among those to measure."
                 for scope in _scopes(contrast, runs, tasks) or [POOLED]:
                     yield Need(claim, contrast, name, scope, lacks)
 
@@ -257,7 +260,7 @@ def _notes(experiment: Experiment, claims: Claims, every: list[Need], recorded: 
         )
     training = experiment.training
     evaluations = math.floor(training.evaluations_per_epoch * training.epochs)
-    matched = sorted({need.measure for need in every if need.lacks is None and need.measure in AT_MATCHED_SCORE})
+    matched = sorted({need.measure for need in every if need.lacks is None and measure(need.measure).at_matched_score})
     if matched and evaluations < EVALUATIONS:
         yield (
             f"{evaluations} evaluations of a run are too few to see when it reaches the matched score, and verdicts on "

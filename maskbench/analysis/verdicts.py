@@ -10,7 +10,6 @@ import pandas as pd
 
 from maskbench.analysis import statistics
 from maskbench.analysis.contrasts import Values, gather, on_resamples
-from maskbench.analysis.contributions import NO_TEXTS
 from maskbench.analysis.findings import (
     GATE_COLUMNS,
     PAIR_COLUMNS,
@@ -180,7 +179,7 @@ def _shape(row: Row) -> Iterator[str]:
     spread, name = row.spread, row.evidence.measure
     if spread is None or spread.n < 2:
         return
-    if not spread.n_examples and name.partition(":")[0] not in NO_TEXTS:
+    if not spread.n_examples and measure(name).of_texts:
         yield "Over seeds alone: that other texts would give another number is not in the interval."
     if spread.n < statistics.LEAST_SHAPE:
         return

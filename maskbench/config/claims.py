@@ -205,8 +205,10 @@ class Gate(Block):
     """Measures whose verdicts rest on it."""
 
     def guarded(self, name: str) -> bool:
-        """Tell whether the verdicts on a measure rest on this gate."""
-        return self.guards == "all" or not {name, name.partition(":")[0]}.isdisjoint(self.guards)
+        """Tell whether the verdicts on a measure rest on this gate; those at its matched score do as well."""
+        base = name.partition(":")[0]
+        plain = [entry.name for entry in MEASURES.values() if entry.matched == base]
+        return self.guards == "all" or not {name, base, *plain}.isdisjoint(self.guards)
 
 
 def _margin_of(margins: dict[str, Margin], name: str) -> Margin | None:

@@ -256,7 +256,7 @@ def measures_page() -> str:
     """Return the page that defines every measure."""
     lines = [
         "# Measures",
-        "Written by `make schema` from the registry in maskbench/config/measures.py; `python -m maskbench measures`",
+        "Written by `make schema` from the registry in maskbench/config/measures; `python -m maskbench measures`",
         "prints the list. The names are those of the column `measure` of metrics.csv; the column `split` says what a",
         "number was measured on (`run`: the run itself). θ₀ is the pretrained model, θ the fine-tuned one. Everything",
         "is measured on unmasked input in eval mode. Points are 100 × fraction. A value is empty, and never 0, where",
@@ -266,6 +266,12 @@ def measures_page() -> str:
         "↓ lower is better, ↑ higher is better, – neither. `f1[:class]` is written `f1:PER` for one class, and",
         "`f1` for all of them, where there is such a number. Without a source, a measure is what everybody means by",
         "the word, or this project's own.",
+        "",
+        "`matched_*` is a measure that under-fitting flatters, at the moment at which the run had learned as much as",
+        "[claims.md](claims.md) says. The probe `trajectory` has to be among the probes for it: under the weights of",
+        "each evaluation of the training, it calls the other probes of interference again that are among them, and",
+        "measures drift and the generalisation gap in any case, all on the fixed texts of the probes (`examples`). It",
+        "costs as much as these probes once more for each evaluation.",
     ]
     for family, (title, introduction) in _MEASURE_FAMILIES.items():
         lines += [

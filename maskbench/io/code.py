@@ -65,7 +65,8 @@ def imported(script: Path) -> dict[str, Path]:
     while todo:
         importer, module = todo.pop()
         file = _source(module)
-        is_code = not module.startswith(_PARAMETERS) or (module in _REGISTRIES and importer.startswith(_READERS))
+        reads = importer.startswith((*_READERS, *_REGISTRIES))
+        is_code = not module.startswith(_PARAMETERS) or (module.startswith(_REGISTRIES) and reads)
         if file is None or module in found or not is_code:
             continue
         found[module] = file

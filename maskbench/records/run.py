@@ -67,7 +67,7 @@ class Metric(Part):
     split: Literal["train", "validation", "test", "run"]
     """What it was measured on; `run`: the run itself (time, memory, parameters)."""
     measure: str
-    """Name in the registry (config/measures.py); per class: ``f1:PER``."""
+    """Name in the registry (config/measures); per class: ``f1:PER``."""
     value: float | None
     """The number; None where there is none (not finite, or the run did not complete)."""
     unit: str

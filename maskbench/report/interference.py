@@ -10,49 +10,15 @@ import pandas as pd
 
 from maskbench.analysis import contrasts
 from maskbench.analysis.metrics import regime_kind
-from maskbench.config.measures import MEASURES
+from maskbench.config.measures import MEASURES, shown_in
 
 if TYPE_CHECKING:
     from maskbench.report.study import Block, Study
 
-MAIN = (
-    "loss_gap",
-    "score_gap",
-    "ece",
-    "noise_memorisation",
-    "score_sd",
-    "failed",
-    "disagreement",
-    "distractor_drop",
-    "perturbation_drop",
-    "masking_drop",
-    "cue_reliance",
-    "negative_transfer",
-    "gradient_cosine",
-    "forgetting",
-    "matched_forgetting",
-    "representation_drift",
-    "matched_representation_drift",
-    "parameter_drift",
-    "matched_parameter_drift",
-    "mlm_forgetting",
-    "probing_drop",
-    "step_overhead",
-    "memory_overhead",
-    "steps_to_score",
-)
-"""One measure for each member of the families of interference, and of cost; one with parts stands for their mean."""
-
-OF_A_CELL = ("score_sd", "failed")
-"""Measures that say something of all seeds of a cell together: they have no SD over seeds, and no paired difference."""
-
-PROFILED = ("score", *(name for name in MAIN if MEASURES[name].family != "cost" and name not in OF_A_CELL))
-"""The columns of the profile: the score, then every measure of interference that can be paired by seed."""
-
 
 def drawn(study: Study) -> list[str]:
     """Return the measures of the profile that the study has."""
-    return [name for name in PROFILED if homes(study, name)]
+    return [name for name in shown_in("profile") if homes(study, name)]
 
 
 def homes(study: Study, name: str) -> list[Block]:

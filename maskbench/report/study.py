@@ -25,7 +25,7 @@ from maskbench.analysis.metrics import (
     values_of,
 )
 from maskbench.config.conditions import CLEAN
-from maskbench.config.measures import OF_MACHINE
+from maskbench.config.measures import measure
 from maskbench.errors import InputError
 from maskbench.io.files import read_json
 from maskbench.report.verdicts import read_evidence
@@ -268,7 +268,7 @@ class Study:
     def _alike(self, block: Block, of: str, against: str, name: str) -> tuple[pd.Series[float], pd.Series[float]]:
         """Return a measure of two strategies by seed; of what depends on the machine, where both ran on one kind."""
         one, other = self.measured(block, of, name), self.measured(block, against, name)
-        if name not in OF_MACHINE:
+        if not measure(name).of_machine:
             return one, other
         kinds = self.measured(block, of, "machine").sub(self.measured(block, against, "machine")).dropna()
         return one.drop(kinds.index[kinds != 0], errors="ignore"), other

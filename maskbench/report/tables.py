@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from maskbench.analysis.compare import COMPARED, POOLED
+from maskbench.analysis.compare import POOLED
 from maskbench.analysis.contrasts import Scale
 from maskbench.analysis.findings import VERDICT_COLUMNS
 from maskbench.analysis.metrics import BLOCK, write_csv
-from maskbench.config.measures import measure
+from maskbench.config.measures import measure, shown_in
 from maskbench.io.files import atomic, write_text
 from maskbench.report import text
 from maskbench.report.claims import records, row_in_words
 from maskbench.report.formats import Table, latex, markdown
-from maskbench.report.interference import MAIN, OF_A_CELL
 from maskbench.report.study import Block
 
 if TYPE_CHECKING:
@@ -134,7 +133,7 @@ def interference(study: Study) -> Table:
     """Return the main measures of interference and of cost, for every block and strategy."""
     rows: list[dict[str, Any]] = []
     shown = []
-    for block, name in product(study.blocks, MAIN):
+    for block, name in product(study.blocks, shown_in("interference")):
         entry = measure(name)
         heading = f"{entry.title}, {entry.unit} {text.ARROWS[entry.better]}".rstrip()
         line = {"task": study.title(block), "family": entry.family, "measure": heading}
@@ -142,7 +141,7 @@ def interference(study: Study) -> Table:
             values = study.measured(block, strategy, name)
             if values.empty:
                 continue
-            found = _spread(values) | ({"sd": math.nan} if name in OF_A_CELL else {})
+            found = _spread(values) | ({} if entry.spread and entry.of != "cell" else {"sd": math.nan})
             about = {"family": entry.family, "measure": name, "unit": entry.unit, "better": entry.better}
             behind = {"runs": study.runs_behind(block, strategy, values.index)}
             rows.append({**_cell(block, strategy), **about, **found, **behind})
@@ -174,16 +173,16 @@ def comparisons(study: Study) -> Table:
         behind.append(" ".join(study.runs_behind(block, name, seeds) for name in arms))
     rows = []
     for block in study.comparison_blocks():
-        compared = {name: study.compared(block, name) for name in COMPARED}
+        compared = {name: study.compared(block, name) for name in shown_in("comparisons")}
         for name in compared["score"].index:
             first = compared["score"].loc[name]
             row = {"task": study.title(block), "strategy": name}
-            for item in COMPARED:
-                row[_heading(item)] = _estimate(compared[item].loc[name])
+            for item, found in compared.items():
+                row[_heading(item)] = _estimate(found.loc[name])
             missing = f" ({first['missing_pairs']} missing)" if first["missing_pairs"] else ""
             row["pairs"] = f"{first['n_seeds']}{missing}"
             rows.append(row)
-    columns = ["task", "strategy", *map(_heading, COMPARED), "pairs"]
+    columns = ["task", "strategy", *map(_heading, shown_in("comparisons")), "pairs"]
     return Table(
         "comparisons",
         f"Difference to {study.baseline}, paired by seed",
@@ -199,12 +198,9 @@ def comparisons(study: Study) -> Table:
     )
 
 
-_SHORT = {"loss_gap": "gap in loss", "score_gap": "gap in score"}
-
-
 def _heading(name: str) -> str:
     unit = Scale(name).unit
-    return f"{_SHORT.get(name, measure(name).title)}, {text.SYMBOLS.get(unit, unit)}"
+    return f"{measure(name).label}, {text.SYMBOLS.get(unit, unit)}"
 
 
 def _estimate(row: pd.Series[Any]) -> str:
@@ -216,14 +212,8 @@ def _estimate(row: pd.Series[Any]) -> str:
     return f"{value} [{interval}]" if interval else f"{value} (no interval)"
 
 
-_COSTS: tuple[tuple[str, float, int], ...] = (
-    ("step_time", 1.0, 1),
-    ("train_time", 1.0, 1),
-    ("peak_memory", 1.0, 0),
-    ("trained_parameters", 1e-6, 2),
-    ("parameters", 1e-6, 2),
-)
-"""Measures of cost, the factor to the shown unit, and the decimals shown."""
+_SHOWN_IN: dict[str, tuple[float, str, int]] = {"parameters": (1e-6, "millions", 2), "MiB": (1.0, "MiB", 0)}
+"""By unit, the factor to the unit that is shown, that unit, and the decimals; of others the unit itself and one."""
 
 
 def cost(study: Study) -> Table:
@@ -234,12 +224,12 @@ def cost(study: Study) -> Table:
         for name in study.strategies_of(block):
             row: dict[str, Any] = _cell(block, name)
             line = {"task": study.title(block), "strategy": name}
-            for item, factor, decimals in _COSTS:
+            for item in shown_in("cost"):
                 found = _spread(study.values(block, name, "run", item))
                 row |= {f"{item}_mean": found["mean"], f"{item}_sd": found["sd"]}
                 entry = measure(item)
+                factor, unit, decimals = _SHOWN_IN.get(entry.unit, (1.0, entry.unit, 1))
                 spread = found["sd"] * factor if entry.better == "lower" else math.nan
-                unit = "millions" if factor != 1.0 else entry.unit
                 line[f"{entry.title}, {unit}"] = text.mean_and_spread(found["mean"] * factor, spread, decimals)
             seeds = study.values(block, name, "test", "score").index
             row |= {"n": len(seeds), "runs": study.runs_behind(block, name, seeds)}

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from maskbench.config.conditions import Condition
+from maskbench.config.measures import MEASURES
 from maskbench.experiment.experiment import Experiment
 from maskbench.records import probe as probes
 from maskbench.records.run import Data, Environment, Progress, Record, Timings, number
@@ -132,7 +133,9 @@ def along(score: float, strategy: str, regime: str) -> tuple[list, list]:
         Progress(step=step, epoch=step / 63, loss=0.5, score=value) for step, value in zip(STEPS, learned, strict=True)
     ]
     kept = 1 + 10 * EFFECTS.get(strategy, 0.0)
-    names = ["representation_drift", "parameter_drift", *(["forgetting"] if regime.startswith("after-") else [])]
+    homes = {"after-*"} if regime.startswith("after-") else set()
+    homes |= {"single", "cue", "noise"}
+    names = [entry.name for entry in MEASURES.values() if entry.along and entry.home in homes]
     trajectory = [
         probes.Point(
             step=item.step, epoch=item.epoch, score=item.score, measures=dict.fromkeys(names, kept * item.epoch)

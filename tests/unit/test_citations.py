@@ -137,7 +137,8 @@ def sources() -> dict[str, str]:
 def test_every_citation_is_of_the_list_and_every_place_was_checked() -> None:
     texts = {str(path.relative_to(ROOT)): flat(path.read_text(encoding="utf-8")) for path in TEXTS}
     # sources are put together from constants there
-    texts["maskbench/config/measures.py"] = ". ".join(entry.source for entry in MEASURES.values() if entry.source)
+    texts = {path: text for path, text in texts.items() if not path.startswith("maskbench/config/measures/")}
+    texts["maskbench/config/measures"] = ". ".join(entry.source for entry in MEASURES.values() if entry.source)
     assert {path: wrong for path, text in texts.items() if (wrong := faults(text))} == {}
 
 

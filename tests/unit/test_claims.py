@@ -149,6 +149,19 @@ def test_a_plan_names_the_controls_that_are_missing():
     assert "halves" not in ten
 
 
+def test_a_plan_says_that_values_at_matched_score_take_the_trajectory():
+    file, missing = read_claims(FILE), "C16  freeze vs none: The probe trajectory is not among those to measure."
+    for wanted, said in ((["trajectory"], False), (["representation-drift"], True)):
+        study_of = {"regimes": ["single", "sequential"], "probes": {"measure": wanted}}
+        text = plan(
+            synthetic.experiment(["rt-snippets", "conll2003"], ["none", "random", "freeze"], 10, **study_of), file, None
+        )
+        assert (missing in text) == said
+        line = [line for line in text.splitlines() if line.startswith("C16") and "matched_parameter_drift" in line]
+        assert bool(line) != said
+        assert any(line.startswith("C03") and "steps_to_score" in line for line in text.splitlines())
+
+
 def test_a_plan_says_what_evaluations_and_test_sets_are_too_few_for():
     file = read_claims(FILE)
     text = plan(synthetic.experiment(["rt-snippets"], ["none", "random"], 10), file, None)

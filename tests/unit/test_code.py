@@ -159,7 +159,7 @@ ALL = DATA | ANALYSIS | REPORT | {"train.py"}
         ("maskbench/config/training.py", set(), ALL),
         ("maskbench/experiment/cell.py", set(), ALL),
         # the title of a measure is shown, not trained with
-        ("maskbench/config/measures.py", {"tables.py", "compare.py"}, DATA | {"train.py"}),
+        ("maskbench/config/measures/score.py", {"tables.py", "compare.py"}, DATA | {"train.py"}),
     ],
 )
 def test_an_edit_reruns_its_stage_and_no_other(edited: Edit, module: str, rerun: set[str], untouched: set[str]) -> None:

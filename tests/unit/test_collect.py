@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from maskbench.analysis.collect import collect
-from maskbench.analysis.derived import SPLITS
 from maskbench.analysis.metrics import COLUMNS, read_metrics
+from maskbench.config.measures import MEASURES, measure
 from maskbench.errors import InputError
 from tests.unit import synthetic
 
@@ -40,8 +40,9 @@ def test_collects_every_number_and_every_run(study, tmp_path):
     stored = {(item["split"], item["measure"]): item["value"] for item in record["metrics"]}
     rows = metrics[metrics["run"] == runs[0]]
     found = dict(zip(zip(rows["split"], rows["measure"], strict=True), rows["value"], strict=True))
-    assert {key: value for key, value in found.items() if key[1] not in SPLITS} == stored
-    assert set(found) - set(stored) == {(split, name) for name, split in SPLITS.items() if (split, name) in found}
+    assert {key: value for key, value in found.items() if not measure(key[1]).derived} == stored
+    more = set(found) - set(stored)
+    assert more == {(entry.split, entry.name) for entry in MEASURES.values() if entry.derived} & set(found)
     outcomes = pd.read_parquet(folder / "outcomes.parquet")
     assert list(outcomes.columns) == ["run", "set", "example", "hit", "weight"]
     assert set(outcomes["set"]) == {"test", "test:disagreement"}

@@ -76,7 +76,18 @@ def test_less_interference_counts_if_the_score_is_not_inferior_and_says_what_it_
     assert set(found["verdict"]) == {verdict}
     if verdict == "supported":
         assert found["note"].str.contains("The score of random is less than 1 points below that of none").all()
-        assert found["note"].str.contains("There is no value of .* at the matched score").all()
+        assert found["note"].str.contains(r"No run has a number of matched_\w+ \(probe: trajectory\)").all()
+
+
+def test_the_value_at_matched_score_is_named_where_there_is_one_and_its_lack_where_there_is_none():
+    for name in ("disagreement", "loss_gap"):
+        metrics = collapsed(0.0).replace({"measure": {"loss_gap": name}})
+        found = row(judge(metrics, None, claims(PAIR | {"of": "random"}, measures=[name])).verdicts, scope="pooled")
+        words = "No run has a number of matched_loss_gap" if name == "loss_gap" else "There is no value of disagreement"
+        assert words in found["note"]
+    matched = metrics[metrics["measure"] == "loss_gap"].assign(measure="matched_loss_gap")
+    found = judge(pd.concat([metrics, matched]), None, claims(PAIR | {"of": "random"}, measures=["loss_gap"])).verdicts
+    assert "Beside it stands matched_loss_gap." in row(found, scope="pooled")["note"]
 
 
 def test_an_arm_that_claims_less_and_collapses_does_not_win_from_the_other_side_either():
@@ -123,8 +134,10 @@ def test_what_under_fitting_flatters_is_named_with_its_matched_measure():
     for name, entry in MEASURES.items():
         if name.endswith(families) and entry.better != "neither" and not name.startswith("matched_"):
             assert name in flattered, name
+    # of these, one run alone has no value: they take the runs of other seeds, or of the task alone
+    assert {name for name in flattered if MEASURES[name].matched is None} == {"disagreement", "negative_transfer"}
     assert {MEASURES[name].matched for name in flattered} - {None} == {
-        name for name in MEASURES if name.startswith("matched_") and MEASURES[name].better == "lower"
+        name for name in MEASURES if name.startswith("matched_") and MEASURES[name].better != "neither"
     }
     assert not any(MEASURES[name].flattered for name in ("score", "step_time", "matched_forgetting"))
 

@@ -19,8 +19,8 @@ CURVES = {"none": (10, 0.80), "random": (15, 0.80), "freeze": (10, 0.78), "rando
 """τ and top of the validation curves top · (1 − e^(−t/τ))."""
 
 
-def curves(arms, steps, seeds=10, regime="single", rate=0.0):
-    """Return metrics of runs with such curves, as `collect` derives them; `rate` is the forgetting at each update."""
+def curves(arms, steps, seeds=10, regime="single", rate=0.0, measured="forgetting"):
+    """Return metrics of runs with such curves, as `collect` derives them; a measure grows by `rate` an update."""
     rng, runs = np.random.default_rng(1), []
     for seed in range(1, seeds + 1):
         for name, (tau, top) in arms.items():
@@ -28,7 +28,7 @@ def curves(arms, steps, seeds=10, regime="single", rate=0.0):
             history = [Point(step, level * (1 - np.exp(-step / tau))) for step in steps]
             lost = [Point(step, rate * step * (1 + 0.02 * rng.normal())) for step in steps]
             about = {"task": "a", "model": "m", "regime": regime, "condition": "clean", "train_size": "full"}
-            about |= {"majority_score": MAJORITY, "history": history, "trajectory": {"forgetting": lost}}
+            about |= {"majority_score": MAJORITY, "history": history, "trajectory": {measured: lost}}
             cell = f"a.m.{name}.{regime}.clean.full.s{seed}"
             runs.append(Run(cell, strategy=name, seed=seed, completed=True, score=level, **about))
     of = {run.run: (run.run, "a", "m", run.strategy, regime, "clean", "full", run.seed, "completed") for run in runs}
@@ -82,3 +82,23 @@ def test_a_plateau_one_point_higher_is_no_less_forgetting(none, other):
     found = row(judge(metrics, None, claims(contrast, measures=["matched_forgetting"])).verdicts, scope="pooled")
     assert found["verdict"] != "supported"
     assert abs(found["estimate"]) < 0.5
+
+
+@pytest.mark.parametrize(("name", "rate"), [("loss_gap", 0.02), ("distractor_drop", 0.1), ("probing_drop", 0.1)])
+def test_what_under_fitting_flatters_is_compared_at_matched_score_or_censored(name, rate):
+    """The measure grows alike with each update, and `random` takes 16.6 more of them to the score."""
+    contrast = {"name": "random vs none", "of": "random", "against": "none"}
+    arms = {arm: CURVES[arm] for arm in ("none", "random")}
+
+    def found(steps):
+        metrics = curves(arms, steps, rate=rate, measured=name)
+        return row(judge(metrics, None, claims(contrast, measures=[f"matched_{name}"])).verdicts, scope="pooled")
+
+    seen = found(range(4, 65, 4))
+    assert (seen["verdict"], seen["measure"]) == ("contradicted", f"matched_{name}")
+    level = MAJORITY + 0.9 * (0.8 - MAJORITY)
+    assert seen["estimate"] == pytest.approx(5 * rate * np.log(1 - level / 0.8), rel=0.1)
+    # at the first evaluation both are beyond the score already: nobody knows what it was when they came there
+    late = found((60, 64, 68))
+    assert (late["verdict"], late["estimate"] is None or np.isnan(late["estimate"])) == ("inconclusive", True)
+    assert "evaluations were too few to see when in 10 runs of the first arm and 10 of the second" in late["note"]

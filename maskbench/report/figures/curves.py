@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.lines import Line2D
 
+from maskbench.analysis.contrasts import Scale
 from maskbench.config.conditions import LEVELS
-from maskbench.config.measures import measure
+from maskbench.config.measures import measure, shown_in
 from maskbench.report import text
 from maskbench.report.figures.drawing import (
     DASHED,
@@ -133,14 +134,11 @@ def _static_pairs(study: Study) -> list[tuple[str, str]]:
     return [(dynamic[alike(name)], name) for name in static if alike(name) in dynamic]
 
 
-_DYNAMIC = ("score", "loss_gap", "score_gap", "distractor_drop", "step_time")
-
-
 def dynamic(study: Study) -> Drawing | Nothing:
     """Draw dynamic minus static masks of the same rate, seed by seed, on the measures that the claim is about."""
     title, pairs = "Dynamic and static masks", _static_pairs(study)
     blocks, names = study.main_blocks, []
-    for name in _DYNAMIC:
+    for name in shown_in("dynamic"):
         if any(len(_advantage(study, block, pair, name)) for block in blocks for pair in pairs):
             names.append(name)
     if not names:
@@ -172,15 +170,16 @@ def dynamic(study: Study) -> Drawing | Nothing:
 
 
 def _unit(name: str) -> str:
-    return {"score": "points", "step_time": "% faster"}.get(name, measure(name).unit)
+    """Return the unit that an advantage is told in."""
+    return "% faster" if measure(name).unit in ("ms", "s") else Scale(name).unit
 
 
 def _advantage(study: Study, block: Block, pair: tuple[str, str], name: str) -> pd.Series[float]:
     """Return by seed how much better the first strategy of a pair is."""
-    if name == "step_time":
+    if Scale(name).ratio:
         return -study.paired_ratio(block, *pair, name)
     sign = 1.0 if measure(name).better == "higher" else -1.0
-    return sign * study.paired(block, *pair, name, 100.0 if name == "score" else 1.0)
+    return sign * study.paired(block, *pair, name, 100.0 if measure(name).unit == "fraction" else 1.0)
 
 
 def _dynamic_line(axes: Axes, study: Study, line: int, values: pd.Series[float], name: str) -> None:
@@ -189,7 +188,7 @@ def _dynamic_line(axes: Axes, study: Study, line: int, values: pd.Series[float],
         return
     spread = [line + 0.3 * (place / max(1, len(values) - 1) - 0.5) for place in range(len(values))]
     axes.scatter(values, spread, s=18, color=BLUE, alpha=0.45, linewidths=0, zorder=3)
-    ratio = name == "step_time"  # averaged between logarithms, as everywhere
+    ratio = Scale(name).ratio  # averaged between logarithms, as everywhere
     logs = np.log1p(-values / 100.0) if ratio else values
 
     def shown(value: float) -> float:

@@ -27,30 +27,6 @@ if TYPE_CHECKING:
 SIGNED = LinearSegmentedColormap.from_list("signed", ["#B35806", "#F1A340", "#F7F7F7", "#67A9CF", "#2166AC"])
 """Orange is worse, blue is better; people with any colour vision tell them apart."""
 
-SHORT = {
-    "score": "score",
-    "loss_gap": "gap in loss",
-    "score_gap": "gap in score",
-    "ece": "calibration error",
-    "noise_memorisation": "noise memorised",
-    "disagreement": "disagreement of seeds",
-    "distractor_drop": "distractor drop",
-    "perturbation_drop": "perturbation drop",
-    "masking_drop": "masked-words drop",
-    "cue_reliance": "cue reliance",
-    "negative_transfer": "negative transfer",
-    "gradient_cosine": "gradient cosine",
-    "forgetting": "forgetting",
-    "matched_forgetting": "forgetting, at matched score",
-    "representation_drift": "representation drift",
-    "matched_representation_drift": "repr. drift, at matched score",
-    "parameter_drift": "parameter drift",
-    "matched_parameter_drift": "param. drift, at matched score",
-    "mlm_forgetting": "masked-LM forgetting",
-    "probing_drop": "probing drop",
-}
-"""Names of columns, shorter than the titles of measures."""
-
 STUCK = " \N{DAGGER}"
 """Stands behind a strategy some of whose runs learned nothing."""
 
@@ -125,7 +101,7 @@ def profile(study: Study) -> Drawing | Nothing:
         f"the same in all seeds. Natural units: the table of interference.{failure_words(study)}"
     )
     if alike:
-        caption += f" Left out, the same in all seeds: {', '.join(SHORT.get(name, name) for name in alike)}."
+        caption += f" Left out, the same in all seeds: {', '.join(MEASURES[name].label for name in alike)}."
     if study.stuck:
         caption += (
             f"{STUCK}: some of its runs did hardly better than the majority class; such a run has little to lose."
@@ -160,5 +136,5 @@ def _panel(
     stuck = set(study.runs.loc[study.stuck, "strategy"])
     names_of = [wrapped(name) + (STUCK if name in stuck else "") for name in study.others]
     axes.set_yticks(range(len(study.others)), names_of)
-    labels = [SHORT.get(name, MEASURES[name].title) for name in names] if last else [""] * len(names)
+    labels = [MEASURES[name].label for name in names] if last else [""] * len(names)
     axes.set_xticks(range(len(names)), labels, rotation=40, ha="right", rotation_mode="anchor", fontsize=8.5)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.lines import Line2D
 
+from maskbench.config.measures import measure, shown_in
 from maskbench.report import text
 from maskbench.report.figures.drawing import (
     DASHED,
@@ -111,21 +112,15 @@ def scores(study: Study) -> Drawing:
     return Drawing(figure, "Score by strategy", caption)
 
 
-_GAPS = (
-    ("loss_gap", 3, "cross-entropy, test minus train (nats)"),
-    ("score_gap", 2, "score, train minus test (points)"),
-)
-
-
 def gaps(study: Study) -> Drawing:
     """Draw the generalisation gap of every run, in loss and in score."""
     title, blocks = "Generalisation gap by strategy", study.main_blocks
-    figure, grid = panels(2 * len(blocks), len(study.strategies))
-    for index, axes in enumerate(grid):
-        block, (name, decimals, label) = blocks[index // 2], _GAPS[index % 2]
-        _by_seed(axes, study, block, name, 1.0, decimals)
-        axes.set_title(f"{study.title(block)}: {'gap in loss' if name == 'loss_gap' else 'gap in score'}")
-        axes.set_xlabel(label)
+    wanted = [(block, measure(name)) for block in blocks for name in shown_in("gaps")]
+    figure, grid = panels(len(wanted), len(study.strategies))
+    for index, (axes, (block, entry)) in enumerate(zip(grid, wanted, strict=True)):
+        _by_seed(axes, study, block, entry.name, 1.0, text.DECIMALS.get(entry.unit, 3))
+        axes.set_title(f"{study.title(block)}: {entry.label}")
+        axes.set_xlabel(f"{entry.axis or entry.title} ({entry.unit})")
         strategy_axis(axes, study.strategies, labelled=index % 2 == 0)
     legend(figure, _seed_legend(study))
     caption = (

@@ -13,7 +13,6 @@ from maskbench.config.measures import measure
 from maskbench.report import text
 from maskbench.report.claims import ANSWERS, SYMBOLS, records
 from maskbench.report.figures.drawing import DASHED, Drawing, Nothing, counted, legend
-from maskbench.report.figures.profile import SHORT
 from maskbench.report.style import BLUE, GREEN, GREY, INK, PURPLE, VERMILION, beside, canvas, legible
 
 if TYPE_CHECKING:
@@ -134,9 +133,7 @@ def _names(axes: Axes, rows: pd.DataFrame) -> None:
         if last not in (None, row["claim"]):
             axes.axhline(line - 0.5, color="#D5D9DC", linewidth=0.8, zorder=0)
         last = row["claim"]
-        labels.append(
-            f"{legible(mark)}  {_cut(legible(row['contrast']))} · {SHORT.get(entry.name, entry.title)}".strip()
-        )
+        labels.append(f"{legible(mark)}  {_cut(legible(row['contrast']))} · {entry.label}".strip())
     axes.set_yticks(range(len(rows)), labels)
     axes.tick_params(axis="y", length=0, labelsize=8.5, labelcolor=INK)
     for side in ("left", "top", "right"):
