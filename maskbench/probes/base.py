@@ -22,7 +22,7 @@ from maskbench.probes.forward import Forward, Passed, outcome
 from maskbench.probes.reference import Reference, Texts, collator
 from maskbench.records.run import Metric, Record, number
 from maskbench.training.evaluation import Outcome
-from maskbench.training.subsets import subset
+from maskbench.training.subsets import at_most, subset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -46,12 +46,28 @@ REGISTRY: dict[ProbeName, Callable[[Subject], Measured]] = {}
 """Every probe by its name in the configuration; a probe yields its metrics, none if the run has no use for it."""
 
 
-def probe(name: ProbeName) -> Callable[[Callable[[Subject], Measured]], Callable[[Subject], Measured]]:
-    """Enter a function in the registry of probes."""
+ALONG: set[ProbeName] = set()
+"""Probes that the probe `trajectory` calls again for each evaluation of the training."""
+
+
+def probe(
+    name: ProbeName, *, along: bool = False
+) -> Callable[[Callable[[Subject], Measured]], Callable[[Subject], Measured]]:
+    """Enter a function in the registry of probes.
+
+    Parameters
+    ----------
+    name
+        Its name in the configuration.
+    along
+        Whether it is measured along the training, too.
+    """
 
     def enter(function: Callable[[Subject], Measured]) -> Callable[[Subject], Measured]:
         if REGISTRY.setdefault(name, function) is not function:
             raise TypeError(f"two probes are called {name!r}")
+        if along:
+            ALONG.add(name)
         return function
 
     return enter
@@ -160,7 +176,10 @@ class Subject:
         """Examples of each test-time set, and of each thing that is counted besides, with hit and weight."""
         self.trajectory: list[Point] = []
         self._passed: dict[str, Passed | UnmeasuredError] = {}
+        self._step: int | None = None
+        """The update after which the model's weights are those that it has now; None: those of the trained model."""
         self._splits: dict[Path, dict[str, Dataset]] = {}
+        self._rows: dict[tuple[Path, str], Rows] = {}
 
     # what was measured, or why it was not
 
@@ -170,21 +189,29 @@ class Subject:
             self.notes.append(text)
 
     def measured(self, split: Split, name: str, compute: Callable[[], float]) -> Metric:
-        """Return a metric; if it cannot be measured, an empty one and a note that says why."""
+        """Return a metric; if it cannot be measured, an empty one and a note that says why.
+
+        Of a moment of the training, numbers of a part (of one layer, of one perturbation) are not computed.
+        """
+        if self._step is not None and ":" in name:
+            return number(split, name, None)
         try:
             value: float | None = compute()
         except UnmeasuredError as error:
             value = None
-            self.note(f"{name}: {error}")
+            self.note(f"{name}{'' if self._step is None else f' at step {self._step}'}: {error}")
         return number(split, name, value)
 
     def keep(self, name: str, outcome: Outcome) -> Outcome:
-        """Keep the outcome of a test-time set for the bootstrap."""
-        self.outcomes[name] = outcome.table[["example", "hit", "weight"]]
+        """Keep the outcome of a test-time set for the bootstrap; those of moments of the training are not kept."""
+        if self._step is None:
+            self.outcomes[name] = outcome.table[["example", "hit", "weight"]]
         return outcome
 
     def contribute(self, name: str, examples: Any, hit: Any, weight: Any = 1.0) -> None:
-        """Keep what each example adds to the two sums that a measure is made of (analysis/contributions.py).
+        """Keep what each example adds to the two sums that a measure is made of (config/measures/recipes.py).
+
+        What it adds at a moment of the training is not kept.
 
         Parameters
         ----------
@@ -195,6 +222,8 @@ class Subject:
         hit, weight
             What each adds.
         """
+        if self._step is not None:
+            return
         table = pd.DataFrame({"example": np.asarray(examples, dtype=np.int64)})
         table = table.assign(hit=np.asarray(hit, dtype=float), weight=np.asarray(weight, dtype=float))
         table = table.groupby("example", as_index=False)[["hit", "weight"]].sum()
@@ -224,7 +253,9 @@ class Subject:
 
     @cached_property
     def predictions(self) -> Outcome:
-        """What the run predicted on its test split, unshifted."""
+        """What the run predicted on its test split, unshifted; of a moment of the training, on the fixed test texts."""
+        if self._step is not None:
+            return self.outcome("test", self.texts.test)
         return read_predictions(self.sources.run, self.cell.kind, self.labels)
 
     @cached_property
@@ -262,10 +293,18 @@ class Subject:
 
     def rows(self, folder: Path, name: str) -> Rows:
         """Return the fixed texts of a test-time set that was made from the test split."""
-        dataset = self.split(folder, name)
-        place = {example: row for row, example in enumerate(dataset["example"])}
-        chosen = dataset.select([place[example] for example in self.examples if example in place])
-        return cast("Rows", chosen.to_list())
+        if (folder, name) not in self._rows:
+            dataset = self.split(folder, name)
+            place = {example: row for row, example in enumerate(dataset["example"])}
+            chosen = dataset.select([place[example] for example in self.examples if example in place])
+            self._rows[folder, name] = chosen.to_list()
+        return self._rows[folder, name]
+
+    @cached_property
+    def trained_texts(self) -> Rows:
+        """Fixed texts of those training texts that the run's own scores on the training split are of."""
+        scored = at_most(self.trained_on, len(self.split(self.sources.encoded, "test")))
+        return cast("Rows", at_most(scored, self.settings.examples).to_list())
 
     @cached_property
     def trained_on(self) -> Dataset:
@@ -348,16 +387,31 @@ class Subject:
         return only(self.predictions, shifted.table["example"].to_numpy())
 
     @contextmanager
-    def weights(self, state: dict[str, Tensor]) -> Iterator[None]:
-        """Have other weights in the run's model for a while; what was computed counts on where they are the same."""
+    def weights(self, state: dict[str, Tensor], step: int) -> Iterator[None]:
+        """Have the weights of a moment of the training in the run's model for a while.
+
+        The predictions are then those of these weights, too, and what probes contribute is not kept: outcomes.parquet
+        is of the trained model. Passes over texts count on where the weights are those of the trained model.
+
+        Parameters
+        ----------
+        state
+            All weights, by name.
+        step
+            Updates after which the model had them.
+        """
         kept = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
-        if kept.keys() == state.keys() and all(torch.equal(kept[name], value) for name, value in state.items()):
-            yield
-            return
-        passed, self._passed = self._passed, {}
+        same = kept.keys() == state.keys() and all(torch.equal(kept[name], value) for name, value in state.items())
+        passed, predictions = self._passed, self.__dict__.pop("predictions", None)
+        self._passed, self._step = (passed if same else {}), step
         try:
-            self.model.load_state_dict(state)
+            if not same:
+                self.model.load_state_dict(state)
             yield
         finally:
-            self.model.load_state_dict(kept)
-            self._passed = passed
+            if not same:
+                self.model.load_state_dict(kept)
+            self._passed, self._step = passed, None
+            self.__dict__.pop("predictions", None)
+            if predictions is not None:
+                self.predictions = predictions

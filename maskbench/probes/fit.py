@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 BINS = 15
 
 
-@probe("calibration")
+@probe("calibration", along=True)
 def calibration(subject: Subject) -> Measured:
     """Measure whether the test predictions are as often right as they are sure.
 
@@ -90,7 +90,7 @@ def brier(predicted: Outcome) -> float:
     return float((table["brier"] * table["units"]).sum() / table["units"].sum())
 
 
-@probe("memorisation")
+@probe("memorisation", along=True)
 def memorisation(subject: Subject) -> Measured:
     """Measure how often the model gives a training text the flipped label that it was trained with.
 
@@ -106,7 +106,7 @@ def memorisation(subject: Subject) -> Measured:
     """
     if subject.cell.condition.kind != "label-noise":
         return
-    rows, flips = flipped(subject)
+    rows, flips = flipped(subject)  # of the run's own training texts, whatever the weights
 
     @cache
     def own() -> float:
@@ -114,7 +114,7 @@ def memorisation(subject: Subject) -> Measured:
         return _share(subject, "flipped", agreement(subject.outcome("flipped", rows), flips, subject.labels))
 
     yield subject.measured("train", "flipped_agreement", own)
-    yield subject.measured("train", "noise_memorisation", lambda: own() - _twin(subject, rows, flips))
+    yield subject.measured("train", "noise_memorisation", lambda: own() - _share(subject, "twin", _twin(subject)))
 
 
 def _require(rows: Rows) -> None:
@@ -122,14 +122,15 @@ def _require(rows: Rows) -> None:
         raise UnmeasuredError("no label among the run's training texts was flipped")
 
 
-def _twin(subject: Subject, rows: Rows, flips: Flips) -> float:
-    """Return how often the clean-trained twin predicts the flipped labels: it never saw them."""
+@cache
+def _twin(subject: Subject) -> pd.DataFrame:
+    """Return how often the clean-trained twin, when its training is over, predicts the flipped labels."""
+    rows, flips = flipped(subject)
     twin = subject.sources.twin
     if twin is None or not (twin / "model" / "config.json").exists():
         raise UnmeasuredError("the clean-trained twin has no model")
     forward = subject.forward(load_model(twin / "model", subject.cell.kind, subject.device))
-    found = agreement(outcome(subject.cell.kind, subject.labels, rows, forward.read(rows)), flips, subject.labels)
-    return _share(subject, "twin", found)
+    return agreement(outcome(subject.cell.kind, subject.labels, rows, forward.read(rows)), flips, subject.labels)
 
 
 def _share(subject: Subject, name: str, found: pd.DataFrame) -> float:
@@ -142,6 +143,7 @@ Flips = list[list[tuple[list[int], int]]]
 """For each text the (words, flipped label or type) of what was flipped; of a whole text the words are empty."""
 
 
+@cache
 def flipped(subject: Subject) -> tuple[Rows, Flips]:
     """Return the run's training texts of which a label was flipped, and what was flipped to what."""
     noisy = subject.trained_on

@@ -32,7 +32,7 @@ SMALLEST_GROUP = 5
 """Groups with fewer texts (mentions) are left out of the worst one: their score is mostly luck."""
 
 
-@probe("distractor")
+@probe("distractor", along=True)
 def distractor(subject: Subject) -> Measured:
     """Measure what a sentence that has nothing to do with the task does to a text's prediction.
 
@@ -46,7 +46,7 @@ def distractor(subject: Subject) -> Measured:
     yield subject.measured("test", "distractor_flip_rate", lambda: shift()[1])
 
 
-@probe("perturbation")
+@probe("perturbation", along=True)
 def perturbation(subject: Subject) -> Measured:
     """Measure what typing errors and missing words do to a text's prediction; masked words apart, as `masking`.
 
@@ -147,7 +147,7 @@ def _seen_words(row: dict[str, list[int]]) -> dict[int, tuple[int, tuple[int, ..
     return {place: (row["tags"][place], tuple(tokens)) for place, tokens in subwords.items()}
 
 
-@probe("cue")
+@probe("cue", along=True)
 def cue(subject: Subject) -> Measured:
     """Measure how much a planted word decides: the score where it agrees with the label minus that where it does not.
 

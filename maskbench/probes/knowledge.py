@@ -14,10 +14,11 @@ from maskbench.probes.reference import start
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from maskbench.models.masked_lm import Head
     from maskbench.probes.base import Measured, Subject
 
 
-@probe("representation-drift")
+@probe("representation-drift", along=True)
 def representation_drift(subject: Subject) -> Measured:
     """Measure how far the representations of the same tokens in the same texts have moved: 1 − debiased linear CKA.
 
@@ -64,7 +65,7 @@ def parameter_drifts(subject: Subject) -> dict[str, tuple[float, float]]:
     return {name: (moved, changed) for name, moved, changed in rows}
 
 
-@probe("parameter-drift")
+@probe("parameter-drift", along=True)
 def parameter_drift(subject: Subject) -> Measured:
     """Measure how far the weights have moved, ‖θ − θ₀‖ / ‖θ₀‖, and the share of them that are not the same bit by bit.
 
@@ -82,7 +83,13 @@ def _finite(value: float) -> float:
     return value
 
 
-@probe("masked-lm")
+@cache
+def _head(subject: Subject) -> Head:
+    """Return θ₀'s masked-LM head, loaded once."""
+    return holes.original_head(subject.sources.pretrained, subject.own.model)
+
+
+@probe("masked-lm", along=True)
 def masked_lm(subject: Subject) -> Measured:
     """Measure the masked-LM loss of the trained encoder under θ₀'s own head, and what it lost against θ₀.
 
@@ -95,7 +102,7 @@ def masked_lm(subject: Subject) -> Measured:
 
     @cache
     def loss() -> float:
-        head = holes.original_head(subject.sources.pretrained, subject.own.model)
+        head = _head(subject)
         total, count = holes.losses(subject.own, head, subject.texts.test)
         subject.contribute("test:masked-lm", subject.examples, total, count)
         return float(total.sum() / count.sum())
@@ -104,7 +111,7 @@ def masked_lm(subject: Subject) -> Measured:
     yield subject.measured("test", "mlm_forgetting", lambda: loss() - before)
 
 
-@probe("probing")
+@probe("probing", along=True)
 def probing(subject: Subject) -> Measured:
     """Measure how well linear probes read surface properties of a text from the model's features, and from θ₀'s.
 

@@ -87,7 +87,7 @@ def first_of(subject: Subject) -> First:
     return First(subject)
 
 
-@probe("forgetting")
+@probe("forgetting", along=True)
 def forgetting(subject: Subject) -> Measured:
     """Measure the four scores of two tasks in a row, and what the first one lost.
 

@@ -1,32 +1,40 @@
-"""Drift and forgetting along the training, so that strategies can be compared where they score the same."""
+"""Interference along the training, so that strategies can be compared where they score the same."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
 from typing import TYPE_CHECKING
 
 from safetensors.torch import load_file
 
+from maskbench.config.probes import PROBES
 from maskbench.errors import InputError
-from maskbench.probes import drift
-from maskbench.probes.base import probe
+from maskbench.probes.base import ALONG, REGISTRY, probe
 from maskbench.probes.errors import UnmeasuredError
-from maskbench.probes.knowledge import layer_drifts, parameter_drifts
-from maskbench.probes.task import first_of
 from maskbench.records.probe import Point
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from maskbench.config.probes import ProbeName
     from maskbench.probes.base import Measured, Subject
+    from maskbench.training.evaluation import Outcome
+
+ALWAYS: frozenset[ProbeName] = frozenset(("representation-drift", "parameter-drift", "forgetting"))
+"""Probes that are called at every evaluation, also where the configuration does not name them."""
 
 
 @probe("trajectory")
 def trajectory(subject: Subject) -> Measured:
-    """Measure drift, and the first task's forgetting, at each evaluation of the training, beside its validation score.
+    """Measure the interference at each evaluation of the training, beside its validation score.
 
-    The numbers go into the record's trajectory; the analysis turns them into measures at one score.
+    Under the weights that were kept at each evaluation, the probes that the configuration names are called once more,
+    and the generalisation gap is measured on fixed training and test texts. Nothing of the trained model enters: what a
+    shifted text is compared with is predicted under the same weights. The numbers go into the record's trajectory; the
+    analysis turns them into measures at one score.
     """
     progress = {row.step: row for row in subject.record.history}
     files = snapshots(subject.sources.run / "model" / "along")
@@ -35,10 +43,15 @@ def trajectory(subject: Subject) -> Measured:
             f"{subject.sources.run / 'model' / 'along'}: expected the weights at steps "
             f"{', '.join(map(str, sorted(progress)))}, found {', '.join(map(str, files)) or 'none'}; train again"
         )
+    names = [name for name in PROBES if name in ALONG and (name in ALWAYS or name in subject.settings.wanted)]
+    found: dict[int, dict[str, float | None]] = {}
     for step, path in files.items():
+        with subject.weights(load_file(path, device=str(subject.model.device)), step):
+            found[step] = dict(_measured(subject, names, step))
+    everything = dict.fromkeys(name for measures in found.values() for name in measures)
+    for step, measures in found.items():
         row = progress[step]
-        with subject.weights(load_file(path, device=str(subject.model.device))):
-            measures = {name: _value(subject, name, step, how) for name, how in _measures(subject).items()}
+        measures = {name: measures.get(name) for name in everything}
         subject.trajectory.append(Point(step=step, epoch=row.epoch, score=row.score, measures=measures))
     yield from ()
 
@@ -49,21 +62,33 @@ def snapshots(folder: Path) -> dict[int, Path]:
     return dict(sorted((int(match[1]), path) for path, match in found.items() if match))
 
 
-def _measures(subject: Subject) -> dict[str, Callable[[], float]]:
-    """Return what is measured of a model on its way."""
-    measures: dict[str, Callable[[], float]] = {
-        "representation_drift": lambda: drift.mean(layer_drifts(subject)[1:]),
-        "parameter_drift": lambda: parameter_drifts(subject)[""][0],
-    }
-    if subject.cell.regime == "sequential":
-        measures["forgetting"] = lambda: first_of(subject).forgetting(first_of(subject).after())
-    return measures
+def _measured(subject: Subject, names: Sequence[ProbeName], step: int) -> Iterator[tuple[str, float | None]]:
+    """Yield what probes measure of a model on its way; a measure with parts is told of all of them together."""
+    with suppress(UnmeasuredError):
+        subject.test()  # with its hidden states, which several probes look at: one pass is enough
+    for name, function in (("gap", _gaps), *((name, REGISTRY[name]) for name in names)):
+        try:
+            metrics = list(function(subject))
+        except UnmeasuredError as error:  # before the first number: there are no predictions
+            subject.note(f"{name} at step {step}: {error}")
+            continue
+        yield from ((metric.measure, metric.value) for metric in metrics if ":" not in metric.measure)
 
 
-def _value(subject: Subject, name: str, step: int, compute: Callable[[], float]) -> float | None:
-    """Return a number, or None with a note that says why."""
-    try:
-        return compute()
-    except UnmeasuredError as error:
-        subject.note(f"{name} at step {step}: {error}")
-        return None
+def _gaps(subject: Subject) -> Measured:
+    """Measure the generalisation gap, as a run does of its trained model, on fixed texts of the two splits."""
+
+    @cache
+    def outcomes() -> tuple[Outcome, Outcome]:
+        return subject.outcome("trained", subject.trained_texts), subject.predictions
+
+    def loss() -> float:
+        train, test = outcomes()
+        return test.loss - train.loss
+
+    def score() -> float:
+        train, test = outcomes()
+        return 100 * (train.score - test.score)
+
+    yield subject.measured("test", "loss_gap", loss)
+    yield subject.measured("test", "score_gap", score)

@@ -17,7 +17,7 @@ class Point(Part):
     score: Finite | None
     """Score on the validation split, as in the run's history."""
     measures: dict[str, Finite | None]
-    """`representation_drift`, `parameter_drift` and, where a task came before, `forgetting`."""
+    """By name, what the probes measure under the weights of this moment (probes/trajectory.py); no part alone."""
 
 
 class Timings(Part):

@@ -18,12 +18,12 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from maskbench.analysis.metrics import OUTCOME_COLUMNS
 from maskbench.analysis.outcomes import Outcomes
 from maskbench.config.conditions import Condition
-from maskbench.config.measures import measure
+from maskbench.config.measures import MEASURES, measure
 from maskbench.config.probes import PROBES, ProbeName
 from maskbench.errors import InputError
 from maskbench.models.tokens import add_mask_token
-from maskbench.probes import fit, input, knowledge, reference, task
-from maskbench.probes.base import REGISTRY, load_model, only, probe
+from maskbench.probes import fit, input, knowledge, reference, task, trajectory
+from maskbench.probes.base import REGISTRY, Subject, load_model, only, probe
 from maskbench.probes.run import probe_run
 from maskbench.records.probe import ProbeRecord
 from maskbench.slots.device import choose
@@ -116,9 +116,14 @@ def test_a_record_holds_what_its_run_has_a_use_for(bench, kind, what, tmp_path):
     assert found.keys() & others == set()
     assert {name for name, value in found.items() if value is None} <= MAY_BE_EMPTY
     assert [point.step for point in record.trajectory] == [20, 40, 60]
-    measures = {"representation_drift", "parameter_drift"} | ({"forgetting"} if what == "after" else set())
-    assert all(point.measures.keys() == measures for point in record.trajectory)
+    # each measure that has a value at matched score is measured along the training, where the run has it
+    wanted = {entry.name for entry in MEASURES.values() if entry.along}
+    wanted -= set() if what == "after" else {"forgetting"}
+    wanted -= set() if what == "label-noise:0.3" else {"noise_memorisation"}
+    assert all(point.measures.keys() >= wanted for point in record.trajectory)
+    assert not any(":" in name for point in record.trajectory for name in point.measures)
     assert all(None not in point.measures.values() for point in record.trajectory)
+    assert all(metric.split == measure(metric.measure).split for metric in record.metrics)
     sets = {"distractor", "swap-10", "delete-10", "drop-10", "mask-10", "aligned", "conflicting"}
     whole = {name for name in outcomes["set"] if ":" not in name}
     assert whole == sets | ({"1-1", "2-1"} if what == "after" else set())
@@ -192,7 +197,59 @@ def test_each_set_of_texts_is_passed_over_once(bench):
     assert sum(texts) == EXAMPLES * 10
     list(REGISTRY["trajectory"](subject))
     handle.remove()
-    assert sum(texts) == EXAMPLES * (10 + 2)  # the best step is the model itself
+    # the best step is the model itself: of it, only the masked texts and those of the gap are passed over
+    assert sum(texts) == EXAMPLES * (10 + 2 * (10 + 1) + 2)
+
+
+@pytest.mark.parametrize("cell", [cell_of(condition="label-noise:0.3"), sequential(TAGS)], ids=["noise", "after"])
+def test_a_point_has_the_numbers_of_a_run_that_ended_there(bench, cell, tmp_path):
+    """Another run whose model, and whose predictions, are those of the first evaluation; its probes say the same."""
+    record, outcomes = bench.probe(cell, levels=[20])
+    first = record.trajectory[0]
+    sources = copied(bench, cell, tmp_path)
+    model = sources.run / "model"
+    shutil.copy(model / "along" / f"step-{first.step}.safetensors", model / "model.safetensors")
+    ended = Subject(cell, sources, settings(examples=None, levels=[20]), choose(cell.training))
+    texts = {"train": ended.trained_texts, "test": ended.split(sources.clean, "test").to_list()}
+    scored = {name: ended.outcome(name, rows) for name, rows in texts.items()}
+    scored["test"].table.to_parquet(sources.run / "predictions.parquet")
+    wanted = [name for name in PROBES if name != "trajectory"]
+    found, _ = probe_run(cell, sources, settings(levels=[20], measure=wanted), choose(cell.training), code="c")
+    alone = values(found)
+    fixed = only(scored["test"], bench.subject(cell).examples)
+    sure, right, _ = fit.confidences(fixed)
+    alone |= {"ece": fit.ece(sure, right), "brier": fit.brier(fixed)}  # a probe has them of all test texts
+    assert first.measures.keys() - alone.keys() == {"loss_gap", "score_gap"}  # the run's own, not a probe's
+    for name, value in first.measures.items():
+        if name in alone:
+            assert value == pytest.approx(alone[name], abs=1e-5), name
+    assert any(abs(value - values(record)[name]) > 1e-3 for name, value in first.measures.items() if name in alone)
+    train = only(scored["train"], [row["example"] for row in bench.subject(cell).trained_texts])
+    assert first.measures["loss_gap"] == pytest.approx(fixed.loss - train.loss, abs=1e-5)
+    assert first.measures["score_gap"] == pytest.approx(100 * (train.score - fixed.score), abs=1e-5)
+    # and outcomes are of the model that is left, not of a moment on the way
+    plain = bench.probe(cell, levels=[20], measure=wanted)[1]
+    pd.testing.assert_frame_equal(outcomes, plain)
+
+
+def test_the_gap_along_the_training_is_the_runs_own_where_all_texts_are_looked_at(bench):
+    cell = cell_of()
+    subject = Subject(cell, bench.sources(cell), settings(examples=None, measure=[]), choose(cell.training))
+    step = max(subject.record.history, key=lambda row: (row.score, -row.step)).step
+    recorded = {(item.split, item.measure): item.value for item in subject.record.metrics}
+    state = load_file(bench.sources(cell).run / "model" / "along" / f"step-{step}.safetensors")
+    with subject.weights(state, step):
+        found = {metric.measure: metric.value for metric in trajectory._gaps(subject)}
+    for name in ("loss_gap", "score_gap"):
+        assert found[name] == pytest.approx(recorded["test", name], abs=1e-4)
+
+
+def test_only_wanted_probes_are_measured_along_the_training(bench):
+    record, outcomes = bench.probe(cell_of(), measure=["distractor", "trajectory"])
+    always = {"loss_gap", "score_gap", "representation_drift", "parameter_drift", "changed_weights"}
+    for point in record.trajectory:
+        assert point.measures.keys() == always | {"distractor_drop", "distractor_flip_rate"}
+    assert {name.partition(":")[0] for name in outcomes["set"]} == {"distractor"}
 
 
 def test_the_trajectory_ends_at_the_model_if_the_last_one_is_the_best(bench):
@@ -202,8 +259,11 @@ def test_the_trajectory_ends_at_the_model_if_the_last_one_is_the_best(bench):
         best = max(history, key=lambda row: (row.score, -row.step))
         point = next(point for point in record.trajectory if point.step == best.step)
         assert point.score == best.score
+        # of all test texts, or of other training texts
+        elsewhere = {"ece", "brier", "loss_gap", "score_gap"}
         for name, value in point.measures.items():
-            assert value == pytest.approx(values(record)[name], abs=1e-6)
+            if name not in elsewhere:
+                assert value == pytest.approx(values(record)[name], abs=1e-6)
 
 
 # --- dials on models whose dependence is known
