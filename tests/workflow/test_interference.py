@@ -19,7 +19,8 @@ COMMON = {
     "training": {"epochs": 8.0, "selection": "last", "learning_rate": 3.0e-4},
     "probes": {"examples": 128},
 }
-MASKED_LM = {"mlm_loss", "mlm_forgetting"}  # no such head here; tests/unit/test_probes_run.py has one
+# the model here has no such head; that of tests/unit/test_probes_run.py has one
+MASKED_LM = {name for name, entry in MEASURES.items() if entry.masked_lm}
 
 
 class Study:
