@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -81,3 +82,80 @@ def test_a_model_of_ones_own(follow, root, tmp_path):
     fetch_model(model, tmp_path / "fetched", tmp_path / "cache")
     assert AutoModel.from_pretrained(tmp_path / "fetched").config.model_type == "bert"
     assert model.training.learning_rate == 3e-4
+
+
+MEASURED = """
+import sys
+from pathlib import Path
+import tests
+from tests.unit.probed import Bench, cell_of, values
+bench = Bench.make(Path(sys.argv[1]))
+for kind in ("sequence-classification", "token-classification"):
+    record, outcomes = bench.probe(cell_of(kind), measure=sys.argv[2].split(","))
+    print("found", kind, values(record)[sys.argv[3]], *sorted(set(outcomes["set"])))
+"""
+
+
+def parts(root: Path, page: str) -> dict[str, str]:
+    """The pieces of code that a page puts into files, by their names."""
+    return dict(re.findall(r"```python (\w+)\n(.*?)```", (root / "docs" / page).read_text(), flags=re.DOTALL))
+
+
+@pytest.fixture
+def copy(root, tmp_path):
+    """A copy of the library, and a function that puts text into one of its files before what stands there."""
+    shutil.copytree(root / "maskbench", tmp_path / "maskbench", ignore=shutil.ignore_patterns("__pycache__"))
+
+    def put(file: str, text: str, before: str) -> None:
+        path = tmp_path / "maskbench" / file
+        content = path.read_text(encoding="utf-8")
+        assert content.count(before) == 1, (file, before)
+        path.write_text(content.replace(before, text + before), encoding="utf-8")
+
+    return tmp_path, put
+
+
+def measure_in(folder: Path, root: Path, probes: str, name: str) -> dict[str, list[str]]:
+    """Train and probe a tiny model of each kind with the code of a folder: its value and streams."""
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURED, str(folder / "bench"), probes, name],
+        env={"PYTHONPATH": f"{folder}:{root}", "PATH": "", "OMP_NUM_THREADS": "1", "HOME": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        cwd=folder,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("found ")]
+    return {kind: rest for kind, *rest in lines}
+
+
+def test_a_measure_of_ones_own(copy, root):
+    folder, put = copy
+    code = parts(root, "add-a-measure.md")
+    file = folder / "maskbench/config/measures/fit.py"
+    file.write_text(re.sub(r"\n\)\n\Z", lambda end: f"\n{code['entry']})\n", file.read_text()))
+    put("probes/fit.py", code["value"], "\n\ndef confidences(")
+    found = measure_in(folder, root, "calibration", "confidence")
+    assert len(found) == 2
+    for value, *streams in found.values():
+        assert 0.2 < float(value) <= 1
+        assert "test:confidence" in streams
+
+
+def test_a_probe_of_ones_own(copy, root):
+    folder, put = copy
+    code = parts(root, "add-a-probe.md")
+    put("config/probes.py", code["name"], '    "trajectory",\n]')
+    file = folder / "maskbench/config/measures/input.py"
+    file.write_text(re.sub(r"\n\)\n\Z", lambda end: f"\n{code['entry']})\n", file.read_text()))
+    file = folder / "maskbench/probes/input.py"
+    file.write_text(
+        f"{file.read_text()}\n\n{code['probe']}".replace("import probe, score", "import only, probe, score")
+    )
+    found = measure_in(folder, root, "length", "length_gap")
+    assert len(found) == 2
+    for value, *streams in found.values():
+        assert -100 <= float(value) <= 100
+        assert {"test:short", "test:long"} <= set(streams)
