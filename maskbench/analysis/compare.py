@@ -56,7 +56,8 @@ POOLED = "(all tasks)"
 `regime` has the kind then, since the other task differs: ``after-*``, ``with-*``."""
 
 ONE_SEED, NO_PAIRS = "none (one seed)", "none (no pairs)"
-INTERVALS = (BOTH, SEEDS, ONE_SEED, NO_PAIRS)
+SOME_LACK = "seeds (some runs lack outcomes)"
+INTERVALS = (BOTH, SEEDS, SOME_LACK, ONE_SEED, NO_PAIRS)
 """What the variance behind an interval is over; why there is none."""
 
 
@@ -120,6 +121,9 @@ def _estimate(
     settings: Settings,
 ) -> dict[str, Any]:
     """Compare on one measure; several `pairs` (one for each task) are pooled over the seeds that all of them have."""
+    over = BOTH if resampled.keys() >= values.keys() else SOME_LACK if resampled else SEEDS
+    if over != BOTH:
+        resampled = {}  # a run whose outcomes nobody kept takes the texts out of all intervals of its measure
     scale, known = Scale(name, directed=False), values.keys()
     complete = [pair.complete(known, machines if measure(name).of_machine else {}) for pair in pairs]
     seeds = sorted(set.intersection(*map(set, complete)))
@@ -151,7 +155,7 @@ def _estimate(
     if len(seeds) == 1:
         return row
     low, high = (scale.show(float(end)) for end in spread.interval(settings.confidence))
-    return row | {"ci_low": low, "ci_high": high, "interval": BOTH if resampled else SEEDS}
+    return row | {"ci_low": low, "ci_high": high, "interval": over}
 
 
 def _paired(runs: pd.DataFrame, baseline: str) -> Iterator[tuple[dict[str, str], list[Pairs]]]:
@@ -180,7 +184,8 @@ def compare(metrics: pd.DataFrame, outcomes: Path | None, settings: Settings) ->
 
     Values of the same seed are subtracted, and the differences averaged; times are compared as ratios, on the log
     scale, and only between runs on one kind of machine. The intervals are those of the verdicts (`statistics.spread`):
-    over seeds × texts; without outcomes, and for times, over seeds alone, and the column `interval` says so.
+    over seeds × texts; without outcomes, and for times, over seeds alone, and the column `interval` says so. A run
+    without the outcomes of a measure takes the texts out of all intervals of the measure, which the column says, too.
 
     Parameters
     ----------
@@ -217,9 +222,7 @@ def compare(metrics: pd.DataFrame, outcomes: Path | None, settings: Settings) ->
     rows = []
     for cell, pairs in [*cells, *_pooled(cells)]:
         for name in scales:
-            # a run whose outcomes nobody kept takes the texts out of all intervals of its measure
-            drawn = resampled[name] if resampled[name].keys() >= recorded[name].keys() else {}
-            estimate = _estimate(pairs, name, recorded[name], drawn, read, machines, settings)
+            estimate = _estimate(pairs, name, recorded[name], resampled[name], read, machines, settings)
             rows.append({**cell, "baseline": settings.baseline, **estimate})
     return pd.DataFrame(rows, columns=list(COLUMNS))
 

@@ -101,11 +101,15 @@ class Values:
         }
 
     @cached_property
-    def failed(self) -> set[str]:
-        """Runs that did not complete, or learned nothing."""
+    def collapsed(self) -> set[str]:
+        """Completed runs that learned nothing."""
         score = self.of("score")
-        stuck = score.index[learned_nothing(score, self.of("majority_score").reindex(score.index))]
-        return {*self.runs.index[self.runs["status"] != "completed"], *stuck}
+        return set(score.index[learned_nothing(score, self.of("majority_score").reindex(score.index))])
+
+    @cached_property
+    def failed(self) -> set[str]:
+        """Runs that did not complete, or learned nothing: those whose measure `failed` is 1 (`derived.failed`)."""
+        return {*self.runs.index[self.runs["status"] != "completed"], *self.collapsed}
 
     def censored(self, name: str) -> pd.Series[float]:
         """Return the runs whose value of a measure nobody saw: −1, for want of evaluations; 1, it never came."""
@@ -394,6 +398,8 @@ def with_values(evidence: Evidence, values: pd.Series[float]) -> Evidence:
 def on_resamples(evidence: Evidence, resampled: dict[str, Array]) -> Array | None:
     """Return the differences on resamples of the test examples, shape (resamples, blocks, seeds); None without them.
 
+    NaN where a run that has a value lacks what its texts add to it. None, too, where all runs of a block lack it.
+
     Parameters
     ----------
     evidence
@@ -402,15 +408,16 @@ def on_resamples(evidence: Evidence, resampled: dict[str, Array]) -> Array | Non
         For each run its value on every resample, on the scale.
     """
     usable = evidence.terms["value"].notna().to_numpy()
-    runs = evidence.terms["run"].to_numpy()
-    if not resampled or any(run not in resampled for run in runs[usable]):
+    runs, block_of = evidence.terms["run"].to_numpy(), evidence.places[0]
+    told = usable & evidence.terms["run"].isin(list(resampled)).to_numpy()
+    if not told.any() or set(block_of[usable]) != set(block_of[told]):
         return None
     draws = len(next(iter(resampled.values())))
     result = np.zeros((draws, len(evidence.tasks), len(evidence.seeds)))
     weights = evidence.terms["weight"].to_numpy()
     for run, weight, use, block, seed in zip(runs, weights, usable, *evidence.places, strict=True):
         if use:
-            result[:, block, seed] += weight * resampled[run]
+            result[:, block, seed] += weight * resampled.get(run, np.float64(np.nan))
     return result
 
 

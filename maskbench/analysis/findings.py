@@ -43,8 +43,10 @@ VERDICT_COLUMNS = (
 )
 """Columns of verdicts.csv; one row for each contrast, measure and scope."""
 
-BOTH, SEEDS = "seeds × texts", "seeds"
-"""In the column `interval`: what interval and p are about, unseen seeds and unseen texts, or unseen seeds alone."""
+BOTH, PARTLY, SEEDS = "seeds × texts", "seeds × texts of some seeds", "seeds"
+"""In the column `interval`: what interval and p are about, unseen seeds and unseen texts, or unseen seeds alone. Where
+outcomes.parquet lacks the outcomes of some runs, the variance of the texts is that of the seeds whose runs have them.
+"""
 
 PAIR_COLUMNS = (
     *("claim", "contrast", "measure", "task", "model", "regime", "condition", "train_size", "seed"),
@@ -117,7 +119,7 @@ def read_verdicts(path: Path) -> pd.DataFrame:
     _names(table, ("claim", "contrast", "measure", "scope", "unguarded", "note", "unit", "claims_hash"))
     _numbers(table, "estimate", "ci_low", "ci_high", "mde", "delta")
     _probabilities(table, "p", "p_holm", "q")
-    table.parse("interval", one_of((BOTH, SEEDS, "")), f"{BOTH}, {SEEDS} or nothing", "str")
+    table.parse("interval", one_of((BOTH, PARTLY, SEEDS, "")), f"{BOTH}, {PARTLY}, {SEEDS} or nothing", "str")
     table.parse("n_seeds", _whole_or_empty, "a whole number or nothing", "float64")
     table.parse("verdict", one_of(VERDICTS), f"one of {', '.join(VERDICTS)}", "str")
     frame = table.frame[list(VERDICT_COLUMNS)]

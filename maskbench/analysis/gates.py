@@ -14,6 +14,7 @@ from maskbench.analysis import statistics
 from maskbench.analysis.bootstrap import generator
 from maskbench.analysis.contrasts import Evidence, Values, gather, halves, on_resamples
 from maskbench.analysis.findings import GATE_COLUMNS, POOLED, Outcome
+from maskbench.analysis.missing import lost, of_no_width
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,9 +77,27 @@ def _identical(item: Checked, evidence: Evidence) -> None:
     item.estimate = evidence.scale.show(float(found[np.abs(found).argmax()]))
     different = int((found != 0).sum())
     item.outcome = "failed" if different else "passed"
-    item.note = (
-        f"{different} of {found.size} pairs differ; the estimate is the largest difference." if different else ""
-    )
+    if different:  # one pair is enough to show it, whatever is missing
+        item.note = f"{different} of {found.size} pairs differ; the estimate is the largest difference."
+        return
+    _, weights = next(evidence.scopes())
+    _heed_missing(item, evidence, weights)
+
+
+def _heed_missing(item: Checked, evidence: Evidence, weights: Array) -> bool:
+    """Leave a control undecided where so many runs are missing that a verdict would be refused; say what is missing.
+
+    Returns
+    -------
+    bool
+        Whether it is undecided for that.
+    """
+    missing = lost(evidence, weights)
+    if missing.too_much:
+        item.outcome, item.note = "undecided", f"refused: {missing}; what is left may be biased."
+    elif missing.pairs:
+        item.note = f"{missing}."
+    return missing.too_much
 
 
 def _measured(item: Checked, evidence: Evidence, resampler: Resampler, seed: int) -> statistics.Spread | None:
@@ -100,15 +119,31 @@ def _measured(item: Checked, evidence: Evidence, resampler: Resampler, seed: int
     return spread
 
 
-def _positive(item: Checked, least: float) -> None:
-    """Pass if the interval is above 0; fail if it is below the least effect that the control must have."""
+def _positive(item: Checked, evidence: Evidence, spread: statistics.Spread, least: float) -> None:
+    """Pass if the interval is above 0; fail if it is below the least effect that the control must have.
+
+    Parameters
+    ----------
+    item
+        With its interval.
+    evidence, spread
+        What the interval is of.
+    least
+        δ, in the unit of the interval.
+    """
     assert item.ci_low is not None
     assert item.ci_high is not None
+    _, weights = next(evidence.scopes())
+    if _heed_missing(item, evidence, weights):
+        return
+    if note := of_no_width(spread, item.measure, evidence.scale.hide(least)):
+        item.outcome, item.note = "undecided", note
+        return
     item.outcome = "passed" if item.ci_low > 0 else "failed" if item.ci_high < least else "undecided"
     if item.outcome == "failed":
-        item.note = f"The effect is below {least:g}, the margin δ."
+        item.note = f"{item.note} The effect is below {least:g}, the margin δ.".strip()
     elif item.outcome == "undecided":
-        item.note = "Too few seeds to tell."
+        item.note = f"{item.note} Too few seeds to tell.".strip()
 
 
 def check(claims: Claims, values: Values, resampler: Resampler, seed: int) -> list[Checked]:
@@ -134,10 +169,12 @@ def check(claims: Claims, values: Values, resampler: Resampler, seed: int) -> li
                         item.note = evidence
                     elif gate.kind == "identical":
                         _identical(item, evidence)
-                    elif _measured(item, evidence, resampler, seed) and gate.kind == "positive":
-                        _positive(item, claims.margin(name).pooled)
-                    elif gate.kind == "null":
-                        item.singles = _singles(values, member, name, tasks)
+                    elif (spread := _measured(item, evidence, resampler, seed)) is None:
+                        pass  # the note says why
+                    elif gate.kind == "positive":
+                        _positive(item, evidence, spread, claims.margin(name).pooled)
+                    else:
+                        item.singles = _singles(item, values, member, tasks)
                     found.append(item)
     alike: dict[tuple[str, str], list[Checked]] = {}
     for item in found:
@@ -148,11 +185,16 @@ def check(claims: Claims, values: Values, resampler: Resampler, seed: int) -> li
     return found
 
 
-def _singles(values: Values, contrast: Contrast, name: str, tasks: list[str]) -> dict[int, float]:
-    """Return a number for each seed of one strategy that is complete in every block: the mean over tasks."""
-    found = gather(values, contrast.model_copy(update={"against": None}), name, tasks)
+def _singles(item: Checked, values: Values, contrast: Contrast, tasks: list[str]) -> dict[int, float]:
+    """Return a number for each seed of one strategy that is complete in every block: the mean over tasks.
+
+    None at all where too many seeds are missing, which the item then says.
+    """
+    found = gather(values, contrast.model_copy(update={"against": None}), item.measure, tasks)
     assert not isinstance(found, str)  # `halves` has gathered it
     _, weights = next(found.scopes())
+    if _heed_missing(item, found, weights):
+        return {}
     seeds = np.array(found.seeds)[found.complete(weights)]
     return dict(zip(seeds.tolist(), found.mean(weights).tolist(), strict=True))
 

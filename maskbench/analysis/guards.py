@@ -1,4 +1,4 @@
-"""What stands between a difference and its verdict: the score's price, controls, parts of a mean, what nobody saw."""
+"""What stands between a difference and its verdict: the score's price, controls, parts of a mean, machines."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from maskbench.analysis.contrasts import Scale, on_resamples, with_values
 from maskbench.analysis.findings import AT_A_PRICE, POOLED
+from maskbench.analysis.missing import MOST_UNEVEN, by_arm, used
 from maskbench.config.measures import measure
 
 if TYPE_CHECKING:
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from maskbench.analysis.rows import Row
     from maskbench.analysis.statistics import Spread
     from maskbench.config.measures import Measure
-
-MOST_UNEVEN = 2
-"""Difference of the arms' failed runs from which on the arm with more of them cannot win."""
 
 
 def scores_of(evidence: Evidence, values: Values) -> Evidence:
@@ -40,9 +38,8 @@ def _arms(row: Row) -> tuple[str, str]:
 
 def _failed(row: Row, values: Values) -> tuple[int, int]:
     """Return how many runs of either side failed: did not complete, or learned nothing."""
-    table = row.evidence.terms[(row.weights != 0)[row.evidence.places[0]]]
-    table = table[table["run"].isin(values.failed)]
-    return table[table["weight"] > 0]["run"].nunique(), table[table["weight"] < 0]["run"].nunique()
+    table = used(row.evidence, row.weights)
+    return by_arm(table[table["run"].isin(values.failed)])
 
 
 def _cost(row: Row, values: Values, resampler: Resampler) -> tuple[Spread | None, bool]:
@@ -190,7 +187,7 @@ def of_machines(row: Row) -> Iterator[str]:
     """Say of times and memory on which machines they were measured, and which pairs are not compared for it."""
     if not measure(row.evidence.measure).of_machine:
         return
-    table = row.evidence.terms[(row.weights != 0)[row.evidence.places[0]]]
+    table = used(row.evidence, row.weights)
     done = table[table["status"] == "completed"]
     if done["machine"].isna().any():
         yield "On which machines the runs were made is not recorded, so they may differ."
@@ -199,23 +196,3 @@ def of_machines(row: Row) -> Iterator[str]:
         yield f"{apart} of {every} pairs ran on machines of different kinds (device or threads) and are not compared."
     elif (kinds := done["machine"].nunique()) > 1:
         yield f"The runs were made on {kinds} kinds of machines, the two of a pair on the same kind."
-
-
-def refuse_censored(row: Row) -> bool:
-    """Give no verdict where nobody saw the matched score being reached; say in how many runs."""
-    table = row.evidence.terms[(row.weights != 0)[row.evidence.places[0]]]
-    early, never = (table[table["censored"] == side] for side in (-1, 1))
-    if not len(early) + len(never):
-        return False
-    words = []
-    for found, what in ((early, "evaluations were too few to see when"), (never, "it was never reached")):
-        if len(found):
-            sides = [found[side]["run"].nunique() for side in (found["weight"] > 0, found["weight"] < 0)]
-            runs = "1 run" if sides[0] == 1 else f"{sides[0]} runs"
-            words.append(f"{what} in {runs} of the first arm and {sides[1]} of the second")
-    row.verdict = "inconclusive"
-    row.notes.append(
-        f"refused: nobody saw the matched score being reached: {'; '.join(words)}. The values are not known there."
-        + (" More of them (training: evaluations_per_epoch) would tell." if len(early) else "")
-    )
-    return True

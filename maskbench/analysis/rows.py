@@ -9,7 +9,7 @@ import numpy as np
 
 from maskbench.analysis import statistics
 from maskbench.analysis.bootstrap import generator
-from maskbench.analysis.findings import BOTH, POOLED, SEEDS
+from maskbench.analysis.findings import BOTH, PARTLY, POOLED, SEEDS
 
 if TYPE_CHECKING:
     from maskbench.analysis.contrasts import Evidence
@@ -118,5 +118,5 @@ class Row:
             mde = statistics.detectable(spread, self.tests, self.margin)
         shown = {"ci_low": float(low), "ci_high": float(high), "mde": mde}
         entry |= {name: evidence.scale.show(value) for name, value in shown.items()}
-        interval = BOTH if spread.n_examples else SEEDS
+        interval = SEEDS if not spread.n_examples else BOTH if spread.covered is None else PARTLY
         return entry | {"p": self.p, "p_holm": self.p_holm, "q": self.q, "interval": interval}

@@ -117,6 +117,8 @@ class Spread:
     """Texts that differ by themselves, of a measure that is a share of texts; None: of others."""
     skewness: Array | float = 0.0
     """Of the seeds' differences; 0 where they are too few to tell."""
+    covered: int | None = None
+    """How many seeds have the outcomes of their texts, where others lack them; None: all have them, or none."""
 
     @property
     def error(self) -> Array:
@@ -355,7 +357,7 @@ def false_discoveries(p: Sequence[float]) -> Array:
     return values
 
 
-def _wide(interval: tuple[Array, Array], delta: float) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def wide(interval: tuple[Array, Array], delta: float) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Tell whether an interval has a width: that nothing varied is no evidence that nothing can."""
     wide: np.ndarray[Any, np.dtype[np.bool_]] = interval[1] - interval[0] > 1e-9 * delta
     return wide
@@ -380,12 +382,12 @@ def decide(
     """
     (low, high), found = interval, p < ALPHA
     if test == "non-inferior":
-        yes, no = found & (low > -delta) & _wide(inner, delta), found & (high < -delta)
+        yes, no = found & (low > -delta) & wide(inner, delta), found & (high < -delta)
     elif test == "either":
         yes, no = found & ((low > 0) | (high < 0)) & (np.abs(estimate) >= delta), np.zeros_like(found)
     else:
         yes, no = found & (low > 0) & (estimate >= delta), found & (high < 0)
-    inside = (inner[0] > -delta) & (inner[1] < delta) & _wide(inner, delta)
+    inside = (inner[0] > -delta) & (inner[1] < delta) & wide(inner, delta)
     return np.select([yes, no, inside], ["supported", "contradicted", "equivalent"], "inconclusive")
 
 

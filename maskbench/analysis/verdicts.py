@@ -18,15 +18,15 @@ from maskbench.analysis.findings import (
     VERDICT_COLUMNS,
 )
 from maskbench.analysis.gates import check
-from maskbench.analysis.guards import (
-    MOST_UNEVEN,
-    heed_gates,
-    heed_parts,
-    heed_price,
-    of_machines,
-    refuse_censored,
-)
+from maskbench.analysis.guards import heed_gates, heed_parts, heed_price, of_machines
 from maskbench.analysis.metrics import read_metrics, write_csv
+from maskbench.analysis.missing import (
+    lost,
+    refuse_censored,
+    refuse_collapse,
+    refuse_no_width,
+    refuse_unknown_texts,
+)
 from maskbench.analysis.outcomes import Outcomes, Resampler
 from maskbench.analysis.power import FOUND, Varying, seeds_for_equivalence, seeds_to_find
 from maskbench.analysis.rows import NO_CONTRAST, Row, Untested
@@ -44,9 +44,6 @@ if TYPE_CHECKING:
     from maskbench.analysis.findings import Verdict
     from maskbench.analysis.metrics import Array
     from maskbench.config.claims import Claim, Claims
-
-MOST_MISSING = 0.2
-"""Share of missing pairs beyond which there is no verdict."""
 
 
 def tasks_of(claim: Claim, kinds: dict[str, str]) -> list[str]:
@@ -114,61 +111,26 @@ def _judge(family: list[Row], seed: int, collapsed: set[str]) -> None:
         row.notes += of_machines(row)
         if not refuse_censored(row):
             _account_for_missing(row, family, seed)
-        _account_for_collapse(row, collapsed)
+        refuse_unknown_texts(row)
+        flat = refuse_no_width(row)
+        refuse_collapse(row, collapsed)
         row.notes += _shape(row)
-        if row.verdict == "inconclusive" and row.spread is not None:
+        if row.verdict == "inconclusive" and row.spread is not None and not flat:
             row.notes += _what_it_takes(row, row.spread)
 
 
 def _account_for_missing(row: Row, family: list[Row], seed: int) -> None:
     """Say how many pairs are missing and whether the verdict depends on them; too many refuse it."""
-    used = row.weights != 0
-    matrix, table = row.evidence.differences[used], row.evidence.terms
-    missing, lost = int(np.isnan(matrix).sum()), int((~row.evidence.complete(row.weights)).sum())
-    if not missing:
+    missing = lost(row.evidence, row.weights)
+    if not missing.pairs:
         return
-    table = table[used[row.evidence.places[0]] & (table["status"] != "completed").to_numpy()]
-    first, second = (table[side]["run"].nunique() for side in (table["weight"] > 0, table["weight"] < 0))
-    words = (
-        f"{missing} of {matrix.size} pairs are missing (failed runs: {first} of the first arm, {second} of the second)"
-    )
-    if lost * len(matrix) > missing:
-        words += f", and only seeds that are complete count: {lost} of {matrix.shape[1]} seeds are lost"
-    # a seed that lacks one block is lost in all: what counts is what the mean leaves out
-    if row.spread is None or lost > MOST_MISSING * matrix.shape[1] or abs(first - second) >= MOST_UNEVEN:
+    if row.spread is None or missing.too_much:
         row.verdict = "inconclusive"
-        row.notes.append(f"refused: {words}; what is left may be biased.")
+        row.notes.append(f"refused: {missing}; what is left may be biased.")
         return
     found = {_in_worst_case(row, row.spread, family, extreme, seed) for extreme in (np.nanmin, np.nanmax)}
     holds = "holds" if found == {row.verdict} else "does not hold"
-    row.notes.append(f"{words}; the verdict {holds} with the worst and the best of the others in their place.")
-
-
-def _account_for_collapse(row: Row, collapsed: set[str]) -> None:
-    """Refuse a verdict on the mean of two kinds of runs: where a part of an arm's runs learned nothing.
-
-    With so few runs nobody knows how often that happens, and the mean hangs on it. The rate is an outcome of its own,
-    `failed`; the verdict on any other measure is about runs that learned something.
-    """
-    if row.spread is None or measure(row.evidence.measure).name == "failed":
-        return
-    used = (row.weights != 0)[row.evidence.places[0]]
-    table = row.evidence.terms[used]
-    table = table[table["status"] == "completed"]
-    arms = [table[side].drop_duplicates("run") for side in (table["weight"] > 0, table["weight"] < 0)]
-    counts = [(int(arm["run"].isin(collapsed).sum()), len(arm)) for arm in arms if len(arm)]
-    if any(0 < count < total for count, total in counts):
-        words = " and ".join(f"{count} of {total}" for count, total in counts)
-        row.verdict = "inconclusive"
-        row.notes.append(
-            f"refused: {words} completed runs of the arms learned nothing; a mean over both kinds of runs hangs on how "
-            "often that happens. `failed` tells the rates apart."
-        )
-    elif row.verdict == "equivalent" and not any(count for count, _ in counts):
-        least = min(total for _, total in counts)
-        row.notes.append(
-            f"No run of either arm collapsed; of {least} runs, up to {100 * statistics.unseen(least):.0f} % may."
-        )
+    row.notes.append(f"{missing}; the verdict {holds} with the worst and the best of the others in their place.")
 
 
 def _shape(row: Row) -> Iterator[str]:
@@ -179,7 +141,7 @@ def _shape(row: Row) -> Iterator[str]:
     spread, name = row.spread, row.evidence.measure
     if spread is None or spread.n < 2:
         return
-    if not spread.n_examples and measure(name).of_texts:
+    if not spread.n_examples and spread.covered is None and measure(name).of_texts:
         yield "Over seeds alone: that other texts would give another number is not in the interval."
     if spread.n < statistics.LEAST_SHAPE:
         return
@@ -261,6 +223,35 @@ class Findings:
     sensitivity: pd.DataFrame
 
 
+def decided(claims: Claims, values: Values, resampler: Resampler, seed: int) -> list[Row | Untested]:
+    """Return all rows with the verdicts of their own numbers, before controls and the price of the score are heeded.
+
+    Parameters
+    ----------
+    claims
+        What is claimed.
+    values, resampler
+        Of the study.
+    seed
+        Seed of the random sign flips.
+    """
+    every = list(_rows(claims, values))
+    rows = [row for row in every if isinstance(row, Row)]
+    _measure(rows, resampler, seed)
+    families: dict[tuple[str, bool], list[Row]] = {}
+    for row in rows:
+        families.setdefault((row.claim.id, row.secondary), []).append(row)
+    for secondary in (False, True):
+        of_study = [row for row in rows if row.secondary == secondary]
+        for row, q in zip(of_study, statistics.false_discoveries([row.p for row in of_study]), strict=True):
+            row.q = float(q)
+    for family in families.values():
+        _judge(family, seed, values.collapsed)
+    for row in rows:
+        heed_parts(row, rows, resampler)
+    return every
+
+
 def judge(
     metrics: pd.DataFrame,
     outcomes: Outcomes | None,
@@ -292,23 +283,8 @@ def judge(
     """
     values = Values(metrics)
     resampler = Resampler(outcomes, values)
-    every = list(_rows(claims, values))
+    every = decided(claims, values, resampler, seed)
     rows = [row for row in every if isinstance(row, Row)]
-    _measure(rows, resampler, seed)
-    families: dict[tuple[str, bool], list[Row]] = {}
-    for row in rows:
-        families.setdefault((row.claim.id, row.secondary), []).append(row)
-    failed = values.of("failed")
-    completed = values.runs["status"].reindex(failed.index) == "completed"
-    collapsed = {str(run) for run in failed.index[(failed == 1) & completed]}
-    for secondary in (False, True):
-        of_study = [row for row in rows if row.secondary == secondary]
-        for row, q in zip(of_study, statistics.false_discoveries([row.p for row in of_study]), strict=True):
-            row.q = float(q)
-    for family in families.values():
-        _judge(family, seed, collapsed)
-    for row in rows:
-        heed_parts(row, rows, resampler)
     other_ways = list(sensitivity(rows, values, seed))
     gates = check(claims, values, resampler, seed)
     for row in rows:
