@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from importlib.metadata import version
+from itertools import combinations
 
 import pytest
 import yaml
@@ -66,6 +67,15 @@ def test_jobs_get_their_gpu_on_one_node_and_an_allocation_of_several_cells_asks_
     assert profiles["slurm"]["default-resources"]["nodes"] == 1
     assert "gpu=1" in profiles["short"]["resources"]
     assert "gpu=local" in profiles["short"]["set-resource-scopes"]
+
+
+def test_what_every_call_needs_stands_in_the_profile_that_every_call_reads(profiles):
+    for key in ("__definitions__", "shared-fs-usage"):
+        assert [name for name, profile in profiles.items() if key in profile] == ["default"]
+    for first, second in combinations(sorted(profiles), 2):
+        # of what both say, a second profile would silently win
+        shared = set(profiles[first]) & set(profiles[second])
+        assert all(profiles[first][key] == profiles[second][key] for key in shared), (first, second)
 
 
 def test_no_setting_has_a_name_that_srun_reads(root):

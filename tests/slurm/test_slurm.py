@@ -242,7 +242,7 @@ def test_short_cells_share_an_allocation_of_one_gpu(cluster, study):
     """Two new cells and their probes: one submission, where it would be four, after that for the untrained model."""
     before = {job["JobId"] for job in cluster.jobs()}
     configure(study.folder, "calibration", seeds=[2], strategies=["none", "random"], training={"batch_size": 8})
-    submit(cluster, study.folder, "--workflow-profile", "profiles/short")
+    submit(cluster, study.folder, "--profile", "profiles/slurm", "profiles/short")
     jobs = [job for job in cluster.jobs() if job["JobId"] not in before]
     assert sorted(job["Comment"].split("_wildcards")[0] for job in jobs) == ["rule_cell_probe_train", "rule_reference"]
     for job in jobs:
