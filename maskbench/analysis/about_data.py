@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from maskbench.data.manifests import NAME, EncodedManifest, PreparedManifest, in_order
 
@@ -11,39 +11,51 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def about_data(results: Path, pairs: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
+class Use(NamedTuple):
+    """What a run takes of a task's texts."""
+
+    task: str
+    model: str
+    train_size: str
+    """A number of texts, or ``full``."""
+    max_validation: int | None
+    """Most texts that it is validated on; None: all."""
+    max_test: int | None
+
+
+def about_data(results: Path, uses: Iterable[Use]) -> list[dict[str, Any]]:
     """Gather what the report says about the data.
 
     Parameters
     ----------
     results
         Folder of the study, which holds data/.
-    pairs
-        The tasks and models that runs were made of.
+    uses
+        What the runs were made of.
 
     Returns
     -------
     list of dict
         For each task whose data are still there: `task`; `splits`, each with its number of `rows` and how often each
-        label stands there (tagging: how many entities of each type); the rule of the `cut`; what was `dropped`;
-        `findings`, in sentences.
+        label stands there (tagging: how many entities of each type); how many texts of each split the runs `used`, all
+        numbers that occur; the rule of the `cut`; what was `dropped`; `findings`, in sentences.
 
     Raises
     ------
     InputError
         If a manifest is not valid.
     """
-    models: dict[str, list[str]] = {}
-    for task, model in dict.fromkeys(pairs):
-        models.setdefault(task, []).append(model)
+    of_task: dict[str, list[Use]] = {}
+    for use in dict.fromkeys(uses):
+        of_task.setdefault(use.task, []).append(use)
     found = []
-    for task in models:
+    for task, own in of_task.items():
         folder = results / "data" / "tasks" / task / "clean"
         if not (folder / NAME).exists():
             continue
         about = PreparedManifest.read(folder)
         findings = [finding.message for finding in about.findings]
-        for model in models[task]:
+        for model in dict.fromkeys(use.model for use in own):
             encoded = results / "data" / "encoded" / f"{task}.{model}.clean"
             if (encoded / NAME).exists():
                 findings += [finding.message for finding in EncodedManifest.read(encoded).findings]
@@ -51,12 +63,24 @@ def about_data(results: Path, pairs: Iterable[tuple[str, str]]) -> list[dict[str
             {
                 "task": task,
                 "splits": _splits(about),
+                "used": _used(about, own),
                 "cut": about.cut,
                 "dropped": about.dropped,
                 "findings": findings,
             }
         )
     return found
+
+
+def _used(about: PreparedManifest, uses: Iterable[Use]) -> dict[str, list[int]]:
+    """Return of how many texts of each split the scores are: each number that some run has, in order of size."""
+    rows = {split: info.rows for split, info in about.splits.items()}
+    numbers: dict[str, set[int]] = {"train": set(), "validation": set(), "test": set()}
+    for use in uses:
+        numbers["train"].add(rows["train"] if use.train_size == "full" else int(use.train_size))
+        for split, most in (("validation", use.max_validation), ("test", use.max_test)):
+            numbers[split].add(rows[split] if most is None else min(most, rows[split]))
+    return {split: sorted(found) for split, found in numbers.items()}
 
 
 def _splits(about: PreparedManifest) -> dict[str, dict[str, Any]]:

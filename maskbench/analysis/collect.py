@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from maskbench.analysis.about_data import about_data
+from maskbench.analysis.about_data import Use, about_data
 from maskbench.analysis.contributions import DOCUMENT
 from maskbench.analysis.derived import Point, Run, derive
 from maskbench.analysis.metrics import (
@@ -372,6 +372,7 @@ def collect(
         raise InputError(f"{study}: expected each run once, {Counter(runs).most_common(1)[0][0]} is listed twice")
     metrics, found, along = _Metrics(), list[Run](), list[tuple[str, int, str, float | None]]()
     entries: list[dict[str, Any]] = []
+    uses: list[Use] = []
     versions: dict[str, Counter[str]] = {}
     with ExitStack() as files:
         names = ("metrics.csv", "metrics.parquet", "along.csv", "outcomes.parquet")
@@ -384,6 +385,7 @@ def collect(
                 found.append(_run(record, probes))
                 along.extend(_along(record, probes))
                 entries.append(_entry(record, probes))
+                uses.append(_use(record))
                 for name, version in {"python": record.environment.python, **record.environment.packages}.items():
                     versions.setdefault(name, Counter())[version] += 1
                 for table in _tables(results, record, probes):
@@ -396,8 +398,13 @@ def collect(
         write_csv(frame, temporary["metrics.csv"])
         frame.to_parquet(temporary["metrics.parquet"], index=False)
         write_csv(pd.DataFrame(along, columns=list(ALONG_COLUMNS)), temporary["along.csv"])
-    about = about_data(results, ((run.task, run.model) for run in found))
-    write_json(output / "manifest.json", _manifest(study, entries, versions, about))
+    write_json(output / "manifest.json", _manifest(study, entries, versions, about_data(results, uses)))
+
+
+def _use(record: Record) -> Use:
+    """Return what a run takes of its task's texts."""
+    most = (record.parameters.get(name) for name in ("max_validation", "max_test"))
+    return Use(record.task, record.model, record.train_size, *most)
 
 
 def _records(results: Path, runs: Sequence[str], probed: bool) -> Iterator[tuple[Record, ProbeRecord | None]]:

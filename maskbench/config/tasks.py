@@ -53,6 +53,8 @@ Stop = Literal[
     "no-entities",
     "entities-cut-off",
     "no-outside",
+    "test-is-validation",
+    "unknown-tokens",
 ]
 """Findings that stop a study, since a score would mean nothing (data/examine.py)."""
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
 import re
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from maskbench.errors import InputError
 
@@ -38,6 +39,19 @@ class Place:
         return InputError(f"{self.at(line)}: {reason}")
 
 
+class Spanning(NamedTuple):
+    """A field of a CSV file that runs over several lines."""
+
+    line: int
+    """Where its row starts."""
+    height: int
+    """How many lines the row has."""
+    column: int
+    """Index of the field."""
+    parts: list[str]
+    """Its lines."""
+
+
 @dataclass
 class Seen:
     """What was seen of a file beside its rows, for data/examine.py to judge."""
@@ -49,8 +63,8 @@ class Seen:
     """Whether text and label are given by their index, so that a header is not needed to find them."""
     like_header: list[int] = field(default_factory=list)
     """Lines of rows that repeat the names of the columns."""
-    spanning: list[tuple[int, int, list[str]]] = field(default_factory=list)
-    """CSV: rows with a field of several lines: the line each starts on, the lines it has, and those of the field."""
+    spanning: list[Spanning] = field(default_factory=list)
+    """CSV: fields of several lines."""
     shape: tuple[str, int, int] = ("", 0, 0)
     """CSV: the separator, how many columns there are, and which of them is the label."""
     marks: list[int] = field(default_factory=list)
@@ -67,6 +81,11 @@ def decode(task: Task, path: Path, place: Place, seen: Seen) -> str:
         raw = path.read_bytes()
     except OSError as error:
         raise InputError(f"{place.file}: cannot be read: {error.strerror}") from None
+    if (wide := _unmarked(raw)) and not codecs.lookup(task.encoding).name.startswith(wide[:6]):
+        raise InputError(
+            f"{place.file}: not {task.encoding}: many of its bytes are 0, as in {wide[:6].upper()} without a byte "
+            f"order mark; name its encoding, such as encoding: {wide}"
+        )
     try:
         text = raw.decode("utf-8-sig" if task.encoding == "utf-8" else task.encoding)
     except UnicodeDecodeError as error:
@@ -84,7 +103,26 @@ def decode(task: Task, path: Path, place: Place, seen: Seen) -> str:
     if f"\n{MARK}" in text:
         seen.marks = [number for number, line in enumerate(text.split("\n"), 1) if line.startswith(MARK)]
         text = text.replace(f"\n{MARK}", "\n")
+    alone, feeds = text.count("\r") - text.count("\r\n"), text.count("\n")
+    if task.format != "csv" and alone > feeds > 0:  # CSV takes either for the end of a row
+        raise InputError(
+            f"{place.file}: {alone} lines end in a carriage return alone and {feeds} in a line feed; write the file "
+            "with one kind of line end"
+        )
     return text
+
+
+def _unmarked(raw: bytes) -> str | None:
+    """Return the encoding of two or four bytes for each character that a file without a mark seems to have, or None."""
+    head = raw[:4096]
+    if raw[:2] in (b"\xff\xfe", b"\xfe\xff") or len(head) < 4:
+        return None
+    zeros = [head[start::4].count(0) / len(head[start::4]) for start in range(4)]
+    if min(zeros[1:3]) > 0.5:
+        return "utf-32-le" if zeros[3] > 0.5 else "utf-32-be"
+    if max(zeros) > 0.5:
+        return "utf-16-le" if zeros[1] + zeros[3] > zeros[0] + zeros[2] else "utf-16-be"
+    return None
 
 
 def lines(text: str) -> Iterator[tuple[int, str]]:
@@ -124,9 +162,15 @@ def _tsv_rows(text: str, separator: str, place: Place) -> Iterator[tuple[int, in
             yield number, 1, line.split(separator)
 
 
+def named(names: Sequence[str]) -> str:
+    """Write names of columns: of a file that was read in a wrong way they can be all of it."""
+    shown = ", ".join(name if len(name) <= 40 else f"{name[:37]!r}..." for name in names[:20])
+    return shown + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+
+
 def index_of(column: Column, key: str, names: Sequence[str], place: Place) -> int:
     """Return the position of a column given by name or by number (-1 is the last)."""
-    known = ", ".join(names)
+    known = named(names)
     if isinstance(column, int):
         if not -len(names) <= column < len(names):
             raise InputError(f"{place.file}: {key}: no column {column}, there are {len(names)} ({known})")
@@ -162,11 +206,16 @@ def fields(task: Task, path: Path, place: Place, seen: Seen) -> Iterator[tuple[i
                 continue
         assert names is not None
         if len(row) != len(names):
-            raise place.error(line, f"expected {len(names)} fields ({', '.join(names)}), found {len(row)}")
-        if (row[text].strip(), row[label].strip()) == (names[text], names[label]):
+            raise place.error(line, f"expected {len(names)} fields ({named(names)}), found {len(row)}")
+        cells = (row[text], row[label])
+        if [cell.strip().casefold() for cell in cells] == [names[column].casefold() for column in (text, label)]:
             seen.like_header.append(line)
         if height > 1:
-            seen.spanning += [(line, height, parts) for cell in row if len(parts := re.split(r"\r?\n", cell)) > 1]
+            seen.spanning += [
+                Spanning(line, height, column, parts)
+                for column, cell in enumerate(row)
+                if len(parts := re.split(r"\r?\n", cell)) > 1
+            ]
         yield line, row[text], row[label]
 
 

@@ -291,6 +291,7 @@ class _Encoder:
 
     def __post_init__(self) -> None:
         self.counts = Counter(words=0, truncated_examples=0, truncated_words=0, words_without_tokens=0, tokens=0)
+        self.counts.update(text_tokens=0, unknown_tokens=0)
         self.tagging = self.kind == "token-classification"
         self.prefix = before_word(self.tokenizer) if self.tagging else ""
 
@@ -366,6 +367,9 @@ class _Encoder:
         kept = set(words) - {-1}
         beyond = set().union(*found[1:]) - kept - {-1}
         self.counts["tokens"] += len(words)
+        own = [token for token, word in zip(encoding.ids, words, strict=True) if word >= 0]
+        self.counts["text_tokens"] += len(own)
+        self.counts["unknown_tokens"] += own.count(self.tokenizer.unk_token_id)
         self.counts["truncated_examples"] += bool(encoding.overflowing)
         self.counts["truncated_words"] += len(beyond)
         self.counts["words"] += len(batch["tokens"][row]) if self.tagging else len(kept) + len(beyond)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,9 @@ FEW = 10
 LONG = 20
 """A text is far longer than the rest if it has more than so many times the words of the middle one, and MANY words."""
 MANY = 100
+
+MOST_UNKNOWN, MANY_UNKNOWN = 0.9, 0.05
+"""Share of unknown tokens of a split beyond which a score says nothing; share from which on it is told."""
 
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 _BROKEN = re.compile("\ufffd|[\xc2\xc3][\x80-\xbf]|\xe2\u20ac")
@@ -66,8 +70,12 @@ class Findings:
 
 
 def quoted(names: Sequence[str], most: int = 5) -> str:
-    """Write some labels with quotation marks, the first of them if there are many."""
-    shown = ", ".join(repr(name if len(name) <= 40 else f"{name[:37]}...") for name in names[:most])
+    """Write some labels with quotation marks, the first of them if there are many.
+
+    What is not in Unicode's usual form is escaped, so that it does not look like what is.
+    """
+    short = [name if len(name) <= 40 else f"{name[:37]}..." for name in names[:most]]
+    shown = ", ".join(repr(name) if unicodedata.is_normalized("NFC", name) else ascii(name) for name in short)
     return f"{shown} and {len(names) - most} more" if len(names) > most else shown
 
 
@@ -137,20 +145,36 @@ def _first_rows(found: Findings, tables: Sequence[Table]) -> None:
 def _swallowed(found: Findings, table: Table, known: set[str]) -> None:
     """Find quoted fields that hold lines like rows of the file: a quotation mark that was not meant as one."""
     separator, width, label = table.seen.shape
-    for line, height, parts in table.seen.spanning:
-        rows = 0
+    for field in table.seen.spanning:
         # a carriage return alone ends a line, too, for whoever wrote the file
-        for piece in (piece for part in parts for piece in part.split("\r")):
-            cells = next(csv.reader([piece], delimiter=separator), [])
-            rows += len(cells) == width and labels.value(cells[label]) in known
+        pieces = [piece for part in field.parts for piece in part.split("\r")]
+        cells = [next(csv.reader([piece], delimiter=separator), []) for piece in pieces]
+        # what stands before the field belongs to its first line, and what stands behind it to its last
+        before = [field.column, *[0] * (len(cells) - 1)]
+        behind = [*[0] * (len(cells) - 1), width - 1 - field.column]
+        rows = sum(
+            left + len(own) + right == width
+            and 0 <= label - left < len(own)
+            and labels.value(own[label - left].strip()) in known
+            for left, own, right in zip(before, cells, behind, strict=True)
+        )
         if rows:
             found.stop(
                 "swallowed-rows",
-                f"{table.place.at(line)}: a quoted field runs over {height} lines, {rows} of which look like rows of "
-                "their own; close the quotation mark, or, if quotation marks are text, set format: tsv and separator: "
-                f"{json.dumps(separator)}",
+                f"{table.place.at(field.line)}: a quoted field runs over {field.height} lines, {rows} of which look "
+                "like rows of their own; close the quotation mark, or, if quotation marks are text, set format: tsv "
+                f"and separator: {json.dumps(separator)}",
             )
             return
+    heights = {field.line: field.height for field in table.seen.spanning}
+    rows, inside = len(table.examples), sum(heights.values()) - len(heights)
+    if inside > rows:
+        line = max(heights, key=lambda start: heights[start])
+        found.tell(
+            "few-rows",
+            f"{table.place.at(line)}: {rows} rows stand on {rows + inside} lines, this one on {heights[line]}: fields "
+            "in quotation marks run over lines; is one of them not closed?",
+        )
 
 
 def _oddities(found: Findings, file: str, seen: Seen) -> None:
@@ -244,13 +268,13 @@ def _counts(rows: Rows, kinds: int, tagging: bool) -> list[int]:
 
 
 def _alike(found: Findings, kinds: Sequence[str], file: str, what: str) -> None:
-    """Tell which labels differ in case, white space or accents alone."""
+    """Tell which labels look alike: they differ in case, white space, invisible characters, zeros, or as true and 1."""
     groups: defaultdict[str, list[str]] = defaultdict(list)
     for kind in kinds:
-        groups[labels.folded(kind)].append(kind)
+        groups[labels.bare(kind)].append(kind)
     for group in groups.values():
         if len(group) > 1:
-            found.tell("look-alikes", f"{file}: the {what} {quoted(group)} differ in case, space or accents alone")
+            found.tell("look-alikes", f"{file}: the {what} {quoted(group)} differ {labels.unlike(group)}")
 
 
 def _one_label(found: Findings, split: Split, rows: Rows, counts: Sequence[int], kinds: Sequence[str]) -> None:
@@ -322,6 +346,23 @@ def _shared(found: Findings, rows: Mapping[Split, Rows]) -> None:
             f"{_of(rows['test'], 'test', len(both), distinct, both[0], 'the training file')}, so that the score says "
             "nothing of texts that are new; give other texts for test in files",
         )
+    if rows["validation"].place is not rows["train"].place:
+        _selected_on_test(found, rows)
+
+
+def _selected_on_test(found: Findings, rows: Mapping[Split, Rows]) -> None:
+    """Find a validation split and a test split of which one holds all texts of the other."""
+    pairs: tuple[tuple[Split, Split], ...] = (("test", "validation"), ("validation", "test"))
+    for late, early in pairs:
+        distinct, both = _in_both(rows[late], rows[early].keys)
+        if len(both) == distinct >= FEW:
+            found.stop(
+                "test-is-validation",
+                f"{_of(rows[late], late, len(both), distinct, both[0], early)}, so that checkpoints are selected on "
+                "the texts that they are tested on; give other texts for validation in files, or leave it out: then it "
+                "is cut from the training file",
+            )
+            return
 
 
 def _in_both(late: Rows, early: Sequence[str]) -> tuple[int, list[int]]:
@@ -391,7 +432,7 @@ def _texts(found: Findings, split: Split, rows: Rows) -> None:
 
 
 def encoded(task: Task, model: Path, prepared: Path, splits: Mapping[str, EncodedSplit]) -> list[Finding]:
-    """Examine what max_length cuts off.
+    """Examine what max_length cuts off, and what the tokenizer does not know.
 
     Parameters
     ----------
@@ -407,15 +448,16 @@ def encoded(task: Task, model: Path, prepared: Path, splits: Mapping[str, Encode
     Returns
     -------
     list of Finding
-        A split of which a hundredth of the words is cut off, or any entity.
+        A split of which a hundredth of the words is cut off, or any entity, or a twentieth of the tokens is unknown.
 
     Raises
     ------
     InputError
-        If every entity of the training or the test split is cut off.
+        If every entity of the training or the test split is cut off, or nearly all tokens of a split are unknown.
     """
     found = Findings(task)
     for name, split in splits.items():
+        _unknown(found, f"{prepared}: {name}", model, split)
         about = f"{prepared}: max_length: {task.max_length} tokens (of {model}) cut off"
         share = f"{split.truncated_words} of the {split.words} words of {name}"
         if split.entities and split.entities == split.truncated_entities and name in ("train", "test"):
@@ -430,6 +472,21 @@ def encoded(task: Task, model: Path, prepared: Path, splits: Mapping[str, Encode
         elif split.truncated_words * 100 >= split.words > 0:
             found.tell("cut-off", f"{about} {share}")
     return found.told
+
+
+def _unknown(found: Findings, about: str, model: Path, split: EncodedSplit) -> None:
+    """Find a split of which the tokenizer knows little: texts of unknown tokens alone are one and the same."""
+    share = split.unknown_tokens / max(split.text_tokens, 1)
+    message = (
+        f"{about}: {split.unknown_tokens} of {split.text_tokens} tokens ({100 * share:.0f} %) are unknown to the "
+        f"tokenizer of {model}"
+    )
+    if share > MOST_UNKNOWN:
+        found.stop(
+            "unknown-tokens", f"{message}: nearly all words look the same to it; choose a model for this language"
+        )
+    elif share >= MANY_UNKNOWN:
+        found.tell("unknown-tokens", message)
 
 
 def _number(count: int, rows: Rows) -> str:

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 _NUMBER = re.compile(r"[-+]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,2})?")
 """A decimal number. What begins with a zero that no number needs, such as 007, is a code and stays a word."""
 
+_ZEROS = re.compile(r"^([-+]?)0+(?=[0-9])")
+_TRUTH = {"true": "1", "false": "0"}
+
 
 def is_number(label: str) -> bool:
     """Tell whether a label is a number."""
@@ -56,6 +59,24 @@ def indices(labels: Sequence[str], *, configured: bool) -> dict[str, int]:
 def folded(label: str) -> str:
     """Return what is left of a label without case, white space and the ways in which Unicode writes one letter."""
     return "".join(unicodedata.normalize("NFKC", label).casefold().split())
+
+
+def bare(label: str) -> str:
+    """Return what is left of a label without anything that hides: `folded`, characters that cannot be seen, zeros.
+
+    Leading zeros go (01 is 1), and true and false are 1 and 0.
+    """
+    plain = "".join(letter for letter in folded(label) if unicodedata.category(letter) != "Cf")
+    return _TRUTH.get(plain, value(_ZEROS.sub(r"\1", plain)))
+
+
+def unlike(labels: Sequence[str]) -> str:
+    """Say in what labels differ that are one and the same when they are `bare`."""
+    if len(set(map(folded, labels))) == 1:
+        return "in case, white space or accents alone"
+    if any(unicodedata.category(letter) == "Cf" for label in labels for letter in label):
+        return "in characters that cannot be seen"
+    return "as true and 1 do" if any(folded(label) in _TRUTH for label in labels) else "in leading zeros alone"
 
 
 def few(labels: Iterable[str], most: int = 10) -> str:

@@ -145,6 +145,10 @@ class EncodedSplit(_Part):
     """Words that the tokenizer maps to nothing (control characters, for instance); they carry no label."""
     tokens: int
     """Subword tokens, special ones included."""
+    text_tokens: int = 0
+    """Subword tokens of the texts themselves."""
+    unknown_tokens: int = 0
+    """Those of them that the tokenizer has no entry for."""
 
 
 class TokenizerInfo(_Part):

@@ -244,13 +244,11 @@ def _fixed(task: Task, file: str) -> list[str] | None:
 def _unknown(task: Task, what: str, found: str, names: Sequence[str]) -> str:
     """Say that something is not among the labels, and what could mend it."""
     known = labels.few(names)
-    like = next((name for name in names if labels.folded(name) == labels.folded(found)), None)
-    if task.labels:
-        message = f"{what} {found!r} is not among the labels of the configuration ({known})"
-    else:
-        message = f"{what} {found!r} is not among the labels of the training split ({known})"
+    like = next((name for name in names if labels.bare(name) == labels.bare(found)), None)
+    where = "of the configuration" if task.labels else "of the training split"
+    message = f"{what} {examine.quoted([found])} is not among the labels {where} ({known})"
     if like is not None:
-        return f"{message}; write it as {like!r}, which differs in case, white space or accents alone"
+        return f"{message}; write it as {examine.quoted([like])}, which differs {labels.unlike([like, found])}"
     if what == "label" and not task.labels and labels.is_number(found) and not any(map(labels.is_number, names)):
         return f"{message}; if numbers count the labels from 0, list them in that order with labels"
     return message

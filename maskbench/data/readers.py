@@ -114,7 +114,7 @@ def read(task: Task, path: Path, shown: str, class_labels: Mapping[str, list[str
 def _value(row: Mapping[str, Any], column: Column, line: int, place: Place) -> Any:
     """Return one value of a JSON object."""
     if column not in row:
-        raise place.error(line, f"no key {column!r}; the keys are {', '.join(row) or '(none)'}")
+        raise place.error(line, f"no key {column!r}; the keys are {columns.named(list(row)) or '(none)'}")
     return row[str(column)]
 
 

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from maskbench.data.columns import Place
 
 
+def key(text: str) -> str:
+    """Return what makes two texts the same: their words, whatever the case and the white space between them."""
+    return " ".join(text.split()).casefold()
+
+
 @dataclass(frozen=True)
 class Rows:
     """The rows of one split, or of a training file that is still to be cut."""
@@ -35,8 +40,8 @@ class Rows:
 
     @cached_property
     def keys(self) -> list[str]:
-        """What makes two rows the same text: the words, whatever their case and the white space between them."""
-        return [" ".join(text.split()).casefold() for text in self.texts]
+        """What makes two rows the same text (`key`)."""
+        return list(map(key, self.texts))
 
     def at(self, row: int) -> str:
         """Name the file and line of a row."""

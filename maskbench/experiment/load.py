@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
-from itertools import pairwise, product
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from maskbench.config.block import NAME_PATTERN
 from maskbench.config.models import Model
 from maskbench.config.sources import KINDS, REVISION_PATTERN, SHA256_PATTERN, LocalSource, SyntheticSource
 from maskbench.config.tasks import Task
+from maskbench.data import counting
 from maskbench.errors import InputError
 from maskbench.experiment.cell import resolve
 from maskbench.experiment.experiment import Experiment
@@ -214,30 +215,30 @@ def _missing_paths(experiment: Experiment) -> Iterator[str]:
             yield f"{place}: expected an existing file, {path} does not exist (relative paths start at {Path.cwd()})"
 
 
-def _most_rows(task: Task) -> int | None:
-    """Return how many training texts a task can have at most, as far as that is known before anything is fetched.
+def _most_texts(task: Task, wanted: int) -> tuple[int, int] | None:
+    """Return how many training texts a task has at most, and how many others are cut off the same file.
 
-    Every row of a table takes a line at least, and every sentence of a CoNLL file stands between blank lines.
+    None if that is not known before anything is fetched. What is cut off is counted where less than `wanted` may be
+    left.
     """
     if isinstance(task.source, SyntheticSource):
-        return task.source.train
+        return task.source.train, 0
     if not isinstance(task.source, LocalSource) or not (path := task.source.file(task.files["train"])[1]).is_file():
         return None
-    with path.open(encoding="latin-1") as stream:  # every byte is a character, every kind of line end ends a line
-        blank = [not line.strip() for line in stream]
-    if task.format == "conll":
-        return sum(1 for before, line in pairwise([True, *blank]) if before and not line)
-    return blank.count(False) - (task.header and task.format in ("csv", "tsv"))
+    cut = counting.cut_off(task, path, wanted)
+    return counting.most_rows(task, path) - cut, cut
 
 
 def _impossible_sizes(experiment: Experiment) -> Iterator[str]:
     """Yield one line for each training size that a task cannot have."""
-    sizes = [(index, size) for index, size in enumerate(experiment.train_sizes) if size != "full"]
+    sizes = [(index, int(size)) for index, size in enumerate(experiment.train_sizes) if size != "full"]
     for task in experiment.tasks if sizes else ():
-        most = _most_rows(task)
+        most, cut = _most_texts(task, max(size for _, size in sizes)) or (None, 0)
+        without = f" beside the {cut} that are cut off for splits without a file" if cut else ""
         for index, size in sizes:
-            if most is not None and int(size) > most:
-                yield f"train_sizes[{index}]: the task {task.name} has at most {most} training texts, got {size}"
+            if most is not None and size > most:
+                told = f"the task {task.name} has at most {most} training texts{without}"
+                yield f"train_sizes[{index}]: {told}, got {size}"
 
 
 def _impossible_training(experiment: Experiment) -> Iterator[str]:

@@ -82,6 +82,8 @@ class AboutTask(BaseModel):
 
     task: str
     splits: dict[str, Split]
+    used: dict[str, list[int]] = {}
+    """How many texts of each split the runs use; nothing in studies that were collected before it was recorded."""
     cut: str | None
     dropped: dict[str, int]
     findings: list[str]

@@ -178,6 +178,7 @@ def _about(task: dict[str, Any]) -> dict[str, Any]:
     return {
         "task": task["task"],
         "findings": task["findings"],
+        "used": _used(task.get("used", {})),
         "cut": task["cut"],
         "dropped": [f"{count} ({reason})" for reason, count in task["dropped"].items()],
         "splits": [(name, text.plain(split["rows"], 0)) for name, split in splits.items()],
@@ -187,6 +188,13 @@ def _about(task: dict[str, Any]) -> dict[str, Any]:
         ],
         "more": max(0, len(labels) - SHOWN_LABELS),
     }
+
+
+def _used(used: dict[str, list[int]]) -> str:
+    """Say how many texts of each split the runs of a task use; nothing if nobody recorded it."""
+    what = (("train", "for training"), ("validation", "for validation"), ("test", "for testing"))
+    parts = [f"{' or '.join(text.plain(size, 0) for size in used[split])} {how}" for split, how in what if used]
+    return f"Of these, a run uses {text.listed(parts)}." if parts else ""
 
 
 def _findings(made: dict[str, Any] | None) -> str:

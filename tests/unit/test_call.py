@@ -206,11 +206,50 @@ def test_a_training_size_above_the_data_is_told_by_the_plan(
     (tmp_path / "train.csv").write_text(content, newline="")
     config = small(str(tmp_path), "train.csv", train_sizes=["full", most, most + 1])
     config["tasks"][0].update(keys)
+    others = {"validation": "train.csv", "test": "train.csv"}
+    config["tasks"][0]["files"] |= others  # nothing is cut off
     with pytest.raises(
         InputError, match=rf"^configuration: train_sizes\[2\]: the task mine has at most {most} tr[^\n]*$"
     ):
         load(config)
     load({**config, "train_sizes": [most]})
+
+
+@pytest.mark.parametrize(
+    ("keys", "content", "cut", "most"),
+    [
+        ({}, TEXT, 8, 32),
+        ({"cut": {"test": 0.25, "validation": 0.25}}, TEXT, 20, 20),
+        ({"files": {"train": "train.csv", "test": "train.csv"}}, TEXT, 4, 36),
+        ({}, TEXT + TEXT.partition("\n")[2].upper() * 2, 8, 112),  # 40 distinct texts, three times each
+        ({}, "text,label\n" + "one,a\n" * 20 + '"two\nlines",b\n' * 20, 2, 58),
+        ({"format": "jsonl"}, "".join(f'{{"text": "a {n}", "label": "b"}}\n' for n in range(30)), 6, 24),
+        (
+            {"format": "conll", "kind": "token-classification", "text": 0, "label": 1},
+            "".join(f"Anna B-PER\nsaw{number} O\n\n" for number in range(20)),
+            4,
+            16,
+        ),
+    ],
+)
+def test_what_is_cut_off_the_training_file_is_no_training_text(
+    keys: dict[str, Any], content: str, cut: int, most: int, tmp_path: Path
+) -> None:
+    (tmp_path / "train.csv").write_text(content)
+    config = small(str(tmp_path), "train.csv", train_sizes=[most, most + 1])
+    config["tasks"][0].update(keys)
+    with pytest.raises(InputError) as error:
+        load(config)
+    assert str(error.value) == (
+        f"configuration: train_sizes[1]: the task mine has at most {most} training texts beside the {cut} that are cut "
+        f"off for splits without a file, got {most + 1}"
+    )
+    load({**config, "train_sizes": [most]})
+
+
+def test_a_training_file_that_cannot_be_read_is_no_matter_of_sizes(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("other,names\n" + "a,b\n" * 20)
+    load(small(str(tmp_path), "train.csv", train_sizes=[20]))
 
 
 def test_a_synthetic_task_knows_its_size() -> None:

@@ -104,10 +104,47 @@ def test_a_label_that_differs_in_case_is_named(tmp_path):
     assert message.endswith("(neg, pos); write it as 'neg', which differs in case, white space or accents alone")
 
 
-def test_labels_that_look_alike_are_told(tmp_path):
-    content = rows(*two(40), *two(40, 100, labels=("Neg", "cafe\u0301")), *two(20, 200, labels=("caf\u00e9", "pos")))
+@pytest.mark.parametrize(
+    ("one", "other", "words"),
+    [
+        ("neg", "Neg", "'Neg', 'neg' differ in case, white space or accents alone"),
+        ("a b", "a\u00a0b", "'a b', 'a\\xa0b' differ in case, white space or accents alone"),
+        ("cafe\u0301", "caf\u00e9", "'cafe\\u0301', 'caf\u00e9' differ in case, white space or accents alone"),
+        ("\ufb01ne", "fine", "'fine', '\ufb01ne' differ in case, white space or accents alone"),
+        ("ne\u200bg", "neg", "'neg', 'ne\\u200bg' differ in characters that cannot be seen"),
+        ("n\u00adeg", "neg", "'neg', 'n\\xadeg' differ in characters that cannot be seen"),
+        ("01", "1", "'01', '1' differ in leading zeros alone"),
+        ("-007", "-7", "'-007', '-7' differ in leading zeros alone"),
+        ("true", "1", "'1', 'true' differ as true and 1 do"),
+        ("FALSE", "0", "'0', 'FALSE' differ as true and 1 do"),
+    ],
+)
+def test_labels_that_look_alike_are_told(tmp_path, one, other, words):
+    content = rows(*two(40, labels=(one, other)))
+    manifest, _ = run(tmp_path, {"train.csv": content}, make_task())
+    assert told(manifest)["look-alikes"] == f"my-data/train.csv: the labels {words}"
+    train, test = rows(*two(40, labels=(one, "third"))), rows(*two(20, 100, labels=(other, "third")))
+    files = {"train": "train.csv", "test": "test.csv"}
+    message = refusal(tmp_path / "other", {"train.csv": train, "test.csv": test}, make_task(files=files))
+    assert "; write it as " in message
+    assert message.endswith(f"which differs {words.split('differ ')[1]}")
+
+
+@pytest.mark.parametrize("labels", [("true", "false"), ("0", "1"), ("10", "1"), ("100", "1"), ("e", "\u00e9")])
+def test_labels_that_do_not_look_alike_are_not(tmp_path, labels):
+    manifest, _ = run(tmp_path, {"train.csv": rows(*two(40, labels=labels))}, make_task())
+    assert manifest.findings == []
+
+
+def test_a_label_that_is_a_whole_file_is_cut_short(tmp_path):
+    files = {"train.csv": rows(*two(40)), "test.csv": rows(("x", "a" * 5000))}
+    assert len(refusal(tmp_path, files, make_task(files={"train": "train.csv", "test": "test.csv"}))) < 200
+
+
+def test_a_file_of_few_rows_on_many_lines_is_told(tmp_path):
+    content = rows(*two(40)) + '"a quotation mark\n' + "that nobody closed\n" * 60 + 'here it is",neg\n'
     found = told(run(tmp_path, {"train.csv": content}, make_task())[0])
-    assert "look-alikes" in found
+    assert found["few-rows"].startswith("my-data/train.csv:42: 41 rows stand on 102 lines, this one on 62: ")
 
 
 # --- cuts
@@ -166,6 +203,7 @@ def test_a_draw_that_keeps_two_of_each_stays_as_it_was(stratified):
 
 # --- what stops a study
 
+NUMBERED = "".join(f"{number},{text},{label}\n" for number, (text, label) in enumerate(two(40)))
 HEADERLESS = {"header": False, "columns": ["text", "label"], "files": THREE}
 
 
@@ -232,6 +270,50 @@ HEADERLESS = {"header": False, "columns": ["text", "label"], "files": THREE}
             id="quote-swallows-rows",
         ),
         pytest.param(
+            {"train.csv": "id,text,label\n" + NUMBERED + '41,"8 inch is small,pos\n42,not the full 8",neg\n'},
+            {"text": "text"},
+            "train.csv:42: a quoted field runs over 2 lines, 1 of which look like rows",
+            'set format: tsv and separator: ","',
+            "swallowed-rows",
+            id="a row that is swallowed in two parts, label last",
+        ),
+        pytest.param(
+            {
+                "train.csv": "label,text,id\n"
+                + "".join(f"{label},{text},{number}\n" for number, (text, label) in enumerate(two(40)))
+                + 'pos,"8 inch is small,41\nneg,not the full 8",42\n'
+            },
+            {},
+            "train.csv:42: a quoted field runs over 2 lines, 1 of which look like rows",
+            'set format: tsv and separator: ","',
+            "swallowed-rows",
+            id="a row that is swallowed in two parts, label first",
+        ),
+        pytest.param(
+            {"train.csv": "Text,Label\n" + rows(*two(40)).partition("\n")[2]},
+            {"header": False, "columns": ["text", "label"]},
+            "train.csv:1: the row repeats the names of the columns",
+            "set header: true",
+            "header-row",
+            id="a header in other letters, in one file alone",
+        ),
+        pytest.param(
+            {"train.csv": rows(*two(40)), "dev.csv": rows(*two(20, 100)), "test.csv": rows(*two(20, 100))},
+            {"files": THREE},
+            "test.csv:2: 20 of the 20 distinct texts of test stand in validation, too, so that checkpoints are",
+            "give other texts for validation in files, or leave it out",
+            "test-is-validation",
+            id="validation is test",
+        ),
+        pytest.param(
+            {"train.csv": rows(*two(40)), "dev.csv": rows(*two(FEW, 100)), "test.csv": rows(*two(40, 90))},
+            {"files": THREE},
+            "dev.csv:2: 10 of the 10 distinct texts of validation stand in test, too, so that checkpoints are selected",
+            "give other texts for validation in files, or leave it out",
+            "test-is-validation",
+            id="validation is a part of test",
+        ),
+        pytest.param(
             {
                 "train.csv": rows(
                     *((f"text {number}", f"id-{number // 2 if number < 9 else number}") for number in range(40))
@@ -293,6 +375,8 @@ def test_a_carriage_return_in_a_quoted_field_is_no_crash(tmp_path):
     ("content", "keys"),
     [
         ('text,label\n"two\nlines, and more",neg\n', {}),
+        ('label,text\nneg,"two\nlines, and more"\n', {}),
+        ('label,text,id\nneg,"pos\nneg, of three\nmore",1\n', {}),
         ("0,1\n", {"text": 0, "label": 1}),  # pandas, columns without names
         ("neg,pos\n", {"text": "neg", "label": "pos"}),
         ("stars,2024\n", {"text": 0, "label": 1}),
@@ -300,6 +384,9 @@ def test_a_carriage_return_in_a_quoted_field_is_no_crash(tmp_path):
 )
 def test_what_is_meant_does_not_stop(tmp_path, content, keys):
     body = rows(*two(40)).partition("\n")[2]
+    if content.startswith("label,text"):
+        more = ",9" if ",id" in content else ""
+        body = "".join(f"{label},{text}{more}\n" for text, label in two(40))
     run(tmp_path, {"train.csv": content + body}, make_task(**keys))
 
 
@@ -385,15 +472,48 @@ def test_every_entity_behind_max_length_stops_and_truncated_is_recorded(tmp_path
     task = make_tagging(files=THREE_TAGGED, max_length=16, accept=["entities-cut-off"])
     encode(task, tmp_path / "prepared", model, tmp_path / "encoded")
     made = EncodedManifest.read(tmp_path / "encoded")
-    assert [finding.about for finding in made.findings] == ["entities-cut-off"]
+    assert {finding.about for finding in made.findings} == {"entities-cut-off", "unknown-tokens"}  # the numbers
     info = made.splits["test"]
     assert (info.words, info.truncated_words, info.entities, info.truncated_entities) == (88, 32, 4, 4)
     assert load_encoded(tmp_path / "encoded")["test"]["truncated"][:] == [8] * 4
     assert sum(load_encoded(tmp_path / "encoded")["train"]["truncated"]) == 0
 
 
+# --- what a tokenizer does not know
+
+
+@pytest.mark.parametrize("language", ["train", "test"])
+def test_texts_of_unknown_tokens_alone_stop_and_many_are_told(tmp_path, language):
+    from maskbench.data.encode import encode
+    from maskbench.data.manifests import EncodedManifest
+    from tests.unit.tiny import make_model
+
+    def told_by(folder, words, **keys):
+        contents = {name: "good film" if name != language else words for name in THREE}
+        files = {
+            THREE[name]: rows(*((f"{text} {number}", "ab"[number % 2]) for number in range(start, start + 20)))
+            for start, (name, text) in zip((0, 100, 200), contents.items(), strict=True)
+        }
+        task = make_task(files=THREE, max_length=16, **keys)
+        run(folder, files, task)
+        encode(task, folder / "prepared", make_model(folder / "model"), folder / "encoded")
+        return EncodedManifest.read(folder / "encoded")
+
+    with pytest.raises(InputError) as error:
+        told_by(tmp_path / "none", "\u043f\u043b\u043e\u0445\u043e \u043e\u0447\u0435\u043d\u044c")
+    assert f"{language}: 60 of 60 tokens (100 %) are unknown to the tokenizer of " in str(error.value)
+    assert str(error.value).endswith("choose a model for this language; if it is meant, accept: [unknown-tokens]")
+    assert not (tmp_path / "none/encoded").exists()
+    accepted = told_by(tmp_path / "accepted", "\u043e\u0447\u0435\u043d\u044c", accept=["unknown-tokens"])
+    assert any("40 of 40 tokens (100 %)" in finding.message for finding in accepted.findings)
+    some = told_by(tmp_path / "some", "good film good film")
+    assert (some.splits[language].text_tokens, some.splits[language].unknown_tokens) == (100, 20)
+    assert {finding.about for finding in some.findings} == {"unknown-tokens"}
+    assert any(f"{language}: 20 of 100 tokens (20 %) are unknown" in finding.message for finding in some.findings)
+
+
 def test_the_report_has_a_box_about_the_data(tmp_path):
-    from maskbench.analysis.about_data import about_data
+    from maskbench.analysis.about_data import Use, about_data
     from maskbench.report.page import _about, _findings
 
     (tmp_path / "data" / "tasks" / "mine").mkdir(parents=True)
@@ -402,9 +522,17 @@ def test_the_report_has_a_box_about_the_data(tmp_path):
     from maskbench.data.prepare import prepare
 
     prepare(make_task(), source, tmp_path / "data" / "tasks" / "mine" / "clean")
-    (task,) = about_data(tmp_path, [("mine", "tiny"), ("elsewhere", "tiny")])
+    uses = [
+        Use("mine", "tiny", "full", None, 2),
+        Use("elsewhere", "tiny", "full", None, None),
+        Use("mine", "tiny", "20", 100, 2),
+    ]
+    (task,) = about_data(tmp_path, uses)
+    assert task["used"] == {"train": [20, 33], "validation": [4], "test": [2]}
     assert any("control characters" in finding for finding in task["findings"])
     assert task["splits"]["train"]["rows"] == 33
     shown = _about(task)
     assert dict(shown["labels"]).keys() == {"neg", "pos"}
+    assert shown["used"] == "Of these, a run uses 20 or 33 for training, 4 for validation and 2 for testing."
+    assert _about({key: value for key, value in task.items() if key != "used"})["used"] == ""
     assert _findings({"about_data": [shown]}) == "1 thing"

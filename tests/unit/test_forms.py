@@ -178,6 +178,53 @@ def test_another_encoding_that_does_not_fit(tmp_path):
     assert message.startswith("my.file:2: not cp1252 (byte 0x81 at position 2)")
 
 
+TSV = {"format": "tsv"}
+JSONL = {"format": "jsonl"}
+LONG = [
+    (texts, "text,label\n" + "good film,x\n" * 50, {}),
+    (texts, "text\tlabel\n" + "good film\tx\n" * 50, TSV),
+    (texts, '{"text": "good film", "label": "x"}\n' * 50, JSONL),
+    (sentences, "Mira B-PER\nlives O\n\n" * 50, {}),
+]
+"""Readers, files that are right, and their keys."""
+
+
+@pytest.mark.parametrize(("reader", "content", "keys"), LONG)
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+def test_two_bytes_a_letter_without_a_mark_are_told_in_a_line(tmp_path, reader, content, keys, encoding):
+    raw = content.replace("film", "f\u00ecl\u00e4").encode(encoding)
+    assert refused(reader, tmp_path, raw, **keys) == (
+        f"my.file: not utf-8: many of its bytes are 0, as in {encoding[:6].upper()} without a byte order mark; name "
+        f"its encoding, such as encoding: {encoding}"
+    )
+    assert len(reader(tmp_path, raw, encoding=encoding, **keys)) == 50
+
+
+@pytest.mark.parametrize(("reader", "content", "keys"), LONG[1:])
+def test_lines_that_end_in_a_carriage_return_but_for_one_are_told_in_a_line(tmp_path, reader, content, keys):
+    assert len(reader(tmp_path, content.replace("\n", "\r"), **keys)) == 50
+    message = refused(reader, tmp_path, content.replace("\n", "\r") + "\n", **keys)
+    alone = content.count("\n") - 1  # the last one is followed by the line feed
+    assert message == (
+        f"my.file: {alone} lines end in a carriage return alone and 1 in a line feed; write the file with one kind of "
+        "line end"
+    )
+
+
+def test_csv_takes_either_line_end(tmp_path):
+    _, content, keys = LONG[0]
+    assert len(texts(tmp_path, content.replace("\n", "\r") + "good film,x\n", **keys)) == 51
+
+
+def test_names_of_columns_are_told_in_a_line_however_long_they_are(tmp_path):
+    message = refused(texts, tmp_path, ",".join(["a very long name " * 10] * 100) + "\n1,2\n")
+    assert message.startswith("my.file: text: no column 'text'; the columns are 'a very long name a very long name")
+    assert message.endswith("... and 80 more")
+    assert len(message) < 1200
+    message = refused(texts, tmp_path, '{"' + "a" * 5000 + '": 1}', **JSONL)
+    assert len(message) < 120
+
+
 def test_lines_of_old_macs(tmp_path):
     assert sentences(tmp_path, "Mira B-PER\rlives O\r\rMira B-PER\rlives O\r") == [(1, *MIRA), (4, *MIRA)]
 

@@ -262,6 +262,7 @@ def test_what_was_found_of_the_data_stands_in_a_box(tmp_path):
     content = json.loads(manifest.read_text())
     counts = {"rows": 1234, "labels": {"<b>pos</b>": 1200, "neg": 34}}
     about = {"task": "rt-snippets", "splits": {"train": counts}, "cut": None, "dropped": {"comment": 2}}
+    about["used"] = {"train": [100, 1234], "validation": [30], "test": [60]}
     finding = "my.csv:3: 60 of the 60 distinct texts of test stand in <i>train</i>, too"
     manifest.write_text(json.dumps(content | {"about_data": [about | {"findings": [finding]}]}))
     page = report(tmp_path, study)
@@ -270,6 +271,8 @@ def test_what_was_found_of_the_data_stands_in_a_box(tmp_path):
         "About the data",
         finding,
         "2 (comment)",
+        "1\N{NARROW NO-BREAK SPACE}234 texts in train. Of these, a run uses 100 or 1\N{NARROW NO-BREAK SPACE}234 for "
+        "training, 30 for validation and 60 for testing.",
         "<b>pos</b>1\N{NARROW NO-BREAK SPACE}200",  # two cells
         "1 thing to know",
     ):
