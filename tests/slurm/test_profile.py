@@ -80,6 +80,9 @@ def test_what_every_call_needs_stands_in_the_profile_that_every_call_reads(profi
 
 def test_no_setting_has_a_name_that_srun_reads(root):
     """SLURM_NODES, SLURM_GPUS, ...: srun takes them for its own."""
-    files = [*root.glob("maskbench/**/*.py"), *root.glob("scripts/*.py"), *root.glob("profiles/**/*.yaml")]
-    named = {name for path in files for name in re.findall(r"\bSLURM_[A-Z_]+", path.read_text())}
+    code = [*root.glob("maskbench/**/*.py"), *root.glob("scripts/*.py")]
+    named = {name for path in code for name in re.findall(r"[\"'](SLURM_[A-Z_]+)", path.read_text())}
+    named |= {
+        name for path in root.glob("profiles/**/*.yaml") for name in re.findall(r"SLURM_[A-Z_]+", path.read_text())
+    }
     assert named <= {"SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_STEP_GPUS", "SLURM_JOB_GPUS"}
