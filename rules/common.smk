@@ -16,6 +16,7 @@ from maskbench.errors import InputError
 from maskbench.experiment.call import missing_scheduler, packed, read_call, unpacked
 from maskbench.experiment.cell import cells
 from maskbench.experiment.claims import claims_file, claims_hash, read_claims
+from maskbench.experiment.code import probe_code, training_code
 from maskbench.experiment.load import load
 from maskbench.io.code import code_hash
 from maskbench.io.files import fingerprint
@@ -141,13 +142,23 @@ def kept(run):
     return model if EXPERIMENT.keep_models else temp(model)
 
 
+def trained(run):
+    """A cell as JSON and the hash of its code, together: a plan takes time by the function."""
+    return [CELLS[run].as_argument(), "--code", training_code(CELLS[run].strategy)]
+
+
+def probed(run):
+    """The same, of what probes it."""
+    return [CELLS[run].as_argument(), "--code", probe_code(CELLS[run].strategy, EXPERIMENT.probes)]
+
+
 def sides(one, other):
-    """The two cells of a joint run as JSON, from the wildcards that both have in common."""
+    """The two cells of a joint run as JSON, and the hash of their code, from the wildcards that both have in common."""
 
     def cells(wildcards):
         start, end = f"{wildcards.model}.{wildcards.strategy}", f"clean.{wildcards.tail}"
         runs = (f"{one}.{start}.with-{other}.{end}", f"{other}.{start}.with-{one}.{end}")
-        return [CELLS[run].as_argument() for run in runs]
+        return [CELLS[runs[0]].as_argument(), *trained(runs[1])]
 
     return cells
 
@@ -210,7 +221,8 @@ def missing_weights(run):
         record = json.loads((folder / "metrics.json").read_text())
     except (OSError, ValueError):
         return None
-    if record.get("code") != code_hash("train.py") or record.get("parameters") != CELLS[run].model_dump(mode="json"):
+    cell = CELLS[run]
+    if record.get("code") != training_code(cell.strategy) or record.get("parameters") != cell.model_dump(mode="json"):
         return None  # it would be trained again anyway
     if not (folder / "model").exists():
         return "models were not kept (keep_models: true)"

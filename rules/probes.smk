@@ -62,11 +62,10 @@ rule probe:
         mem_mb=growing(EXPERIMENT.resources.memory_mb),
         runtime=growing(max(10, EXPERIMENT.resources.minutes // 2)),
     params:
-        cell=lambda wildcards: CELLS[".".join(wildcards)].as_argument(),
+        cell=lambda wildcards: probed(".".join(wildcards)),
         sources=lambda wildcards: json.dumps(probe_sources(".".join(wildcards))),
         folder=subpath(output.record, parent=True),
         probes=given(EXPERIMENT.probes.as_argument(exclude={"conflict_points"})),
-        code=code_hash("probe.py"),
     shell:
         'python "$MASKBENCH/scripts/probe.py" --cell {params.cell:q} --probes {params.probes:q} --sources {params.sources:q}'
-        " --output {params.folder:q} --code {params.code} > {log:q} 2>&1"
+        " --output {params.folder:q} > {log:q} 2>&1"

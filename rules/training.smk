@@ -25,14 +25,13 @@ rule train:
         mem_mb=growing(EXPERIMENT.resources.memory_mb),
         runtime=growing(EXPERIMENT.resources.minutes),
     params:
-        cell=lambda w: CELLS[f"{w.task}.{w.model}.{w.strategy}.single.{w.condition}.{w.tail}"].as_argument(),
+        cell=lambda w: trained(f"{w.task}.{w.model}.{w.strategy}.single.{w.condition}.{w.tail}"),
         along=ALONG,
-        code=code_hash("train.py"),
     shell:
         f"{ENDS_ITSELF} "
         'python "$MASKBENCH/scripts/train.py" --cell {params.cell:q} --encoded $(dirname {input.encoded:q})'
         " --model $(dirname {input.model:q}) --output $(dirname {output.record:q})"
-        ' --code {params.code} {params.along} > {log:q} 2>&1 && python "$MASKBENCH/scripts/progress.py" --record {output.record:q}'
+        ' {params.along} > {log:q} 2>&1 && python "$MASKBENCH/scripts/progress.py" --record {output.record:q}'
 
 
 rule train_after:
@@ -55,14 +54,13 @@ rule train_after:
         mem_mb=growing(EXPERIMENT.resources.memory_mb),
         runtime=growing(EXPERIMENT.resources.minutes),
     params:
-        cell=lambda w: CELLS[f"{w.task}.{w.model}.{w.strategy}.after-{w.other}.clean.{w.tail}"].as_argument(),
+        cell=lambda w: trained(f"{w.task}.{w.model}.{w.strategy}.after-{w.other}.clean.{w.tail}"),
         along=ALONG,
-        code=code_hash("train.py"),
     shell:
         f"{ENDS_ITSELF} "
         'python "$MASKBENCH/scripts/train.py" --cell {params.cell:q} --encoded $(dirname {input.encoded:q})'
         " --model $(dirname {input.model:q}) --start $(dirname {input.before:q}) --output $(dirname {output.record:q})"
-        ' --code {params.code} {params.along} > {log:q} 2>&1 && python "$MASKBENCH/scripts/progress.py" --record {output.record:q}'
+        ' {params.along} > {log:q} 2>&1 && python "$MASKBENCH/scripts/progress.py" --record {output.record:q}'
 
 
 for one, other in EXPERIMENT.task_pairs if "joint" in EXPERIMENT.regimes else []:
@@ -93,10 +91,9 @@ for one, other in EXPERIMENT.task_pairs if "joint" in EXPERIMENT.regimes else []
             cells=sides(one, other),
             points=EXPERIMENT.probes.conflict_points,
             along=ALONG,
-            code=code_hash("train.py"),
         shell:
             f"{ENDS_ITSELF} "
             'python "$MASKBENCH/scripts/train.py" --cell {params.cells:q} --encoded $(dirname {input.encoded:q})'
             " --model $(dirname {input.model:q}) --output $(dirname {output.record:q} {output.other:q})"
-            " --conflict-points {params.points} --code {params.code} {params.along} > {log:q} 2>&1"
+            " --conflict-points {params.points} {params.along} > {log:q} 2>&1"
             ' && python "$MASKBENCH/scripts/progress.py" --record {output.record:q}'

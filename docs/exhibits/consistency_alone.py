@@ -39,7 +39,7 @@ class Alone(Objective):
 
 
 def right() -> dict[str, Mask]:
-    """Add it to the task's loss, with the clean pass as target, without gradient (masks/objective.py)."""
+    """Add it to the task's loss, with the clean pass as target, without gradient (masks/objective/consistency.py)."""
     return {"input": Random(rate=0.15), "objective": Consistency(weight=1.0)}
 
 

@@ -15,6 +15,7 @@ from markupsafe import Markup
 from maskbench.analysis.metrics import regime_kind
 from maskbench.config.block import Block
 from maskbench.errors import InputError
+from maskbench.experiment.code import core_of
 from maskbench.io.files import read_json, write_text
 from maskbench.records.manifest import read_manifest
 from maskbench.records.run import TRACEBACK
@@ -25,6 +26,7 @@ from maskbench.report.study import Study
 from maskbench.report.tables import TABLES
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from maskbench.experiment.experiment import Experiment
@@ -115,7 +117,8 @@ def _made(path: Path) -> dict[str, Any] | None:
         "wall": text.duration(manifest["wall_s"]),
         "train": text.duration(manifest["train_s"]),
         "probes": text.duration(manifest["probe_s"]) if manifest["probed"] else None,
-        "codes": sorted({record["code"] for record in records}),
+        "codes": sorted({core_of(record["code"]) for record in records}),
+        "mixed": len({core_of(record["code"]) for record in records}) > 1 or _remade(records),
         "machines": _machines(records),
         "data": _data(records),
         "about_data": [_about(task) for task in manifest["about_data"]],
@@ -128,6 +131,14 @@ def _made(path: Path) -> dict[str, Any] | None:
         "walls": {record["run"]: text.duration(record["timings"]["wall_s"]) for record in records},
         "hashes": {record["run"]: record["parameters_hash"][:16] for record in records},
     }
+
+
+def _remade(records: Sequence[dict[str, Any]]) -> bool:
+    """Tell whether runs of one strategy were made by different code."""
+    codes: dict[str, set[str]] = {}
+    for record in records:
+        codes.setdefault(record["strategy"], set()).add(record["code"])
+    return any(len(found) > 1 for found in codes.values())
 
 
 def _traceback(results: Path, run: str) -> str | None:

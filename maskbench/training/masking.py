@@ -27,6 +27,13 @@ if TYPE_CHECKING:
     from maskbench.masks import Strategy
     from maskbench.masks.setting import Setting
 
+_STREAMS: dict[Family, Stream] = {
+    "input": Stream.INPUT,
+    "attention": Stream.ATTENTION,
+    "parameter": Stream.PARAMETER,
+    "objective": Stream.OBJECTIVE,
+}
+
 
 class Masking:
     """The masks of one run.
@@ -41,7 +48,7 @@ class Masking:
 
     def __init__(self, strategy: Strategy, seed: int) -> None:
         self.strategy = strategy.model_copy(deep=True)
-        self.draws = {family: Draws(seed, Stream[family.upper()]) for family in FAMILIES}
+        self.draws = {family: Draws(seed, _STREAMS[family]) for family in FAMILIES}
         self.masked = torch.zeros(2, dtype=torch.int64)
         """Numbers of masked and of maskable positions so far."""
         self.hidden = torch.zeros(2, dtype=torch.int64)

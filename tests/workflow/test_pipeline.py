@@ -15,6 +15,8 @@ import pytest
 import yaml
 
 from maskbench.config.measures import MEASURES
+from maskbench.experiment.code import training_code
+from maskbench.masks import Strategy
 from maskbench.records.run import Record
 from tests import warm
 from tests.unit.tiny import _sentences, _texts, make_model
@@ -92,6 +94,14 @@ def edit(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new, 1))
 
 
+def add_measure(folder: Path) -> None:
+    """Enter another measure into the registry."""
+    place = folder / "maskbench/config/measures"
+    file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+    with file.open("a") as stream:
+        stream.write('\n\nMEASURES["extra"] = Measure("extra", "run", "s", "neither", "extra", "Another time.")\n')
+
+
 def write_config(folder: Path, **changes: object) -> None:
     """Write an experiment over the user's files."""
     config = {
@@ -153,7 +163,7 @@ def test_every_cell_is_in_the_metrics(study):
         outcomes = pd.read_parquet(folder / f"results/mine/training/{run}/predictions.parquet")
         score = metrics[(metrics["run"] == run) & (metrics["split"] == "test") & (metrics["measure"] == "score")]
         assert score["value"].item() == pytest.approx(outcomes["hit"].sum() / outcomes["weight"].sum())
-        assert record.code == Record.read(next((folder / "results/mine/training").glob("*/metrics.json"))).code
+        assert record.code == training_code(Strategy.model_validate(record.parameters["strategy"]))
 
 
 def test_tables_figures_and_page_are_there(study):
@@ -201,15 +211,31 @@ def test_another_seed_trains_only_its_cells(copied):
     assert planned(copied)["train"] == 4
 
 
-def test_an_edit_in_masks_reruns_training(copied):
-    edit(copied / "maskbench/masks/input/chance.py", "else [])) < self.rate", "else [])) <= self.rate")
+def test_an_edit_in_a_mask_reruns_the_cells_that_use_it(copied):
+    edit(copied / "maskbench/masks/input/random.py", "else [])) < self.rate", "else [])) <= self.rate")
+    output = snakemake(copied, "--dry-run").stdout
+    counts = jobs_of(output)
+    assert (counts["train"], counts["probe"]) == (4, 4)
+    assert len(re.findall(r"wildcards: .*random", output)) == 8
+    assert "encode" not in counts
+
+
+def test_a_new_mask_and_a_new_measure_train_nothing(copied):
+    shutil.copy(copied / "maskbench/masks/input/tail.py", copied / "maskbench/masks/input/rest.py")
+    edit(copied / "maskbench/masks/input/rest.py", '"tail"', '"rest"')
+    add_measure(copied)
+    assert not {"prepare", "encode", "train", "reference", "probe"} & set(planned(copied))
+
+
+def test_an_edit_in_the_core_of_masks_reruns_training(copied):
+    edit(copied / "maskbench/masks/draws.py", "splitmix.shifted(bits, 40)", "splitmix.shifted(bits, 41)")
     counts = planned(copied)
     assert counts["train"] == 8
     assert "encode" not in counts
 
 
 def test_a_comment_or_a_docstring_reruns_nothing(copied):
-    edit(copied / "maskbench/masks/input/chance.py", '"""Draw for each token or word."""', '"""Draw."""  # for each')
+    edit(copied / "maskbench/masks/input/random.py", '"""Draw for each token or word."""', '"""Draw."""  # for each')
     assert planned(copied) == {}
 
 
