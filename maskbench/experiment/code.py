@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from maskbench.io.code import code_hash
+from maskbench.io.code import code_hash, counted
 from maskbench.masks.base import Mask
 
 if TYPE_CHECKING:
@@ -26,6 +26,11 @@ def training_code(strategy: Strategy) -> str:
     asks for each cell; what a set of masks comes to is computed once.
     """
     return _of(TRAINING, mask_modules(strategy))
+
+
+def counted_for_training(strategy: Strategy) -> dict[str, str]:
+    """Return the code that trains a cell, by what it is called (io/code.py)."""
+    return counted(TRAINING, *_GIVEN, *mask_modules(strategy))
 
 
 def core_of(code: str) -> str:

@@ -21,7 +21,7 @@ from maskbench.io.source import CALLED, ITSELF, Definition, Import, Piece, Sourc
 ROOT = Path(__file__).resolve().parents[2]
 """Top of the repository."""
 
-_IN_PARTS = ("maskbench.config", "maskbench.experiment", "maskbench.channels", "maskbench.masks.strategy")
+IN_PARTS = ("maskbench.config", "maskbench.experiment", "maskbench.channels", "maskbench.masks.strategy")
 """Modules of which single definitions count."""
 _READERS = ("maskbench.analysis", "maskbench.report")
 _TABLES = {
@@ -90,7 +90,7 @@ class _Closure:
         for item in source.imports:
             if not _is_in(item.module, ("maskbench",)):
                 continue
-            if not _is_in(item.module if item.name is None else f"{item.module}.{item.name}", _IN_PARTS):
+            if not _is_in(item.module if item.name is None else f"{item.module}.{item.name}", IN_PARTS):
                 self._follow(item, {ITSELF})  # all of a module counts, however it is used
                 continue
             ways = source.uses.values.get(item.bound, set())
@@ -115,7 +115,7 @@ class _Closure:
         module = inner if _file(inner) is not None else item.module
         if not _is_in(module, ("maskbench",)) or _file(module) is None:
             return
-        if not _is_in(module, _IN_PARTS):
+        if not _is_in(module, IN_PARTS):
             if not (within and typed):
                 self._module(module)
         elif not ways:
@@ -133,7 +133,7 @@ class _Closure:
         file = _file(module)
         if file is None or module in self.whole:
             return
-        if _is_in(module, _IN_PARTS):
+        if _is_in(module, IN_PARTS):
             self._all(module)
             return
         self.whole[module] = file

@@ -11,22 +11,38 @@ import pytest
 
 from tests.unit.tiny import make_encoded, make_model
 
-TRAIN = """
+PLAN = """
 import sys
-from pathlib import Path
 from maskbench.experiment.cell import cells
 from maskbench.experiment.load import load_file
-from maskbench.slots.device import choose
-from maskbench.training.run import Inputs, run_cell
 
-model, encoded, work = map(Path, sys.argv[2:])
 for cell in cells(load_file(sys.argv[1])):
     if cell.task == "rt-snippets" and cell.seed == 1 and cell.strategy.name != "none":
         short = cell.training.model_copy(update={"precision": "fp32", "epochs": 1.0})
-        cell = cell.model_copy(update={"training": short})
-        record, _ = run_cell(cell, Inputs(encoded, model, work), choose(cell.training), code="c", command="x")
-        rate = next((item.value for item in record.metrics if item.measure == "mask_rate"), None)
-        print("trained", cell.strategy.name, record.status, rate)
+        print(cell.model_copy(update={"training": short}).as_argument())
+"""
+TRAIN = """
+import sys
+from pathlib import Path
+from maskbench.experiment.cell import Cell
+from maskbench.slots.device import choose
+from maskbench.training.run import Inputs, run_cell
+
+model, encoded, work = map(Path, sys.argv[1:4])
+for text in sys.argv[4:]:
+    cell = Cell.model_validate_json(text)
+    record, _ = run_cell(cell, Inputs(encoded, model, work), choose(cell.training), code="c", command="x")
+    rate = next((item.value for item in record.metrics if item.measure == "mask_rate"), None)
+    print("trained", cell.strategy.name, record.status, rate)
+loaded = {name for name in sys.modules if name.startswith("maskbench.")}
+from maskbench.experiment.code import counted_for_training
+from maskbench.io.code import IN_PARTS
+
+counted = set()
+for text in sys.argv[4:]:
+    counted |= counted_for_training(Cell.model_validate_json(text).strategy).keys()
+print("uncounted", *sorted(name for name in loaded - counted if not name.startswith(IN_PARTS)))
+print("masks", *sorted(name for name in loaded if name.startswith("maskbench.masks.input.")))
 """
 
 
@@ -41,9 +57,9 @@ def walk(root):
 def copy(root, walk, tmp_path_factory):
     """A copy of the library after the first two steps of the walk."""
     folder = tmp_path_factory.mktemp("walk")
-    shutil.copytree(root / "maskbench", folder / "maskbench", ignore=shutil.ignore_patterns("__pycache__"))
-    with (folder / "maskbench/masks/input/content.py").open("a", encoding="utf-8") as file:
-        file.write(f"\n\n{walk['python']}")
+    for name in ("maskbench", "scripts"):
+        shutil.copytree(root / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "maskbench/masks/input/rare.py").write_text(walk["python"], encoding="utf-8")
     (folder / "rare-words.yaml").write_text(walk["yaml"], encoding="utf-8")
     return folder
 
@@ -55,7 +71,7 @@ def call(folder, *arguments):
 
 
 def test_a_mask_takes_less_than_40_lines(walk):
-    assert len(walk["python"].splitlines()) < 40
+    assert len(walk["python"].partition("class ")[2].splitlines()) < 40
 
 
 def test_the_command_line_lists_and_validates_it(copy):
@@ -66,10 +82,23 @@ def test_the_command_line_lists_and_validates_it(copy):
     assert "valid, 36 cells" in call(copy, "-m", "maskbench", "validate", "rare-words.yaml")
 
 
-def test_it_trains_with_its_twins_at_its_rate(copy, tmp_path):
-    model = make_model(tmp_path / "model")
-    encoded = make_encoded(tmp_path / "task", model, "sequence-classification")
-    output = call(copy, "-c", TRAIN, "rare-words.yaml", str(model), str(encoded), str(tmp_path / "work"))
+@pytest.fixture(scope="module")
+def output(copy, tmp_path_factory):
+    """What is printed by the jobs of the walk's cells, all in one process."""
+    folder = tmp_path_factory.mktemp("jobs")
+    model = make_model(folder / "model")
+    encoded = make_encoded(folder / "task", model, "sequence-classification")
+    cells = call(copy, "-c", PLAN, "rare-words.yaml").splitlines()
+    return call(copy, "-c", TRAIN, str(model), str(encoded), str(folder / "work"), *cells)
+
+
+def test_all_code_that_a_job_loads_is_in_its_hash(output):
+    lines = dict(line.split(" ", 1) for line in output.splitlines() if line.startswith("masks "))
+    assert lines["masks"].split() == [f"maskbench.masks.input.{name}" for name in ("random", "rare", "rate_twin")]
+    assert re.search(r"^uncounted *(.*)$", output, flags=re.MULTILINE)[1] == ""
+
+
+def test_it_trains_with_its_twins_at_its_rate(output):
     lines = [line.split()[1:] for line in output.splitlines() if line.startswith("trained ")]
     found = {name: rest for name, *rest in lines}
     assert set(found) == {"random", "rare", "rare-noise-twin", "rare-rate-twin", "rare-drawn-not-applied"}
@@ -82,4 +111,4 @@ def test_it_trains_with_its_twins_at_its_rate(copy, tmp_path):
 def test_the_code_passes_the_checks_of_the_project(copy, root):
     shutil.copy(root / "pyproject.toml", copy)
     for tool in (["ruff", "check"], ["ruff", "format", "--check"]):
-        call(copy, "-m", *tool, "maskbench/masks/input/content.py")
+        call(copy, "-m", *tool, "maskbench/masks/input/rare.py")
