@@ -8,7 +8,7 @@ import sys
 import pytest
 import yaml
 
-from maskbench.analysis.plan import Recorded, plan
+from maskbench.analysis.plan import Recorded, needs, plan, planned_runs
 from maskbench.config.claims import unit_of
 from maskbench.config.measures import MEASURES
 from maskbench.errors import InputError
@@ -149,17 +149,15 @@ def test_a_plan_names_the_controls_that_are_missing():
     assert "halves" not in ten
 
 
-def test_a_plan_says_that_values_at_matched_score_take_the_trajectory():
-    file, missing = read_claims(FILE), "C16  freeze vs none: The probe trajectory is not among those to measure."
-    for wanted, said in ((["trajectory"], False), (["representation-drift"], True)):
-        study_of = {"regimes": ["single", "sequential"], "probes": {"measure": wanted}}
-        text = plan(
-            synthetic.experiment(["rt-snippets", "conll2003"], ["none", "random", "freeze"], 10, **study_of), file, None
-        )
-        assert (missing in text) == said
-        line = [line for line in text.splitlines() if line.startswith("C16") and "matched_parameter_drift" in line]
-        assert bool(line) != said
-        assert any(line.startswith("C03") and "steps_to_score" in line for line in text.splitlines())
+@pytest.mark.parametrize(("wanted", "missing"), [(["trajectory"], False), (["representation-drift"], True)])
+def test_a_plan_says_that_values_at_matched_score_take_the_trajectory(wanted, missing):
+    keys = {"regimes": ["single", "sequential"], "probes": {"measure": wanted}}
+    experiment = synthetic.experiment(["rt-snippets", "conll2003"], ["none", "random", "freeze"], 10, **keys)
+    every = list(needs(experiment, read_claims(FILE), planned_runs(experiment)))
+    lacks = {need.measure: need.lacks for need in every if need.contrast.name in ("freeze vs none", "random vs none")}
+    words = "The probe trajectory is not among those to measure." if missing else None
+    assert [lacks[f"matched_{name}"] for name in ("forgetting", "parameter_drift")] == [words] * 2
+    assert lacks["steps_to_score"] is None
 
 
 def test_a_plan_says_what_evaluations_and_test_sets_are_too_few_for():
