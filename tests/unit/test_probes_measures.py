@@ -341,7 +341,7 @@ def test_masked_lm_loss_by_hand(spoken):
     total, count = 0.0, 0
     again = Forward(whole, Collator(0), CPU, 60, 4)
     (_, batch) = next(again.batches(spoken.rows))
-    hit = (holes.Draws(holes._SEED, holes._DRAWS).uniform(batch) < 0.15) & batch.maskable
+    hit = (holes.Draws(holes.Fixed.HOLES, holes.Stream.HOLES).uniform(batch) < 0.15) & batch.maskable
     with torch.no_grad():
         logits = whole(input_ids=batch.input_ids.masked_fill(hit, 4), attention_mask=batch.padding.long()).logits
     total = torch.nn.functional.cross_entropy(logits[hit], batch.input_ids[hit], reduction="sum")
