@@ -96,4 +96,4 @@ class TrainingOverrides(Block):
 
     def apply(self, training: Training) -> Training:
         """Return `training` with the values that are set here."""
-        return Training.model_validate(training.model_dump() | self.model_dump(exclude_none=True))
+        return type(training).model_validate(training.model_dump() | self.model_dump(exclude_none=True))

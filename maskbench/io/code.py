@@ -1,10 +1,11 @@
 """A content hash of the code behind a stage, so that changed code reruns its stage and nothing else.
 
-What a script imports counts, directly or not, wherever it lives. Of most modules all of it counts. The configuration
-is different: nearly every job touches it, and most of what it says reaches a job as resolved parameters, which are
-compared by themselves. So of its modules single definitions count: those that the job's code uses. The fields of a
-block are left out (they arrive as parameters) unless the job makes such a block by itself or asks for their defaults;
-validators and properties count, since they compute what a job works with.
+What counts are single definitions: those that a script uses, directly or not, wherever they live. A module of which
+only one function is used counts with that function, what it uses, and what the module does when it is imported.
+
+Most of what the configuration says reaches a job as resolved parameters, which are compared by themselves. So the
+fields of its blocks are left out, unless a job makes such a block by itself or asks for a field's default. Validators
+and properties count: they compute what a job works with.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from maskbench.io.source import CALLED, ITSELF, Definition, Import, Piece, Sourc
 ROOT = Path(__file__).resolve().parents[2]
 """Top of the repository."""
 
-IN_PARTS = ("maskbench.config", "maskbench.experiment", "maskbench.channels", "maskbench.masks.strategy")
-"""Modules of which single definitions count."""
+_PARAMETERS = ("maskbench.config", "maskbench.experiment", "maskbench.masks.strategy")
+"""Where blocks live whose fields reach a job as parameters."""
 _READERS = ("maskbench.analysis", "maskbench.report")
 _TABLES = {
     ("maskbench.config.measures", "MEASURES"),
@@ -43,6 +44,8 @@ _BLOCKS, _ENUMS = {"BaseModel", "Block"}, {"Enum", "IntEnum", "StrEnum"}
 @cache
 def _file(module: str) -> Path | None:
     """Return the file of a module of this project."""
+    if not _is_in(module, ("maskbench",)):
+        return None
     path = ROOT.joinpath(*module.split("."))
     return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
 
@@ -53,53 +56,62 @@ def _is_in(module: str, rooms: tuple[str, ...]) -> bool:
 
 
 class _Closure:
-    """Code that a script needs, whole modules and single definitions.
+    """The definitions that a script needs.
 
     Parameters
     ----------
     script
-        File that everything starts from.
+        File that everything starts from; all of it counts.
     """
 
     def __init__(self, script: Path) -> None:
-        self.whole: dict[str, Path] = {}
+        self.modules: dict[str, Path] = {}
+        """Modules that have a part in it."""
         self.parts: dict[tuple[str, int, str], str] = {}
         """Code by module, place in it, and what is counted of the statement there."""
         self._seen: dict[tuple[str, str], set[str]] = {}
         source = read(script)
-        self._reads = any(_is_in(module, _READERS) for module in source.modules)
-        self._follow_all(source)
+        every = (*source.bound.values(), *source.uses.imports)
+        self._reads = any(_is_in(item.module, _READERS) for item in every)
+        self._touch("", script)
+        self._use("", source, source.uses)
 
     def extended(self, names: tuple[str, ...]) -> _Closure:
         """Return a copy with more modules, or definitions in modules, and all that they need."""
         other = copy(self)
-        other.whole, other.parts = dict(self.whole), dict(self.parts)
+        other.modules, other.parts = dict(self.modules), dict(self.parts)
         other._seen = {key: set(ways) for key, ways in self._seen.items()}
         for name in names:
             module, _, last = name.rpartition(".")
             if _file(name) is not None:
-                other._module(name)
+                other._all(name)
             elif _file(module) is not None:
                 other._need(module, last, {_PASSED})
             else:
                 raise FileNotFoundError(f"{name}: expected a module of this project, or a name in one")
         return other
 
-    def _follow_all(self, source: Source) -> None:
-        """Add all that a file imports."""
-        for item in source.imports:
-            if not _is_in(item.module, ("maskbench",)):
-                continue
-            if not _is_in(item.module if item.name is None else f"{item.module}.{item.name}", IN_PARTS):
-                self._follow(item, {ITSELF})  # all of a module counts, however it is used
-                continue
-            ways = source.uses.values.get(item.bound, set())
-            if ways or item.bound not in source.uses.types:
-                self._follow(item, ways or ({ITSELF} if source.is_package else set()))
-            else:
-                self._follow(item, {ITSELF}, typed=True)
+    def _touch(self, module: str, file: Path) -> Source:
+        """Add what counts of a module whatever is used of it: what it imports for no name, and what it does."""
+        source = read(file)
+        if module in self.modules:
+            return source
+        if module:
+            self.modules[module] = file
+            for item in source.definitions:
+                mentions = {(module, name) for name in item.whole.uses.values} if item.runs else set()
+                if item.runs and (self._reads or not mentions & _TABLES):
+                    self._add(module, source, item, "", item.whole)
+        for idle in source.idle:
+            self._follow(idle, {ITSELF})
+        for name in filter(_file, source.dotted):
+            self._all(name)
+        package = module.rpartition(".")[0]
+        if (above := _file(package)) is not None:
+            self._touch(package, above)
+        return source
 
-    def _follow(self, item: Import, ways: set[str], *, typed: bool = False, within: bool = False) -> None:
+    def _follow(self, item: Import, ways: set[str], *, typed: bool = False, given: bool = False) -> None:
         """Add what an import names.
 
         Parameters
@@ -107,20 +119,16 @@ class _Closure:
         ways
             How it is used.
         typed
-            It stands in annotations alone.
-        within
-            The import is one of the configuration: the type of a field that lives elsewhere is a value there.
+            It is the type of a field alone.
+        given
+            The field is one of the configuration: what lives elsewhere is a value there.
         """
         inner = item.module if item.name is None else f"{item.module}.{item.name}"
-        module = inner if _file(inner) is not None else item.module
-        if not _is_in(module, ("maskbench",)) or _file(module) is None:
+        is_module = _file(inner) is not None
+        module = inner if is_module else item.module
+        if _file(module) is None or (typed and given and not _is_in(module, _PARAMETERS[:2])):
             return
-        if not _is_in(module, IN_PARTS):
-            if not (within and typed):
-                self._module(module)
-        elif not ways:
-            return  # it stands in annotations of functions alone, which do nothing
-        elif module != inner and item.name is not None:
+        if not is_module and item.name is not None:
             self._need(module, item.name, ways, typed=typed)
         elif ways & {ITSELF, CALLED}:
             self._all(module)
@@ -128,24 +136,11 @@ class _Closure:
             for name in ways:
                 self._need(module, name, {ITSELF})
 
-    def _module(self, module: str) -> None:
-        """Add a module, its packages, and all that they import."""
-        file = _file(module)
-        if file is None or module in self.whole:
-            return
-        if _is_in(module, IN_PARTS):
-            self._all(module)
-            return
-        self.whole[module] = file
-        self._follow_all(read(file))
-        package = module.rpartition(".")[0]
-        if package:
-            self._module(package)
-
     def _all(self, module: str) -> None:
-        """Add every definition of a module of which single ones count."""
+        """Add every definition of a module."""
         file = _file(module)
-        for name in {name for item in read(file).definitions for name in item.names} if file else ():
+        assert file is not None
+        for name in sorted(self._touch(module, file).local):
             self._need(module, name, {ITSELF})
 
     def _need(self, module: str, name: str, ways: set[str], *, typed: bool = False) -> None:
@@ -155,67 +150,67 @@ class _Closure:
         if file is None or wanted <= seen or ((module, name) in _TABLES and not self._reads):
             return
         seen |= wanted
-        source = read(file)
-        for item in source.definitions:
+        source = self._touch(module, file)
+        for item in source.definitions if name in source.local else ():
             if name in item.names:
                 for part, piece in self._pieces(module, item, ways, typed):
-                    self._add(module, source, item.place, f"{item.title}.{part}" if part else item.title, piece)
-            elif not item.names and (
-                self._reads or not any((module, used) in _TABLES for used in item.whole.uses.values)
-            ):
-                self._add(module, source, item.place, item.title, item.whole)
+                    self._add(module, source, item, part, piece)
         if name in source.bound:
-            self._follow(source.bound[name], ways, typed=typed, within=True)
+            self._follow(source.bound[name], ways, typed=typed, given=_is_in(module, _PARAMETERS))
 
-    def _add(self, module: str, source: Source, place: int, part: str, piece: Piece) -> None:
+    def _add(self, module: str, source: Source, item: Definition, part: str, piece: Piece) -> None:
         """Add a piece of a module and all that it uses."""
-        if (module, place, part) in self.parts:
-            return
-        self.parts[module, place, part] = piece.text
-        for item in piece.uses.imports:
-            self._follow(item, piece.uses.values.get(item.bound) or {ITSELF}, within=True)
-        for name, ways, typed in _names(piece.uses):
-            if name in source.local:
+        key = (module, item.place, f"{item.title}.{part}" if part else item.title)
+        if key not in self.parts:
+            self.parts[key] = piece.text
+            self._use(module, source, piece.uses)
+
+    def _use(self, module: str, source: Source, uses: Uses) -> None:
+        """Add what code in a module uses."""
+        given = _is_in(module, _PARAMETERS)
+        for item in uses.imports:
+            self._follow(item, uses.values.get(item.bound) or {ITSELF})
+        for name, ways, typed in _names(uses):
+            if name in source.local and module:
                 self._need(module, name, ways, typed=typed)
             elif name in source.bound:
-                self._follow(source.bound[name], ways, typed=typed, within=True)
+                self._follow(source.bound[name], ways, typed=typed, given=given)
 
     def _pieces(self, module: str, item: Definition, ways: set[str], typed: bool) -> Iterator[tuple[str, Piece]]:
         """Yield the parts of a definition that count, each with a name."""
-        if item.behaviour is None or item.rest is None:
+        if not item.is_class:
             yield ("type", item.alias) if typed and item.alias is not None else ("", item.whole)
-        elif self._derived(module, item, _ENUMS):
-            if typed:
-                return
+        elif _derived(module, item, _ENUMS):
             if ways <= item.members.keys():
                 yield "rest", item.rest
                 yield from ((name, item.members[name]) for name in sorted(ways))
-            else:
+            elif not typed:
                 yield "", item.whole
-        elif self._derived(module, item, _BLOCKS):
+        elif _is_in(module, _PARAMETERS) and _derived(module, item, _BLOCKS):
             if "model_serializer" in item.behaviour.text or (not typed and ways & _MAKING):
                 yield "", item.whole
                 return
             yield "behaviour", item.behaviour
-            asked = ways | item.behaviour.uses.values.get(item.names[0], set())
+            asked = ways | item.behaviour.uses.values.get(item.title, set())
             yield from ((name, piece) for name, piece in item.fields.items() if field_of(name) in asked)
         else:
             yield "", item.whole
 
-    def _derived(self, module: str, item: Definition, bases: set[str]) -> bool:
-        """Tell whether a class is derived from one of some classes."""
-        if set(item.bases) & bases or set(item.names) & bases:
-            return True
-        file = _file(module)
-        source = read(file) if file is not None else None
-        for base in item.bases if source is not None else ():
-            bound = source.bound.get(base)  # type: ignore[union-attr]
-            there, name = (module, base) if bound is None else (bound.module, bound.name)
-            file = _file(there)
-            found = read(file).definitions if file is not None and _is_in(there, ("maskbench",)) else ()
-            if any(name in other.names and self._derived(there, other, bases) for other in found):
+
+def _derived(module: str, item: Definition, roots: set[str]) -> bool:
+    """Tell whether a class is derived from one of some classes, or is one of them."""
+    if {*item.bases, *item.names} & roots:
+        return True
+    file = _file(module)
+    source = read(file) if file is not None else None
+    for base in item.bases if source is not None else ():
+        bound = source.bound.get(base)  # type: ignore[union-attr]
+        there, name = (module, base) if bound is None else (bound.module, bound.name)
+        file = _file(there)
+        for other in read(file).definitions if file is not None else ():
+            if name in other.names and other is not item and _derived(there, other, roots):
                 return True
-        return False
+    return False
 
 
 def _names(uses: Uses) -> Iterator[tuple[str, set[str], bool]]:
@@ -227,32 +222,31 @@ def _names(uses: Uses) -> Iterator[tuple[str, set[str], bool]]:
             yield name, ways, True
 
 
+def _entry(script: str) -> Path:
+    """Return the file of a script."""
+    return ROOT / script if "/" in script else ROOT / "scripts" / script
+
+
 @cache
 def _closure(script: str) -> _Closure:
     """Return the code of a script."""
-    return _Closure(ROOT / script if "/" in script else ROOT / "scripts" / script)
+    return _Closure(_entry(script))
 
 
 def imported(script: str) -> dict[str, Path]:
-    """Return the modules of this project that count as a whole for a script of scripts/, by name."""
-    return dict(_closure(script).whole)
-
-
-def _data_files(package: Path) -> list[Path]:
-    """Return the files of a package that are no code, such as templates."""
-    files = (path for path in package.rglob("*") if path.is_file())
-    return sorted(path for path in files if path.suffix not in (".py", ".pyc"))
+    """Return the modules of this project that have a part in a script of scripts/, by name."""
+    return dict(_closure(script).modules)
 
 
 def counted(script: str, *names: str) -> dict[str, str]:
-    """Return the code that a script's hash rests on, by module, or by module and name for single definitions.
+    """Return the code that a script's hash rests on beside the script, by module and name: ``module:name``.
 
     Parameters
     ----------
     script
         File name in scripts/, such as ``train.py``; or a file by its path from the top of the repository.
     names
-        More modules, or definitions such as ``maskbench.experiment.cell.Cell``, that its imports do not show.
+        Modules, or definitions such as ``maskbench.experiment.cell.Cell``, that its imports do not show.
 
     Raises
     ------
@@ -261,18 +255,26 @@ def counted(script: str, *names: str) -> dict[str, str]:
     """
     found = _closure(script)
     found = found.extended(names) if names else found
-    code = {module: read(file).text for module, file in found.whole.items()}
+    code: dict[str, str] = {}
     for (module, _, part), text in sorted(found.parts.items()):
         key = f"{module}:{part}"
         code[key] = f"{code[key]}\n{text}" if key in code else text
     return code
 
 
+def _data_files(code: dict[str, str]) -> Iterator[Path]:
+    """Yield the files that are no code, such as templates, of packages whose code loads some."""
+    packages = {key.partition(":")[0].rpartition(".")[0] for key, text in code.items() if "PackageLoader(" in text}
+    for package in sorted(packages):
+        files = (path for path in ROOT.joinpath(*package.split(".")).rglob("*") if path.is_file())
+        yield from sorted(path for path in files if path.suffix not in (".py", ".pyc"))
+
+
 @cache
 def code_hash(script: str, *names: str) -> str:
-    """Return a hash of a script, of all project code that it needs and of the data files beside it.
+    """Return a hash of a script, of all project code that it needs and of the data files that this loads.
 
-    Comments, docstrings and layout do not count.
+    Comments, docstrings, annotations of functions' types and layout do not count.
 
     Parameters
     ----------
@@ -284,14 +286,12 @@ def code_hash(script: str, *names: str) -> str:
     str
         Sixteen hexadecimal digits.
     """
-    entry = ROOT / script if "/" in script else ROOT / "scripts" / script
-    digest = hashlib.sha256(read(entry).text.encode())
-    for key, text in sorted(counted(script, *names).items()):
+    digest = hashlib.sha256(read(_entry(script)).text.encode())
+    code = counted(script, *names)
+    for key, text in code.items():
         digest.update(f"\n{key}\n{text}".encode())
-        file = _file(key)
-        if file is not None and file.name == "__init__.py" and _is_in(key, _READERS):
-            for data in _data_files(file.parent):
-                digest.update(f"\n{data.relative_to(ROOT)}\n{sha256_file(data)}".encode())
+    for data in _data_files(code):
+        digest.update(f"\n{data.relative_to(ROOT)}\n{sha256_file(data)}".encode())
     return digest.hexdigest()[:16]
 
 

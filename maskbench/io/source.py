@@ -1,4 +1,4 @@
-"""What stands in a source file: its code without words for readers, and what each of its statements uses.
+"""What stands in a source file: its statements without words for readers, and what each of them uses.
 
 Nothing is imported or run: files are parsed.
 """
@@ -15,9 +15,15 @@ ITSELF, CALLED, COMPARED = "", "()", "(isinstance)"
 """Ways to use a name beside those of its attributes: as it is, by a call, and to ask what something is."""
 _BOUNDS = ("Field", "StringConstraints")
 """Calls in a type that refuse values and change none."""
+_COMPOUND = (ast.If, ast.Try, ast.With, ast.For, ast.While, ast.Match)
 
 Ways = dict[str, set[str]]
 """Names, and how each is used: `ITSELF`, `CALLED`, `COMPARED`, `field(name)`, or the names of its attributes."""
+
+
+def field_of(name: str) -> str:
+    """Return the way to use a class that asks for one of its fields."""
+    return f"field({name})"
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,9 @@ class Uses:
     values: Ways = field(default_factory=dict)
     """Names whose values are used."""
     types: Ways = field(default_factory=dict)
-    """Names in the types of fields; other annotations do nothing."""
+    """Names in the types of fields."""
+    idle: set[str] = field(default_factory=set)
+    """Names in other annotations, which do nothing."""
     imports: list[Import] = field(default_factory=list)
     """What is imported where it is used."""
 
@@ -48,16 +56,40 @@ class Uses:
         for mine, theirs in ((self.values, other.values), (self.types, other.types)):
             for name, ways in theirs.items():
                 mine.setdefault(name, set()).update(ways)
+        self.idle |= other.idle
         self.imports += other.imports
         return self
 
 
-@dataclass(frozen=True)
 class Piece:
-    """One part of a statement that counts by itself."""
+    """Some code that counts by itself; it is looked at when it is asked for.
 
-    text: str
-    uses: Uses
+    Parameters
+    ----------
+    nodes
+        The code.
+    types
+        Types, of which only what they call is code.
+    """
+
+    def __init__(self, nodes: Iterable[ast.AST] = (), types: Iterable[ast.expr] = ()) -> None:
+        self._nodes, self._types = tuple(nodes), tuple(types)
+
+    @cached_property
+    def text(self) -> str:
+        """The code in one layout."""
+        calls = sorted(ast.unparse(call) for kind in self._types for call in _called(kind))
+        return "\n".join([*map(ast.unparse, self._nodes), *calls])
+
+    @cached_property
+    def uses(self) -> Uses:
+        """What it uses."""
+        visitor = _Visitor()
+        for node in self._nodes:
+            visitor.visit(node)
+        for kind in self._types:
+            visitor.visit_type(kind)
+        return visitor.found
 
 
 @dataclass(frozen=True)
@@ -67,24 +99,86 @@ class Definition:
     place: int
     names: tuple[str, ...]
     """What it binds."""
-    whole: Piece
-    bases: tuple[str, ...] = ()
-    """Of a class: what it is derived from."""
-    behaviour: Piece | None = None
-    """Of a class: all but the annotated names in its body, whose types are still used as types."""
-    fields: dict[str, Piece] = field(default_factory=dict)
-    """Of a class: the annotated names in its body."""
-    members: dict[str, Piece] = field(default_factory=dict)
-    """Of a class: what is assigned in its body, by name."""
-    rest: Piece | None = None
-    """Of a class: all but what is assigned in its body."""
-    alias: Piece | None = None
-    """Of the name of a type: what changes values of that type."""
+    node: ast.stmt
 
     @property
     def title(self) -> str:
         """The names that it binds, in one text."""
         return ", ".join(self.names)
+
+    @cached_property
+    def whole(self) -> Piece:
+        """All of it."""
+        return Piece([self.node])
+
+    @cached_property
+    def alias(self) -> Piece | None:
+        """Of the name of a type: what changes values of that type."""
+        is_alias = isinstance(self.node, ast.Assign) and isinstance(self.node.value, ast.Subscript | ast.BinOp)
+        return Piece(types=[self.node.value]) if isinstance(self.node, ast.Assign) and is_alias else None
+
+    @property
+    def runs(self) -> bool:
+        """Whether it does something when the module is imported, beside binding names."""
+        return not self.names or isinstance(self.node, _COMPOUND)
+
+    @property
+    def is_class(self) -> bool:
+        """Whether it defines a class."""
+        return isinstance(self.node, ast.ClassDef)
+
+    @property
+    def bases(self) -> tuple[str, ...]:
+        """Of a class: what it is derived from."""
+        bases = self.node.bases if isinstance(self.node, ast.ClassDef) else []
+        return tuple(base.id for base in bases if isinstance(base, ast.Name))
+
+    def _body(self, kind: type[ast.stmt], *, of_kind: bool) -> list[ast.stmt]:
+        """Return the statements in a class that are of a kind, or those that are not; ClassVars are no fields."""
+        body = self.node.body if isinstance(self.node, ast.ClassDef) else []
+        return [item for item in body if (isinstance(item, kind) and not _of_class(item)) == of_kind]
+
+    def _without(self, kind: type[ast.stmt]) -> ast.ClassDef:
+        """Return the class without statements of a kind."""
+        node = self.node
+        assert isinstance(node, ast.ClassDef)
+        body = self._body(kind, of_kind=False) or [ast.Pass()]
+        return ast.ClassDef(node.name, node.bases, node.keywords, body, node.decorator_list)
+
+    @cached_property
+    def behaviour(self) -> Piece:
+        """Of a class: all but its fields, whose types are still used as types."""
+        types = [item.annotation for item in self._body(ast.AnnAssign, of_kind=True) if isinstance(item, ast.AnnAssign)]
+        return Piece([self._without(ast.AnnAssign)], types)
+
+    @cached_property
+    def fields(self) -> dict[str, Piece]:
+        """Of a class: its fields by name."""
+        found = self._body(ast.AnnAssign, of_kind=True)
+        return {_target(item): Piece([item]) for item in found}
+
+    @cached_property
+    def members(self) -> dict[str, Piece]:
+        """Of a class: what is assigned in its body, by name."""
+        return {_target(item): Piece([item]) for item in self._body(ast.Assign, of_kind=True)}
+
+    @cached_property
+    def rest(self) -> Piece:
+        """Of a class: all but what is assigned in its body."""
+        return Piece([self._without(ast.Assign)])
+
+
+def _of_class(node: ast.stmt) -> bool:
+    """Tell whether an annotated name is the class's own, not a field."""
+    return isinstance(node, ast.AnnAssign) and "ClassVar" in ast.unparse(node.annotation)
+
+
+def _target(node: ast.stmt) -> str:
+    """Return the name that a statement in a class binds."""
+    target = (
+        node.target if isinstance(node, ast.AnnAssign) else node.targets[0] if isinstance(node, ast.Assign) else None
+    )
+    return target.id if isinstance(target, ast.Name) else ""
 
 
 @dataclass(frozen=True)
@@ -93,67 +187,50 @@ class Source:
 
     tree: ast.Module
     """Code without comments, docstrings and what only type checkers read."""
-    imports: tuple[Import, ...]
-    """Everywhere in the file."""
-    is_package: bool
-    """Whether it is the file of a package, which passes on what it imports."""
     bound: dict[str, Import]
     """Names that the file has from elsewhere."""
-    body: tuple[ast.stmt, ...]
+    definitions: tuple[Definition, ...]
     """The other statements at its top."""
+    local: frozenset[str]
+    """Names that they define."""
+    dotted: tuple[str, ...]
+    """Modules that are imported by their full names: ``import package.module``."""
+    is_marked: bool
+    """Whether some import is marked as unused."""
 
     @cached_property
     def text(self) -> str:
-        """The code as text in one layout."""
+        """All of the file in one layout."""
         return ast.unparse(self.tree)
 
     @cached_property
     def uses(self) -> Uses:
-        """What the code uses."""
-        return _uses([self.tree])
+        """What all of it uses, imports at its top aside."""
+        return Piece([item.node for item in self.definitions]).uses
 
     @cached_property
-    def definitions(self) -> tuple[Definition, ...]:
-        """The other statements at its top, read."""
-        return tuple(_definition(place, node) for place, node in enumerate(self.body))
-
-    @cached_property
-    def local(self) -> frozenset[str]:
-        """Names that the file defines."""
-        return frozenset(name for item in self.definitions for name in item.names)
-
-    @property
-    def modules(self) -> Iterator[str]:
-        """Names that may be modules which are imported."""
-        for item in self.imports:
-            yield item.module
-            if item.name is not None:
-                yield f"{item.module}.{item.name}"
+    def idle(self) -> tuple[Import, ...]:
+        """What is imported at the top and never used there, for what the import does: it is marked for the linter."""
+        if not self.is_marked:
+            return ()
+        uses = self.uses
+        known = uses.values.keys() | uses.types.keys() | uses.idle
+        return tuple(item for name, item in self.bound.items() if name not in known)
 
 
-def _bare(body: list[ast.stmt], imports: list[Import]) -> list[ast.stmt]:
-    """Return statements without what changes no result: docstrings, docs of attributes, what only type checkers read.
-
-    Parameters
-    ----------
-    body
-        Statements, which are changed.
-    imports
-        Where all that is imported is noted.
-    """
+def _bare(body: list[ast.stmt]) -> list[ast.stmt]:
+    """Return statements without what changes no result: docstrings and what only type checkers read."""
     kept: list[ast.stmt] = []
     for node in body:
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             continue
         if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
-            kept += _bare(node.orelse, imports)
+            kept += _bare(node.orelse)
             continue
-        imports += _imported(node)
         for part in (node, *getattr(node, "handlers", ()), *getattr(node, "cases", ())):
             for name in ("body", "orelse", "finalbody"):
                 if inner := getattr(part, name, None):
-                    bare = _bare(inner, imports)
-                    setattr(part, name, bare or ([ast.Pass()] if name == "body" else []))
+                    setattr(part, name, _bare(inner) or ([ast.Pass()] if name == "body" else []))
         kept.append(node)
     return kept
 
@@ -161,11 +238,20 @@ def _bare(body: list[ast.stmt], imports: list[Import]) -> list[ast.stmt]:
 @cache
 def read(file: Path) -> Source:
     """Read a file; later changes of it are not seen."""
-    tree, imports = ast.parse(file.read_text(encoding="utf-8")), list[Import]()
-    tree.body = _bare(tree.body, imports)
+    text = file.read_text(encoding="utf-8")
+    tree = ast.parse(text)
+    tree.body = _bare(tree.body)
     bound = {item.bound: item for node in tree.body for item in _imported(node)}
-    body = tuple(node for node in tree.body if not isinstance(node, ast.Import | ast.ImportFrom))
-    return Source(tree, tuple(imports), file.name == "__init__.py", bound, body)
+    others = [node for node in tree.body if not isinstance(node, ast.Import | ast.ImportFrom)]
+    definitions = tuple(Definition(place, tuple(_defined(node)), node) for place, node in enumerate(others))
+    local = frozenset(name for item in definitions for name in item.names)
+    whole = [item.module for node in tree.body for item in _imported(node) if item.name is None and _is_dotted(item)]
+    return Source(tree, bound, definitions, local, tuple(whole), "noqa: F401" in text)
+
+
+def _is_dotted(item: Import) -> bool:
+    """Tell whether an import binds a package of the module that it names."""
+    return item.module.startswith(f"{item.bound}.")
 
 
 def _imported(node: ast.AST) -> Iterator[Import]:
@@ -178,9 +264,31 @@ def _imported(node: ast.AST) -> Iterator[Import]:
             yield Import(node.module, alias.name, alias.asname or alias.name)
 
 
-def field_of(name: str) -> str:
-    """Return the way to use a class that asks for one of its fields."""
-    return f"field({name})"
+def _defined(node: ast.stmt) -> Iterator[str]:
+    """Yield the names that a statement binds."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        yield node.name
+    elif isinstance(node, _COMPOUND):
+        for part in ast.walk(node):
+            if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store):
+                yield part.id
+            elif isinstance(part, ast.FunctionDef | ast.ClassDef):
+                yield part.name
+            yield from (item.bound for item in _imported(part))
+    else:
+        names = (part for part in ast.walk(node) if isinstance(part, ast.Name))
+        yield from (name.id for name in names if isinstance(name.ctx, ast.Store))
+
+
+def _called(kind: ast.expr) -> Iterator[ast.Call]:
+    """Yield the calls in a type, bounds left out."""
+    todo: list[ast.AST] = [kind]
+    while todo:
+        item = todo.pop()
+        if not isinstance(item, ast.Call):
+            todo += [part for part in ast.iter_child_nodes(item) if isinstance(part, ast.expr)]
+        elif not (isinstance(item.func, ast.Name) and item.func.id in _BOUNDS):
+            yield item
 
 
 class _Visitor(ast.NodeVisitor):
@@ -191,6 +299,18 @@ class _Visitor(ast.NodeVisitor):
 
     def _use(self, name: str, way: str) -> None:
         self.found.values.setdefault(name, set()).add(way)
+
+    def visit_type(self, kind: ast.expr) -> None:
+        """Note what the type of a field calls; all other names in it are types."""
+        for call in _called(kind):
+            self.visit(call)
+        for item in ast.walk(kind):
+            if isinstance(item, ast.Name):
+                self.found.types.setdefault(item.id, set()).add(ITSELF)
+
+    def _annotation(self, kind: ast.expr | None) -> None:
+        if kind is not None:
+            self.found.idle |= {item.id for item in ast.walk(kind) if isinstance(item, ast.Name)}
 
     def visit_Name(self, node: ast.Name) -> None:
         """Note a name."""
@@ -206,9 +326,8 @@ class _Visitor(ast.NodeVisitor):
 
     def visit_Subscript(self, node: ast.Subscript) -> None:
         """Note a field that is asked for by name: ``Task.model_fields["labels"]``."""
-        owner = (
-            node.value.value if isinstance(node.value, ast.Attribute) and node.value.attr == "model_fields" else None
-        )
+        asked = isinstance(node.value, ast.Attribute) and node.value.attr == "model_fields"
+        owner = node.value.value if isinstance(node.value, ast.Attribute) and asked else None
         if isinstance(owner, ast.Name) and isinstance(node.slice, ast.Constant):
             self._use(owner.id, field_of(str(node.slice.value)))
         else:
@@ -216,13 +335,13 @@ class _Visitor(ast.NodeVisitor):
 
     def visit_Call(self, node: ast.Call) -> None:
         """Note a call of a name."""
-        asks = isinstance(node.func, ast.Name) and node.func.id in ("isinstance", "issubclass")
+        compares = isinstance(node.func, ast.Name) and node.func.id in ("isinstance", "issubclass")
         if isinstance(node.func, ast.Name):
             self._use(node.func.id, CALLED)
         else:
             self.visit(node.func)
         for place, part in enumerate((*node.args, *node.keywords)):
-            if asks and place == 1:
+            if compares and place == 1:
                 for item in ast.walk(part):
                     if isinstance(item, ast.Name):
                         self._use(item.id, COMPARED)
@@ -235,20 +354,24 @@ class _Visitor(ast.NodeVisitor):
             self.visit(part)
         for item in node.body:
             if isinstance(item, ast.AnnAssign):
-                self.found += _of_type(item.annotation).uses
+                self.visit_type(item.annotation)
             self.visit(item)
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
         """Note a value apart from its type."""
+        self._annotation(node.annotation)
         self.visit(node.target)
         if node.value is not None:
             self.visit(node.value)
 
+    def visit_arg(self, node: ast.arg) -> None:
+        """Note the type of an argument."""
+        self._annotation(node.annotation)
+
     def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
-        """Note what a function does, apart from the types of what it takes and returns."""
-        arguments = node.args
-        defaults = [item for item in (*arguments.defaults, *arguments.kw_defaults) if item is not None]
-        for part in (*node.decorator_list, *defaults, *node.body):
+        """Note what a function does apart from the types of what it takes and returns."""
+        self._annotation(node.returns)
+        for part in (*node.decorator_list, node.args, *node.body):
             self.visit(part)
 
     def visit_Import(self, node: ast.Import) -> None:
@@ -258,68 +381,3 @@ class _Visitor(ast.NodeVisitor):
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
         """Note an import inside the code."""
         self.found.imports += _imported(node)
-
-
-def _uses(nodes: Iterable[ast.AST]) -> Uses:
-    """Return what some code uses."""
-    visitor = _Visitor()
-    for node in nodes:
-        visitor.visit(node)
-    return visitor.found
-
-
-def _of_type(node: ast.expr) -> Piece:
-    """Return what a type does to values: what it calls, bounds left out; all other names in it are types."""
-    texts, uses, todo = [], Uses(), [node]
-    while todo:
-        item = todo.pop()
-        if isinstance(item, ast.Call):
-            if not (isinstance(item.func, ast.Name) and item.func.id in _BOUNDS):
-                texts.append(ast.unparse(item))
-                uses += _uses([item])
-        elif isinstance(item, ast.Name):
-            uses.types.setdefault(item.id, set()).add(ITSELF)
-        else:
-            todo += [part for part in ast.iter_child_nodes(item) if isinstance(part, ast.expr)]
-    return Piece("\n".join(sorted(texts)), uses)
-
-
-def _piece(*nodes: ast.AST) -> Piece:
-    """Return some code as one piece."""
-    return Piece("\n".join(map(ast.unparse, nodes)), _uses(nodes))
-
-
-def _definition(place: int, node: ast.stmt) -> Definition:
-    """Read a statement at the top of a module."""
-    if isinstance(node, ast.ClassDef):
-        return _class(place, node)
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-        return Definition(place, (node.name,), _piece(node))
-    stored = [part.id for part in ast.walk(node) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)]
-    is_alias = isinstance(node, ast.Assign) and isinstance(node.value, ast.Subscript | ast.BinOp)
-    alias = _of_type(node.value) if isinstance(node, ast.Assign) and is_alias else None
-    return Definition(place, tuple(stored), _piece(node), alias=alias)
-
-
-def _class(place: int, node: ast.ClassDef) -> Definition:
-    """Read a class."""
-    head = ast.ClassDef(node.name, node.bases, node.keywords, [ast.Pass()], node.decorator_list)
-    fields = [part for part in node.body if isinstance(part, ast.AnnAssign) and not _of_class(part)]
-    others = [part for part in node.body if part not in fields]
-    behaviour = _piece(head, *others)
-    for item in fields:
-        kind = _of_type(item.annotation)
-        uses = behaviour.uses
-        uses += kind.uses
-        behaviour = Piece("\n".join(filter(None, (behaviour.text, kind.text))), uses)
-    declared = {part.target.id: _piece(part) for part in fields if isinstance(part.target, ast.Name)}
-    assigned = [part for part in node.body if isinstance(part, ast.Assign)]
-    names = {part.targets[0].id: _piece(part) for part in assigned if isinstance(part.targets[0], ast.Name)}
-    rest = _piece(head, *(part for part in node.body if part not in assigned))
-    bases = tuple(base.id for base in node.bases if isinstance(base, ast.Name))
-    return Definition(place, (node.name,), _piece(node), bases, behaviour, declared, names, rest)
-
-
-def _of_class(node: ast.AnnAssign) -> bool:
-    """Tell whether an annotated name is the class's own, not a field."""
-    return "ClassVar" in ast.unparse(node.annotation)

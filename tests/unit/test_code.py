@@ -1,37 +1,37 @@
-"""The hash of a stage's code: what counts, and for which stage."""
+"""The hash of a stage's code: what counts, and for which stage and cell."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
+from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
 
-from maskbench.io import code
+from maskbench.config.probes import Probes
+from maskbench.experiment.code import core_of, mask_modules, probe_code, training_code
+from maskbench.io import code, source
+from maskbench.masks import Strategy
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-Edit = Callable[[str, str, str], None]
-
-
-def fresh_hashes(scripts: Iterable[str]) -> dict[str, str]:
-    """Hash as a new process would."""
-    code._read.cache_clear()
-    code.code_hash.cache_clear()
-    return {script: code.code_hash(script) for script in scripts}
-
-
-def fresh_hash(script: str) -> str:
-    return fresh_hashes([script])[script]
-
 
 @pytest.fixture(autouse=True)
-def _forget() -> object:
+def _forget() -> Iterator[None]:
+    code.forget()
     yield
-    code._read.cache_clear()
-    code.code_hash.cache_clear()
+    code.forget()
+
+
+def fresh_hash(script: str, *names: str) -> str:
+    """Hash as a new process would."""
+    code.forget()
+    return code.code_hash(script, *names)
+
+
+# --- a small project
 
 
 @pytest.fixture
@@ -43,9 +43,10 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "maskbench/__init__.py": "",
         "maskbench/a/__init__.py": "",
         "maskbench/a/top.py": "def run():\n    from maskbench.a import deep\n    return deep.value\n",
-        "maskbench/a/deep.py": "from maskbench.a import top\nvalue = 1\n",
+        "maskbench/a/deep.py": "from maskbench.a import top\nvalue = 1\nspare = 2\n",
         "maskbench/a/other.py": "value = 5\n",
         "maskbench/b.py": "import json\nvalue = 2\n",
+        "maskbench/config/__init__.py": "",
     }
     for name, text in files.items():
         path = tmp_path / name
@@ -55,136 +56,393 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def changes(tree: Path, name: str, old: str, new: str) -> bool:
+    """Tell whether an edit changes the hash of the first script."""
+    path = tree / name
+    before, text = fresh_hash("one.py"), path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    return fresh_hash("one.py") != before
+
+
 def test_a_change_far_down_the_imports_counts_for_its_script_alone(tree: Path) -> None:
-    one, two = fresh_hash("one.py"), fresh_hash("two.py")
-    (tree / "maskbench/a/deep.py").write_text("from maskbench.a import top\nvalue = 3\n")
-    assert fresh_hash("one.py") != one
+    two = fresh_hash("two.py")
+    assert changes(tree, "maskbench/a/deep.py", "value = 1", "value = 3")
     assert fresh_hash("two.py") == two
 
 
 def test_what_is_not_imported_does_not_count(tree: Path) -> None:
-    one = fresh_hash("one.py")
-    (tree / "maskbench/a/other.py").write_text("value = 6\n")
-    assert fresh_hash("one.py") == one
+    assert not changes(tree, "maskbench/a/other.py", "5", "6")
 
 
-def test_the_package_itself_counts(tree: Path) -> None:
-    one = fresh_hash("one.py")
-    (tree / "maskbench/a/__init__.py").write_text("import os\n")
-    assert fresh_hash("one.py") != one
+def test_what_is_not_used_does_not_count(tree: Path) -> None:
+    assert not changes(tree, "maskbench/a/deep.py", "spare = 2", "spare = 3")
+
+
+def test_where_a_definition_stands_does_not_count(tree: Path) -> None:
+    assert not changes(tree, "maskbench/a/deep.py", "value = 1\nspare = 2\n", "more = 0\nspare = 2\nvalue = 1\n")
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "from maskbench.a import top  # a comment\nvalue = 1\n",
-        '"""A docstring."""\n\nfrom maskbench.a import top\n\nvalue = 1\n"""What it is."""\n',
-        "from maskbench.a import top\nvalue = (\n    1\n)\n",
+        "import os\nos.umask(0)\nvalue = 1\n",
+        "from maskbench.a import other  # noqa: F401\nvalue = 1\n",
+        "import maskbench.a.other\nvalue = 1\n",
+        "for _ in range(3):\n    print()\nvalue = 1\n",
     ],
-    ids=["comment", "docstrings", "layout"],
+    ids=["a call", "an import for what it does", "a module", "a loop"],
 )
-def test_comments_docstrings_and_layout_do_not_count(tree: Path, text: str) -> None:
-    one = fresh_hash("one.py")
-    (tree / "maskbench/a/deep.py").write_text(text)
-    assert fresh_hash("one.py") == one
+def test_what_a_module_does_when_it_is_imported_counts(tree: Path, text: str) -> None:
+    assert changes(tree, "maskbench/a/deep.py", "from maskbench.a import top\nvalue = 1\n", text)
 
 
-def test_docstrings_of_functions_do_not_count_but_strings_that_are_used_do(tree: Path) -> None:
-    deep = tree / "maskbench/a/deep.py"
-    deep.write_text("def f():\n    return 'x'\n")
-    plain = fresh_hash("one.py")
-    deep.write_text("def f():\n    '''Say x.'''\n    return 'x'\n")
-    assert fresh_hash("one.py") == plain
-    deep.write_text("def f():\n    return 'y'\n")
-    assert fresh_hash("one.py") != plain
-    deep.write_text("def f():\n    '''Only this.'''\n")
-    only_docstring = fresh_hash("one.py")
-    deep.write_text("def f():\n    '''Only that.'''\n")
-    assert fresh_hash("one.py") == only_docstring
+def test_what_an_import_does_counts_with_all_of_the_module(tree: Path) -> None:
+    for imports in ("from maskbench.a import other  # noqa: F401", "import maskbench.a.other"):
+        (tree / "maskbench/a/deep.py").write_text(f"{imports}\nvalue = 1\n")
+        (tree / "maskbench/a/other.py").write_text("value = 5\n")
+        assert changes(tree, "maskbench/a/other.py", "5", "6")
 
 
-def test_two_modules_that_swap_their_code_change_the_hash(tree: Path) -> None:
-    (tree / "scripts/one.py").write_text("import maskbench.a.other\nimport maskbench.b\n")
-    one = fresh_hash("one.py")
-    other, b = tree / "maskbench/a/other.py", tree / "maskbench/b.py"
-    texts = other.read_text(), b.read_text()
-    other.write_text(texts[1])
-    b.write_text(texts[0])
-    assert fresh_hash("one.py") != one
-
-
-# --- the real code, copied and edited
-
-
-@pytest.fixture
-def edited(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Edit:
-    """A copy of the repository's code, and a function that replaces text in one of its files."""
-    for folder in ("maskbench", "scripts"):
-        shutil.copytree(root / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(code, "ROOT", tmp_path)
-
-    def edit(name: str, old: str, new: str) -> None:
-        path = tmp_path / name
-        text = path.read_text()
-        assert old in text
-        path.write_text(text.replace(old, new))
-
-    return edit
-
-
-def append(path: str, edit: Edit) -> None:
-    """Add a statement at the end of a module."""
-    edit(path, "from __future__ import annotations\n", "from __future__ import annotations\n\nEDITED = True\n")
-
-
-DATA = {"fetch.py", "prepare.py", "encode.py"}
-ANALYSIS = {"collect.py", "compare.py"}
-REPORT = {"tables.py", "figures.py", "page.py"}
-ALL = DATA | ANALYSIS | REPORT | {"train.py"}
+def test_the_package_itself_counts(tree: Path) -> None:
+    before = fresh_hash("one.py")
+    (tree / "maskbench/a/__init__.py").write_text("import os\nos.umask(0)\n")
+    assert fresh_hash("one.py") != before
 
 
 @pytest.mark.parametrize(
-    ("module", "rerun", "untouched"),
+    "text",
     [
-        ("maskbench/masks/draws.py", {"train.py"}, ALL - {"train.py"}),
-        ("maskbench/masks/input/chance.py", {"train.py"}, ALL - {"train.py"}),
-        ("maskbench/training/trainer.py", {"train.py"}, ALL - {"train.py"}),
-        ("maskbench/report/figures/profile.py", {"figures.py"}, DATA | ANALYSIS | {"train.py", "tables.py"}),
-        ("maskbench/report/page.py", {"page.py"}, ALL - {"page.py"}),
-        ("maskbench/analysis/compare.py", {"compare.py"}, DATA | {"train.py", "collect.py"}),
-        ("maskbench/data/sources.py", {"fetch.py"}, ANALYSIS | REPORT | {"train.py"}),
-        ("maskbench/io/files.py", ALL, set()),
-        ("scripts/train.py", {"train.py"}, ALL - {"train.py"}),
-        # a key of a new block, a new preset: cells that do not use it must not be trained again
-        ("maskbench/config/training.py", set(), ALL),
-        ("maskbench/experiment/cell.py", set(), ALL),
-        # the title of a measure is shown, not trained with
-        ("maskbench/config/measures/score.py", {"tables.py", "compare.py"}, DATA | {"train.py"}),
+        "value = 1  # a comment\nspare = 2\n",
+        '"""A docstring."""\n\nvalue = 1\n"""What it is."""\nspare = 2\n',
+        "value = (\n    1\n)\nspare = 2\n",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from maskbench.a.other import value\nvalue = 1\n",
+    ],
+    ids=["comment", "docstrings", "layout", "types"],
+)
+def test_comments_docstrings_layout_and_types_do_not_count(tree: Path, text: str) -> None:
+    assert not changes(tree, "maskbench/a/deep.py", "from maskbench.a import top\nvalue = 1\nspare = 2\n", text)
+
+
+def test_docstrings_of_functions_do_not_count_but_strings_that_are_used_do(tree: Path) -> None:
+    deep = "maskbench/a/deep.py"
+    (tree / deep).write_text("def value():\n    return 'x'\n")
+    assert not changes(tree, deep, "    return", "    '''Say x.'''\n    return")
+    assert changes(tree, deep, "'x'", "'y'")
+    (tree / deep).write_text("def value():\n    '''Only this.'''\n")
+    assert not changes(tree, deep, "this", "that")
+
+
+def test_two_definitions_that_swap_their_code_change_the_hash(tree: Path) -> None:
+    (tree / "scripts/one.py").write_text(
+        "from maskbench.a import other\nfrom maskbench import b\nother.value + b.value\n"
+    )
+    one = fresh_hash("one.py")
+    (tree / "maskbench/a/other.py").write_text("value = 2\n")
+    (tree / "maskbench/b.py").write_text("value = 5\n")
+    assert fresh_hash("one.py") != one
+
+
+CONFIG = """
+from enum import IntEnum
+from typing import Annotated, ClassVar, Literal
+from pydantic import BaseModel, BeforeValidator, Field, model_serializer, model_validator
+
+LIMIT = 3
+SPARE = 4
+TABLE = {"a": LIMIT}
+def number(value):
+    return float(value)
+Size = Annotated[float, Field(ge=0), BeforeValidator(number)]
+Word = Literal["x", "y"]
+class Block(BaseModel):
+    pass
+class Inner(Block):
+    depth: int = 1
+    @model_validator(mode="after")
+    def check(self):
+        return self
+class Settings(Block):
+    words: ClassVar = ("a",)
+    size: Size = 1.0
+    word: Word = "x"
+    inner: Inner = Inner()
+    @property
+    def double(self):
+        return 2 * self.size
+class Other(Block):
+    key: int = 1
+class Written(Block):
+    kind: str = "clean"
+    @model_serializer
+    def text(self):
+        return self.kind
+class Channel(IntEnum):
+    ONE = 1
+    TWO = 2
+"""
+PASSED = "from maskbench.config.all import Settings\nSettings.model_validate_json('{}')\n"
+
+
+@pytest.mark.parametrize(
+    ("script", "old", "new", "counts"),
+    [
+        ("from maskbench.config.all import LIMIT\nLIMIT\n", "LIMIT = 3", "LIMIT = 4", True),
+        ("from maskbench.config.all import LIMIT\nLIMIT\n", "SPARE = 4", "SPARE = 5", False),
+        ("from maskbench.config.all import TABLE\nTABLE\n", "LIMIT = 3", "LIMIT = 4", True),
+        ("from maskbench.config import all as every\nevery.TABLE\n", "LIMIT = 3", "LIMIT = 4", True),
+        ("from maskbench.config import all as every\nevery.TABLE\n", "SPARE = 4", "SPARE = 5", False),
+        ("from maskbench.config.all import LIMIT\ndef f(x: LIMIT): ...\n", "LIMIT = 3", "LIMIT = 4", False),
+        # fields arrive as parameters
+        (PASSED, "size: Size = 1.0", "size: Size = 2.0", False),
+        (PASSED, "ge=0", "ge=1", False),
+        (PASSED, '"y"', '"z"', False),
+        (PASSED, "depth: int = 1", "depth: int = 2", False),
+        (PASSED, 'word: Word = "x"', 'word: Word = "x"\n    more: int = 1', False),
+        # what computes with them does not
+        (PASSED, "return 2 * self", "return 3 * self", True),
+        (PASSED, "return float(value)", "return float(value) + 1", True),
+        (PASSED, "return self\n", "return self or None\n", True),
+        (PASSED, '("a",)', '("b",)', True),
+        (PASSED, "key: int", "kay: int", False),
+        # unless the job makes the block, or asks
+        ("from maskbench.config.all import Settings\nSettings()\n", "size: Size = 1.0", "size: Size = 2.0", True),
+        ("from maskbench.config.all import Settings\nSettings()\n", "depth: int = 1", "depth: int = 2", True),
+        ("from maskbench.config.all import Settings\nf(Settings)\n", "size: Size = 1.0", "size: Size = 2.0", True),
+        (f'{PASSED}Settings.model_fields["size"].default', "Size = 1.0", "Size = 2.0", True),
+        (f'{PASSED}Settings.model_fields["size"].default', 'Word = "x"', 'Word = "y"', False),
+        (f"{PASSED}isinstance(1, Settings)", "size: Size = 1.0", "size: Size = 2.0", False),
+        ("from maskbench.config.all import Written\nWritten.model_validate_json('')\n", '"clean"', '"cue"', True),
+        # members of an enumeration
+        ("from maskbench.config.all import Channel\nChannel.ONE\n", "ONE = 1", "ONE = 3", True),
+        ("from maskbench.config.all import Channel\nChannel.ONE\n", "TWO = 2", "TWO = 2\n    MORE = 3", False),
+        ("from maskbench.config.all import Channel\nlist(Channel)\n", "TWO = 2", "TWO = 2\n    MORE = 3", True),
     ],
 )
-def test_an_edit_reruns_its_stage_and_no_other(edited: Edit, module: str, rerun: set[str], untouched: set[str]) -> None:
-    before = fresh_hashes(ALL)
-    append(module, edited)
-    changed = {script for script, value in fresh_hashes(ALL).items() if value != before[script]}
-    assert rerun <= changed
-    assert changed & untouched == set()
+def test_of_the_configuration_counts_what_does_not_arrive_as_a_parameter(
+    tree: Path, script: str, old: str, new: str, counts: bool
+) -> None:
+    (tree / "scripts/one.py").write_text(script)
+    (tree / "maskbench/config/all.py").write_text(CONFIG)
+    assert changes(tree, "maskbench/config/all.py", old, new) == counts
 
 
-def test_a_template_counts_for_the_page_and_not_for_training(edited: Edit) -> None:
-    page, train = fresh_hash("page.py"), fresh_hash("train.py")
-    edited("maskbench/report/templates/page.css", "{", "{ ")
-    assert fresh_hash("page.py") != page
-    assert fresh_hash("train.py") == train
-
-
-def test_the_hash_is_the_same_in_another_folder(edited: Edit, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    copied = fresh_hashes(ALL)
-    monkeypatch.setattr(code, "ROOT", root)
-    assert fresh_hashes(ALL) == copied
-    assert len(set(copied.values())) == len(ALL)
-    assert all(len(value) == 16 and int(value, 16) >= 0 for value in copied.values())
+def test_more_modules_and_definitions_can_be_named(tree: Path) -> None:
+    plain, more = fresh_hash("one.py"), fresh_hash("one.py", "maskbench.a.other")
+    assert plain != more
+    assert fresh_hash("one.py", "maskbench.a.other.value") == more
+    (tree / "maskbench/a/other.py").write_text("value = 6\n")
+    assert fresh_hash("one.py") == plain
+    assert fresh_hash("one.py", "maskbench.a.other") != more
+    with pytest.raises(FileNotFoundError, match=r"tests\.mine: expected a module of this project"):
+        code.code_hash("one.py", "tests.mine")
 
 
 def test_a_script_that_is_not_there_is_an_error() -> None:
     with pytest.raises(FileNotFoundError):
         code.code_hash("absent.py")
+
+
+# --- the real code, copied and edited
+
+SCRIPTS = (
+    *("fetch.py", "prepare.py", "condition.py", "shift.py", "encode.py", "reference.py"),
+    *("collect.py", "compare.py", "verdicts.py", "tables.py", "figures.py", "page.py"),
+)
+STRATEGIES = {
+    "none": {},
+    "random": {"input": "random"},
+    "span": {"input": "span"},
+    "twin": {"input": {"kind": "rate-twin", "of": "span"}},
+    "augment": {"objective": "augment"},
+    "freeze": {"parameter": "freeze"},
+    "always": {"attention": {"kind": "window", "at": "always"}},
+}
+TRAINS, PROBES = {f"train {name}" for name in STRATEGIES}, {"probe none", "probe always"}
+Edit = Callable[[str, str, str], None]
+
+
+@pytest.fixture(scope="module")
+def copied(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the code."""
+    folder = tmp_path_factory.mktemp("code")
+    for name in ("maskbench", "scripts"):
+        shutil.copytree(root / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def parsed() -> dict[Path, source.Source]:
+    """What was read of files that no test has changed."""
+    return {}
+
+
+@pytest.fixture
+def edit(copied: Path, parsed: dict[Path, source.Source], monkeypatch: pytest.MonkeyPatch) -> Iterator[Edit]:
+    """Change a file of the copy; it is as before when the test ends."""
+    old: dict[Path, str | None] = {}
+
+    @cache
+    def read(file: Path) -> source.Source:
+        if file in old:
+            return source.read.__wrapped__(file)
+        if file not in parsed:
+            parsed[file] = source.read.__wrapped__(file)
+        return parsed[file]
+
+    def change(name: str, before: str, after: str) -> None:
+        path = copied / name
+        old[path] = path.read_text() if path.exists() else None
+        assert before in (old[path] or "")
+        path.write_text((old[path] or "").replace(before, after, 1) if before else (old[path] or "") + after)
+
+    monkeypatch.setattr(code, "ROOT", copied)
+    monkeypatch.setattr(code, "read", read)
+    yield change
+    for path, text in old.items():
+        if text is None:
+            path.unlink()
+        else:
+            path.write_text(text)
+
+
+def hashes() -> dict[str, str]:
+    """Return the hashes of all stages, and of cells of some strategies."""
+    code.forget()
+    strategies = {name: Strategy.model_validate({"name": name, **entry}) for name, entry in STRATEGIES.items()}
+    found = {script: code.code_hash(script) for script in SCRIPTS}
+    found |= {f"train {name}": training_code(strategy) for name, strategy in strategies.items()}
+    return found | {f"probe {name}": probe_code(strategies[name], Probes()) for name in ("none", "always")}
+
+
+EVERY_CELL = TRAINS | PROBES
+REPORT = {"tables.py", "figures.py", "page.py"}
+ANALYSIS = {"collect.py", "compare.py", "verdicts.py"}
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "expected"),
+    [
+        # data: what is cut, read, fetched
+        ("data/cutting.py", "LEAST = 2", "LEAST = 3", {"prepare.py"}),
+        ("config/tasks.py", "validation: Share = 0.1", "validation: Share = 0.2", set()),
+        ("config/sources.py", '"*.safetensors", "*.txt"', '"*.safetensors", "*.text"', {"fetch.py"}),
+        # the score of a kind of task
+        ("config/tasks.py", '"sequence-classification": "accuracy"', '"sequence-classification": "mcc"', EVERY_CELL),
+        # what a condition means, whose fields are written as one text
+        (
+            "config/conditions.py",
+            "float(found[2])",
+            "float(found[2]) / 2",
+            EVERY_CELL | {"condition.py"} | ANALYSIS | REPORT,
+        ),
+        ("config/conditions.py", "LEVELS = (5, 10, 20)", "LEVELS = (5, 10, 30)", {"figures.py", "page.py"}),
+        # training
+        ("training/conflict.py", "EXAMPLES = 64", "EXAMPLES = 32", TRAINS),
+        ("config/training.py", "learning_rate: Positive = 2e-4", "learning_rate: Positive = 2e-5", set()),
+        ("experiment/cell.py", '"sequential": f"after-', '"sequential": f"behind-', EVERY_CELL | {"collect.py"}),
+        # masks: the core, what some share, one kind, a control that is made while planning
+        ("masks/draws.py", "shifted(bits, 40)", "shifted(bits, 41)", EVERY_CELL | {"reference.py"}),
+        ("masks/shared/budget.py", "< limit)", "<= limit)", {"train span", "train twin"}),
+        ("masks/input/span.py", "p: Share = 0.2", "p: Share = 0.3", {"train span", "train twin"}),
+        ("masks/input/random.py", "rate: Rate = 0.15", "rate: Rate = 0.2", {"train random", "train augment"}),
+        ("masks/input/rate_twin.py", "Channel.TWIN_PLACE", "Channel.PLACE", {"train twin"}),
+        ("masks/parameter/freeze.py", '= "bottom"', '= "top"', {"train freeze"}),
+        (
+            "masks/attention/window.py",
+            "special: bool = True",
+            "special: bool = False",
+            {"train always", "probe always"},
+        ),
+        ("masks/strategy.py", '"rate-zero": _at_rate(0.0', '"rate-zero": _at_rate(0.1', set()),
+        ("channels.py", "LENGTH = 2", "LENGTH = 4", {"train span", "train twin"}),
+        ("channels.py", "LENGTH = 2", "LENGTH = 2; MORE = 4", set()),
+        # probes
+        ("probes/linear.py", "_ITERATIONS = 1000", "_ITERATIONS = 100", {"reference.py"} | PROBES),
+        ("config/probes.py", "= list(PERTURBATIONS)", '= ["swap"]', set()),
+        # analysis and report
+        ("analysis/gates.py", "CHANCE = 0.01", "CHANCE = 0.02", {"verdicts.py"}),
+        ("analysis/guards.py", "MOST_UNEVEN = 2", "MOST_UNEVEN = 3", {"verdicts.py"}),
+        ("report/figures/profile.py", "rotation=40", "rotation=50", {"figures.py", "page.py"}),
+        ("report/templates/page.css", "{", "{ ", {"page.py"}),
+        # what nobody uses
+        ("io/files.py", "", "EDITED = True\n", set()),
+        ("config/presets.yaml", "", "# edited\n", set()),
+    ],
+)
+def test_an_edit_changes_exactly_these_stages_and_cells(
+    edit: Edit, file: str, old: str, new: str, expected: set[str]
+) -> None:
+    before = hashes()
+    edit(f"maskbench/{file}", old, new)
+    assert {name for name, value in hashes().items() if value != before[name]} == expected
+
+
+NEW_MASK = """
+from typing import Literal
+from maskbench.config.block import Rate
+from maskbench.masks.base import InputMask
+
+
+class Rare(InputMask):
+    kind: Literal["rare"] = "rare"
+    rate: Rate = 0.15
+"""
+
+
+def test_a_new_mask_and_an_unrelated_measure_change_no_cell(edit: Edit, copied: Path) -> None:
+    before = hashes()
+    edit("maskbench/masks/input/rare.py", "", NEW_MASK)
+    registry = (
+        "config/measures/__init__.py" if (copied / "maskbench/config/measures").is_dir() else "config/measures.py"
+    )
+    more = 'MEASURES["extra"] = Measure("extra", "run", "s", "neither", "extra", "Another time.")\n'
+    edit(f"maskbench/{registry}", "", f"\n\n{more}")
+    after = hashes()
+    assert {name: after[name] for name in EVERY_CELL} == {name: before[name] for name in EVERY_CELL}
+    assert after["tables.py"] != before["tables.py"]
+
+
+def test_a_measures_unit_is_for_those_who_show_it(edit: Edit, copied: Path) -> None:
+    before = hashes()
+    families = copied / "maskbench/config/measures"
+    file = "config/measures/run.py" if families.is_dir() else "config/measures.py"
+    text = (copied / "maskbench" / file).read_text()
+    edit(f"maskbench/{file}", '"updates"', '"steps"')
+    assert '"updates"' in text
+    changed = {name for name, value in hashes().items() if value != before[name]}
+    assert changed >= {"collect.py", "verdicts.py", "tables.py"}
+    assert changed & (EVERY_CELL | {"prepare.py", "encode.py", "reference.py"}) == set()
+
+
+def test_runs_of_different_strategies_can_be_told_to_have_the_same_core(edit: Edit) -> None:
+    found = {name: value for name, value in hashes().items() if name in TRAINS}
+    assert len(set(found.values())) == len(STRATEGIES)
+    assert {core_of(value) for value in found.values()} == {found["train none"]}
+    edit("maskbench/training/conflict.py", "EXAMPLES = 64", "EXAMPLES = 32")
+    assert core_of(hashes()["train span"]) != found["train none"]
+
+
+def test_masks_inside_masks_count() -> None:
+    entry = {
+        "name": "x",
+        "input": {"kind": "rate-twin", "of": "tail"},
+        "objective": {"kind": "augment", "mask": "span"},
+    }
+    families = {"input": ("rate_twin", "span", "tail"), "objective": ("augment",)}
+    names = [f"maskbench.masks.{family}.{name}" for family, known in families.items() for name in known]
+    assert mask_modules(Strategy.model_validate(entry)) == tuple(names)
+
+
+def test_planning_ten_thousand_cells_computes_each_hash_once() -> None:
+    strategy = Strategy.model_validate({"name": "x", "input": "span"})
+    for _ in range(10_000):
+        training_code(strategy)
+    assert code.code_hash.cache_info().misses == 2
+
+
+def test_the_hash_is_the_same_in_another_folder(edit: Edit, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = hashes()
+    monkeypatch.setattr(code, "ROOT", root)
+    assert hashes() == found
+    assert len(set(found.values())) == len(found)
