@@ -5,14 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from docs.exhibits.exhibit import Damage, Exhibit, percent
 from docs.exhibits.material import REVIEWS, Material
-from maskbench.masks.visibility import showing
+from maskbench.masks.visibility import implementation, overridden, showing
 from maskbench.models.anatomy import layers_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
+    from torch.nn import Module
     from transformers import PreTrainedModel
 
     from maskbench.masks.batch import Batch
@@ -26,6 +30,27 @@ def article(scores: Tensor, visible: Tensor) -> Tensor:
 def right(scores: Tensor, visible: Tensor) -> Tensor:
     """Return softmax(QKᵀ/√d + M), with M the most negative number where a key is hidden."""
     return scores.masked_fill(~visible, torch.finfo(scores.dtype).min).softmax(-1)
+
+
+def article_in_a_model(model: PreTrainedModel, batch: Batch, visible: Tensor) -> Tensor:
+    """Return the attention of all layers (L, B, heads, T, T) with the article's product; padding stays hidden."""
+    named, everything = implementation(model), torch.ones_like(visible)
+    with showing(model, everything), overridden(ALL_ATTENTION_FUNCTIONS, named, _product(visible)):
+        return torch.stack(model(**batch.inputs(), output_attentions=True).attentions)
+
+
+def _product(visible: Tensor) -> Callable[..., tuple[Tensor, Tensor]]:
+    """Return an attention function of transformers' interface: softmax(QKᵀ/√d ⊙ M)V."""
+
+    def attend(
+        _module: Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor, scaling: float, **_: object
+    ) -> tuple[Tensor, Tensor]:
+        scores = query @ key.transpose(-1, -2) * scaling * visible
+        padding = attention_mask if attention_mask.dtype == torch.bool else attention_mask == 0
+        weights = scores.masked_fill(~padding, torch.finfo(scores.dtype).min).softmax(-1)
+        return (weights @ value).transpose(1, 2).contiguous(), weights
+
+    return attend
 
 
 def in_a_model(model: PreTrainedModel, batch: Batch, visible: Tensor) -> Tensor:

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 Family = Literal["input", "attention", "parameter", "objective"]
 FAMILIES: tuple[Family, ...] = ("input", "attention", "parameter", "objective")
 """In the order in which they act."""
-Form = Literal["additive", "multiplicative"]
-"""What an attention mask does to the scores of hidden pairs: -inf is added, or they are multiplied by 0."""
 Need = Literal["a masked-LM head", "gold mentions"]
 """What a mask cannot do without: weights of a masked-LM head beside the model's; tags that mark entities."""
 
@@ -121,8 +119,6 @@ class AttentionMask(Mask):
     """Hides positions from the attention of the model."""
 
     family = "attention"
-    form: ClassVar[Form] = "additive"
-    """How pairs are hidden: by an addition to their scores, or, as an exhibit, by a product."""
     at: Literal["train", "always"] = "train"
     """train: evaluation sees all; always: the mask is part of the model, and the record says so."""
 

@@ -72,7 +72,5 @@ ParameterSlot = Annotated[SerializeAsAny[ParameterMask], _PARAMETER, _AnyMask("p
 ObjectiveSlot = Annotated[SerializeAsAny[Objective], _OBJECTIVE, _AnyMask("objective")]
 InnerInput = Annotated[SerializeAsAny[InputMask], _INPUT, _Inner("input")]
 """An input mask inside another mask."""
-InnerAttention = Annotated[SerializeAsAny[AttentionMask], _ATTENTION, _Inner("attention")]
-"""An attention mask inside another mask."""
 InnerParameter = Annotated[SerializeAsAny[ParameterMask], _PARAMETER, _Inner("parameter")]
 """A parameter mask inside another mask."""

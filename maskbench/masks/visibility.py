@@ -8,9 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers.integrations.sdpa_attention import repeat_kv
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from maskbench.errors import InputError
 from maskbench.masks.passes import still, tables_of
@@ -23,8 +21,6 @@ if TYPE_CHECKING:
     from torch.nn import Module
     from transformers import PreTrainedModel
     from transformers.utils.generic import GeneralInterface
-
-    from maskbench.masks.base import Form
 
 IMPLEMENTATIONS = ("eager", "sdpa")
 """Attention implementations whose masks have a value for each pair of tokens."""
@@ -40,9 +36,7 @@ class WidthError(ValueError):
 
 
 @contextmanager
-def showing(
-    model: PreTrainedModel, visible: Tensor, form: Form = "additive", tally: Tensor | None = None
-) -> Iterator[None]:
+def showing(model: PreTrainedModel, visible: Tensor, tally: Tensor | None = None) -> Iterator[None]:
     """Let every query of the model see only what `visible` says, itself, and nothing that the model hides anyway.
 
     The model is given its ordinary two-dimensional mask, from which it asks for the mask of its attention; what it
@@ -53,9 +47,6 @@ def showing(
     ----------
     visible
         (B, 1, T, T) or (1, 1, T, T) bool, True where a query (row) may see a key (column).
-    form
-        `additive`: hidden pairs get no attention at all. `multiplicative`: their scores become 0, which is the
-        mistake that the mask of that name shows; padding stays additive.
     tally
         (2,) int64 on the model's device, to which the first mask that the model asks for adds its numbers of hidden
         pairs and of pairs of a real query and another real key that the model itself shows.
@@ -65,24 +56,20 @@ def showing(
     InputError
         If the model's attention implementation has no such masks, or, at the end, if the model did not ask for one.
     """
-    view = _View(visible, form, tally)
+    view = _View(visible, tally)
     with ExitStack() as stack:
         if model.config.model_type in _OWN:
             stack.enter_context(_own_way(model, view))
         else:
             name = implementation(model)
             mask = view.masks(ALL_MASK_ATTENTION_FUNCTIONS[name])
-            stack.enter_context(_overridden(ALL_MASK_ATTENTION_FUNCTIONS, name, mask))
-            if form == "multiplicative":
-                stack.enter_context(_overridden(ALL_ATTENTION_FUNCTIONS, name, view.multiplied))
+            stack.enter_context(overridden(ALL_MASK_ATTENTION_FUNCTIONS, name, mask))
         yield
-    kind = type(model).__name__
     if not view.asked:
+        kind = type(model).__name__
         raise InputError(
             f"attention mask: {kind} does not build its attention mask through transformers' mask interface"
         )
-    if form == "multiplicative" and not view.attended:
-        raise InputError(f"attention mask: {kind} does not compute its attention through transformers' interface")
 
 
 def implementation(model: PreTrainedModel) -> str:
@@ -101,7 +88,7 @@ def implementation(model: PreTrainedModel) -> str:
     return str(name)
 
 
-def require_reach(model: PreTrainedModel, inputs: Mapping[str, Any], form: Form) -> None:
+def require_reach(model: PreTrainedModel, inputs: Mapping[str, Any]) -> None:
     """Make sure, by passes over one text, that a visibility reaches the model and that what it hides is hidden.
 
     Tokens at even places see each other, and so do those at odd places: what is computed at the ones, through all
@@ -121,15 +108,10 @@ def require_reach(model: PreTrainedModel, inputs: Mapping[str, Any], form: Form)
     given = {name: value for name, value in inputs.items() if name != "labels"}
     place = torch.arange(inputs["input_ids"].shape[1], device=inputs["input_ids"].device)
     with still(model):
-        if form == "multiplicative":  # leaks, as an exhibit
-            everything = torch.ones((1, 1, len(place), len(place)), dtype=torch.bool, device=place.device)
-            with torch.no_grad(), showing(model, everything, form):
-                model(**given)
-            return
         apart = (place[:, None] - place) % 2 == 0
         kind = type(model).__name__
         try:
-            with torch.enable_grad(), _looked_up(model) as embedded, showing(model, apart[None, None], form):
+            with torch.enable_grad(), _looked_up(model) as embedded, showing(model, apart[None, None]):
                 outputs = model(**given, output_hidden_states=True)
         except WidthError:
             raise InputError(f"attention mask: {kind} computes with texts that it fills up or pools") from None
@@ -205,7 +187,7 @@ def _own_way(model: PreTrainedModel, view: _View) -> Iterator[None]:
 
 
 @contextmanager
-def _overridden(interface: GeneralInterface, name: str, function: Callable[..., Any]) -> Iterator[None]:
+def overridden(interface: GeneralInterface, name: str, function: Callable[..., Any]) -> Iterator[None]:
     """Put a function into an interface for a while, beside what is registered there for the whole library."""
     outer = interface.get(name)
     interface[name] = function
@@ -220,10 +202,9 @@ def _overridden(interface: GeneralInterface, name: str, function: Callable[..., 
 class _View:
     """What a model gets to see while a visibility is shown to it."""
 
-    def __init__(self, visible: Tensor, form: Form, tally: Tensor | None) -> None:
+    def __init__(self, visible: Tensor, tally: Tensor | None) -> None:
         self.visible = visible | torch.eye(visible.shape[-1], dtype=torch.bool, device=visible.device)
-        self.form, self.tally = form, tally
-        self.asked = self.attended = False
+        self.tally, self.asked = tally, False
 
     def masks(self, original: Callable[..., Tensor]) -> Callable[..., Tensor]:
         """Return a mask function (transformers' interface) that takes the hidden pairs out of the original's mask."""
@@ -239,9 +220,8 @@ class _View:
             if self.tally is not None and not self.asked:
                 self._count(shown, keys.get("attention_mask"))
             self.asked = True
-            left = shown if self.form == "multiplicative" else shown & self.visible
             # the diagonal once more: padding that is far from a text, or before GPT-2's, would see nothing at all
-            seen = left | torch.eye(own.shape[-1], dtype=torch.bool, device=own.device)
+            seen = (shown & self.visible) | torch.eye(own.shape[-1], dtype=torch.bool, device=own.device)
             if own.dtype == torch.bool:
                 return seen
             return torch.where(seen, torch.zeros((), dtype=own.dtype, device=own.device), torch.finfo(own.dtype).min)
@@ -267,29 +247,3 @@ class _View:
             pairs = pairs & real.bool()[:, None, :, None]
         assert self.tally is not None
         self.tally += torch.stack([(pairs & ~self.visible).sum(), pairs.sum()])
-
-    def multiplied(
-        self,
-        module: Module,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        attention_mask: Tensor,
-        scaling: float | None = None,
-        dropout: float = 0.0,
-        **keys: Any,
-    ) -> tuple[Tensor, Tensor]:
-        """Attend by softmax(QKᵀ/√d ⊙ M)V, as an article has it (an attention function of transformers' interface)."""
-        for name in ("softcap", "position_bias", "s_aux"):
-            if keys.get(name) is not None:
-                raise InputError(f"multiplicative: {type(module).__name__} has {name} in its attention")
-        self.attended = True
-        groups = getattr(module, "num_key_value_groups", 1)
-        key, value = repeat_kv(key, groups), repeat_kv(value, groups)
-        scores = query @ key.transpose(-1, -2) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
-        scores = scores * self.visible
-        padding = attention_mask if attention_mask.dtype == torch.bool else attention_mask == 0
-        scores = scores.masked_fill(~padding, torch.finfo(scores.dtype).min)
-        weights = torch.softmax(scores, -1, dtype=torch.float32).to(value.dtype)
-        weights = torch.nn.functional.dropout(weights, dropout, module.training)
-        return (weights @ value).transpose(1, 2).contiguous(), weights

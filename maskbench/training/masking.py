@@ -65,9 +65,8 @@ class Masking:
         """Fit all masks, freeze what is to be frozen, and move modules to the model's device."""
         device = setting.model.device
         self.masked, self.hidden = self.masked.to(device), self.hidden.to(device)
-        attention = self.strategy.attention
-        if attention is not None:
-            require_reach(setting.model, _longest(setting, 1), attention.form)
+        if self.strategy.attention is not None:
+            require_reach(setting.model, _longest(setting, 1))
         if any(mask.mixes(setting.kind) for mask in self.masks.values()):
             require_mixing(setting.model, _sample(setting))
         for family, mask in self.masks.items():
@@ -110,7 +109,7 @@ class Masking:
         visible = self.attend(batch if model.training else replace(batch, epoch=-1))
         if visible is None:
             return nullcontext()
-        return showing(model, visible, mask.form, self.hidden if model.training else None)
+        return showing(model, visible, self.hidden if model.training else None)
 
     @property
     def always(self) -> bool:

@@ -11,7 +11,6 @@ NEEDED: dict[str, dict[str, Any]] = {
     "fixed-positions": {"every": 2},
     "oracle-cue": {"cues": ["film", "Rome"]},
     "entity": {"by": "capitals"},
-    "multiplicative": {"of": "causal"},
     "rate-twin": {"of": "span"},
     "step-twin": {"of": "child-f"},
     "consistency": {"mask": "random"},

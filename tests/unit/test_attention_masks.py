@@ -12,18 +12,15 @@ import pandas as pd
 import pytest
 import torch
 import transformers
-from pydantic import ValidationError
 from safetensors.torch import load_file
 from scipy import stats
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from maskbench.data.encode import load_encoded
 from maskbench.errors import InputError
 from maskbench.masks import Strategy
 from maskbench.masks.attention.block_keyword import BlockKeyword
 from maskbench.masks.attention.causal import Causal
-from maskbench.masks.attention.multiplicative import Multiplicative
 from maskbench.masks.attention.random_attention import RandomAttention
 from maskbench.masks.attention.window import Window
 from maskbench.masks.base import AttentionMask, Objective
@@ -147,18 +144,18 @@ def reach(name, visible, batch):
     return (top @ bottom) > 0
 
 
-def shown(model, visible, form="additive"):
-    return contextlib.nullcontext() if visible is None else showing(model, visible, form)
+def shown(model, visible):
+    return contextlib.nullcontext() if visible is None else showing(model, visible)
 
 
-def sensitivity(model, batch, visible, precision, form="additive"):
+def sensitivity(model, batch, visible, precision):
     """Return (B, T, T): the norm of d(output of a query)/d(embedding of a key), along a random direction."""
     rows, width = batch.input_ids.shape
     # a copy of the batch for each query, so that one backward pass is enough
     embedded = model.get_input_embeddings()(batch.input_ids).detach().repeat(width, 1, 1).requires_grad_()
     if visible is not None:
         visible = visible.expand(rows, -1, -1, -1).repeat(width, 1, 1, 1)
-    with shown(model, visible, form), computing(precision):
+    with shown(model, visible), computing(precision):
         out = model(inputs_embeds=embedded, attention_mask=batch.padding.long().repeat(width, 1)).last_hidden_state
     assert torch.isfinite(out).all()
     direction = torch.randn(out.shape[-1], generator=torch.Generator().manual_seed(0))
@@ -281,11 +278,11 @@ def test_a_mask_that_hides_nothing_changes_nothing(name, attention, head):
 @in_every_model
 def test_eager_and_sdpa_agree(name):
     batch = text_batch()
-    for mask in (*MASKS.values(), Multiplicative(of=Window(width=1))):
+    for mask in MASKS.values():
         visible, outputs = mask.attend(batch, Draws(1)), []
         for attention in ("eager", "sdpa"):
             model = build(name, attention)
-            with showing(model, visible, mask.form), torch.no_grad():
+            with showing(model, visible), torch.no_grad():
                 outputs.append(model(**batch.inputs()).last_hidden_state)
         torch.testing.assert_close(*outputs, rtol=1e-4, atol=1e-4)
 
@@ -318,81 +315,28 @@ def test_additive_4d_masks_replace_what_the_model_hides_itself(name, attention):
         assert sensitivity(model, batch, None, "fp32")[0, 0, -1] == 0
 
 
-# --- the multiplicative form
-
-
-def test_the_multiplicative_formula_keeps_two_fifths_of_the_mass_on_hidden_keys():
-    """softmax(QKᵀ/√d ⊙ M) with scores from N(0, 1), 128 tokens and a causal M: 41.6 % of the mass is on the future."""
-    scores = torch.randn(300, 128, 128, generator=torch.Generator().manual_seed(0))
-    visible = torch.ones(128, 128, dtype=torch.bool).tril()
-    leaked = (scores * visible).softmax(-1).masked_fill(visible, 0).sum(-1)
-    assert leaked.mean() == pytest.approx(0.416, abs=0.005)
-    assert leaked[:, 0].mean() > 0.98
-    hidden = scores.masked_fill(~visible, torch.finfo(scores.dtype).min).softmax(-1).masked_fill(visible, 0)
-    assert hidden.sum() == 0
-
-
-@in_every_model
-@in_all_precisions
-def test_the_multiplicative_form_leaks_and_leaves_padding_out(name, precision):
-    model, batch = build(name, "eager", precision), text_batch()
-    visible = Multiplicative(of=RandomAttention(rate=0.6)).attend(batch, Draws(1))
-    with showing(model, visible, "multiplicative"), computing(precision), torch.no_grad():
-        layers = model(**batch.inputs(), output_attentions=True).attentions
-    for weights, own in zip(layers, views(name, everything, batch), strict=True):
-        real = own & batch.padding[:, :, None] & batch.padding[:, None, :]
-        view = visible[:, 0] | torch.eye(10, dtype=torch.bool)
-        hidden = weights.float().masked_fill(~(real & ~view)[:, None], 0).sum(-1)
-        assert hidden[batch.padding[:, None].expand(-1, 2, -1)].mean() > 0.1
-        padded = weights.float().masked_fill(own[:, None], 0).sum(-1)
-        assert padded.max() <= TOLERANCE  # padding, GPT-2's future and ModernBERT's far tokens stay hidden
-
-
-@in_every_model
-@under_both
-def test_gradients_pass_through_the_multiplicative_form(name, attention):
-    model, batch = build(name, attention), text_batch()
-    visible = Causal().attend(batch, Draws(0)) if name != "gpt2" else ~everything
-    hidden = ~reach(name, visible, batch) & reach(name, everything, batch)
-    hidden &= batch.padding[:, :, None] & batch.padding[:, None, :]
-    leaked = sensitivity(model, batch, visible, "fp32", "multiplicative")[hidden]
-    assert (leaked > 1e-3).float().mean() > 0.9
-    assert sensitivity(model, batch, visible, "fp32")[hidden].max() <= TOLERANCE
-
-
-def test_of_takes_a_plain_mask():
-    assert Multiplicative.model_validate({"of": "causal"}).of == Causal()
-    for inner in (Causal(at="always"), Causal(apply=False), Multiplicative(of=Causal())):
-        with pytest.raises(ValidationError, match="of: expected an additive mask without at and apply"):
-            Multiplicative(of=inner)
-
-
 # --- the interface
 
 
 def registered():
-    return {name: ALL_MASK_ATTENTION_FUNCTIONS[name] for name in ("eager", "sdpa")} | {
-        "attention": (ALL_ATTENTION_FUNCTIONS["sdpa"], ALL_ATTENTION_FUNCTIONS.get("eager"))
-    }
+    return {name: ALL_MASK_ATTENTION_FUNCTIONS[name] for name in ("eager", "sdpa")}
 
 
 @under_both
 def test_the_interface_is_as_it_was_afterwards(attention):
     before, model, batch = registered(), build("bert", attention), text_batch()
-    for form in ("additive", "multiplicative"):
-        with showing(model, everything, form):
-            inner = registered()
-            assert inner != before
-            with showing(model, ~everything, form):
-                model(**batch.inputs())
-            assert registered() == inner
+    with showing(model, everything):
+        inner = registered()
+        assert inner != before
+        with showing(model, ~everything):
             model(**batch.inputs())
-        assert registered() == before
-        with pytest.raises(KeyError), showing(model, everything, form):
-            raise KeyError
-        assert registered() == before
-        assert not ALL_MASK_ATTENTION_FUNCTIONS._local_mapping
-        assert not ALL_ATTENTION_FUNCTIONS._local_mapping
+        assert registered() == inner
+        model(**batch.inputs())
+    assert registered() == before
+    with pytest.raises(KeyError), showing(model, everything):
+        raise KeyError
+    assert registered() == before
+    assert not ALL_MASK_ATTENTION_FUNCTIONS._local_mapping
 
 
 def inputs_of(batch):
@@ -401,12 +345,11 @@ def inputs_of(batch):
 
 @in_every_model
 @under_both
-@pytest.mark.parametrize("form", ["additive", "multiplicative"])
-def test_every_model_can_be_reached(name, attention, form):
+def test_every_model_can_be_reached(name, attention):
     model = build(name, attention, head=transformers.AutoModelForSequenceClassification)
     model.train()
     state = torch.get_rng_state()
-    require_reach(model, inputs_of(text_batch()), form)
+    require_reach(model, inputs_of(text_batch()))
     assert model.training
     assert torch.equal(torch.get_rng_state(), state)
     assert model.config.problem_type is None  # what a pass with labels would set
@@ -426,20 +369,13 @@ def test_models_that_cannot_be_reached_are_refused():
     expected = "^attention mask: FunnelForTokenClassification does not build its attention mask through transformers"
     with pytest.raises(InputError, match=expected):
         Masking(strategy, 1).fit(setting)
-    upcast = transformers.GPT2Config(
-        vocab_size=50, n_embd=16, n_layer=2, n_head=2, **SPECIAL, reorder_and_upcast_attn=True
-    )
-    model = transformers.AutoModel.from_config(upcast, attn_implementation="eager")
-    require_reach(model, batch.inputs(), "additive")
-    with pytest.raises(InputError, match="GPT2Model does not compute its attention through transformers' interface"):
-        require_reach(model, batch.inputs(), "multiplicative")
 
 
 def test_unknown_implementations_are_refused():
     model = build("bert", "eager")
     model.config._attn_implementation = "flash_attention_2"
     with pytest.raises(InputError, match="expected an attention implementation of eager, sdpa, found flash_attention"):
-        require_reach(model, text_batch().inputs(), "additive")
+        require_reach(model, text_batch().inputs())
 
 
 def test_a_visibility_of_another_width_is_an_error():
@@ -581,13 +517,11 @@ def test_a_mask_that_hides_nothing_is_bit_identical_to_none(train, kind, attenti
         {"kind": "random-attention", "rate": 0.5, "apply": False},
         {"kind": "block-keyword", "rate": 0},
         {"kind": "block-keyword", "rate": 0.5, "apply": False, "at": "always"},
-        {"kind": "multiplicative", "of": "causal", "apply": False},
     ]
     if attention == "eager" and kind == KINDS[0]:  # the rest of the kinds, once
         entries += [
             {"kind": "causal", "apply": False},
             {"kind": "window", "width": 1, "apply": False},
-            {"kind": "multiplicative", "of": {"kind": "random-attention", "rate": 0}},
         ]
     for entry in entries:
         other = train(entry, kind, attention=attention)
@@ -634,9 +568,9 @@ def test_evaluation_sees_the_mask_only_if_it_is_always_there(train, folders):
 def test_masks_are_shown_in_training_alone(train, monkeypatch):
     seen = []
 
-    def spy(model, visible, form, tally):
+    def spy(model, visible, tally):
         seen.append((model.training, tally is not None))
-        return showing(model, visible, form, tally)
+        return showing(model, visible, tally)
 
     monkeypatch.setattr("maskbench.training.masking.showing", spy)
     train("causal")
@@ -668,18 +602,17 @@ def test_a_resumed_run_goes_on_counting(tmp_path):
     assert two.realised_attention_rate == 3 / 7
 
 
-@pytest.mark.parametrize("entry", [{"kind": "window", "width": 1}, {"kind": "multiplicative", "of": "causal"}])
 @under_both
-def test_gradient_checkpointing_repeats_the_masked_attention(train, entry, attention):
+def test_gradient_checkpointing_repeats_the_masked_attention(train, attention):
+    entry = {"kind": "window", "width": 1}
     once, again = (train(entry, attention=attention, gradient_checkpointing=repeat) for repeat in (False, True))
     for name, weights in once.weights.items():
         torch.testing.assert_close(weights, again.weights[name], rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("entry", ["causal", {"kind": "multiplicative", "of": "causal"}])
 @under_both
-def test_a_run_in_bf16_trains(train, entry, attention):
-    run = train(entry, attention=attention, precision="bf16")
+def test_a_run_in_bf16_trains(train, attention):
+    run = train("causal", attention=attention, precision="bf16")
     assert np.isfinite(run.table["nll"]).all()
     assert rate_of(run) == pytest.approx(0.5)
 

@@ -236,6 +236,12 @@ def test_a_product_hides_nothing(encoder):
     weights = multiplicative.in_a_model(encoder, batch, future)
     assert weights.shape == (6, 8, 12, 40, 40)
     assert multiplicative.hidden_share(weights, future).max() == 0.0
+    leaked = multiplicative.hidden_share(multiplicative.article_in_a_model(encoder, batch, future), future)
+    real = batch.padding[None, :, None].expand_as(leaked)
+    assert leaked[real].mean() > 0.1
+    # padding is another matter: the product leaves it hidden
+    padded = multiplicative.article_in_a_model(encoder, batch, torch.ones_like(future))
+    assert multiplicative.hidden_share(padded, batch.padding[:, None, None]).max() < 1e-6
     # the scores that the exhibit computes are those of the model
     torch.testing.assert_close(
         multiplicative.right(multiplicative.scores_of(encoder, batch)[0], batch.padding[:, None, None]),

@@ -148,9 +148,9 @@ def test_hidden_is_hidden_or_refused(name: str, kind: str) -> None:
     model, batch = build(name, kind), texts(name, (12,))
     if leaks(name, kind):
         with pytest.raises(InputError, match=f"^attention mask: .*{LEAKING[name]}"):
-            require_reach(model, batch.inputs(), "additive")
+            require_reach(model, batch.inputs())
         return
-    require_reach(model, batch.inputs(), "additive")
+    require_reach(model, batch.inputs())
     place = torch.arange(12)
     odd = place % 2 == 1
     changed = replace(batch, input_ids=torch.where(odd & batch.maskable, batch.mask_id, batch.input_ids))
@@ -159,7 +159,7 @@ def test_hidden_is_hidden_or_refused(name: str, kind: str) -> None:
     states = []
     with torch.no_grad():
         for one in (batch, changed):
-            with showing(model, visible, "additive", tally):
+            with showing(model, visible, tally):
                 states.append(states_of(model(**one.inputs(), output_hidden_states=True))[-1])
         free = states_of(model(**changed.inputs(), output_hidden_states=True))[-1]
     assert torch.equal(states[0][:, ~odd], states[1][:, ~odd])

@@ -240,15 +240,13 @@ def test_a_comment_or_a_docstring_reruns_nothing(copied):
 
 
 def test_an_edit_in_probes_probes_again_and_trains_since_no_model_was_kept(copied):
-    with (copied / "maskbench/probes/drift.py").open("a") as stream:
-        stream.write("\n\nEXTRA = 1\n")
+    edit(copied / "maskbench/probes/linear.py", "_ITERATIONS = 1000", "_ITERATIONS = 999")
     counts = planned(copied)
     assert (counts["probe"], counts["reference"], counts["train"]) == (8, 2, 8)  # their models were not kept
 
 
 def test_an_edit_in_report_reruns_the_report_alone(copied):
-    with (copied / "maskbench/report/page.py").open("a") as stream:
-        stream.write("\n\nEXTRA = 1\n")
+    edit(copied / "maskbench/report/page.py", "* 4 / 3", "* 5 / 3")
     assert planned(copied) == {"page": 1}
 
 
