@@ -34,6 +34,9 @@ _TABLES = {
 
 It counts for readers, who show what it says.
 """
+_KINDS = "maskbench.kinds"
+"""A part of a kind of task (kinds/<part>.py) is imported by its name, from the folder of a kind that is known when the
+program runs: who imports the part is taken to import that of every kind."""
 _PASSED = "model_validate_json"
 """The way in which a block is read that arrives as a parameter."""
 _MAKING = {ITSELF, CALLED, "model_construct", "model_fields", "model_validate"}
@@ -104,7 +107,7 @@ class _Closure:
                     self._add(module, source, item, "", item.whole)
         for idle in source.idle:
             self._follow(idle, {ITSELF})
-        for name in filter(_file, source.dotted):
+        for name in (*filter(_file, source.dotted), *_of_kinds(module)):
             self._all(name)
         package = module.rpartition(".")[0]
         if (above := _file(package)) is not None:
@@ -195,6 +198,15 @@ class _Closure:
             yield from ((name, piece) for name, piece in item.fields.items() if field_of(name) in asked)
         else:
             yield "", item.whole
+
+
+def _of_kinds(module: str) -> list[str]:
+    """Return the modules of all kinds of task that belong to a part of a kind."""
+    package, _, part = module.rpartition(".")
+    if package != _KINDS:
+        return []
+    files = ROOT.joinpath(*_KINDS.split(".")).glob(f"*/{part}.py")
+    return sorted(f"{_KINDS}.{file.parent.name}.{part}" for file in files)
 
 
 def _derived(module: str, item: Definition, roots: set[str]) -> bool:

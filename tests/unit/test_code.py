@@ -227,6 +227,15 @@ def test_of_the_configuration_counts_what_does_not_arrive_as_a_parameter(
     assert changes(tree, "maskbench/config/all.py", old, new) == counts
 
 
+def test_a_part_of_a_kind_of_task_counts_with_that_of_every_kind(tree: Path) -> None:
+    (tree / "scripts/one.py").write_text("from maskbench.kinds import head\nhead.of('texts')\n")
+    for name in ("__init__", "head", "score", "texts/__init__", "texts/head", "texts/score"):
+        (tree / f"maskbench/kinds/{name}.py").parent.mkdir(parents=True, exist_ok=True)
+        (tree / f"maskbench/kinds/{name}.py").write_text("def of(kind):\n    return 1\n")
+    assert changes(tree, "maskbench/kinds/texts/head.py", "return 1", "return 2")
+    assert not changes(tree, "maskbench/kinds/texts/score.py", "return 1", "return 2")
+
+
 def test_more_modules_and_definitions_can_be_named(tree: Path) -> None:
     plain, more = fresh_hash("one.py"), fresh_hash("one.py", "maskbench.a.other")
     assert plain != more
@@ -362,7 +371,7 @@ ANALYSIS = {"collect.py", "compare.py", "verdicts.py"}
         ("config/probes.py", "= list(PERTURBATIONS)", '= ["swap"]', set()),
         # analysis and report
         ("analysis/gates.py", "CHANCE = 0.01", "CHANCE = 0.02", {"verdicts.py"}),
-        ("analysis/guards.py", "MOST_UNEVEN = 2", "MOST_UNEVEN = 3", {"verdicts.py"}),
+        ("analysis/missing.py", "MOST_UNEVEN = 2", "MOST_UNEVEN = 3", {"verdicts.py"}),
         ("report/figures/profile.py", "rotation=40", "rotation=50", {"figures.py", "page.py"}),
         ("report/templates/page.css", "{", "{ ", {"page.py"}),
         # what nobody uses
@@ -390,29 +399,37 @@ class Rare(InputMask):
 """
 
 
-def test_a_new_mask_and_an_unrelated_measure_change_no_cell(edit: Edit, copied: Path) -> None:
+NEW_MEASURE = """
+RUN = (
+    *RUN,
+    Measure(
+        name="extra",
+        title="extra",
+        unit="s",
+        better="neither",
+        family="run",
+        definition="Another time.",
+        split="run",
+        of_texts=False,
+    ),
+)
+"""
+
+
+def test_a_new_mask_and_an_unrelated_measure_change_no_cell(edit: Edit) -> None:
     before = hashes()
     edit("maskbench/masks/input/rare.py", "", NEW_MASK)
-    registry = (
-        "config/measures/__init__.py" if (copied / "maskbench/config/measures").is_dir() else "config/measures.py"
-    )
-    more = 'MEASURES["extra"] = Measure("extra", "run", "s", "neither", "extra", "Another time.")\n'
-    edit(f"maskbench/{registry}", "", f"\n\n{more}")
+    edit("maskbench/config/measures/run.py", "", NEW_MEASURE)
     after = hashes()
     assert {name: after[name] for name in EVERY_CELL} == {name: before[name] for name in EVERY_CELL}
     assert after["tables.py"] != before["tables.py"]
 
 
-def test_a_measures_unit_is_for_those_who_show_it(edit: Edit, copied: Path) -> None:
+def test_a_measures_unit_is_for_those_who_show_it(edit: Edit) -> None:
     before = hashes()
-    families = copied / "maskbench/config/measures"
-    file = "config/measures/run.py" if families.is_dir() else "config/measures.py"
-    text = (copied / "maskbench" / file).read_text()
-    edit(f"maskbench/{file}", '"updates"', '"steps"')
-    assert '"updates"' in text
+    edit("maskbench/config/measures/run.py", 'unit="updates"', 'unit="steps"')
     changed = {name for name, value in hashes().items() if value != before[name]}
-    assert changed >= {"collect.py", "verdicts.py", "tables.py"}
-    assert changed & (EVERY_CELL | {"prepare.py", "encode.py", "reference.py"}) == set()
+    assert changed == ANALYSIS | REPORT
 
 
 def test_runs_of_different_strategies_can_be_told_to_have_the_same_core(edit: Edit) -> None:

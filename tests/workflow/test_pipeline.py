@@ -96,10 +96,9 @@ def edit(path: Path, old: str, new: str) -> None:
 
 def add_measure(folder: Path) -> None:
     """Enter another measure into the registry."""
-    place = folder / "maskbench/config/measures"
-    file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
-    with file.open("a") as stream:
-        stream.write('\n\nMEASURES["extra"] = Measure("extra", "run", "s", "neither", "extra", "Another time.")\n')
+    with (folder / "maskbench/config/measures/run.py").open("a") as stream:
+        stream.write("\nfrom dataclasses import replace\n")
+        stream.write("\nRUN = (*RUN, replace(RUN[0], name='extra'))\n")
 
 
 def write_config(folder: Path, **changes: object) -> None:
