@@ -20,7 +20,7 @@ from maskbench.experiment.code import probe_code, training_code
 from maskbench.experiment.load import load
 from maskbench.io.code import code_hash
 from maskbench.io.files import fingerprint
-from maskbench.slots.leases import check_request
+from maskbench.slots.cards import check_request
 
 ENVS = Path(workflow.basedir) / "envs"
 

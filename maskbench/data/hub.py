@@ -14,6 +14,7 @@ from filelock import FileLock
 
 from maskbench.data.folders import new_folder
 from maskbench.errors import InputError
+from maskbench.io import environment
 from maskbench.io.files import canonical, read_json, sha256_file, sha256_files, sha256_text, verify, write_json
 
 if TYPE_CHECKING:
@@ -23,21 +24,18 @@ if TYPE_CHECKING:
 
 _RECORD = "record.json"
 
-_CHOICES = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME")
-"""Variables by which a user has already chosen where the hub's files are cached."""
-
 
 def _prepare(cache: Path) -> Path:
     """Put the hub's cache below `cache` unless the user chose a place, keep logs short, and return the cache.
 
     The libraries read these variables when they are imported, and datasets has no parameter for them.
     """
-    if not any(name in os.environ for name in _CHOICES):
-        os.environ["HF_HUB_CACHE"] = str(cache / "hub")
-        os.environ.setdefault("HF_XET_CACHE", str(cache / "xet"))
+    if not any(name in os.environ for name in environment.HUB_CHOICES):
+        os.environ[environment.HUB] = str(cache / "hub")
+        os.environ.setdefault(environment.HUB_XET, str(cache / "xet"))
     if not sys.stderr.isatty():
-        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-        os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+        for name in environment.HUB_QUIET:
+            os.environ.setdefault(name, "1")
     from huggingface_hub import constants
 
     return Path(constants.HF_HUB_CACHE)

@@ -14,6 +14,7 @@ from filelock import FileLock
 
 from maskbench.data import metadata_backend
 from maskbench.errors import InputError
+from maskbench.io import environment
 from maskbench.io.files import flush, sha256_file
 
 if TYPE_CHECKING:
@@ -74,8 +75,8 @@ def _download(source: PackageSource, folder: Path, path: Path, where: str) -> Pa
     command += ["--no-build-isolation", "--use-pep517", "--requirement", str(requirements)]
     # pip checks the hash first and asks a source archive for its metadata then; the stand-in backend answers from
     # PKG-INFO, so that nothing of the archive runs (only one that brings its own backend along would run that).
-    environment = os.environ | {"PYTHONPATH": _stand_in(folder / "backends")}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    variables = os.environ | {environment.PYTHONPATH: _stand_in(folder / "backends")}
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
     archives = list(target.iterdir()) if target.is_dir() else []
     if done.returncode or len(archives) != 1:
         reason = _reason(done.stderr + done.stdout, source)
@@ -94,7 +95,7 @@ def _stand_in(folder: Path) -> str:
         for package in list(module.parents)[: name.count(".")]:
             package.joinpath("__init__.py").touch()
         module.write_text(text, encoding="utf-8")
-    return os.pathsep.join(part for part in (str(folder), os.environ.get("PYTHONPATH")) if part)
+    return os.pathsep.join(part for part in (str(folder), os.environ.get(environment.PYTHONPATH)) if part)
 
 
 def _reason(output: str, source: PackageSource) -> str:

@@ -28,6 +28,7 @@ from maskbench.data.hub import fetch_dataset, fetch_snapshot
 from maskbench.data.packages import cached_archive
 from maskbench.data.synthetic import write_synthetic
 from maskbench.errors import InputError
+from maskbench.io import environment
 from maskbench.io.files import sha256_files, write_json
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ Features = dict[str, list[str]]
 
 def cache_folder(configured: str | None) -> Path:
     """Return the folder that downloads are kept in: as configured, or MASKBENCH_CACHE, or ~/.cache/maskbench."""
-    chosen = configured or os.environ.get("MASKBENCH_CACHE") or "~/.cache/maskbench"
+    chosen = configured or os.environ.get(environment.CACHE) or "~/.cache/maskbench"
     return Path(chosen).expanduser().absolute()
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from maskbench.errors import InputError
+from maskbench.io import environment
 from maskbench.models.loading import takes_sdpa
 from maskbench.records.run import Environment
 
@@ -35,8 +36,6 @@ PACKAGES = (
     "torchjd",
 )
 """Packages whose versions can change a result."""
-_LAUNCHED = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
-"""Where launchers say how many processes they started; accelerate, and so the Trainer, believes each of them."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,7 @@ def require_one_process() -> None:
         If a launcher (torchrun, accelerate, mpirun) started several, or several cards are visible, which the Trainer
         would use at once.
     """
-    for name in _LAUNCHED:
+    for name in environment.LAUNCHED:
         if (count := os.environ.get(name, "1")) not in ("", "1"):
             raise InputError(
                 f"{name} is {count}: expected one process for a cell, started without torchrun, accelerate or mpirun; "
@@ -116,8 +115,8 @@ def require_one_process() -> None:
             )
     if torch.cuda.is_available() and (cards := torch.cuda.device_count()) > 1:
         raise InputError(
-            f"expected one visible card for a cell, found {cards}: set MASKBENCH_GPUS to the cards to use, each cell "
-            "gets one of them (docs/gpus.md)"
+            f"expected one visible card for a cell, found {cards}: set {environment.GPUS} to the cards to use, each "
+            "cell gets one of them (docs/gpus.md)"
         )
 
 
@@ -177,6 +176,6 @@ def choose(training: Training, model: Path | None = None) -> Device:
     attention, notes = attention_of(training.attention, kind, model)
     torch.set_num_threads(training.threads)
     if kind == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        os.environ.setdefault(environment.CUBLAS, ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
     return Device(kind, precision, attention, training.threads, notes)

@@ -42,9 +42,10 @@ class Place:
     def __str__(self) -> str:
         """Tell the device and the slot in one line."""
         device, slot = self.device, self.slot
+        told_by = f", cards as {slot.told_by} lists them" if slot.told_by else ""
         return (
             f"device {device.kind} ({device.name}), GPU slot {slot.device or 'none'}/{slot.slot} ({slot.origin}), "
-            f"{device.precision}, attention {device.attention}, {device.threads} thread(s)"
+            f"{device.precision}, attention {device.attention}, {device.threads} thread(s){told_by}"
         )
 
 
@@ -90,8 +91,8 @@ def on_slot(
         place = Place(choose(training, model), slot, waited)
         if place.device.kind == "cuda" and slot.origin == "none":
             raise InputError(
-                f"{environment.GPUS}: torch sees a GPU that nvidia-smi does not list, so jobs cannot share it safely; "
-                f"set {environment.GPUS} to the devices to use (docs/gpus.md)"
+                f"{environment.GPUS}: torch sees a GPU that neither NVML nor nvidia-smi lists, so jobs cannot share it "
+                f"safely; set {environment.GPUS} to the devices to use (docs/gpus.md)"
             )
         print(place, flush=True)
         yield place

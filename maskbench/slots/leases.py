@@ -11,28 +11,28 @@ import logging
 import os
 import random
 import re
-import shutil
 import socket
 import stat
-import subprocess
 import tempfile
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
 from maskbench.errors import InputError
+from maskbench.io import environment
+from maskbench.slots.cards import pool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-log = logging.getLogger(__name__)
+    from maskbench.slots.cards import Origin, Teller
 
-Origin = Literal["pool", "scheduler", "none"]
+log = logging.getLogger(__name__)
 
 PATIENCE_S = 3.0
 """A job that waits longer than this says so."""
@@ -43,12 +43,6 @@ _POLL_S = 0.25
 _GATE_S = 1.0
 """How long one look waits for the others' looks, which take milliseconds."""
 
-_SMI_S = 60
-"""A driver that does not answer for this long counts as one that cannot tell."""
-
-_ENTRY = re.compile(r"\d{1,4}|GPU-[\w-]+|MIG-[\w-]+(/\d+/\d+)?")
-_CARD = re.compile(r"GPU (?P<index>\d+): .*\(UUID: (?P<uuid>GPU-[\w-]+)\)")
-_PART = re.compile(r"\s+MIG .*\(UUID: (?P<uuid>MIG-[\w/-]+)\)")
 _SLOT = re.compile(r"(?P<device>.+)\.(?P<slot>\d+)of(?P<slots>\d+)\.lock")
 
 
@@ -59,33 +53,36 @@ class Lease:
     Attributes
     ----------
     device
-        What CUDA_VISIBLE_DEVICES has to name: the UUID where nvidia-smi can tell it, else the index; None without GPU.
+        What CUDA_VISIBLE_DEVICES has to name: the UUID where the driver tells it, else the index; None without GPU.
     slot
         Number of the slot on its card, from 0.
     uuid
         The card's or MIG part's UUID, where known.
     origin
         ``pool``: leased among the host's jobs; ``scheduler``: assigned by SLURM; ``none``: the machine has no GPU.
+    told_by
+        Who has listed the host's cards; None: names are as the environment has them.
     """
 
     device: str | None
     slot: int
     uuid: str | None
     origin: Origin
+    told_by: Teller | None = None
 
     @property
     def name(self) -> str | None:
         """What tells the device from all others: its UUID, else its host and what it is called there."""
         if self.uuid is not None or self.device is None:
             return self.uuid
-        return f"{os.environ.get('SLURMD_NODENAME') or socket.gethostname()}/{self.device}"
+        return f"{os.environ.get(environment.SLURM_NODE) or socket.gethostname()}/{self.device}"
 
     def environment(self) -> dict[str, str]:
         """Return what to set before torch is imported; empty without GPU."""
         if self.device is not None:
-            return {"CUDA_VISIBLE_DEVICES": self.device}
+            return {environment.VISIBLE: self.device}
         # MASKBENCH_GPUS= asks for none where there may be some, which torch would find.
-        return {"CUDA_VISIBLE_DEVICES": ""} if "MASKBENCH_GPUS" in os.environ else {}
+        return {environment.VISIBLE: ""} if environment.GPUS in os.environ else {}
 
 
 @dataclass(frozen=True)
@@ -104,158 +101,6 @@ class Holder:
         return f"{self.device} slot {self.slot} (pid {self.pid}, run {self.run}, since {self.since})"
 
 
-# --- which devices there are
-
-
-@dataclass(frozen=True)
-class _Card:
-    """A physical card and the parts that MIG splits it into."""
-
-    index: str
-    uuid: str
-    parts: list[str]
-
-    @property
-    def devices(self) -> list[str]:
-        """What a process can use: the parts of a split card, else the card."""
-        return self.parts or [self.uuid]
-
-
-@dataclass(frozen=True)
-class _Setting:
-    """An environment variable that names the devices."""
-
-    name: str
-    value: str
-    origin: Origin
-
-
-def pool() -> list[str]:
-    """Return the devices that this process may lease from, in their given order.
-
-    The first of these that is there counts: under SLURM the scheduler's CUDA_VISIBLE_DEVICES, SLURM_STEP_GPUS or
-    SLURM_JOB_GPUS; MASKBENCH_GPUS; CUDA_VISIBLE_DEVICES; all cards (or their MIG parts) that ``nvidia-smi -L`` lists.
-    Indices are nvidia-smi's. A device is named by its UUID where nvidia-smi can tell it, so that one card has one name.
-
-    Returns
-    -------
-    list of str
-        Empty on a machine without GPU.
-
-    Raises
-    ------
-    InputError
-        If a setting is malformed, names a GPU twice, or names one that this host does not have.
-    """
-    return _find()[0]
-
-
-def _find() -> tuple[list[str], Origin]:
-    """Return the devices and where they come from."""
-    setting = _setting()
-    if setting is None:
-        return [device for card in _cards() for device in card.devices], "pool"
-    value = setting.value.strip()
-    if value in {"", "-1", "NoDevFiles"}:  # CUDA's and old SLURM's ways to say: no GPU
-        return [], setting.origin
-    cards = _cards()
-    devices: dict[str, str] = {}
-    for entry in (part.strip() for part in value.split(",")):
-        device = _identity(setting, entry, cards)
-        if device in devices:
-            raise InputError(f"{setting.name}: {devices[device]} and {entry} are one GPU ({device}); name each once")
-        devices[device] = entry
-    return list(devices), setting.origin
-
-
-def _setting() -> _Setting | None:
-    """Return the variable that names this process's devices; under SLURM the scheduler's word comes first."""
-    if "SLURM_JOB_ID" in os.environ:
-        for name in ("CUDA_VISIBLE_DEVICES", "SLURM_STEP_GPUS", "SLURM_JOB_GPUS"):
-            if name in os.environ:
-                return _Setting(name, os.environ[name], "scheduler")
-    for name in ("MASKBENCH_GPUS", "CUDA_VISIBLE_DEVICES"):
-        if name in os.environ:
-            return _Setting(name, os.environ[name], "pool")
-    return None
-
-
-def _identity(setting: _Setting, entry: str, cards: list[_Card]) -> str:
-    """Return the one name of the device that an entry means."""
-    if not _ENTRY.fullmatch(entry):
-        raise InputError(
-            f"{setting.name}: {entry!r} in {setting.value!r}: expected indices (0), GPU UUIDs (GPU-…) or MIG UUIDs"
-            " (MIG-…) with commas between"
-        )
-    entry = str(int(entry)) if entry.isdecimal() else entry
-    # CUDA takes any unique beginning of a UUID, and the first part of a card that MIG splits.
-    uuids = {card.uuid: card.devices[0] for card in cards} | {part: part for card in cards for part in card.parts}
-    if entry.isdecimal():
-        named = {card.devices[0] for card in cards if card.index == entry}
-    else:
-        named = (
-            {uuids[entry]} if entry in uuids else {device for uuid, device in uuids.items() if uuid.startswith(entry)}
-        )
-    if len(named) == 1:
-        return named.pop()
-    if not cards or setting.origin == "scheduler":
-        return entry
-    problem = "more than one GPU begins so" if named else "no such GPU"
-    there = ", ".join(f"{card.index} ({' '.join(card.devices)})" for card in cards)
-    raise InputError(f"{setting.name}: {entry}: {problem} on this host; it has {there}")
-
-
-def _cards() -> list[_Card]:
-    """Return the cards that nvidia-smi lists; none if it is not installed or cannot reach the driver."""
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return []
-    try:
-        answer = subprocess.run([program, "-L"], capture_output=True, text=True, timeout=_SMI_S, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        log.warning("nvidia-smi cannot be used (%s): GPUs are known by the names in the environment only", error)
-        return []
-    if answer.returncode:
-        said = (answer.stdout + answer.stderr).strip().partition("\n")[0]
-        log.warning("nvidia-smi fails (%s): GPUs are known by the names in the environment only", said)
-        return []
-    cards: list[_Card] = []
-    for line in answer.stdout.splitlines():
-        if card := _CARD.match(line):
-            cards.append(_Card(card["index"], card["uuid"], []))
-        elif (part := _PART.match(line)) and cards:
-            cards[-1].parts.append(part["uuid"])
-    return cards
-
-
-def capacity(slots_per_gpu: int) -> int | None:
-    """Return the number of slots that this process may lease from, None without GPU."""
-    return len(pool()) * slots_per_gpu or None
-
-
-def check_request(requested: int | None, slots_per_gpu: int) -> None:
-    """Check that a local run asks for no more slots than there are.
-
-    Parameters
-    ----------
-    requested
-        N of ``--resources gpu=N``; None if it was not given.
-    slots_per_gpu
-        Jobs that may share one card.
-
-    Raises
-    ------
-    InputError
-        If there are fewer. On a machine without GPU any number passes: it only limits concurrency there.
-    """
-    slots = capacity(slots_per_gpu)
-    if requested is not None and slots is not None and requested > slots:
-        raise InputError(
-            f"--resources gpu={requested}: there are {slots} slots here (GPUs: {slots // slots_per_gpu}, slots_per_gpu:"
-            f" {slots_per_gpu}); ask for at most gpu={slots}, or raise resources.slots_per_gpu"
-        )
-
-
 # --- where the locks are
 
 
@@ -267,7 +112,7 @@ def _default_folder() -> Path:
 
 def _chosen(folder: Path | None) -> tuple[Path, bool]:
     """Return the lease folder and whether it was named explicitly."""
-    named = folder or os.environ.get("MASKBENCH_LEASES")
+    named = folder or os.environ.get(environment.LEASES)
     return (Path(named).expanduser().absolute(), True) if named else (_default_folder(), False)
 
 
@@ -291,7 +136,7 @@ def _check_private(path: Path) -> None:
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
         what = "is a link" if stat.S_ISLNK(found.st_mode) else f"belongs to user {found.st_uid}"
         raise InputError(
-            f"{path}: the lease folder {what}; remove it, or name a folder that you trust by MASKBENCH_LEASES"
+            f"{path}: the lease folder {what}; remove it, or name a folder that you trust by {environment.LEASES}"
         )
     if stat.S_IMODE(found.st_mode) != 0o700:
         path.chmod(0o700)
@@ -300,7 +145,7 @@ def _check_private(path: Path) -> None:
 def _unusable(path: Path, error: OSError) -> InputError:
     """Return the one line about a folder that cannot hold leases."""
     return InputError(
-        f"{path}: the lease folder cannot be used ({error.strerror or error}); set MASKBENCH_LEASES to a writable"
+        f"{path}: the lease folder cannot be used ({error.strerror or error}); set {environment.LEASES} to a writable"
         " folder on a disk of this machine"
     )
 
@@ -477,7 +322,7 @@ def _key(device: str, origin: Origin) -> str:
     """
     name = re.sub(r"[^\w-]", "_", device)
     if origin == "scheduler":
-        return f"slurm-{os.environ['SLURM_JOB_ID']}-{os.environ.get('SLURM_STEP_ID', 'batch')}-{name}"
+        return f"slurm-{os.environ[environment.SLURM_JOB]}-{os.environ.get(environment.SLURM_STEP, 'batch')}-{name}"
     return name
 
 
@@ -509,19 +354,20 @@ def lease(
     """
     if slots_per_gpu < 1:
         raise InputError(f"resources: slots_per_gpu: {slots_per_gpu}: expected at least 1")
-    devices, origin = _find()
-    if not devices:
+    found = pool()
+    if not found.devices:
         yield Lease(None, 0, None, "none")
         return
-    if origin == "scheduler" and len(devices) == 1:
-        yield Lease(devices[0], 0, _uuid(devices[0]), origin)
+    if found.origin == "scheduler" and len(found.devices) == 1:
+        (device,) = found.devices
+        yield Lease(device, 0, _uuid(device), found.origin, found.told_by)
         return
     since = datetime.now(UTC).isoformat(timespec="seconds")
     note = json.dumps({"pid": os.getpid(), "run": run, "since": since}) + "\n"
-    keys = {device: _key(device, origin) for device in devices}
+    keys = {device: _key(device, found.origin) for device in found.devices}
     lock, device, slot = _wait(_ready(folder), keys, slots_per_gpu, timeout_s, note)
     try:
-        yield Lease(device, slot, _uuid(device), origin)
+        yield Lease(device, slot, _uuid(device), found.origin, found.told_by)
     finally:
         lock.release()
 

@@ -33,6 +33,7 @@ PACKAGES = {
     "yaml": "pyyaml",
     "sklearn": "scikit-learn",
     "pydantic-core": "pydantic",
+    "pynvml": "nvidia-ml-py",
 }
 # There by a direct dependency that pins them, and imported for its types or its protocol.
 IMPLIED = {"packaging"}
@@ -56,9 +57,11 @@ def pins(lines: list[str]) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def project(root: Path) -> dict[str, dict[str, str]]:
-    """Pins of pyproject.toml: what runs, and the tools on top of it."""
+    """Pins of pyproject.toml: what runs, the tools on top of it, and what a machine with cards may have."""
     content = tomllib.loads((root / "pyproject.toml").read_text())["project"]
-    return {"run": pins(content["dependencies"]), "dev": pins(content["optional-dependencies"]["dev"])}
+    return {"run": pins(content["dependencies"])} | {
+        name: pins(lines) for name, lines in content["optional-dependencies"].items()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +81,14 @@ def test_the_lock_has_the_projects_versions(project: dict[str, dict[str, str]], 
     wanted = project["run"] | project["dev"]
     assert {name: lock.get(name) for name in wanted} == wanted
     assert set(project["run"]) & set(project["dev"]) == set()
+
+
+def test_what_only_machines_with_cards_have_is_in_no_lock(
+    project: dict[str, dict[str, str]], lock: dict[str, str]
+) -> None:
+    """Everything works without it, so an environment without cards needs none of it."""
+    assert set(project["gpu"]) == {"nvidia-ml-py"}
+    assert set(project["gpu"]) & set(lock) == set()
 
 
 def test_the_lock_is_plain(root: Path) -> None:
@@ -137,7 +148,9 @@ def third_party(root: Path, files: list[Path]) -> set[str]:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_conda_environments_hold_what_their_scripts_import(root: Path, stage: str) -> None:
+def test_conda_environments_hold_what_their_scripts_import(
+    root: Path, project: dict[str, dict[str, str]], stage: str
+) -> None:
     files = [root / "scripts" / script for script in STAGES[stage]]
     for script in STAGES[stage]:
         files += imported(script).values()
@@ -146,7 +159,7 @@ def test_conda_environments_hold_what_their_scripts_import(root: Path, stage: st
     files += sorted((root / "maskbench" / "config").glob("*.py")) + sorted(
         (root / "maskbench" / "experiment").glob("*.py")
     )
-    assert third_party(root, files) - IMPLIED <= set(environment(root, stage))
+    assert third_party(root, files) - IMPLIED - set(project["gpu"]) <= set(environment(root, stage))
 
 
 def test_rules_run_in_the_environment_of_their_stage(root: Path) -> None:
@@ -164,7 +177,7 @@ def test_rules_run_in_the_environment_of_their_stage(root: Path) -> None:
 
 def test_everything_imported_is_a_stated_dependency(root: Path, project: dict[str, dict[str, str]]) -> None:
     run = [*(root / "maskbench").rglob("*.py"), *(root / "scripts").glob("*.py")]
-    assert third_party(root, run) - IMPLIED <= set(project["run"])
+    assert third_party(root, run) - IMPLIED <= set(project["run"]) | set(project["gpu"])
     tests = third_party(root, list((root / "tests").rglob("*.py")))
     local = {canonicalize_name(path.stem) for path in (root / "tests").rglob("*.py")} | {"docs"}
     assert tests - local - IMPLIED <= set(project["run"]) | set(project["dev"])

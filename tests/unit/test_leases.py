@@ -18,25 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from drivers import CARDS, OLD_PART, OLD_SPLIT, OTHER_PART, PART, SPLIT, A, B, Nvml, Smi
 
 from maskbench.errors import InputError
 from maskbench.slots import leases
-from maskbench.slots.leases import Lease, capacity, check_request, holders, lease, pool
+from maskbench.slots.leases import Lease, holders, lease
 
 ROOT = Path(__file__).resolve().parents[2]
 ROUNDS, MORE = 40, 200
 """Rounds of contention, each with one SIGKILL: at every change, and with --long."""
-
-# As nvidia-smi -L prints them: two whole cards; one card split by MIG and a whole one; the UUIDs of older drivers.
-A, B = "GPU-5d5ba0d6-d33d-2b2c-524d-9e3d8d2b8a77", "GPU-8932f937-d72c-4106-c12f-20bd9faed9f6"
-PART, OTHER_PART = "MIG-c7384736-a75d-5afc-978f-d2f1294409fd", "MIG-a28ad590-3fda-56dd-84fc-0a0b96edc58d"
-OLD_PART = "MIG-GPU-b8ea3855-276c-c9cb-b366-c6fa655957c5/7/0"
-CARDS = f"GPU 0: NVIDIA H100 80GB HBM3 (UUID: {A})\nGPU 1: NVIDIA H100 80GB HBM3 (UUID: {B})"
-SPLIT = f"""GPU 0: NVIDIA A100-SXM4-40GB (UUID: {A})
-  MIG 3g.20gb     Device  0: (UUID: {PART})
-  MIG 1g.5gb      Device  1: (UUID: {OTHER_PART})
-GPU 1: NVIDIA A100-SXM4-40GB (UUID: {B})"""
-OLD_SPLIT = f"GPU 0: A100-SXM4-40GB (UUID: {A})\n  MIG 1g.5gb Device 0: (UUID: {OLD_PART})"
 
 
 @pytest.fixture(autouse=True)
@@ -47,26 +37,20 @@ def folder(monkeypatch, tmp_path) -> Path:
             monkeypatch.delenv(name)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.setenv("MASKBENCH_LEASES", str(tmp_path / "leases"))
+    monkeypatch.setitem(sys.modules, "pynvml", None)
     monkeypatch.setattr(leases, "_POLL_S", 0.02)
     return tmp_path / "leases"
 
 
-@pytest.fixture
-def smi(tmp_path):
-    """Put a program named nvidia-smi first on PATH that prints a text."""
-
-    def install(text: str, status: int = 0) -> None:
-        program = tmp_path / "bin" / "nvidia-smi"
-        program.parent.mkdir(exist_ok=True)
-        program.write_text(f"#!/bin/sh\n[ \"$*\" = -L ] || exit 2\necho '{text}'\nexit {status}\n")
-        program.chmod(0o755)
-
-    return install
+@pytest.fixture(params=[Smi, Nvml])
+def driver(request, monkeypatch, tmp_path):
+    return request.param(monkeypatch, tmp_path)
 
 
 HOLD = """
 import json, os, sys
 from dataclasses import asdict
+sys.modules["pynvml"] = None
 from maskbench.slots.leases import lease
 with lease(int(sys.argv[1]), timeout_s=float(sys.argv[2]), run="hold") as slot:
     assert "torch" not in sys.modules
@@ -116,92 +100,6 @@ def kill(process: subprocess.Popen[str]) -> None:
     process.wait()
 
 
-# --- which devices
-
-
-@pytest.mark.parametrize(
-    ("setting", "listed", "expected"),
-    [
-        ({}, None, []),
-        ({}, CARDS, [A, B]),
-        ({}, SPLIT, [PART, OTHER_PART, B]),
-        ({}, OLD_SPLIT, [OLD_PART]),
-        ({}, "No devices were found", []),
-        ({"CUDA_VISIBLE_DEVICES": "0,2"}, None, ["0", "2"]),
-        ({"CUDA_VISIBLE_DEVICES": " 1 , 0 "}, CARDS, [B, A]),
-        ({"CUDA_VISIBLE_DEVICES": "GPU-8932"}, CARDS, [B]),
-        ({"CUDA_VISIBLE_DEVICES": f"{B},0"}, CARDS, [B, A]),
-        ({"CUDA_VISIBLE_DEVICES": "0"}, SPLIT, [PART]),
-        ({"CUDA_VISIBLE_DEVICES": f"{OTHER_PART},1"}, SPLIT, [OTHER_PART, B]),
-        ({"CUDA_VISIBLE_DEVICES": OLD_PART}, None, [OLD_PART]),
-        ({"CUDA_VISIBLE_DEVICES": ""}, CARDS, []),
-        ({"CUDA_VISIBLE_DEVICES": "-1"}, CARDS, []),
-        ({"MASKBENCH_GPUS": "1", "CUDA_VISIBLE_DEVICES": "0"}, CARDS, [B]),
-        ({"SLURM_JOB_ID": "7", "CUDA_VISIBLE_DEVICES": "1", "MASKBENCH_GPUS": "0"}, None, ["1"]),
-        ({"SLURM_JOB_ID": "7", "SLURM_JOB_GPUS": "2,3"}, None, ["2", "3"]),
-        ({"SLURM_JOB_ID": "7", "CUDA_VISIBLE_DEVICES": "1"}, CARDS, [B]),
-        ({"SLURM_JOB_ID": "7", "CUDA_VISIBLE_DEVICES": "5"}, CARDS, ["5"]),
-        ({"SLURM_JOB_ID": "7", "CUDA_VISIBLE_DEVICES": "NoDevFiles"}, CARDS, []),
-        ({"SLURM_JOB_ID": "7"}, CARDS, [A, B]),
-        ({"SLURM_JOB_GPUS": "2"}, None, []),
-    ],
-)
-def test_pool(monkeypatch, smi, setting, listed, expected):
-    for name, value in setting.items():
-        monkeypatch.setenv(name, value)
-    if listed is not None:
-        smi(listed)
-    assert pool() == expected
-    assert capacity(2) == (2 * len(expected) or None)
-
-
-@pytest.mark.parametrize(
-    ("value", "listed", "words"),
-    [
-        ("0,,1", None, "'' in '0,,1'"),
-        ("0,-1", None, "'-1'"),
-        ("1" * 5000, None, "expected indices"),
-        ("all", None, "'all'"),
-        ("0;1", None, "'0;1'"),
-        ("GPU-../../x", None, "expected indices"),
-        ("0,1,0", None, "0 and 0 are one GPU"),
-        ("1,01", None, "1 and 01 are one GPU"),
-        (f"0,{A}", CARDS, f"0 and {A} are one GPU"),
-        ("4", CARDS, "4: no such GPU"),
-        ("GPU-0000", CARDS, "no such GPU"),
-        ("GPU-", CARDS.replace(B, A[:-1] + "8"), "expected indices"),
-        (A[:-1], CARDS.replace(B, A[:-1] + "8"), "more than one GPU"),
-    ],
-)
-@pytest.mark.parametrize("name", ["MASKBENCH_GPUS", "CUDA_VISIBLE_DEVICES"])
-def test_misnamed_devices_are_one_clear_line(monkeypatch, smi, name, value, listed, words):
-    monkeypatch.setenv(name, value)
-    if listed:
-        smi(listed)
-    with pytest.raises(InputError) as error:
-        pool()
-    assert str(error.value).startswith(f"{name}: ")
-    assert words in str(error.value)
-    assert "\n" not in str(error.value)
-
-
-def test_a_broken_driver_is_told_and_names_are_used_as_they_are(monkeypatch, smi, caplog):
-    smi("NVIDIA-SMI has failed because it could not communicate with the NVIDIA driver.", status=9)
-    assert pool() == []
-    assert "could not communicate" in caplog.text
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-    assert pool() == ["1"]
-
-
-def test_more_slots_than_there_are_is_an_error(monkeypatch):
-    check_request(40, 1)  # no GPU: the number only limits concurrency
-    monkeypatch.setenv("MASKBENCH_GPUS", "0,1")
-    for requested, slots in ((None, 1), (2, 1), (4, 2)):
-        check_request(requested, slots)
-    with pytest.raises(InputError, match=r"gpu=5: there are 4 slots here .*at most gpu=4"):
-        check_request(5, 2)
-
-
 # --- one process
 
 
@@ -212,8 +110,8 @@ def test_without_gpu_nothing_is_leased(folder):
     assert not folder.exists()
 
 
-def test_who_asks_for_no_gpu_sees_none(monkeypatch, smi):
-    smi(CARDS)
+def test_who_asks_for_no_gpu_sees_none(monkeypatch, driver):
+    driver.has(CARDS)
     monkeypatch.setenv("MASKBENCH_GPUS", "")
     with lease() as slot:
         assert slot == Lease(None, 0, None, "none")
@@ -252,11 +150,11 @@ def test_a_job_that_wants_a_card_for_itself_shares_it_with_nobody(monkeypatch):
                     pass
 
 
-def test_uuid_and_index_are_one_card(monkeypatch, smi):
-    smi(CARDS)
+def test_uuid_and_index_are_one_card(monkeypatch, driver):
+    driver.has(CARDS)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     with lease() as slot:
-        assert slot == Lease(B, 0, B, "pool")
+        assert slot == Lease(B, 0, B, "pool", driver.told_by)
         for other in (B, "GPU-8932", "1"):
             monkeypatch.setenv("CUDA_VISIBLE_DEVICES", other)
             with pytest.raises(InputError, match=B), lease(timeout_s=0):
@@ -266,11 +164,11 @@ def test_uuid_and_index_are_one_card(monkeypatch, smi):
             assert other_slot.device == A
 
 
-def test_mig_parts_are_devices_of_their_own(monkeypatch, smi):
-    smi(SPLIT)
+def test_mig_parts_are_devices_of_their_own(monkeypatch, driver):
+    driver.has(SPLIT)
     with lease() as first, lease() as second, lease() as third:
         assert [slot.uuid for slot in (first, second, third)] == [PART, OTHER_PART, B]
-    smi(OLD_SPLIT)
+    driver.has(OLD_SPLIT)
     with lease(timeout_s=0) as old:
         assert old.environment() == {"CUDA_VISIBLE_DEVICES": OLD_PART}
 
@@ -384,16 +282,16 @@ def test_looking_disturbs_nobody(monkeypatch):
 # --- SLURM
 
 
-def test_one_assigned_device_is_used_without_a_lease(monkeypatch, smi, tmp_path):
+def test_one_assigned_device_is_used_without_a_lease(monkeypatch, driver, tmp_path):
     (tmp_path / "file").touch()
     monkeypatch.setenv("MASKBENCH_LEASES", str(tmp_path / "file" / "below"))
     monkeypatch.setenv("SLURM_JOB_ID", "12")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     with lease() as first, lease() as second:
         assert first == second == Lease("1", 0, None, "scheduler")
-    smi(CARDS)
+    driver.has(CARDS)
     with lease() as slot:
-        assert slot == Lease(B, 0, B, "scheduler")
+        assert slot == Lease(B, 0, B, "scheduler", driver.told_by)
 
 
 def test_several_assigned_devices_are_leased_within_the_job_step(monkeypatch):

@@ -77,7 +77,7 @@ def test_without_a_card_nothing_is_held_and_one_line_says_so(chosen, capsys):
 
 def test_a_card_that_nobody_can_lease_is_refused_whatever_the_job(chosen, capsys):
     chosen(CARD)
-    words = r"^MASKBENCH_GPUS: torch sees a GPU that nvidia-smi does not list"
+    words = r"^MASKBENCH_GPUS: torch sees a GPU that neither NVML nor nvidia-smi lists"
     with pytest.raises(InputError, match=words), on_slot("a run", Training()):
         raise AssertionError
     assert capsys.readouterr().out == ""
