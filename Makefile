@@ -7,7 +7,9 @@ VENV := .venv
 STAMP := $(VENV)/installed-$(shell cksum < requirements.lock | tr ' ' '-')
 
 export PATH := $(abspath $(VENV))/bin:$(PATH)
-unexport PYTHONPATH PYTHONHOME
+# Scripts import maskbench from this checkout, whichever others share the environment.
+export PYTHONPATH := $(CURDIR)
+unexport PYTHONHOME
 
 # One worker more than there are processors, as tests of SLURM, leases and the browser wait more than they compute; tests
 # that share something costly stay together (tests/conftest.py).

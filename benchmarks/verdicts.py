@@ -94,7 +94,9 @@ def main() -> None:
         total = 0.0
         for command, output in ((verdicts, folder / "verdicts.csv"), (compare, comparisons)):
             started = time.perf_counter()
-            process = subprocess.Popen([sys.executable, ROOT / command[0], *command[1:]])
+            process = subprocess.Popen(
+                [sys.executable, ROOT / command[0], *command[1:]], env=os.environ | {"PYTHONPATH": str(ROOT)}
+            )
             _, status, used = os.wait4(process.pid, 0)
             seconds = time.perf_counter() - started
             if status:

@@ -18,6 +18,7 @@ from maskbench.experiment.cell import cells
 from maskbench.experiment.claims import claims_file, claims_hash, read_claims
 from maskbench.experiment.code import probe_code, training_code
 from maskbench.experiment.load import load
+from maskbench.io import environment
 from maskbench.io.code import code_hash
 from maskbench.io.files import fingerprint
 from maskbench.slots.cards import check_request
@@ -78,15 +79,19 @@ wildcard_constraints:
 
 
 # What jobs need to know and what must rerun nothing when it changes: no parameters of rules, but the environment.
-os.environ.update(
+os.environ |= {
     # `python` in a rule is the one that runs Snakemake; a conda environment, if asked for, still goes before it.
-    PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
-    MASKBENCH=workflow.basedir,
-    MASKBENCH_CLAIMS=claims_hash(claims_file(EXPERIMENT)),  # in the record of each run: what was claimed before it
-    MASKBENCH_SLOTS_PER_GPU=str(EXPERIMENT.resources.slots_per_gpu),
-)
+    environment.PATH: os.pathsep.join([str(Path(sys.executable).parent), os.environ.get(environment.PATH, "")]),
+    environment.CHECKOUT: workflow.basedir,
+    environment.CLAIMS: claims_hash(claims_file(EXPERIMENT)),  # in the record of each run: what was claimed before it
+    environment.SLOTS_PER_GPU: str(EXPERIMENT.resources.slots_per_gpu),
+}
 if EXPERIMENT.cache is not None:
-    os.environ.update(MASKBENCH_CACHE=str(Path(EXPERIMENT.cache).expanduser().resolve()))
+    os.environ[environment.CACHE] = str(Path(EXPERIMENT.cache).expanduser().resolve())
+
+# Scripts import maskbench from here, and from no other checkout. Said in the command, since Snakemake takes PYTHONPATH out
+# of the environment where a rule has a conda environment.
+shell.prefix('set -euo pipefail; export PYTHONPATH="$MASKBENCH${{PYTHONPATH:+:$PYTHONPATH}}"; ')
 
 
 def given(value):
@@ -254,10 +259,10 @@ onstart:
         sys.exit(problem)
     # Read by scripts/progress.py: how many cells this call trains, and since when.
     trained = [job.rule.name for job in workflow.dag.needrun_jobs() if job.rule.name in TRAINS]
-    os.environ.update(
-        MASKBENCH_CELLS=str(sum(TRAINS[name] for name in trained)),
-        MASKBENCH_STARTED=str(time.time()),
-    )
+    os.environ |= {
+        environment.CELLS: str(sum(TRAINS[name] for name in trained)),
+        environment.STARTED: str(time.time()),
+    }
     announce()
 
 

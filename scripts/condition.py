@@ -5,10 +5,9 @@ python scripts/condition.py --condition cue:0.95 --words '["WORD", "WORD"]' --cl
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import checkout  # noqa: F401
 
 
 def main() -> None:

@@ -4,10 +4,9 @@ python scripts/shift.py --sets distractor swap-5 ... --clean DIR --destination D
 """
 
 import argparse
-import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import checkout  # noqa: F401
 
 
 def main() -> None:

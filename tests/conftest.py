@@ -11,6 +11,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
+# Scripts that tests start by themselves import maskbench from here, as they do under make.
+ROOT = Path(__file__).resolve().parents[1]
+os.environ["PYTHONPATH"] = str(ROOT)
+
 # Set before any test imports a library that reads them.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -50,7 +54,7 @@ names, one worker for all tests with that name in their parameters."""
 @pytest.fixture(scope="session")
 def root() -> Path:
     """Top of the repository."""
-    return Path(__file__).resolve().parents[1]
+    return ROOT
 
 
 @pytest.fixture

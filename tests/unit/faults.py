@@ -33,6 +33,7 @@ def _job(arguments: list[str], log: str, fault: dict[str, Any]) -> None:
     for name, value in fault.items():
         globals()[f"_{name}"](value)
     sys.argv = ["scripts/train.py", *arguments]
+    sys.path.insert(0, str(ROOT / "scripts"))
     runpy.run_path(str(ROOT / "scripts/train.py"), run_name="__main__")
 
 

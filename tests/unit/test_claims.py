@@ -188,7 +188,7 @@ def test_a_plan_takes_spreads_and_times_from_a_recorded_study(tmp_path):
 
 
 def test_the_command_line_prints_a_plan_without_torch(tmp_path):
-    call = "import runpy, sys; sys.argv = ['plan.py', '--configfile', 'config.yaml']; "
+    call = "import runpy, sys; sys.path.insert(0, 'scripts'); sys.argv = ['plan.py', '--configfile', 'config.yaml']; "
     call += "runpy.run_path('scripts/plan.py', run_name='__main__'); assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", call], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("quickstart: ")

@@ -142,7 +142,7 @@ def third_party(root: Path, files: list[Path]) -> set[str]:
                 names.update(alias.name.split(".")[0] for alias in node.names)
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 names.add(node.module.split(".")[0])
-    others = names - set(sys.stdlib_module_names) - {"maskbench", "tests"}
+    others = names - set(sys.stdlib_module_names) - {"maskbench", "tests", "checkout"}
     found = {canonicalize_name(name) for name in others}
     return {PACKAGES.get(name, name) for name in found}
 

@@ -93,7 +93,7 @@ def fetch(tmp_path: Path) -> Fetch:
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGINGFACE"))}
         environment |= {"HF_ENDPOINT": endpoint, "MASKBENCH_CACHE": str(tmp_path / "cache"), "HOME": str(tmp_path)}
         environment |= {"NO_PROXY": "127.0.0.1", "HF_HUB_DISABLE_TELEMETRY": "1"}
-        environment |= {"PYTHONPATH": str(tmp_path / "impatient")} | more
+        environment |= {"PYTHONPATH": os.pathsep.join([str(tmp_path / "impatient"), str(ROOT)])} | more
         command = [sys.executable, str(ROOT / "scripts" / "fetch.py"), kind, "--spec", json.dumps(spec)]
         command += ["--destination", str(tmp_path / destination)]
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=tmp_path)

@@ -92,7 +92,9 @@ def _run(asked: dict[str, object], streams: list[int]) -> None:
     sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
     status: object = 0
     try:
-        sys.path.insert(0, str(Path(sys.argv[0]).resolve().parent))
+        # as an interpreter of the job's own would start: its script's folder, then PYTHONPATH
+        folders = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+        sys.path[:0] = [str(Path(sys.argv[0]).resolve().parent), *filter(None, folders)]
         runpy.run_path(sys.argv[0], run_name="__main__")
     except SystemExit as end:
         status = end.code
