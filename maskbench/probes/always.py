@@ -29,7 +29,8 @@ def fitted(cell: Cell, device: Device, *, encoded: Path, pretrained: Path, befor
 
     from maskbench.models.tokens import add_mask_token
     from maskbench.training.masking import Masking
-    from maskbench.training.run import Inputs, Run
+    from maskbench.training.run import Run
+    from maskbench.training.state import Inputs
 
     run = Run(cell, Inputs(encoded, pretrained, Path("nowhere"), start=before), device)
     tokenizer = AutoTokenizer.from_pretrained(pretrained, local_files_only=True)

@@ -11,9 +11,13 @@ from maskbench.models.anatomy import base_of
 from maskbench.models.pair import Pair
 from maskbench.models.tokens import add_mask_token
 from maskbench.training import conflict
+from maskbench.training.along import ALONG, Along
+from maskbench.training.arguments import arguments
+from maskbench.training.attempts import trained
+from maskbench.training.job import carried_out, keep
 from maskbench.training.joint_trainer import JointTrainer, Part, Updates
 from maskbench.training.masking import Masking
-from maskbench.training.run import ALONG, Along, Inputs, Run, carried_out, trained
+from maskbench.training.run import Run
 from maskbench.training.trainer import parameter_counts
 
 if TYPE_CHECKING:
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
     from maskbench.slots.device import Device
     from maskbench.training.checkpoints import Work
     from maskbench.training.evaluation import Outcome
+    from maskbench.training.state import Inputs
 
 
 class JointRun:
@@ -92,10 +97,10 @@ class JointRun:
         """Return the Trainer of both cells."""
         first, settings = self.runs[0], self.runs[0].cell.training
         keys = first.trainer_keys(tokenizer)
-        arguments = self.longest.arguments()
+        both = arguments(self.longest, len(self.longest.train))
         # a batch is split before the Trainer sees it, since the tasks' last ones differ in size
-        arguments.gradient_accumulation_steps = 1
-        arguments.run_name = first.cell.run
+        both.gradient_accumulation_steps = 1
+        both.run_name = first.cell.run
         assert self.conflict is not None
         updates = Updates(
             [run.train for run in self.runs],
@@ -111,7 +116,7 @@ class JointRun:
             for run, model in zip(self.runs, pair.models, strict=True)
         ]
         callbacks = [self.conflict, *keys["callbacks"]]
-        return JointTrainer(parts=parts, updates=updates, **keys | {"args": arguments, "callbacks": callbacks})
+        return JointTrainer(parts=parts, updates=updates, **keys | {"args": both, "callbacks": callbacks})
 
     def _fit(self, trainer: JointTrainer, tokenizer: PreTrainedTokenizerBase) -> None:
         """Fit the masks of each task on its own examples, and the parameter mask on those of both."""
@@ -165,7 +170,7 @@ class JointRun:
             run.metrics += conflict.metrics(self.conflict.found)
         self._note_conflict()
         for run, part, state in zip(self.runs, trainer.parts, states, strict=True):
-            run.keep(trainer, part.model, tokenizer, state)
+            keep(run, trainer, part.model, tokenizer, state)
         return [outcome["test"] for outcome in outcomes]
 
     def _note_conflict(self) -> None:

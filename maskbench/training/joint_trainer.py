@@ -12,7 +12,7 @@ from transformers import TrainerCallback
 from maskbench.data.encode import IGNORED
 from maskbench.records.run import Cosine
 from maskbench.training.conflict import Conflict
-from maskbench.training.trainer import MaskedTrainer, PairedOrder
+from maskbench.training.trainer import MaskedTrainer, PairedOrder, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -156,18 +156,19 @@ class JointTrainer(MaskedTrainer):
             model=parts[0].model, train_dataset=updates, eval_dataset=parts[0].validation,
             strategy=alone, seed=seed, group_by_length=False, **kwargs,
         )  # fmt: skip
-        self._whole = parts[0].model
+        self._streams = [Stream(part.masking, (task,)) for task, part in enumerate(self.parts)]
+        self._turn: int | None = None
         self.conflict = next((item for item in self.callback_handler.callbacks if isinstance(item, Conflict)), None)
         for part in self.parts[1:]:
             cast("Module", part.model).to(self.args.device)
             if hasattr(part.model.config, "use_cache"):
-                part.model.config.use_cache = self._whole.config.use_cache
+                part.model.config.use_cache = self.whole.config.use_cache
         self.add_callback(_Precision(self))
 
     @property
-    def whole(self) -> Any:
-        """The model that has all parameters."""
-        return self._whole
+    def stream(self) -> Stream:
+        """That of the task whose turn it is."""
+        return super().stream if self._turn is None else self._streams[self._turn]
 
     def maskings(self) -> Mapping[str, Masking]:
         """Return the masks of the whole model and of each task."""
@@ -186,18 +187,18 @@ class JointTrainer(MaskedTrainer):
 
     @contextmanager
     def facing(self, task: int) -> Iterator[Part]:
-        """Let the Trainer work on one task for a while: with its model and its masks."""
-        part, before = self.parts[task], (self.model, self.masking)
-        self.model, self.masking, self._task = part.model, part.masking, (task,)
-        self._micro = (-1, 0)
+        """Give the turn to one task for a while: batches are its own, for its head and its masks (`compute_loss`)."""
+        if self._turn is not None:
+            raise RuntimeError(f"{self.parts[task].name}: it is the turn of {self.parts[self._turn].name}")
+        self._turn = task
         try:
-            yield part
+            yield self.parts[task]
         finally:
-            (self.model, self.masking), self._task = before, ()
+            self._turn = None
 
     def passes(self) -> int:
-        """Return how many passes over the training examples of the task at hand are complete."""
-        return self.state.global_step // self.updates.per_pass[self._task[0]] if self._task else super().passes()
+        """Return how many passes over the training examples of the task whose turn it is are complete."""
+        return super().passes() if self._turn is None else self.state.global_step // self.updates.per_pass[self._turn]
 
     # --- training
 
@@ -218,15 +219,23 @@ class JointTrainer(MaskedTrainer):
         for task, batches in enumerate(inputs["tasks"]):
             items = sum((batch["labels"] != IGNORED).sum() for batch in batches)
             self.current_gradient_accumulation_steps = len(batches)
-            with self.facing(task) as part:
-                losses += [super(JointTrainer, self).training_step(part.model, batch, items) for batch in batches]
+            with self.facing(task):
+                losses += [super(JointTrainer, self).training_step(model, batch, items) for batch in batches]
         return cast("Tensor", sum(losses))
 
     def compute_loss(
         self, model: Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Compute the task's loss; in training, its share of the mean."""
-        result = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        """Compute the loss of the task whose turn it is, by its own head; in training, its share of the mean.
+
+        The Trainer's `model` is the whole one, of which both tasks' models are made; only whether it is in training
+        is taken from it.
+        """
+        if self._turn is None:
+            raise RuntimeError("a batch of no task: expected `facing`")
+        own = self.parts[self._turn].model
+        own.training = model.training  # its modules are the whole model's and follow that; this is the model itself
+        result = super().compute_loss(own, inputs, return_outputs, num_items_in_batch)
         if not model.training:
             return result
         share = 1 / len(self.parts)
@@ -245,15 +254,14 @@ class JointTrainer(MaskedTrainer):
         metrics: dict[str, float] = {}
         for task in range(len(self.parts)):
             with self.facing(task) as part:
-                self.compute_metrics = part.score
                 output = self.evaluation_loop(
                     self.get_eval_dataloader(cast("Any", part.validation)),
                     description="Evaluation",
                     ignore_keys=ignore_keys,
                     metric_key_prefix=f"{metric_key_prefix}_{task}",
                 )
-            metrics |= output.metrics or {}
-        self.compute_metrics = None
+            scores = {f"{metric_key_prefix}_{task}_{name}": value for name, value in part.score(output).items()}
+            metrics |= (output.metrics or {}) | scores
         for name in ("score", "nll"):
             values = [metrics[f"{metric_key_prefix}_{task}_{name}"] for task in range(len(self.parts))]
             metrics[f"{metric_key_prefix}_{name}"] = sum(values) / len(values)

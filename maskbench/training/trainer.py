@@ -71,6 +71,28 @@ class PairedOrder(LengthGroupedSampler):
         return iter(torch.randperm(len(self), generator=self.generator).tolist())
 
 
+class Stream:
+    """The batches of one task as the training sees them: under which masks, and with which seeds of dropout.
+
+    Parameters
+    ----------
+    masking
+        Input mask, attention mask and objective of the task.
+    task
+        Joint training: number of the task; its seeds are its own. Empty: the one task.
+    """
+
+    def __init__(self, masking: Masking, task: tuple[int, ...] = ()) -> None:
+        self.masking, self.task = masking, task
+        self._last = (-1, 0)  # update, and micro-batch in it
+
+    def noise(self, seed: int, update: int) -> int:
+        """Return the seed of the next micro-batch, of the run's seed, the update and the micro-batch's number in it."""
+        before, micro = self._last
+        self._last = (update, micro + 1 if before == update else 0)
+        return derived(seed, Purpose.NOISE, *self._last, *self.task)
+
+
 class Clock(TrainerCallback):
     """Measures updates: forward, backward and optimiser, without evaluation and checkpoints."""
 
@@ -176,14 +198,18 @@ class MaskedTrainer(Trainer):
         super().__init__(*args, **kwargs)
         self.seed, self.mask_id, self.group_by_length = seed, mask_id, group_by_length
         self.masking = self.moving = Masking(strategy, seed)
-        """The masks that the batch at hand sees, and those that decide which parameters move."""
-        self._micro = (-1, 0)  # update, and micro-batch in it
-        self._task: tuple[int, ...] = ()  # joint training: which task the batch at hand is of
+        """The masks that batches see, and those that decide which parameters move."""
+        self._stream = Stream(self.masking)
         self._noise = 0
         self._step: ExitStack | None = None  # what lasts until the end of the backward pass
         self.clock = Clock()
         self.add_callback(self.clock)
         self.add_callback(Hooks(self.moving, self.modules))
+
+    @property
+    def stream(self) -> Stream:
+        """That which the batch at hand is of."""
+        return self._stream
 
     def maskings(self) -> Mapping[str, Masking]:
         """Return all masks that are at work, by the name of their file in a checkpoint."""
@@ -242,9 +268,7 @@ class MaskedTrainer(Trainer):
 
     def training_step(self, model: Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """Seed dropout by run, update and micro-batch, so that it is the same for every strategy; then train."""
-        update, micro = self._micro
-        self._micro = (self.state.global_step, micro + 1 if update == self.state.global_step else 0)
-        self._noise = derived(self.seed, Purpose.NOISE, *self._micro, *self._task)
+        self._noise = self.stream.noise(self.seed, self.state.global_step)
         torch.manual_seed(self._noise)
         with ExitStack() as self._step:
             loss = super().training_step(model, inputs, num_items_in_batch)
@@ -258,15 +282,15 @@ class MaskedTrainer(Trainer):
     ) -> Any:
         """Compute the loss, on masked input and with the objective's penalty while training."""
         clean, inputs = self._batch(inputs)
-        bare = cast("PreTrainedModel", self.model)
+        masking, bare = self.stream.masking, cast("PreTrainedModel", model)
         if not model.training:
-            with self.masking.showing(bare, clean):
+            with masking.showing(bare, clean):
                 return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         clean = replace(clean, items=num_items_in_batch)
-        masked = self.masking.corrupt(clean)
+        masked = masking.corrupt(clean)
         inputs["input_ids"] = masked.input_ids
         with ExitStack() as here:
-            (self._step or here).enter_context(self.masking.showing(bare, masked))
+            (self._step or here).enter_context(masking.showing(bare, masked))
             loss, outputs = self._masked_loss(model, inputs, clean, masked, num_items_in_batch)
         return (loss, outputs) if return_outputs else loss
 
@@ -274,19 +298,20 @@ class MaskedTrainer(Trainer):
         self, model: Module, inputs: dict[str, Any], clean: Batch, masked: Batch, num_items_in_batch: Any
     ) -> tuple[Tensor, Any]:
         """Return the task loss on masked input with the objective's penalty, and the outputs of the task's pass."""
-        strategy, parameter = self.masking.strategy, self.moving.strategy.parameter
-        if strategy.objective is not None:
+        masking, parameter = self.stream.masking, self.moving.strategy.parameter
+        objective = masking.strategy.objective
+        if objective is not None:
             inputs["output_hidden_states"] = True
         with mixing(model, masked):
             loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
-        observers = [mask for mask in self.masking.masks.values() if type(mask).observe is not Mask.observe]
+        observers = [mask for mask in masking.masks.values() if type(mask).observe is not Mask.observe]
         for mask in observers:
             mask.observe(seen_loss(outputs, cast("Tensor", clean.labels)))
-        if strategy.objective is not None:
+        if objective is not None:
             masked = replace(masked, hidden=states_of(outputs)[-1])
-            penalty = strategy.objective.penalty(model, clean, masked)
-            if strategy.objective.apply:
-                loss = strategy.objective.combine(loss, penalty, self.current_gradient_accumulation_steps)
+            penalty = objective.penalty(model, clean, masked)
+            if objective.apply:
+                loss = objective.combine(loss, penalty, self.current_gradient_accumulation_steps)
         if parameter is not None and parameter.apply:
             term = parameter.regularisation(cast("PreTrainedModel", self.whole))
             if term is not None:

@@ -18,6 +18,7 @@ from maskbench.errors import InputError
 from maskbench.masks.base import AttentionMask, InputMask, Objective, ParameterMask
 from maskbench.records.run import Record
 from maskbench.slots.device import choose
+from maskbench.training.arguments import arguments
 from maskbench.training.run import Inputs, Run, run_cell
 from maskbench.training.subsets import subset
 from maskbench.training.trainer import MaskedTrainer, PairedOrder
@@ -232,7 +233,7 @@ def test_dropout_and_learning_rate_arrive(folders, tmp_path, monkeypatch):
     run = Run(cell, Inputs(folders[KINDS[0]], folders["model"], tmp_path / "w"), choose(cell.training))
     model = run.fresh_model()
     assert {module.p for module in model.modules() if isinstance(module, torch.nn.Dropout)} == {0.0}
-    assert run.arguments().learning_rate == 3e-4
+    assert arguments(run, len(run.train)).learning_rate == 3e-4
 
 
 # --- parameter masks

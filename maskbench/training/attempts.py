@@ -1,0 +1,110 @@
+"""Attempts at a training: from the last checkpoint, and with smaller micro-batches if memory does not suffice."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import shutil
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from maskbench.training.along import ALONG
+from maskbench.training.checkpoints import Termination, Work, updates_done
+from maskbench.training.trainer import MaskedTrainer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from maskbench.training.state import State
+
+log = logging.getLogger(__name__)
+
+TrainerT = TypeVar("TrainerT", bound=MaskedTrainer)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error means that memory ran out, on a card or in main memory."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )
+
+
+def trained(
+    runs: Sequence[State], prepare: Callable[[PreTrainedTokenizerBase], TrainerT], work: Work
+) -> tuple[TrainerT, PreTrainedTokenizerBase]:
+    """Train, from the last checkpoint if there is one, and with smaller micro-batches if memory does not suffice.
+
+    With smaller ones the training starts anew: it is the training of a cell with that many micro-batches.
+
+    Parameters
+    ----------
+    runs
+        That are trained at once.
+    prepare
+        Returns a Trainer that is ready to train.
+    work
+        Where it leaves its checkpoints.
+
+    Returns
+    -------
+    tuple
+        The Trainer after the training, and the tokenizer.
+    """
+    size = runs[0].cell.training.batch_size
+    notes = [list(run.notes) for run in runs]
+    while True:
+        for run, kept in zip(runs, notes, strict=True):
+            run.micro_batches = work.micro_batches
+            run.notes[:] = [*kept, *_note_micro_batches(run)]
+        try:
+            return _trained_once(runs, prepare, work)
+        except Exception as error:
+            smaller = [count for count in range(2 * work.micro_batches, size + 1) if size % count == 0]
+            if not smaller or not is_out_of_memory(error):
+                raise
+            what = f"out of memory with {_micro_batches(size, work.micro_batches)}"
+        # only now: the error holds on to what was on the card
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        log.warning("%s; starting anew with %s", what, _micro_batches(size, smaller[0]))
+        work.restart(smaller[0])
+
+
+def _trained_once(
+    runs: Sequence[State], prepare: Callable[[PreTrainedTokenizerBase], TrainerT], work: Work
+) -> tuple[TrainerT, PreTrainedTokenizerBase]:
+    """Train with the working folder's number of micro-batches; returns the Trainer and the tokenizer."""
+    tokenizer = AutoTokenizer.from_pretrained(runs[0].inputs.model, local_files_only=True)
+    trainer = prepare(tokenizer)
+    checkpoint = work.last(tuple(run.left / ALONG for run in runs if run.inputs.along))
+    if checkpoint is None:
+        for run in runs:
+            shutil.rmtree(run.left, ignore_errors=True)
+    else:
+        done = updates_done(checkpoint)
+        print(f"goes on from {checkpoint.name}", flush=True)
+        for run in runs:
+            run.notes.append(f"went on after update {done}: wall time and peak memory are of the last part alone")
+    termination = Termination()
+    trainer.add_callback(termination)
+    with termination.heeded():
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    return trainer, tokenizer
+
+
+def _note_micro_batches(run: State) -> list[str]:
+    """Say so if there are more micro-batches than configured."""
+    size, wanted = run.cell.training.batch_size, run.cell.training.gradient_accumulation
+    if run.micro_batches == wanted:
+        return []
+    instead = _micro_batches(size, run.micro_batches)
+    return [f"out of memory with {_micro_batches(size, wanted)}: trained with {instead}"]
+
+
+def _micro_batches(size: int, count: int) -> str:
+    """Say how a batch is split."""
+    examples = f"{size // count} example{'s' if size > count else ''}"
+    return f"{count} micro-batches of {examples}" if count > 1 else f"batches of {examples}"

@@ -1,0 +1,185 @@
+"""What is around the training of runs: it is carried out, recorded whatever becomes of it, and its model kept."""
+
+from __future__ import annotations
+
+import shutil
+import time
+import traceback
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import datasets
+from transformers.utils import logging as transformers_logging
+
+from maskbench.errors import InputError
+from maskbench.io.files import canonical, disk_error, sha256_files, sha256_text, write_json, write_text
+from maskbench.models.loading import model_hash
+from maskbench.records.run import Data, Record, Timings, number
+from maskbench.training.along import ALONG
+from maskbench.training.attempts import is_out_of_memory
+from maskbench.training.checkpoints import Work
+from maskbench.training.trainer import DivergedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from torch import Tensor
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from maskbench.training.evaluation import Outcome
+    from maskbench.training.state import State
+    from maskbench.training.trainer import MaskedTrainer
+
+_SAME_DEVICE = {"device", "device_name", "precision", "attention", "threads", "packages"}
+"""What of a run's environment a checkpoint of it must have in common with the run that goes on."""
+
+
+class StartError(RuntimeError):
+    """The run that this one goes on from has no model."""
+
+
+def carried_out(
+    runs: Sequence[State],
+    fit: Callable[[Work], Sequence[Outcome]],
+    *,
+    code: str,
+    command: str,
+    gpu_uuid: str | None,
+    more: Any = None,
+) -> list[tuple[Record, Outcome | None]]:
+    """Call `fit`, which trains all runs at once, and return the record and the outcome of each.
+
+    What is recorded and what is raised, `maskbench.training.run.run_cell` says.
+
+    Parameters
+    ----------
+    runs
+        That are trained at once.
+    fit
+        Trains them in a working folder and returns the outcome of each.
+    code, command, gpu_uuid
+        For the records.
+    more
+        JSON of what the training depends on beside the cells.
+    """
+    datasets.disable_progress_bars()
+    transformers_logging.disable_progress_bar()
+    started, clock = datetime.now(UTC), time.perf_counter()
+    outcomes: Sequence[Outcome | None] = [None] * len(runs)
+    status, message = "completed", None
+    for run in runs:
+        run.inputs.traceback.unlink(missing_ok=True)  # of a run before
+        if run.inputs.keep_model is not None:
+            _empty(run.inputs.keep_model)
+    work = Work(runs[0].inputs.work, _owner(runs, code, more), runs[0].cell.training.gradient_accumulation)
+    try:
+        outcomes = fit(work)
+    except (InputError, OSError):
+        raise
+    except DivergedError as error:
+        status, message = "diverged", str(error)
+    except StartError as error:
+        status, message = "crashed", str(error)
+        _keep_traceback(runs)
+    except Exception as error:
+        if disk_error(error):
+            raise  # safetensors and torch say it with errors of their own
+        traceback.print_exc()
+        _keep_traceback(runs)
+        status, message = ("oom" if is_out_of_memory(error) else "crashed"), f"{type(error).__name__}: {error}"
+    work.remove()
+    wall = time.perf_counter() - clock
+    shared = {
+        "status": status,
+        "error": message,
+        "code": code,
+        "environment": runs[0].device.environment(gpu_uuid),
+        "command": command,
+    }
+    begun = started.isoformat(timespec="seconds")
+    return [(_record(run, begun, wall, **shared), outcome) for run, outcome in zip(runs, outcomes, strict=True)]
+
+
+def _keep_traceback(runs: Sequence[State]) -> None:
+    """Write where the error that is being handled came from into the folder of each run."""
+    for run in runs:
+        write_text(run.inputs.traceback, traceback.format_exc())
+
+
+def _owner(runs: Sequence[State], code: str, more: Any) -> dict[str, Any]:
+    """Return everything that the training of runs depends on, as JSON."""
+    made_by = runs[0].device.environment(None)
+    first = runs[0].inputs
+    start = first.start / "model" if first.start is not None else None
+    return {
+        "cells": [run.cell.model_dump(mode="json") for run in runs],
+        "data": [run.manifest["hash"] for run in runs],
+        "model": model_hash(first.model),
+        "start": None if start is None else sha256_files(start.glob("*.safetensors"), start),
+        "code": code,
+        "along": first.along,
+        "more": more,
+        "device": made_by.model_dump(mode="json", include=_SAME_DEVICE),
+    }
+
+
+def _record(run: State, started: str, wall: float, **shared: Any) -> Record:
+    """Return the record of a run; `shared` is what all runs of a job have in common."""
+    cell, parameters = run.cell, run.cell.model_dump(mode="json")
+    train_s = next((item.value for item in run.metrics if item.measure == "train_time"), None)
+    return Record(
+        run=cell.run,
+        task=cell.task,
+        model=cell.model,
+        strategy=cell.strategy.name,
+        regime=cell.regime_name,
+        condition=cell.condition.name,
+        train_size=str(cell.train_size),
+        seed=cell.seed,
+        metrics=[*run.metrics, number("run", "wall_time", wall)],
+        history=run.history,
+        conflict=run.conflict,
+        notes=run.notes,
+        parameters=parameters,
+        parameters_hash=sha256_text(canonical(parameters)),
+        data=Data(prepared=run.manifest["prepared"], encoded=run.manifest["hash"], model=model_hash(run.inputs.model)),
+        timings=Timings(started=started, wall_s=wall, train_s=train_s),
+        **shared,
+    )
+
+
+def keep(
+    run: State,
+    trainer: MaskedTrainer,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    state: dict[str, Tensor] | None = None,
+) -> None:
+    """Leave the trained model where it is wanted, if anywhere, in one piece.
+
+    Parameters
+    ----------
+    state
+        Its weights; None: all that it has.
+    """
+    if run.inputs.keep_model is None:
+        return
+    model.save_pretrained(run.left, state_dict=state)
+    tokenizer.save_pretrained(run.left)
+    along = [row.step for row in run.history if (run.left / ALONG / f"step-{row.step}.safetensors").exists()]
+    write_json(run.left / "maskbench.json", {"run": run.cell.run, "step": best_update(trainer), "along": along})
+    run.left.replace(_empty(run.inputs.keep_model))
+
+
+def best_update(trainer: MaskedTrainer) -> int:
+    """Return how many updates the checkpoint has seen that was chosen."""
+    chosen = trainer.state.best_global_step if trainer.args.load_best_model_at_end else None
+    return chosen or trainer.state.global_step
+
+
+def _empty(folder: Path) -> Path:
+    """Make an empty folder, whatever was there before."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
