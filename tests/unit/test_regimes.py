@@ -17,6 +17,7 @@ from transformers import (
     TrainerCallback,
 )
 
+from maskbench.channels import Purpose
 from maskbench.data.encode import IGNORED, load_encoded
 from maskbench.errors import InputError
 from maskbench.masks.base import InputMask
@@ -28,7 +29,7 @@ from maskbench.training.collate import BESIDE_TEXT, Collator
 from maskbench.training.evaluation import outcome_of, reduce_logits
 from maskbench.training.joint import JointRun, run_joint
 from maskbench.training.run import Inputs, Run, run_cell
-from maskbench.training.trainer import PairedOrder, mean_cross_entropy
+from maskbench.training.trainer import PairedOrder, Stream, derived, mean_cross_entropy
 from tests.unit.killed import KilledError, Watch
 from tests.unit.samples import MASKS, entry
 from tests.unit.tiny import make_cell, make_encoded, make_gpt2, make_model, same
@@ -416,6 +417,46 @@ def test_masks_are_fitted_on_their_own_task(prepared):
     assert all(id(weight) in owned for gate in gates for weight in gate.parameters())
     assert trainer.moving.strategy.input is None
     assert all(part.masking.strategy.parameter is None for part in trainer.parts)
+
+
+@pytest.mark.parametrize("task", [0, 1])
+def test_a_batch_goes_by_the_head_of_the_task_whose_turn_it_is(prepared, task):
+    """The Trainer keeps the whole model; only whose turn it is changes."""
+    _, trainer = prepared()
+    whole, kept = trainer.model.eval(), {name: vars(trainer)[name] for name in ("model", "model_wrapped", "masking")}
+    part = trainer.parts[task]
+    batch = trainer.data_collator([part.validation[0], part.validation[1]])
+    text = {name: value for name, value in batch.items() if name not in (*BESIDE_TEXT, "labels")}
+    with trainer.facing(task) as faced:
+        assert faced is part
+        assert trainer.stream.masking is part.masking
+        _, outputs = trainer.compute_loss(whole, dict(batch), return_outputs=True)
+        assert all(vars(trainer)[name] is value for name, value in kept.items())
+    assert trainer.stream.masking is trainer.moving
+    with torch.no_grad():
+        assert torch.equal(outputs["logits"], part.model(**text)["logits"])
+    assert outputs["logits"].shape[-1] == part.model.config.num_labels
+
+
+def test_a_batch_of_no_task_and_a_turn_within_a_turn_are_refused(prepared):
+    _, trainer = prepared()
+    batch = trainer.data_collator([trainer.parts[0].validation[0]])
+    with pytest.raises(RuntimeError, match="a batch of no task"):
+        trainer.compute_loss(trainer.model, batch)
+    with trainer.facing(1), pytest.raises(RuntimeError, match="texts: it is the turn of names"), trainer.facing(0):
+        raise AssertionError
+    with trainer.facing(0):  # the turn ended with the block
+        pass
+
+
+def test_the_seed_of_dropout_goes_by_run_task_update_and_micro_batch():
+    def seeds(stream, updates):
+        return [stream.noise(5, update) for update in updates]
+
+    one, other = Stream(None, (0,)), Stream(None, (1,))
+    assert seeds(one, [0, 0, 1]) == [derived(5, Purpose.NOISE, *path, 0) for path in ((0, 0), (0, 1), (1, 0))]
+    assert seeds(other, [0, 0, 1]) == [derived(5, Purpose.NOISE, *path, 1) for path in ((0, 0), (0, 1), (1, 0))]
+    assert seeds(Stream(None), [3, 3]) == [derived(5, Purpose.NOISE, *path) for path in ((3, 0), (3, 1))]
 
 
 @pytest.mark.parametrize("task", [0, 1])
