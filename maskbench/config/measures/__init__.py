@@ -11,10 +11,10 @@ from collections import Counter
 from itertools import chain
 
 from maskbench.config.measures.cost import COST
+from maskbench.config.measures.entry import Family, Home, Measure, Place, registered
 from maskbench.config.measures.fit import FIT
 from maskbench.config.measures.input import INPUT
 from maskbench.config.measures.knowledge import KNOWLEDGE
-from maskbench.config.measures.measure import Family, Home, Measure, Place, registered
 from maskbench.config.measures.names import pair, sides
 from maskbench.config.measures.run import RUN
 from maskbench.config.measures.score import SCORE

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from maskbench.config.measures.measure import Measure
+from maskbench.config.measures.entry import Measure
 
 COST = (
     Measure(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from maskbench.config.measures.measure import Measure
+from maskbench.config.measures.entry import Measure
 from maskbench.config.measures.recipes import TEST, all_of, ratio
 
 _CHURN = "Milani Fard et al. (2016), Launch and Iterate: Reducing Prediction Churn, NeurIPS (churn)"

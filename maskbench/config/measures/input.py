@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from maskbench.config.conditions import ALIGNED, CONFLICTING, DISTRACTOR, PERTURBATIONS
-from maskbench.config.measures.measure import Measure
+from maskbench.config.measures.entry import Measure
 from maskbench.config.measures.recipes import TEST, all_of, drops, flips, ratio
 
 _PERTURBED = "after Belinkov & Bisk (2018), Synthetic and Natural Noise Both Break Neural Machine Translation, ICLR"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from maskbench.config.measures.measure import Measure
+from maskbench.config.measures.entry import Measure
 from maskbench.config.measures.recipes import probes, ratio
 
 _CKA = "Kornblith et al. (2019), Similarity of Neural Network Representations Revisited, ICML, section 3; "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from maskbench.config.measures.measure import Measure
+from maskbench.config.measures.entry import Measure
 from maskbench.config.measures.recipes import TEST, ratio
 
 _SEEN = "Augenstein et al. (2017), Generalisation in Named Entity Recognition, Computer Speech & Language"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from maskbench.config.measures.measure import Measure
+from maskbench.config.measures.entry import Measure
 from maskbench.config.measures.recipes import ALONE, TEST, ratio
 
 _CONFLICT = "Yu et al. (2020), Gradient Surgery for Multi-Task Learning, NeurIPS, section 2"
