@@ -41,7 +41,7 @@ def write(folder: Path, runs: int, examples: int) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from maskbench.analysis.metrics import COLUMNS, OUTCOME_TYPES
+    from maskbench.analysis.metrics import OUTCOME_TYPES, with_kind
     from maskbench.config.measures import measure
 
     rng = np.random.default_rng(0)
@@ -58,7 +58,7 @@ def write(folder: Path, runs: int, examples: int) -> None:
     )
     frame = frame.assign(measure=np.tile(MEASURES, len(run)), value=values.ravel())
     frame["unit"] = frame["measure"].map({name: measure(name).unit for name in MEASURES})
-    frame[list(COLUMNS)].to_csv(folder / "metrics.csv", index=False)
+    with_kind(frame).to_csv(folder / "metrics.csv", index=False)
     with pq.ParquetWriter(folder / "outcomes.parquet", pa.schema(OUTCOME_TYPES), compression="zstd") as writer:
         for start in range(0, len(run), 1000):
             part = hits[start : start + 1000]

@@ -11,7 +11,7 @@ from transformers import AutoModelForMaskedLM, set_seed
 
 from docs.exhibits.exhibit import Damage, Exhibit, percent
 from docs.exhibits.material import REVIEWS, Material
-from maskbench.data.encode import IGNORED
+from maskbench.kinds.encoding import IGNORED
 from maskbench.masks.draws import Draws
 from maskbench.masks.input.random import Random
 from maskbench.training.trainer import PairedOrder

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from maskbench.config.tasks import Split
-    from maskbench.training.evaluation import Outcome
+    from maskbench.kinds.score import Outcome
 
 MODEL = "minilm-l6"
 REVIEWS, NEWS = "rt-snippets", "conll2003"

@@ -8,8 +8,8 @@ import numpy as np
 
 from docs.exhibits.exhibit import Damage, Exhibit, percent
 from docs.exhibits.material import NEWS, Material
-from maskbench.training.metrics.entities import Entities
-from maskbench.training.tagging import as_iob2
+from maskbench.kinds.token_classification.iob2 import as_iob2
+from maskbench.kinds.token_classification.metric import Entities
 
 Tags = Sequence[Sequence[str]]
 
@@ -26,7 +26,7 @@ def two_labels(tags: Tags) -> list[list[str]]:
 
 
 def right(predicted: Tags, gold: Tags) -> float:
-    """Count an entity if all of its words and its type are right (training/metrics/entities.py)."""
+    """Count an entity if all of its words and its type are right (maskbench/kinds/token_classification/metric.py)."""
     types = ["LOC", "MISC", "ORG", "PER"]
     scores = Entities(keep_in_memory=True).compute(predictions=predicted, references=gold, types=types)
     return float(scores["entity_f1"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from maskbench.data.manifests import NAME, EncodedManifest, PreparedManifest, in_order
+from maskbench.kinds import reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -87,8 +88,6 @@ def _splits(about: PreparedManifest) -> dict[str, dict[str, Any]]:
     """Return the rows of each split, and how often each label stands there; in tagging the entities of each type."""
     counted = {}
     for split in in_order(about.splits):
-        labels = about.splits[split].labels
-        if about.kind == "token-classification":
-            labels = {label[2:]: count for label, count in labels.items() if label.startswith("B-")}
+        labels = reading.of(about.kind).counted(about.splits[split].labels)
         counted[split] = {"rows": about.splits[split].rows, "labels": labels}
     return counted

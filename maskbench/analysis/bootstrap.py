@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from maskbench.analysis.metrics import Array, score_of
+from maskbench.kinds.score import ratio
+
+if TYPE_CHECKING:
+    from maskbench.analysis.metrics import Array
 
 _CELLS = 4_000_000
 """Most numbers of a matrix of example counts that are held in memory at once (32 MB)."""
@@ -21,13 +25,14 @@ def generator(seed: int, *key: str) -> np.random.Generator:
     return np.random.default_rng([seed, int.from_bytes(digest[:8], "little")])
 
 
-def resampled_sums(hit: Array, weight: Array, resamples: int, rng: np.random.Generator) -> tuple[Array, Array]:
+def resampled_sums(contributions: Array, resamples: int, rng: np.random.Generator) -> Array:
     """Sum what examples contribute, for all runs of a block on resampled examples, the same ones for every run.
 
     Parameters
     ----------
-    hit, weight
-        Shape (runs, examples); documents in the place of examples where texts come in documents.
+    contributions
+        Shape (k, runs, examples): what each example adds to each of k sums; documents in the place of examples where
+        texts come in documents.
     resamples
         Number of resamples.
     rng
@@ -35,27 +40,32 @@ def resampled_sums(hit: Array, weight: Array, resamples: int, rng: np.random.Gen
 
     Returns
     -------
-    tuple
-        Sums of hits and of weights, both of shape (resamples, runs).
+    Array
+        Shape (k, resamples, runs).
     """
-    examples = hit.shape[1]
+    examples = contributions.shape[2]
     chance = np.full(examples, 1.0 / examples)
     step = max(1, _CELLS // examples)
-    hits, weights = [], []
+    found: list[list[Array]] = [[] for _ in contributions]
     for start in range(0, resamples, step):
         # How often each example is drawn says all about a resample, and turns summing into a matrix product.
         counts = rng.multinomial(examples, chance, size=min(step, resamples - start)).astype(float)
-        hits.append(counts @ hit.T)
-        weights.append(counts @ weight.T)
-    return np.concatenate(hits), np.concatenate(weights)
+        for sums, one in zip(found, contributions, strict=True):
+            sums.append(counts @ one.T)
+    return np.stack([np.concatenate(sums) for sums in found])
 
 
 def resampled_scores(hit: Array, weight: Array, resamples: int, rng: np.random.Generator) -> Array:
     """Score all runs of a block on resampled test examples: sum of hits over sum of weights, as `resampled_sums`.
+
+    Parameters
+    ----------
+    hit, weight
+        Shape (runs, examples).
 
     Returns
     -------
     Array
         Shape (resamples, runs), fractions.
     """
-    return score_of(*resampled_sums(hit, weight, resamples, rng))
+    return ratio(*resampled_sums(np.stack([hit, weight]), resamples, rng))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,15 +21,17 @@ from maskbench.analysis.metrics import (
     ALONG_COLUMNS,
     CELL,
     COLUMNS,
+    OUTCOME_COLUMNS,
     OUTCOME_TYPES,
     TEST,
     check_counts,
-    score_of,
     write_csv,
 )
+from maskbench.config.kinds import KINDS
 from maskbench.config.measures import MEASURES, measure
 from maskbench.errors import InputError
 from maskbench.io.files import atomic, write_json
+from maskbench.kinds import score
 from maskbench.records.probe import Point as Evaluated
 from maskbench.records.probe import ProbeRecord
 from maskbench.records.run import Record
@@ -130,7 +132,7 @@ class _Metrics:
 
     def add_run(self, record: Record, probes: ProbeRecord | None) -> None:
         """Add what the records of a run hold; one without a test score gets an empty one, so that it is never lost."""
-        self.cells[record.run] = (*(getattr(record, name) for name in CELL), record.status)
+        self.cells[record.run] = (*(getattr(record, name) for name in CELL), _kind(record), record.status)
         for item in [*record.metrics, *(probes.metrics if probes else [])]:
             self.add(record.run, item.split, item.measure, item.value)
         if not any(item.split == "test" and item.measure == "score" for item in record.metrics):
@@ -170,48 +172,75 @@ def _read_table(path: Path, columns: list[str], what: str, *, may_be_empty: bool
     return table
 
 
-def _typed(path: Path, run: str, table: pa.Table) -> pa.Table:
-    """Return outcomes with the run's id and the types of outcomes.parquet."""
+def _typed(path: Path, run: str, table: pa.Table, types: list[pa.Field]) -> pa.Table:
+    """Return outcomes with the run's id and the types of outcomes.parquet; sums that they lack are 0."""
     table = table.append_column("run", pa.array([run] * table.num_rows).dictionary_encode())
+    for name in {column.name for column in types} - set(table.column_names):
+        table = table.append_column(name, pa.array(np.zeros(table.num_rows)))
     try:
-        return table.select([column.name for column in OUTCOME_TYPES]).cast(pa.schema(OUTCOME_TYPES))
+        return table.select([column.name for column in types]).cast(pa.schema(types))
     except pa.ArrowException as error:
         raise InputError(f"{path}: expected whole numbers as examples, numbers as hit and weight ({error})") from None
 
 
-def _read_outcomes(path: Path, record: Record) -> pa.Table:
+def _kind(record: Record) -> str:
+    """Return the kind of a run's task; empty text if its record does not say it."""
+    kind = str(record.parameters.get("kind", ""))
+    return kind if kind in KINDS else ""
+
+
+def _types(results: Path, runs: Sequence[str]) -> list[pa.Field]:
+    """Return the columns of outcomes.parquet: what the kinds of the study's tasks add up, by one run of each task."""
+    first = {run.partition(".")[0]: run for run in reversed(runs)}
+    kinds = set()
+    for run in first.values():
+        with suppress(InputError):  # it is refused when its turn comes
+            kinds.add(_kind(Record.read(results / "training" / run / "metrics.json")))
+    more = [name for name in score.sums_of(sorted(kinds)) if name not in OUTCOME_COLUMNS]
+    return [*OUTCOME_TYPES, *(pa.field(name, pa.float64()) for name in more)]
+
+
+def _read_outcomes(path: Path, record: Record, types: list[pa.Field]) -> pa.Table:
     """Read what a run got right and wrong on test, and check that it adds up to its score."""
+    kind = _kind(record)
+    names = list(score.of(kind).sums if kind else score.Score.sums)
     # predictions are read when all runs are known, but a file without them is refused here
-    table = _read_table(path, ["example", "hit", "weight", "prediction"], "a completed run").drop_columns("prediction")
-    table = _typed(path, record.run, table.append_column("set", pa.array([TEST] * table.num_rows).dictionary_encode()))
-    hit, weight = (table[name].to_numpy() for name in ("hit", "weight"))
-    check_counts(path, hit, weight)
-    found, recorded = float(score_of(hit.sum(), weight.sum())), _number(record, "test", "score")
+    table = _read_table(path, ["example", *names, "prediction"], "a completed run").drop_columns("prediction")
+    table = table.append_column("set", pa.array([TEST] * table.num_rows).dictionary_encode())
+    table = _typed(path, record.run, table, types)
+    sums = {name: table[name].to_numpy() for name in names}
+    check_counts(path, sums)
+    whole = np.array([values.sum() for values in sums.values()])
+    found = float(score.of(kind).value(whole) if kind else score.ratio(*whole))
+    recorded = _number(record, "test", "score")
     assert recorded is not None  # a completed run has one
     if not math.isclose(found, recorded, rel_tol=0.0, abs_tol=1e-6):
         raise InputError(
             f"{path}: run {record.run}: the hits add up to a score of {found:.6f}, the recorded score is "
             f"{recorded:.6f}; outcomes and metrics are not of the same runs"
         )
-    return pa.concat_tables([table, *_losses(path, record.run), *_documents(path, record.run)]).unify_dictionaries()
+    besides = (*_losses(path, record.run, types), *_documents(path, record.run, types))
+    return pa.concat_tables([table, *besides]).unify_dictionaries()
 
 
-def _documents(path: Path, run: str) -> Iterator[pa.Table]:
+def _documents(path: Path, run: str, types: list[pa.Field]) -> Iterator[pa.Table]:
     """Yield the document of each test example, where texts come in documents: it stands as the hit."""
     if "document" not in pq.read_schema(path).names:
         return
     table = _read_table(path, ["example", "document"], "a completed run").rename_columns(["example", "hit"])
     table = table.append_column("weight", pa.array(np.ones(table.num_rows)))
-    yield _typed(path, run, table.append_column("set", pa.array([DOCUMENT] * table.num_rows).dictionary_encode()))
+    yield _typed(
+        path, run, table.append_column("set", pa.array([DOCUMENT] * table.num_rows).dictionary_encode()), types
+    )
 
 
-def _losses(path: Path, run: str) -> Iterator[pa.Table]:
+def _losses(path: Path, run: str, types: list[pa.Field]) -> Iterator[pa.Table]:
     """Yield what each test example adds to the cross-entropy, where the predictions tell it: nats, and units."""
     columns = ["example", "nll", "units"]
     if not set(columns) <= set(pq.read_schema(path).names):
         return  # the verdicts say then that intervals are over seeds alone
     table = _read_table(path, columns, "a completed run").rename_columns(["example", "hit", "weight"])
-    yield _typed(path, run, table.append_column("set", pa.array([LOSS] * table.num_rows).dictionary_encode()))
+    yield _typed(path, run, table.append_column("set", pa.array([LOSS] * table.num_rows).dictionary_encode()), types)
 
 
 def _on_sets(name: str) -> bool:
@@ -220,25 +249,27 @@ def _on_sets(name: str) -> bool:
     return recipe is not None and recipe.on_sets
 
 
-def _read_set_outcomes(path: Path, probes: ProbeRecord) -> pa.Table | None:
+def _read_set_outcomes(path: Path, probes: ProbeRecord, types: list[pa.Field]) -> pa.Table | None:
     """Read what a run got right and wrong on the test-time sets; None if it was measured on none of them."""
     if probes.status != "probed":
         return None
     measured = any(_on_sets(item.measure) and item.value is not None for item in probes.metrics)
     columns = ["set", "example", "hit", "weight"]
-    table = _read_table(path, columns, "a probed run", may_be_empty=not measured)
+    known = set(pq.read_schema(path).names) if path.exists() else set()
+    more = [column.name for column in types[len(OUTCOME_TYPES) :] if column.name in known]
+    table = _read_table(path, [*columns, *more], "a probed run", may_be_empty=not measured)
     if not table.num_rows:
         return None
-    table = _typed(path, probes.run, table)
-    frame = table.select(columns).to_pandas()
+    table = _typed(path, probes.run, table, types)
+    frame = table.select([*columns, *more]).to_pandas()
     if TEST in set(frame["set"].unique()):
         raise InputError(f"{path}: set: {TEST} is the run's own test split; expected names of test-time sets")
     if frame.duplicated(["set", "example"]).any():
         raise InputError(f"{path}: expected each example of a set once")
     counted = frame["set"].str.contains(":").to_numpy(dtype=bool)
     for rows, signed in ((counted, True), (~counted, False)):
-        hit, weight = (frame.loc[rows, name].to_numpy() for name in ("hit", "weight"))
-        check_counts(path, hit, weight, signed=signed)
+        sums = {name: frame.loc[rows, name].to_numpy() for name in ("hit", "weight", *more)}
+        check_counts(path, sums, signed=signed)
     return table
 
 
@@ -260,8 +291,8 @@ def _read_predictions(results: Path, run: str) -> tuple[np.ndarray[Any, Any], np
 class _Outcomes:
     """Writes outcomes.parquet in row groups, so that the memory does not grow with the study."""
 
-    def __init__(self, writer: pq.ParquetWriter) -> None:
-        self.writer = writer
+    def __init__(self, writer: pq.ParquetWriter, types: list[pa.Field]) -> None:
+        self.writer, self.types = writer, types
         self.waiting: list[pa.Table] = []
 
     def add(self, table: pa.Table) -> None:
@@ -273,7 +304,7 @@ class _Outcomes:
         """Add what test examples contribute to the disagreement of a run with other seeds."""
         table = pa.table({"example": examples, "hit": shares, "weight": np.ones(len(examples))})
         table = table.append_column("set", pa.array([DISAGREEMENT] * len(examples)).dictionary_encode())
-        self.add(_typed(Path("predictions.parquet"), run, table))
+        self.add(_typed(Path("predictions.parquet"), run, table, self.types))
 
     def flush(self) -> None:
         if self.waiting:
@@ -377,9 +408,10 @@ def collect(
     with ExitStack() as files:
         names = ("metrics.csv", "metrics.parquet", "along.csv", "outcomes.parquet")
         temporary = {name: files.enter_context(atomic(output / name)) for name in names}
-        writer = pq.ParquetWriter(temporary["outcomes.parquet"], pa.schema(OUTCOME_TYPES), compression="zstd")
+        types = _types(results, runs)
+        writer = pq.ParquetWriter(temporary["outcomes.parquet"], pa.schema(types), compression="zstd")
         with writer:
-            outcomes = _Outcomes(writer)
+            outcomes = _Outcomes(writer, types)
             for record, probes in _records(results, runs, probed):
                 metrics.add_run(record, probes)
                 found.append(_run(record, probes))
@@ -388,7 +420,7 @@ def collect(
                 uses.append(_use(record))
                 for name, version in {"python": record.environment.python, **record.environment.packages}.items():
                     versions.setdefault(name, Counter())[version] += 1
-                for table in _tables(results, record, probes):
+                for table in _tables(results, record, probes, types):
                     outcomes.add(table)
             read = partial(_read_predictions, results)
             for value in derive(found, baseline, read, results / "training", outcomes.keep):
@@ -414,11 +446,11 @@ def _records(results: Path, runs: Sequence[str], probed: bool) -> Iterator[tuple
         yield record, _read_probes(results / "probes" / run / "metrics.json", record) if probed else None
 
 
-def _tables(results: Path, record: Record, probes: ProbeRecord | None) -> Iterator[pa.Table]:
+def _tables(results: Path, record: Record, probes: ProbeRecord | None, types: list[pa.Field]) -> Iterator[pa.Table]:
     """Yield the outcomes of a run on its test split, and on test-time sets."""
     if record.status == "completed":
-        yield _read_outcomes(results / "training" / record.run / "predictions.parquet", record)
+        yield _read_outcomes(results / "training" / record.run / "predictions.parquet", record, types)
     if probes is not None:
-        table = _read_set_outcomes(results / "probes" / record.run / "outcomes.parquet", probes)
+        table = _read_set_outcomes(results / "probes" / record.run / "outcomes.parquet", probes, types)
         if table is not None:
             yield table

@@ -213,7 +213,7 @@ def compare(metrics: pd.DataFrame, outcomes: Path | None, settings: Settings) ->
         raise InputError(f"baseline: expected one of the strategies of the metrics, {known}, got {settings.baseline}")
     scales = {name: Scale(name, directed=False).of(values.of(name)) for name in shown_in("comparisons")}
     recorded = {name: {str(run): value for run, value in found.items()} for name, found in scales.items()}
-    read = Outcomes(outcomes, settings.resamples, settings.seed) if outcomes else None
+    read = Outcomes(outcomes, settings.resamples, settings.seed, values.kinds) if outcomes else None
     resampled = {
         name: read.resampled(name, runs.loc[found.index], found, runs) if read else {} for name, found in scales.items()
     }

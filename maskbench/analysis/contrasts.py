@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from maskbench.analysis.findings import POOLED
-from maskbench.analysis.metrics import BLOCK, SPLITS, Array, learned_nothing, regime_kind, runs_of
+from maskbench.analysis.metrics import BLOCK, SPLITS, Array, kinds_of, learned_nothing, regime_kind, runs_of
 from maskbench.analysis.sizes import OVER_SIZES, over_sizes, unlike
 from maskbench.config.claims import RATIOS, Arm, Contrast, unit_of
 from maskbench.config.conditions import Condition
@@ -89,16 +89,9 @@ class Values:
                 "measure", sort=False, observed=True
             )
         }
+        self.kinds = kinds_of(metrics)
+        """The kind of each task, in the order of the file; empty text if nobody knows it."""
         self._found: dict[str, pd.Series[float]] = {}
-
-    @cached_property
-    def kinds(self) -> dict[str, str]:
-        """The kind of each task, in the order of the file; empty text if no run tells it."""
-        tagging, texts = (set(self.runs["task"].reindex(self.of(name).index)) for name in ("entity_f1", "accuracy"))
-        return {
-            task: "token-classification" if task in tagging else "sequence-classification" if task in texts else ""
-            for task in self.runs["task"].unique()
-        }
 
     @cached_property
     def collapsed(self) -> set[str]:

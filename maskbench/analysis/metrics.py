@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,17 +13,25 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from maskbench.config.kinds import KINDS as TASK_KINDS
 from maskbench.config.measures import measure, recipes
 from maskbench.errors import InputError
+from maskbench.kinds.score import kind_of
 
 CELL = ("run", "task", "model", "strategy", "regime", "condition", "train_size", "seed")
 """Columns that say which run a number is of."""
 
-COLUMNS = (*CELL, "status", "split", "measure", "value", "unit")
-"""Columns of metrics.csv, in order; one row for each measured number."""
+OLD_COLUMNS = (*CELL, "status", "split", "measure", "value", "unit")
+"""Columns of the metrics.csv of studies that were recorded before it said the kind of a task."""
+
+COLUMNS = (*CELL, "kind", *OLD_COLUMNS[len(CELL) :])
+"""Columns of metrics.csv, in order; one row for each measured number. `kind` is that of the task."""
 
 OUTCOME_COLUMNS = ("run", "set", "example", "hit", "weight")
-"""Columns of outcomes.parquet; one row for each test example of a completed run, in each set that it was tested on."""
+"""Columns of outcomes.parquet; one row for each test example of a completed run, in each set that it was tested on.
+
+Behind them stand the other sums of kinds of task whose score is made of others (`Score.sums`), 0 in rows without them.
+"""
 
 OUTCOME_TYPES = [
     pa.field("run", pa.dictionary(pa.int32(), pa.string())),
@@ -169,19 +177,20 @@ def read_metrics(path: str | Path) -> pd.DataFrame:
     Parameters
     ----------
     path
-        A file with the columns `COLUMNS`, as `collect` writes it.
+        A file with the columns `COLUMNS`, as `collect` writes it, or `OLD_COLUMNS`.
 
     Returns
     -------
     DataFrame
-        The same columns; `seed` int64, `value` float64 (NaN where the file has nothing), all others text.
+        The columns `COLUMNS`; `seed` int64, `value` float64 (NaN where the file has nothing), all others text.
 
     Raises
     ------
     InputError
         Naming the file and, where there is one, the line and the column.
     """
-    table = Table(path, COLUMNS)
+    old = _header(path) == OLD_COLUMNS
+    table = Table(path, OLD_COLUMNS if old else COLUMNS)
     for column in (name for name in CELL if name != "seed"):
         table.parse(column, filled, "text", "str")
     table.parse("seed", int, "a whole number", "int64")
@@ -190,10 +199,35 @@ def read_metrics(path: str | Path) -> pd.DataFrame:
     table.parse("measure", known_measure, "a measure of docs/measures.md", "str")
     table.parse("value", number_or_empty, "a finite number or nothing", "float64")
     table.parse("unit", filled, "text", "str")
-    frame = table.frame[list(COLUMNS)]
+    if not old:
+        table.parse("kind", one_of(("", *TASK_KINDS)), f"one of {', '.join(TASK_KINDS)}, or nothing", "str")
+    frame = with_kind(table.frame) if old else table.frame[list(COLUMNS)]
     _check_units(frame, table)
     _check_runs(frame, table)
     return frame
+
+
+def _header(path: str | Path) -> tuple[str, ...]:
+    """Return the names in the first line of a CSV file; nothing if it cannot be read, which `Table` says."""
+    try:
+        with Path(path).open(encoding="utf-8", newline="") as stream:
+            return tuple(next(csv.reader(stream), []))
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return ()
+
+
+def with_kind(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Return metrics that do not say the kind of their tasks with the kind that each task's measures tell.
+
+    This is the one place where a kind is told by measures: a study that was recorded without it has no other sign.
+    """
+    kinds = metrics.groupby("task")["measure"].agg(lambda names: kind_of(set(names)))
+    return metrics.assign(kind=metrics["task"].map(kinds))[list(COLUMNS)]
+
+
+def kinds_of(metrics: pd.DataFrame) -> dict[str, str]:
+    """Return the kind of each task, in the order of the file; empty text if nobody knows it."""
+    return {str(task): str(kind) for task, kind in metrics.drop_duplicates("task")[["task", "kind"]].to_numpy()}
 
 
 def _check_units(frame: pd.DataFrame, table: Table) -> None:
@@ -208,7 +242,7 @@ def _check_units(frame: pd.DataFrame, table: Table) -> None:
 def _check_runs(frame: pd.DataFrame, table: Table) -> None:
     """Check that a run is one cell with one status, has each number once, and a test score if it completed."""
     first = frame.drop_duplicates("run").set_index("run")
-    for column in [*BLOCK, "strategy", "seed", "status"]:
+    for column in [*BLOCK, "strategy", "seed", "status", *(["kind"] if "kind" in table.text else [])]:
         wrong = np.flatnonzero((frame[column] != frame["run"].map(first[column])).to_numpy())
         if wrong.size:
             row = int(wrong[0])
@@ -255,15 +289,10 @@ def learned_nothing(score: Any, majority: Any) -> Any:
     return score <= majority + LEARNED * (1.0 - majority)
 
 
-def check_counts(path: str | Path, hit: Array, weight: Array, *, signed: bool = False) -> None:
-    """Refuse hits and weights of test examples that are not finite or below 0; hits that are `signed` may be below."""
-    if any(not np.isfinite(column).all() for column in (hit, weight)) or (weight < 0).any():
-        raise InputError(f"{path}: expected finite hits and weights of at least 0")
-    if not signed and (hit < 0).any():
-        raise InputError(f"{path}: expected finite hits and weights of at least 0")
-
-
-def score_of(hit: Array, weight: Array) -> Array:
-    """Return sum of hits over sum of weights, and 0 where both are 0 (entity F1 without any entity, as in seqeval)."""
-    result: Array = np.divide(hit, weight, out=np.zeros_like(hit, dtype=float), where=weight > 0)
-    return result
+def check_counts(path: str | Path, sums: Mapping[str, Array], *, signed: bool = False) -> None:
+    """Refuse what test examples contribute if it is not finite, or hits and weights below 0; `signed` hits may be."""
+    bounded = ("weight",) if signed else ("hit", "weight")
+    if any(not np.isfinite(column).all() for column in sums.values()) or any(
+        (sums[name] < 0).any() for name in bounded if name in sums
+    ):
+        raise InputError(f"{path}: expected finite {' and '.join(f'{name}s' for name in sums)} of at least 0")

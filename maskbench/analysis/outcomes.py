@@ -15,14 +15,16 @@ import pyarrow.parquet as pq
 from maskbench.analysis import statistics
 from maskbench.analysis.bootstrap import generator, resampled_sums
 from maskbench.analysis.contributions import DOCUMENT, recipe
-from maskbench.analysis.metrics import BLOCK, OUTCOME_COLUMNS, OUTCOME_TYPES, TEST, Array, check_counts, score_of
+from maskbench.analysis.metrics import BLOCK, OUTCOME_COLUMNS, OUTCOME_TYPES, TEST, Array, check_counts
 from maskbench.config.conditions import CLEAN
 from maskbench.config.measures import measure
 from maskbench.config.measures.recipes import ALONE
 from maskbench.errors import InputError
+from maskbench.kinds import score
+from maskbench.kinds.score import Score, ratio
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import pandas as pd
@@ -34,12 +36,11 @@ if TYPE_CHECKING:
 
 
 class _Rows(NamedTuple):
-    """Rows of some streams: where those of each run and stream are, and the columns example, hit and weight."""
+    """Rows of some streams: where those of each run and stream are, and the columns example and those of sums."""
 
     place: dict[str, dict[str, slice]]
     example: Ids
-    hit: Array
-    weight: Array
+    sums: dict[str, Array]
 
 
 class Outcomes:
@@ -51,15 +52,23 @@ class Outcomes:
         The file, as `collect` writes it.
     resamples, seed
         Of the bootstrap.
+    kinds
+        The kind of each task, which says how its score is made. Of a task that is not among them, or whose kind nobody
+        knows (empty text), the score is the sum of hits over the sum of weights: it was recorded when all were.
     """
 
-    def __init__(self, path: Path, resamples: int, seed: int) -> None:
-        self.path, self.resamples, self.seed = path, resamples, seed
+    def __init__(self, path: Path, resamples: int, seed: int, kinds: Mapping[str, str] | None = None) -> None:
+        self.path, self.resamples, self.seed, self.kinds = path, resamples, seed, kinds or {}
         self.examples: dict[str, int] = {}
         """By measure, the smallest number of examples that were drawn from."""
         self.influence: dict[str, dict[str, Array]] = {}
         """By measure and run, what each example moves the value by, in points: of shares, not of losses."""
         self._kept: tuple[frozenset[str], _Rows] | None = None
+
+    def score_of(self, task: str) -> Score | None:
+        """Return how the score of a task is made; None: as the sum of hits over the sum of weights."""
+        kind = self.kinds.get(task)
+        return score.of(kind) if kind else None
 
     def _refusal(self, error: Exception) -> InputError:
         return InputError(f"{self.path}: expected a parquet file with {', '.join(OUTCOME_COLUMNS)} ({error})")
@@ -89,26 +98,27 @@ class Outcomes:
     def _read(self, names: frozenset[str]) -> _Rows:
         try:
             wanted = pc.field("set").isin(sorted(names))
-            table = pq.read_table(self.path, columns=list(OUTCOME_COLUMNS), filters=wanted)
-            table = table.cast(pa.schema(OUTCOME_TYPES))
+            more = [name for name in pq.read_schema(self.path).names if name not in OUTCOME_COLUMNS]
+            table = pq.read_table(self.path, columns=[*OUTCOME_COLUMNS, *more], filters=wanted)
+            table = table.cast(pa.schema([*OUTCOME_TYPES, *(pa.field(name, pa.float64()) for name in more)]))
         except (OSError, pa.ArrowException, ValueError) as error:
             raise self._refusal(error) from None
         table = table.unify_dictionaries().combine_chunks()
         columns = {name: table[name].combine_chunks() for name in ("run", "set")}
         code = {name: column.indices.to_numpy() for name, column in columns.items()}
         texts = {name: column.dictionary.to_pylist() for name, column in columns.items()}
-        example, hit, weight = (table[name].to_numpy() for name in ("example", "hit", "weight"))
+        example, sums = table["example"].to_numpy(), {name: table[name].to_numpy() for name in (*Score.sums, *more)}
         key = code["run"].astype(np.int64) * max(len(texts["set"]), 1) + code["set"]
         if not ((np.diff(key) > 0) | ((np.diff(key) == 0) & (np.diff(example) > 0))).all():
             order = np.lexsort((example, key))
-            key, example, hit, weight = key[order], example[order], hit[order], weight[order]
-        check_counts(self.path, hit, weight, signed=any(":" in name for name in names))
+            key, example, sums = key[order], example[order], {name: one[order] for name, one in sums.items()}
+        check_counts(self.path, sums, signed=any(":" in name for name in names))
         bounds = np.append(np.flatnonzero(np.diff(key, prepend=-1)), len(key))
         place: dict[str, dict[str, slice]] = {}
         for start, end in pairwise(bounds):
             run, kept = divmod(int(key[start]), len(texts["set"]))
             place.setdefault(texts["run"][run], {})[texts["set"][kept]] = slice(start, end)
-        return _Rows(place, example, hit, weight)
+        return _Rows(place, example, sums)
 
     @cached_property
     def documents(self) -> dict[str, tuple[Ids, Ids]]:
@@ -119,7 +129,7 @@ class Outcomes:
             return {}
         rows = self._read(frozenset([DOCUMENT]))
         places = {task: rows.place[run][DOCUMENT] for task, run in first.items()}
-        return {task: (rows.example[place], rows.hit[place].astype(np.int64)) for task, place in places.items()}
+        return {task: (rows.example[place], rows.sums["hit"][place].astype(np.int64)) for task, place in places.items()}
 
     def units(self, owner: str, ids: Ids) -> Ids:
         """Return for each example of a task the number of what is drawn with it: its document, or itself."""
@@ -233,6 +243,7 @@ class _Group:
         self.partner = partner
         names = frozenset(stream.removeprefix(ALONE) for part in parts for stream, _ in part.streams)
         self.rows = outcomes._rows(names)
+        self.score = outcomes.score_of(owner)
         self.ids = ids or []
         """Examples of each part."""
 
@@ -278,23 +289,28 @@ class _Group:
         found = [self.rows.example[self._place(run, stream)] for stream, _ in part.streams for run in runs]
         return np.unique(np.concatenate(found))
 
-    def _matrix(self, stream: str, ids: Ids) -> tuple[Array, Array]:
-        """Return hits and weights of a stream, shape (runs, examples)."""
-        result = np.zeros((2, len(self.runs), len(ids)))
+    def _matrix(self, stream: str, ids: Ids) -> Array:
+        """Return what examples contribute to the sums of a stream, shape (k, runs, examples)."""
+        names = Score.sums if ":" in stream or self.score is None else self.score.sums
+        if lacking := [name for name in names if name not in self.rows.sums]:
+            raise InputError(f"{self.outcomes.path}: expected the column {lacking[0]}, which a score is made of")
+        result = np.zeros((len(names), len(self.runs), len(ids)))
         for index, run in enumerate(self.runs):
             place = self._place(run, stream)
-            example, hit, weight = self.rows.example[place], self.rows.hit[place], self.rows.weight[place]
+            example, sums = self.rows.example[place], [self.rows.sums[name][place] for name in names]
             if ":" in stream:
                 columns = np.searchsorted(ids, example)
-                result[0, index, columns], result[1, index, columns] = hit, weight
+                for one, values in zip(result, sums, strict=True):
+                    one[index, columns] = values
                 continue
             found = np.searchsorted(example, ids)
             if (found >= len(example)).any() or (example[found] != ids).any():
                 raise InputError(
                     f"{self.outcomes.path}: run {run}: the set {stream} lacks examples of the others; train it again"
                 )
-            result[:, index] = hit[found], weight[found]
-        return result[0], result[1]
+            for one, values in zip(result, sums, strict=True):
+                one[index] = values[found]
+        return result
 
     def values(self, recorded: pd.Series[float]) -> dict[str, Array]:
         """Return the measure of each run on every resample, and note what each example moves it by.
@@ -315,11 +331,13 @@ class _Group:
             outcomes.examples[self.name] = min(outcomes.examples.get(self.name, size), size)
             drawn, known = _Sums(part.how), _Sums(part.how)
             for stream, factor in part.streams:
-                hit, weight = (_by_unit(side, unit, size) for side in self._matrix(stream, ids))
+                sums = np.stack([_by_unit(side, unit, size) for side in self._matrix(stream, ids)])
+                value = _shares if ":" in stream or self.score is None else self.score.value
                 rng = generator(outcomes.seed, "examples", self.owner)  # the same draws for every stream
-                drawn.add(factor, *resampled_sums(hit, weight, outcomes.resamples, rng))
-                known.add(factor, hit.sum(axis=1)[None], weight.sum(axis=1)[None])
-                moved[index] = moved[index] + factor * _moved(hit, weight)
+                drawn.add(factor, resampled_sums(sums, outcomes.resamples, rng), value)
+                known.add(factor, sums.sum(axis=2)[:, None], value)
+                if self._of_shares():
+                    moved[index] = moved[index] + factor * _moved(sums[0], sums[1])
             total += drawn.value
             exact += known.value[0]
         told = recorded.reindex(self.runs).to_numpy(dtype=float)
@@ -341,10 +359,20 @@ class _Group:
         """Keep what each example moves a share by."""
         if measure(self.name).unit not in ("fraction", "points") or any(part.how != "ratio" for part in self.parts):
             return
-        if any(not np.array_equal(ids, self.ids[0]) for ids in self.ids):
+        if any(not np.array_equal(ids, self.ids[0]) for ids in self.ids) or not self._of_shares():
             return
         whole: Array = np.sum(moved, axis=0)
         self.outcomes.influence[self.name].update(zip(self.runs, whole, strict=True))
+
+    def _of_shares(self) -> bool:
+        """Tell whether all streams are shares: hits over weights."""
+        streams = [stream for part in self.parts for stream, _ in part.streams]
+        return self.score is None or self.score.share or all(":" in stream for stream in streams)
+
+
+def _shares(sums: Array) -> Array:
+    """Return Σ hit / Σ weight of the two sums."""
+    return ratio(sums[0], sums[1])
 
 
 def _by_unit(values: Array, unit: Ids, size: int) -> Array:
@@ -359,8 +387,8 @@ def _by_unit(values: Array, unit: Ids, size: int) -> Array:
 def _moved(hit: Array, weight: Array) -> Array:
     """Return what each example moves Σ hit / Σ weight by (its influence), shape (runs, examples)."""
     total = weight.sum(axis=1, keepdims=True)
-    ratio = score_of(hit.sum(axis=1, keepdims=True), total)
-    return score_of(hit - ratio * weight, np.broadcast_to(total, hit.shape))
+    whole = ratio(hit.sum(axis=1, keepdims=True), total)
+    return ratio(hit - whole * weight, np.broadcast_to(total, hit.shape))
 
 
 class _Sums:
@@ -371,22 +399,22 @@ class _Sums:
         self._first: Array = np.array(0.0)
         self._second: Array = np.array(0.0)
 
-    def add(self, factor: float, hit: Array, weight: Array) -> None:
-        """Add the sums of a stream, any shape."""
+    def add(self, factor: float, sums: Array, value: Callable[[Array], Array]) -> None:
+        """Add the sums (k, ...) of a stream, of which `value` makes its number."""
         if self.how == "ratio":
-            self._first = self._first + factor * score_of(hit, weight)
+            self._first = self._first + factor * value(sums)
         elif self.how == "gaps":
-            self._first, self._second = self._first + factor * np.abs(hit), self._second + weight
+            self._first, self._second = self._first + factor * np.abs(sums[0]), self._second + sums[1]
         else:
             # a group that a resample has none of is not its worst
-            ratio = np.where(weight > 0, factor * score_of(hit, weight), np.inf)
-            self._first = np.minimum(self._first, ratio) if self._first.ndim else ratio
+            here = np.where(sums[1] > 0, factor * value(sums), np.inf)
+            self._first = np.minimum(self._first, here) if self._first.ndim else here
 
     @property
     def value(self) -> Array:
         """The number of the part."""
         if self.how == "gaps":
-            return score_of(self._first, self._second)
+            return ratio(self._first, self._second)
         return np.where(np.isfinite(self._first), self._first, 0.0)
 
 

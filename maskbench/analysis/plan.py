@@ -13,7 +13,7 @@ from maskbench.analysis import statistics
 from maskbench.analysis.contrasts import Scale, lacking
 from maskbench.analysis.findings import POOLED
 from maskbench.analysis.gates import LEAST_SEEDS
-from maskbench.analysis.metrics import read_metrics, regime_kind
+from maskbench.analysis.metrics import kinds_of, read_metrics, regime_kind
 from maskbench.analysis.outcomes import Outcomes
 from maskbench.analysis.power import FOUND, Varying, chance_of_equivalence, seeds_for_equivalence, seeds_to_find
 from maskbench.analysis.verdicts import measured, tasks_of
@@ -120,11 +120,11 @@ class Recorded:
         InputError
             If one is missing or not valid.
         """
-        path = results / "outcomes.parquet"
-        outcomes = Outcomes(path, resamples, 0) if path.exists() else None
+        path, metrics = results / "outcomes.parquet", read_metrics(results / "metrics.csv")
+        outcomes = Outcomes(path, resamples, 0, kinds_of(metrics)) if path.exists() else None
         spreads = {
             (row.claim.id, row.evidence.contrast.name, row.evidence.measure, row.scope): Varying.of(row.spread)
-            for row in measured(claims, read_metrics(results / "metrics.csv"), outcomes)
+            for row in measured(claims, metrics, outcomes)
             if row.spread is not None and row.spread.n > 1 and row.spread.error > 0
         }
         return cls(spreads, read_entries(results / "manifest.json", Timed))

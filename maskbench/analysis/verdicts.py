@@ -19,7 +19,7 @@ from maskbench.analysis.findings import (
 )
 from maskbench.analysis.gates import check
 from maskbench.analysis.guards import heed_gates, heed_parts, heed_price, of_machines
-from maskbench.analysis.metrics import read_metrics, write_csv
+from maskbench.analysis.metrics import kinds_of, read_metrics, write_csv
 from maskbench.analysis.missing import (
     lost,
     refuse_censored,
@@ -358,8 +358,9 @@ def write_verdicts(
     """Read a study and its claims; write verdicts.csv, and pairs, gates, sensitivity and claims into analysis/."""
     known, digest = read_claims(claims), claims_hash(claims)
     changed = changed_since(manifest, digest)
-    read = Outcomes(outcomes, resamples, seed) if outcomes else None
-    found = judge(read_metrics(metrics), read, known, seed=seed, digest=digest, changed=changed)
+    numbers = read_metrics(metrics)
+    read = Outcomes(outcomes, resamples, seed, kinds_of(numbers)) if outcomes else None
+    found = judge(numbers, read, known, seed=seed, digest=digest, changed=changed)
     tables = {
         "verdicts.csv": found.verdicts,
         "analysis/pairs.csv": found.pairs,

@@ -10,8 +10,8 @@ from pydantic_core import PydanticCustomError
 
 from maskbench.config.block import Block, Name, Positive, Rate
 from maskbench.config.conditions import Condition
+from maskbench.config.kinds import Kind as TaskKind
 from maskbench.config.measures import MEASURES, measure
-from maskbench.config.tasks import Kind as TaskKind
 
 Kind = Literal["paired", "trend", "curve", "by-size", "interaction", "property"]
 """paired: one arm against another; trend: a slope over doses; curve: the mean height of the score over log(train size);

@@ -8,10 +8,10 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, 
 from pydantic_core import PydanticCustomError
 
 from maskbench.config.block import Block, Count, Float, Name, Seed, Share
+from maskbench.config.kinds import KINDS, Form, Kind
 from maskbench.config.sources import HubSource, SyntheticSource, TaskSource
 from maskbench.config.training import TrainingOverrides
 
-Kind = Literal["sequence-classification", "token-classification"]
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
@@ -42,7 +42,7 @@ Encoding = Annotated[str, AfterValidator(_encoding)]
 """An encoding of text by one of the names that Python knows."""
 
 Scheme = Literal["auto", "iob1", "iob2", "bioes", "bmes", "io"]
-"""How tags mark where an entity starts and ends (data/tags.py)."""
+"""How tags mark where an entity starts and ends (maskbench/kinds/token_classification/tags.py)."""
 
 Stop = Literal[
     "header-row",
@@ -59,9 +59,6 @@ Stop = Literal[
 """Findings that stop a study, since a score would mean nothing (data/examine.py)."""
 
 _SYNTHETIC_FILES: dict[Split, str] = {split: f"{split}.jsonl" for split in SPLITS}
-
-SCORE: dict[str, str] = {"sequence-classification": "accuracy", "token-classification": "entity_f1"}
-"""The measure that a task of each kind is judged by."""
 
 
 class Cut(Block):
@@ -141,6 +138,11 @@ class Task(Block):
     citation: str | None = None
     """Who made it, for the documentation and the report."""
 
+    @property
+    def form(self) -> Form:
+        """How tasks of this kind are written down."""
+        return KINDS[self.kind]
+
     @model_validator(mode="before")
     @classmethod
     def _synthetic_text_has_its_files(cls, value: Any) -> Any:
@@ -154,15 +156,14 @@ class Task(Block):
     @model_validator(mode="after")
     def _keys_have_a_meaning(self) -> Self:
         """Refuse keys that nothing would read, since a user who sets them expects something of them."""
-        if self.kind != "token-classification":
-            for key in ("scheme", "empty_tokens"):
-                if getattr(self, key) != type(self).model_fields[key].default:
-                    raise ValueError(f"{key} is for tags, and a {self.kind} task has none")
+        for key in (key for form in KINDS.values() for key in form.keys if key not in self.form.keys):
+            if getattr(self, key) != type(self).model_fields[key].default:
+                raise ValueError(f"{key} is for tags, and a {self.kind} task has none")
         if self.labels is not None and len(set(self.labels)) < len(self.labels):
             twice = next(label for label in self.labels if self.labels.count(label) > 1)
             raise ValueError(f"labels: expected each label once, got {twice!r} twice")
         marked = [label for label in self.labels or () if label[:2] in ("B-", "I-")]
-        if self.kind == "token-classification" and marked and "O" not in (self.labels or ()):
+        if self.form.tags and marked and "O" not in (self.labels or ()):
             raise ValueError(
                 "labels: expected all tags in the order of their numbers, O among them, or the entity types alone; "
                 f"got {marked[0]!r} without O"
@@ -176,7 +177,7 @@ class Task(Block):
     @model_validator(mode="after")
     def _is_complete(self) -> Self:
         if isinstance(self.source, SyntheticSource):
-            if (self.source.synthetic == "tagging") != (self.kind == "token-classification"):
+            if self.source.synthetic != self.form.synthetic:
                 raise ValueError(f"source.synthetic: {self.source.synthetic} is no {self.kind} task")
             if self.format != "jsonl" or self.files != _SYNTHETIC_FILES:
                 raise ValueError("source.synthetic writes files of its own; leave format and files out")
@@ -188,7 +189,7 @@ class Task(Block):
             raise ValueError("format is needed for files: csv, tsv, jsonl or conll")
         if "train" not in self.files:
             raise ValueError("files needs an entry for train")
-        if (self.format == "conll") != (self.kind == "token-classification") and self.format != "jsonl":
+        if self.format not in self.form.formats:
             raise ValueError(f"format {self.format} does not hold a {self.kind} task")
         by_index = isinstance(self.text, int) and isinstance(self.label, int)
         if not self.header and self.format in ("csv", "tsv") and self.columns is None and not by_index:

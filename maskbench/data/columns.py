@@ -7,72 +7,21 @@ import csv
 import io
 import json
 import re
-from collections import Counter
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from maskbench.errors import InputError
+from maskbench.kinds.files import Spanning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from maskbench.config.tasks import Column, Task
+    from maskbench.kinds.files import Place, Seen
 
 MARK = "\ufeff"
 """The byte order mark; inside a file it says that files were joined."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """The file that messages name, and what its rows are counted in."""
-
-    file: str
-    unit: str = "line"
-
-    def at(self, line: int) -> str:
-        """Name a row, counted from 1."""
-        return f"{self.file}:{line}" if self.unit == "line" else f"{self.file}: {self.unit} {line}"
-
-    def error(self, line: int, reason: str) -> InputError:
-        """Return the error to raise for a row, counted from 1."""
-        return InputError(f"{self.at(line)}: {reason}")
-
-
-class Spanning(NamedTuple):
-    """A field of a CSV file that runs over several lines."""
-
-    line: int
-    """Where its row starts."""
-    height: int
-    """How many lines the row has."""
-    column: int
-    """Index of the field."""
-    parts: list[str]
-    """Its lines."""
-
-
-@dataclass
-class Seen:
-    """What was seen of a file beside its rows, for data/examine.py to judge."""
-
-    first: tuple[int, str, str] | None = None
-    """Line of the row that named the columns, and its cells of text and label; None if there was none, or if it names
-    them by their indices."""
-    by_index: bool = False
-    """Whether text and label are given by their index, so that a header is not needed to find them."""
-    like_header: list[int] = field(default_factory=list)
-    """Lines of rows that repeat the names of the columns."""
-    spanning: list[Spanning] = field(default_factory=list)
-    """CSV: fields of several lines."""
-    shape: tuple[str, int, int] = ("", 0, 0)
-    """CSV: the separator, how many columns there are, and which of them is the label."""
-    marks: list[int] = field(default_factory=list)
-    """Lines inside the file that begin with a byte order mark, which was left out."""
-    dropped: Counter[str] = field(default_factory=Counter)
-    """What was left out, by reason."""
-    numbered: int = 0
-    """Tags that are numbers, whose names the configuration gives."""
 
 
 def decode(task: Task, path: Path, place: Place, seen: Seen) -> str:

@@ -6,9 +6,9 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from maskbench.data import columns
-from maskbench.data.columns import Place, Seen
-from maskbench.data.rows import key
 from maskbench.errors import InputError
+from maskbench.kinds.files import Place, Seen
+from maskbench.kinds.rows import key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

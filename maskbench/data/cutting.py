@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from maskbench.config.tasks import Split
-    from maskbench.data.columns import Place
+    from maskbench.kinds.files import Place
 
     Whole = NDArray[np.int64]
     Kinds = Sequence[Collection[int]]

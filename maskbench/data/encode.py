@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import tokenizers
@@ -23,7 +22,6 @@ from maskbench.data.manifests import (
     NAME,
     EncodedManifest,
     EncodedSplit,
-    Finding,
     PreparedManifest,
     TokenizerInfo,
     in_order,
@@ -33,6 +31,7 @@ from maskbench.data.segments import words_of_pieces
 from maskbench.data.surface import name_like
 from maskbench.errors import InputError
 from maskbench.io.files import canonical, read_json, sha256_files, sha256_text, verify
+from maskbench.kinds import encoding, traits
 from maskbench.models.tokens import (
     MASKED,
     before_word,
@@ -48,9 +47,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from maskbench.config.tasks import Task
-
-IGNORED = -100
-"""Label of a position that carries none; what torch's cross-entropy leaves out."""
+    from maskbench.kinds.findings import Finding
 
 _TOKENIZER_FILES = (
     "config.json",
@@ -131,7 +128,8 @@ def encode(task: Task, prepared: Path, model: Path, destination: Path) -> None:
             encoder.documents = "document" in table.column_names
             dataset = _map(encoder, table, folder / f"{split}.cache", sha256_text(f"{identity} {split}")[:16])
             dataset.save_to_disk(folder / split)
-            splits[split] = EncodedSplit(rows=len(dataset), **encoder.counts, **cut_off(dataset, manifest.labels))
+            lost = encoder.of_kind.cut_off(dataset, manifest.labels)
+            splits[split] = EncodedSplit(rows=len(dataset), **encoder.counts, **lost)
             digests[split] = _column_digests(dataset.data.table)
             del dataset
             (folder / f"{split}.cache").unlink()
@@ -292,8 +290,9 @@ class _Encoder:
     def __post_init__(self) -> None:
         self.counts = Counter(words=0, truncated_examples=0, truncated_words=0, words_without_tokens=0, tokens=0)
         self.counts.update(text_tokens=0, unknown_tokens=0)
-        self.tagging = self.kind == "token-classification"
-        self.prefix = before_word(self.tokenizer) if self.tagging else ""
+        self.of_kind = encoding.of(self.kind)
+        self.given = traits.of(self.kind).words_given
+        self.prefix = before_word(self.tokenizer) if self.given else ""
 
     @property
     def features(self) -> Features:
@@ -303,12 +302,11 @@ class _Encoder:
             "input_ids": List(Value("int32")),
             "words": List(Value("int32")),
             "capitals": List(Value("bool")),
-            "labels": List(Value("int64")) if self.tagging else Value("int64"),
+            "labels": self.of_kind.feature(),
             "length": Value("int32"),
             "truncated": Value("int32"),
         }
-        if self.tagging:
-            columns["tags"] = List(Value("int64"))
+        columns |= self.of_kind.more_features()
         if self.documents:
             columns["document"] = Value("int64")
         if self.with_types:
@@ -317,18 +315,16 @@ class _Encoder:
 
     def __call__(self, batch: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
         """Return the columns for a batch of prepared rows."""
-        texts = (
-            [[self._spelled(word) for word in words] for words in batch["tokens"]] if self.tagging else batch["text"]
-        )
+        texts = [[self._spelled(word) for word in words] for words in batch["tokens"]] if self.given else batch["text"]
         texts, encodings = encode_as_text(self.tokenizer, texts, self.max_length)
         words, capitals, cut_off = [], [], []
-        for row, (text, encoding) in enumerate(zip(texts, encodings, strict=True)):
+        for row, (text, encoded) in enumerate(zip(texts, encodings, strict=True)):
             before = self.counts["truncated_words"]
-            words.append(self._words(row, text, encoding, batch))
+            words.append(self._words(row, text, encoded, batch))
             cut_off.append(self.counts["truncated_words"] - before)
-            surface = batch["tokens"][row] if self.tagging else _surface(text, encoding, words[-1])
+            surface = batch["tokens"][row] if self.given else _surface(text, encoded, words[-1])
             capitals.append(_capitals(words[-1], surface))
-        ids = [encoding.ids for encoding in encodings]
+        ids = [encoded.ids for encoded in encodings]
         if self.mask is not None:
             masked, mask = self.mask, self.tokenizer.mask_token_id
             ids = [[mask if token == masked else token for token in row] for row in ids]
@@ -337,28 +333,25 @@ class _Encoder:
             "input_ids": ids,
             "words": words,
             "capitals": capitals,
-            "labels": [_first_subwords(*pair) for pair in zip(words, batch["tags"], strict=True)]
-            if self.tagging
-            else batch["label"],
+            "labels": self.of_kind.labels(batch, words),
             "length": [len(row) for row in ids],
             "truncated": cut_off,
         }
-        if self.tagging:
-            columns["tags"] = batch["tags"]
+        columns |= self.of_kind.more(batch)
         if self.documents:
             columns["document"] = batch["document"]
         if self.with_types:
-            columns["token_type_ids"] = [encoding.type_ids for encoding in encodings]
+            columns["token_type_ids"] = [encoded.type_ids for encoded in encodings]
         return columns
 
     def _spelled(self, word: str) -> str:
         """Return what the tokenizer is given for a word."""
         return word if self.mask is not None and word == MASKED else self.prefix + word
 
-    def _words(self, row: int, text: Any, encoding: Any, batch: Mapping[str, list[Any]]) -> list[int]:
+    def _words(self, row: int, text: Any, encoded: Any, batch: Mapping[str, list[Any]]) -> list[int]:
         """Return the word of each subword of one row, and count what is missing."""
-        parts = [encoding, *encoding.overflowing]
-        if self.tagging:  # words are given
+        parts = [encoded, *encoded.overflowing]
+        if self.given:
             found = [[-1 if word is None else word for word in part.word_ids] for part in parts]
         else:
             found = words_of_pieces(text, ((part.word_ids, part.offsets) for part in parts))
@@ -367,21 +360,21 @@ class _Encoder:
         kept = set(words) - {-1}
         beyond = set().union(*found[1:]) - kept - {-1}
         self.counts["tokens"] += len(words)
-        own = [token for token, word in zip(encoding.ids, words, strict=True) if word >= 0]
+        own = [token for token, word in zip(encoded.ids, words, strict=True) if word >= 0]
         self.counts["text_tokens"] += len(own)
         self.counts["unknown_tokens"] += own.count(self.tokenizer.unk_token_id)
-        self.counts["truncated_examples"] += bool(encoding.overflowing)
+        self.counts["truncated_examples"] += bool(encoded.overflowing)
         self.counts["truncated_words"] += len(beyond)
-        self.counts["words"] += len(batch["tokens"][row]) if self.tagging else len(kept) + len(beyond)
-        if self.tagging:
+        self.counts["words"] += len(batch["tokens"][row]) if self.given else len(kept) + len(beyond)
+        if self.given:
             self.counts["words_without_tokens"] += len(batch["tokens"][row]) - len(kept) - len(beyond)
         return words
 
 
-def _surface(text: str, encoding: Any, words: list[int]) -> list[str]:
+def _surface(text: str, encoded: Any, words: list[int]) -> list[str]:
     """Return how each word of an encoded text is written; a word without subwords is empty."""
     spans: dict[int, tuple[int, int]] = {}
-    for word, (start, end) in zip(words, encoding.offsets, strict=True):
+    for word, (start, end) in zip(words, encoded.offsets, strict=True):
         spans[word] = (spans[word][0] if word in spans else start, end)
     return [text[slice(*spans.get(word, (0, 0)))].strip() for word in range(max(words, default=-1) + 1)]
 
@@ -390,36 +383,6 @@ def _capitals(words: list[int], surface: Sequence[str]) -> list[bool]:
     """Return for each subword whether its word looks like a name."""
     found = name_like(surface)
     return [word >= 0 and found[word] for word in words]
-
-
-def cut_off(dataset: Dataset, labels: Sequence[str]) -> dict[str, int]:
-    """Count the mentions of an encoded split, and those of which a word was cut off; nothing in classification.
-
-    A mention that is not whole cannot be predicted right: its last words count as O (evaluation.py).
-    """
-    if "tags" not in dataset.column_names:
-        return {}
-    inside = np.array([label.startswith("I-") for label in labels])
-    begins = np.array([label.startswith("B-") for label in labels])
-    counts = {"entities": 0, "truncated_entities": 0}
-    for row in dataset.select_columns(["tags", "words", "truncated"]).with_format("numpy"):
-        tags = row["tags"].astype(np.int64)
-        counts["entities"] += int(begins[tags].sum())
-        if row["truncated"]:
-            beyond = np.arange(len(tags)) > row["words"].max(initial=-1)
-            ends = ~np.append(inside[tags][1:], False)  # the last word of a mention is not followed by its I-
-            counts["truncated_entities"] += int(((begins | inside)[tags] & ends & beyond).sum())
-    return counts
-
-
-def _first_subwords(words: list[int], tags: list[int]) -> list[int]:
-    """Return the tag of a word at its first subword, IGNORED elsewhere."""
-    previous = -1
-    labels = []
-    for word in words:
-        labels.append(IGNORED if word in (-1, previous) else tags[word])
-        previous = word
-    return labels
 
 
 def _map(encoder: _Encoder, table: pa.Table, cache: Path, fingerprint: str) -> Dataset:

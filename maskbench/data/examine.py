@@ -9,29 +9,24 @@ from __future__ import annotations
 import csv
 import json
 import re
-import unicodedata
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 from maskbench.config.tasks import SPLITS
-from maskbench.data import labels
-from maskbench.data.manifests import Finding
-from maskbench.data.readers import invisible
-from maskbench.data.tags import Writing
-from maskbench.errors import InputError
+from maskbench.kinds import labels, reading, traits
+from maskbench.kinds.findings import FEW, Findings, quoted
+from maskbench.kinds.values import invisible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from maskbench.config.tasks import Split, Stop, Task
-    from maskbench.data.columns import Seen
+    from maskbench.config.tasks import Split, Task
     from maskbench.data.manifests import EncodedSplit
-    from maskbench.data.readers import Table
-    from maskbench.data.rows import Rows
-
-FEW = 10
-"""Fewer texts than these in a split may share or lack something by accident."""
+    from maskbench.kinds.files import Seen, Table
+    from maskbench.kinds.findings import Finding
+    from maskbench.kinds.reading import Reading
+    from maskbench.kinds.rows import Rows
 
 LONG = 20
 """A text is far longer than the rest if it has more than so many times the words of the middle one, and MANY words."""
@@ -43,40 +38,6 @@ MOST_UNKNOWN, MANY_UNKNOWN = 0.9, 0.05
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 _BROKEN = re.compile("\ufffd|[\xc2\xc3][\x80-\xbf]|\xe2\u20ac")
 """U+FFFD, and UTF-8 that was read as Latin-1 or cp1252."""
-
-
-class Findings:
-    """What is found of one task."""
-
-    def __init__(self, task: Task) -> None:
-        self.task = task
-        self.told: list[Finding] = []
-
-    def tell(self, about: str, message: str) -> None:
-        """Note a finding that does not stop the study."""
-        self.told.append(Finding(about=about, message=message))
-
-    def stop(self, about: Stop, message: str) -> None:
-        """Refuse to go on, unless the configuration accepts the finding.
-
-        Raises
-        ------
-        InputError
-            With the message, and how it is accepted.
-        """
-        if about not in self.task.accept:
-            raise InputError(f"{message}; if it is meant, accept: [{about}]")
-        self.tell(about, message)
-
-
-def quoted(names: Sequence[str], most: int = 5) -> str:
-    """Write some labels with quotation marks, the first of them if there are many.
-
-    What is not in Unicode's usual form is escaped, so that it does not look like what is.
-    """
-    short = [name if len(name) <= 40 else f"{name[:37]}..." for name in names[:most]]
-    shown = ", ".join(repr(name) if unicodedata.is_normalized("NFC", name) else ascii(name) for name in short)
-    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
 
 
 # --- the files, before labels are read
@@ -91,15 +52,13 @@ def files(found: Findings, tables: Mapping[Split, Table]) -> None:
         For a finding that stops the study.
     """
     distinct = {table.place.file: table for table in tables.values()}
-    known = {labels.value(row.label) for table in distinct.values() for row in table.examples}
+    kind = reading.of(found.task.kind)
+    known = {label for table in distinct.values() for label in kind.known(table)}
     for file, table in distinct.items():
         _headers(found, table, known)
         _swallowed(found, table, known)
         _oddities(found, file, table.seen)
-    if found.task.kind == "sequence-classification":
-        _first_rows(found, list(distinct.values()))
-        _own_labels(found, tables["train"])
-        _spellings(found, distinct)
+    kind.examine_files(found, distinct, tables["train"])
 
 
 def _headers(found: Findings, table: Table, known: set[str]) -> None:
@@ -123,23 +82,6 @@ def _headers(found: Findings, table: Table, known: set[str]) -> None:
             else "the file has a header; set header: true and leave columns out"
         )
         found.stop("header-row", f"{place.at(line)}{many}: the row repeats the names of the columns: {mend}")
-
-
-def _first_rows(found: Findings, tables: Sequence[Table]) -> None:
-    """Find headers by other names than the configuration gives: first rows that are alike and like no other row."""
-    if found.task.header or found.task.format not in ("csv", "tsv") or any(table.seen.like_header for table in tables):
-        return
-    first = [table.examples[0] for table in tables]
-    others = {labels.value(row.label) for table in tables for row in table.examples[1:]}
-    word = labels.value(first[0].label)
-    alike = len({(row.text, row.label) for row in first}) == 1 and word not in others
-    number = bool(others) and all(map(labels.is_number, others)) and not labels.is_number(word)
-    if alike and ((len(first) > 1 and others) or number):
-        found.stop(
-            "header-row",
-            f"{tables[0].place.at(first[0].line)}: the first row of each file looks like names of columns: its label "
-            f"{word!r} stands nowhere else; set header: true and leave columns out",
-        )
 
 
 def _swallowed(found: Findings, table: Table, known: set[str]) -> None:
@@ -167,7 +109,7 @@ def _swallowed(found: Findings, table: Table, known: set[str]) -> None:
             )
             return
     heights = {field.line: field.height for field in table.seen.spanning}
-    rows, inside = len(table.examples), sum(heights.values()) - len(heights)
+    rows, inside = len(table.rows), sum(heights.values()) - len(heights)
     if inside > rows:
         line = max(heights, key=lambda start: heights[start])
         found.tell(
@@ -188,39 +130,9 @@ def _oddities(found: Findings, file: str, seen: Seen) -> None:
             noun = "line" if reason == "comment" else "token"
             found.tell("left-out", f"{file}: {count} {noun}{'s' if count > 1 else ''} left out ({reason})")
     if seen.numbered:
-        names = Writing(found.task.scheme, tuple(found.task.labels or ())).names
+        names = reading.of(found.task.kind).names_of_numbers(found.task)
         meant = ", ".join(f"{number} = {name}" for number, name in enumerate(names[:10]))
         found.tell("numbers", f"{file}: {seen.numbered} tags are numbers, read as {meant}{', ...' * (len(names) > 10)}")
-
-
-def _own_labels(found: Findings, train: Table) -> None:
-    """Find a column of labels that are not: nearly every text has one of its own."""
-    counts = Counter(labels.value(row.label) for row in train.examples)
-    if found.task.binarize is None and len(train.examples) >= FEW and len(counts) > len(train.examples) / 2:
-        found.stop(
-            "label-of-its-own",
-            f"{train.place.file}: {len(counts)} different labels of {len(train.examples)} texts ({quoted(list(counts))}"
-            "); is label the right column? Numbers become two labels with binarize",
-        )
-
-
-def _spellings(found: Findings, tables: Mapping[str, Table]) -> None:
-    """Tell which labels are written in several ways, and which may be one but for case, space or accents."""
-    written: defaultdict[str, set[str]] = defaultdict(set)
-    for table in tables.values():
-        for row in table.examples:
-            written[labels.value(row.label)].add(row.label)
-    names = ", ".join(tables)
-    several = {value: sorted(ways) for value, ways in sorted(written.items()) if len(ways) > 1}
-    if several and found.task.binarize is None:
-        value, ways = next(iter(several.items()))
-        many = f", and {len(several) - 1} more in such ways" if len(several) > 1 else ""
-        found.tell("spelling", f"{names}: label {value!r} is written {quoted(ways)}{many}; each is read as one number")
-    configured = [labels.value(label) for label in found.task.labels or []]
-    if (numbers := sorted(set(written) - set(configured))) and configured and found.task.binarize is None:
-        mixed = ", some of them and some by name" if len(numbers) < len(written) else ""
-        if all(map(labels.is_number, numbers)):
-            found.tell("numbers", f"{names}: labels {quoted(numbers)} count those of the configuration{mixed}")
 
 
 # --- the splits, after those that are missing were cut
@@ -243,28 +155,23 @@ def splits(found: Findings, names: Sequence[str], rows: Mapping[Split, Rows]) ->
     InputError
         For a finding that stops the study.
     """
-    tagging = found.task.kind == "token-classification"
-    kinds = [name[2:] for name in names[1::2]] if tagging else list(names)
-    counts = {split: _counts(rows[split], len(kinds), tagging) for split in SPLITS}
-    _alike(found, kinds, rows["train"].place.file, "entity types" if tagging else "labels")
+    kind = reading.of(found.task.kind)
+    kinds = kind.classes(names)
+    counts = {split: _counts(rows[split], len(kinds), kind) for split in SPLITS}
+    _alike(found, kinds, rows["train"].place.file, f"{kind.class_noun}s")
     for split in SPLITS:
-        if tagging:
-            _entities(found, split, rows[split], counts[split])
-        else:
-            _one_label(found, split, rows[split], counts[split], kinds)
-    _rare(found, kinds, counts, rows, "entity type" if tagging else "label")
+        kind.examine_split(found, split, rows[split], counts[split], kinds)
+    _rare(found, kinds, counts, rows, kind.class_noun)
     _shared(found, rows)
     for split in SPLITS:
         _repeated(found, split, rows[split])
         _texts(found, split, rows[split])
 
 
-def _counts(rows: Rows, kinds: int, tagging: bool) -> list[int]:
-    """Return how many texts of a split have each label, or an entity of each type."""
-    counts = Counter(
-        kind for target in rows.targets for kind in ({(tag + 1) // 2 - 1 for tag in target} if tagging else {target})
-    )
-    return [counts[kind] for kind in range(kinds)]
+def _counts(rows: Rows, classes: int, kind: Reading) -> list[int]:
+    """Return how many texts of a split have each class."""
+    counts = Counter(index for target in rows.targets for index in kind.classes_of(target))
+    return [counts[index] for index in range(classes)]
 
 
 def _alike(found: Findings, kinds: Sequence[str], file: str, what: str) -> None:
@@ -275,35 +182,6 @@ def _alike(found: Findings, kinds: Sequence[str], file: str, what: str) -> None:
     for group in groups.values():
         if len(group) > 1:
             found.tell("look-alikes", f"{file}: the {what} {quoted(group)} differ {labels.unlike(group)}")
-
-
-def _one_label(found: Findings, split: Split, rows: Rows, counts: Sequence[int], kinds: Sequence[str]) -> None:
-    """Find a split all of whose texts have one label."""
-    if sum(count > 0 for count in counts) > 1:
-        return
-    name = next(kind for kind, count in zip(kinds, counts, strict=True) if count)
-    message = f"{rows.place.file}: all {len(rows.inputs)} texts of {split} have the label {name!r}"
-    if split == "test" and len(rows.inputs) >= FEW:
-        found.stop("one-label", f"{message}, so that always saying it scores 1; give a file with true labels in files")
-    else:
-        found.tell("one-label", message)
-
-
-def _entities(found: Findings, split: Split, rows: Rows, counts: Sequence[int]) -> None:
-    """Find a split without any entity, and one whose every word belongs to one."""
-    if len(rows.inputs) >= FEW and all(0 not in target for target in rows.targets):
-        found.stop(
-            "no-outside",
-            f"{rows.place.file}: no tag of the {len(rows.inputs)} sentences of {split} is O, so that every word is "
-            "part of an entity; words outside of entities have the tag O: write it in the place of what stands for it",
-        )
-    if any(counts):
-        return
-    message = f"{rows.place.file}: no entity in {split}, every tag of its {len(rows.inputs)} sentences is O"
-    if split == "test":
-        found.stop("no-entities", f"{message}: F1 would be 0 for every strategy; give the file with true tags in files")
-    else:
-        found.tell("no-entities", f"{message}, so that no checkpoint is better than another")
 
 
 def _rare(
@@ -399,7 +277,8 @@ def _repeated(found: Findings, split: Split, rows: Rows) -> None:
 
 def _texts(found: Findings, split: Split, rows: Rows) -> None:
     """Tell of texts that look odd by themselves."""
-    lengths = [len(item.split()) if isinstance(item, str) else len(item) for item in rows.inputs]
+    given, noun = traits.of(found.task.kind).words_given, reading.of(found.task.kind).noun
+    lengths = [len(item) if given else len(item.split()) for item in rows.inputs]
     middle = sorted(lengths)[len(lengths) // 2]
 
     def far_longer() -> Iterator[int]:
@@ -417,13 +296,13 @@ def _texts(found: Findings, split: Split, rows: Rows) -> None:
     )
     for about, found_rows, words in looks:
         if odd := list(found_rows):
-            found.tell(about, f"{rows.at(odd[0])}: {_number(len(odd), rows)} of {split} {words}")
-    if isinstance(rows.inputs[0], list):
+            found.tell(about, f"{rows.at(odd[0])}: {_number(len(odd), noun)} of {split} {words}")
+    if given:
         hidden = [row for row, tokens in enumerate(rows.inputs) if any(map(invisible, tokens))]
         if hidden:
             found.tell(
                 "invisible-tokens",
-                f"{rows.at(hidden[0])}: {_number(len(hidden), rows)} of {split} with tokens that cannot be seen; they "
+                f"{rows.at(hidden[0])}: {_number(len(hidden), noun)} of {split} with tokens that cannot be seen; they "
                 "are left out with empty_tokens: drop",
             )
 
@@ -489,7 +368,6 @@ def _unknown(found: Findings, about: str, model: Path, split: EncodedSplit) -> N
         found.tell("unknown-tokens", message)
 
 
-def _number(count: int, rows: Rows) -> str:
+def _number(count: int, noun: str) -> str:
     """Write a number of texts."""
-    noun = "text" if isinstance(rows.inputs[0], str) else "sentence"
     return f"{count} {noun}{'s' if count > 1 else ''}"

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from maskbench.config.block import Name, first_mistake
-from maskbench.config.tasks import SPLITS, Kind
+from maskbench.config.kinds import Kind
+from maskbench.config.tasks import SPLITS
 from maskbench.errors import InputError
 from maskbench.io.files import read_json, write_json
+from maskbench.kinds.findings import Finding
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -51,15 +53,6 @@ class _Manifest(_Part):
             return cls.model_validate(content)
         except ValidationError as error:
             raise InputError(f"{folder / NAME}: {first_mistake(error)}; delete {folder} and run again") from None
-
-
-class Finding(_Part):
-    """Something about the data that a reader of the scores has to know (data/examine.py)."""
-
-    about: str
-    """What kind of finding it is, such as ``shared-texts``."""
-    message: str
-    """One sentence that names the file, and the line where one stands for it."""
 
 
 class PreparedSplit(_Part):

@@ -6,28 +6,29 @@ seeds. What a perturbation changes at 5 % it changes at 10 % and 20 %, too.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
 
 from maskbench.channels import Shift
 from maskbench.config.conditions import DISTRACTOR, SHIFTED
-from maskbench.data import draws
 from maskbench.data.manifests import NAME, Change, Changed
 from maskbench.data.prepare import load_prepared, write_prepared
 from maskbench.data.segments import segments
-from maskbench.data.tagged import Tagged, TagSet
 from maskbench.errors import InputError
+from maskbench.kinds import changing, draws, traits
 from maskbench.models.tokens import MASKED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    import pyarrow as pa
     from numpy.typing import NDArray
+
+    from maskbench.kinds.changing import Changing
 
     Whole = NDArray[np.int64]
     Hits = NDArray[np.bool_]
@@ -80,8 +81,7 @@ def shift(sets: Sequence[str], clean: Path, destination: Path) -> None:
     manifest, tables = load_prepared(clean)
     if manifest.change is not None or "test" not in tables:
         raise InputError(f"{clean / NAME}: expected the clean task with its test split")
-    known = TagSet(manifest.labels) if manifest.kind == "token-classification" else None
-    text = Text.of(tables["test"], known)
+    text = Text.of(tables["test"], manifest.kind, manifest.labels)
     for example, row in zip(text.examples, text.joined, strict=True):
         if MASKED in row:
             raise InputError(f"task {manifest.task}: test, example {example}: text has the noncharacter {MASKED!a}")
@@ -98,19 +98,19 @@ class Text:
     """The test split, as characters and words of all rows at once."""
 
     table: pa.Table
-    known: TagSet | None
-    """The tags; None in classification."""
+    kind: Changing
+    """What knows its labels."""
+    given: bool
+    """Whether words are given: a piece is a word, else a text."""
+    labels: list[str]
     pieces: list[str]
-    """Texts, or in tagging the tokens of all rows."""
+    """Texts, or the given words of all rows."""
     row_of_piece: Whole
 
     @classmethod
-    def of(cls, table: pa.Table, known: TagSet | None) -> Text:
-        """Read a table of a prepared task."""
-        if known is None:
-            return cls(table, None, table["text"].to_pylist(), np.arange(table.num_rows))
-        tagged = Tagged.of(table)
-        return cls(table, known, tagged.tokens.tolist(), tagged.rows)
+    def of(cls, table: pa.Table, kind: str, labels: list[str]) -> Text:
+        """Read a table of a prepared task of some kind."""
+        return cls(table, changing.of(kind), traits.of(kind).words_given, labels, *changing.of(kind).pieces(table))
 
     @property
     def examples(self) -> list[int]:
@@ -120,7 +120,7 @@ class Text:
     @cached_property
     def joined(self) -> list[str]:
         """Text of each row; tokens are joined by spaces."""
-        if self.known is None:
+        if not self.given:
             return self.pieces
         return [" ".join(tokens) for tokens in self.table["tokens"].to_pylist()]
 
@@ -154,7 +154,7 @@ class Text:
     @cached_property
     def space(self) -> Hits:
         """(N,) bool: white space between words; a token is one word, whatever is in it."""
-        return self._are(str.isspace) if self.known is None else np.zeros(len(self.codes), dtype=bool)
+        return self._are(str.isspace) if not self.given else np.zeros(len(self.codes), dtype=bool)
 
     # --- words
 
@@ -174,7 +174,7 @@ class Text:
     @cached_property
     def unit_begins(self) -> Hits:
         """(N,) bool: the first character of what is dropped or masked: a word, or a character of an unspaced script."""
-        if self.known is not None:
+        if self.given:
             return self.word_begins
         begins = np.zeros(len(self.codes), dtype=bool)
         offset = 0
@@ -202,11 +202,8 @@ class Text:
         return [text[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
     def with_pieces(self, pieces: list[str]) -> pa.Table:
-        """Return the table with other texts or tokens."""
-        if self.known is None:
-            return self.table.set_column(self.table.column_names.index("text"), "text", pa.array(pieces, pa.string()))
-        tagged = Tagged.of(self.table)
-        return replace(tagged, tokens=np.array(pieces, dtype=object)).table()
+        """Return the table with other texts or words."""
+        return self.kind.with_pieces(self.table, pieces)
 
 
 def make_sets(sets: Sequence[str], text: Text) -> dict[str, Made]:
@@ -231,10 +228,7 @@ def _distract(text: Text) -> Made:
     drawn = draws.uniform(text.keys(DISTRACTOR), np.zeros(text.table.num_rows, dtype=np.int64), Shift.ORDER)
     sentences = [DISTRACTORS[int(number * len(DISTRACTORS))] for number in drawn]
     changed = Changed(counts={"texts": len(sentences), "changed": len(sentences)}, rates={"changed": 1.0})
-    if text.known is None:
-        return text.with_pieces([" ".join(pair) for pair in zip(text.pieces, sentences, strict=True)]), changed
-    words = [[*sentence.removesuffix(".").split(), "."] for sentence in sentences]
-    return Tagged.of(text.table).append(words, text.known.outside).table(), changed
+    return text.kind.append(text.table, sentences, text.labels), changed
 
 
 # --- perturbations
@@ -348,8 +342,8 @@ def _drop(text: Text, keys: Keys) -> _Units:
     """Take words away, with the white space behind them."""
 
     def apply(chosen: Hits) -> pa.Table:
-        if text.known is not None:
-            return Tagged.of(text.table).keep(~chosen, text.known).table()
+        if text.given:
+            return text.kind.keep(text.table, ~chosen, text.labels)
         return text.with_pieces([piece.rstrip() for piece in text.spelled(text.codes, ~chosen[text.unit])])
 
     return _words(text, keys, apply, staying=1)

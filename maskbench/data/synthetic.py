@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from maskbench.config.kinds import KINDS
 from maskbench.config.tasks import SPLITS
-from maskbench.data import draws
 from maskbench.errors import InputError
 from maskbench.io.files import write_text
+from maskbench.kinds import draws, reading, traits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,7 +84,7 @@ def make(source: SyntheticSource, where: str = "source.synthetic") -> dict[Split
     InputError
         If there are not so many different texts of this length.
     """
-    tagging = source.synthetic == "tagging"
+    given = traits.of(_kind(source)).words_given
     rng = draws.generator("synthetic", source.synthetic, str(source.seed))
     truth = _truth(source)
     seen: set[tuple[str, ...]] = set()
@@ -91,10 +92,10 @@ def make(source: SyntheticSource, where: str = "source.synthetic") -> dict[Split
     for split in SPLITS:
         count: int = getattr(source, split)
         telling = rng.permutation(np.arange(count) % truth.size)  # each telling word as often as any other
-        second = (rng.random(count) < 1 / 3) & tagging
+        second = (rng.random(count) < 1 / 3) & given
         words, places = [], []
         for number, two in zip(telling, second, strict=True):
-            mention = _mention(number, tagging, SECOND[rng.integers(len(SECOND))] if two else None)
+            mention = _mention(number, given, SECOND[rng.integers(len(SECOND))] if two else None)
             text, place = _new_text(mention, source.length, seen, rng, where)
             words.append(text)
             places.append(place)
@@ -112,11 +113,11 @@ def _truth(source: SyntheticSource) -> Whole:
     return table % source.classes
 
 
-def _mention(number: int, tagging: bool, second: str | None) -> list[str]:
-    """Return a telling word, and the word behind it; in tagging they look like names."""
+def _mention(number: int, given: bool, second: str | None) -> list[str]:
+    """Return a telling word, and the word behind it; where words are given they look like names."""
     theme, place = divmod(int(number), len(TELLING["animal"]))
     words = [list(TELLING.values())[theme][place], *([second] if second else [])]
-    return [word.capitalize() for word in words] if tagging else words
+    return [word.capitalize() for word in words] if given else words
 
 
 def _new_text(
@@ -133,22 +134,18 @@ def _new_text(
     raise InputError(f"{where}: length: {length} words make too few different texts; expected longer or fewer ones")
 
 
+def _kind(source: SyntheticSource) -> str:
+    """Return the kind of task that a source makes."""
+    return next(kind for kind, form in KINDS.items() if form.synthetic == source.synthetic)
+
+
 def rows(made: Made, source: SyntheticSource) -> list[dict[str, Any]]:
-    """Return the texts as JSON lines have them: `text` and `label`; in tagging lists of tokens and of IOB2 tags."""
-    names = list(TELLING)
-    if source.synthetic == "classification":
-        return [
-            {"text": " ".join(words), "label": names[label]}
-            for words, label in zip(made.words, made.classes, strict=True)
-        ]
-    found = []
-    for words, label, place, two in zip(made.words, made.classes, made.place, made.second, strict=True):
-        tags = ["O"] * len(words)
-        tags[place] = f"B-{names[label]}"
-        if two:
-            tags[place + 1] = f"I-{names[label]}"
-        found.append({"text": words, "label": tags})
-    return found
+    """Return the texts as JSON lines have them: `text` and `label`, as their kind of task holds them."""
+    names, kind = list(TELLING), reading.of(_kind(source))
+    return [
+        kind.synthetic(words, names[label], int(place), bool(two))
+        for words, label, place, two in zip(made.words, made.classes, made.place, made.second, strict=True)
+    ]
 
 
 def write_synthetic(source: SyntheticSource, folder: Path, where: str) -> None:

@@ -7,8 +7,9 @@ from itertools import product
 
 from maskbench.config.block import Block, Count, Name
 from maskbench.config.conditions import CLEAN, Condition
+from maskbench.config.kinds import Kind
 from maskbench.config.models import Model
-from maskbench.config.tasks import Kind, Task
+from maskbench.config.tasks import Task
 from maskbench.config.training import Training
 from maskbench.experiment.experiment import Experiment, Regime, TrainSize
 from maskbench.masks import Strategy

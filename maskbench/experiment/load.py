@@ -21,6 +21,7 @@ from maskbench.errors import InputError
 from maskbench.experiment.cell import resolve
 from maskbench.experiment.experiment import Experiment
 from maskbench.experiment.models import beyond_the_models
+from maskbench.kinds import traits
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -271,7 +272,7 @@ def _unmet_needs(experiment: Experiment) -> Iterator[str]:
             place = f"strategies[{index}] ({strategy.name}).{family}: {mask.kind} needs"
             needs = mask.needs()
             for task in experiment.tasks if "gold mentions" in needs else ():
-                if task.kind != "token-classification":
+                if not traits.of(task.kind).mentions:
                     yield f"{place} gold mentions, but the task {task.name} has none; expected a tagging task"
             for model in experiment.models if "a masked-LM head" in needs else ():
                 head = _has_head(model)

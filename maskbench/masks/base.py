@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module, Parameter
 
-    from maskbench.config.tasks import Kind
+    from maskbench.config.kinds import Kind
     from maskbench.masks.batch import Batch
     from maskbench.masks.draws import Draws
     from maskbench.masks.setting import Setting

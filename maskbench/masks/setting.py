@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from maskbench.config.tasks import Kind
+    from maskbench.config.kinds import Kind
 
 
 @dataclass(frozen=True)

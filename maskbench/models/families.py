@@ -6,7 +6,7 @@ that try them. docs/models.md shows all of it; tests compare these lists with tr
 
 from __future__ import annotations
 
-NO_TAGGING = frozenset(
+NO_TOKEN_HEAD = frozenset(
     {
         "bart",
         "bigbird_pegasus",
@@ -40,7 +40,7 @@ NO_TAGGING = frozenset(
         "zamba2",
     }
 )
-"""Model types for which transformers has a head for classification, but none for tagging."""
+"""Model types for which transformers has a head for classification, but none that answers at each token."""
 NO_CHECKPOINTING = frozenset({"albert", "funnel", "mpnet", "squeezebert", "xlnet"})
 """Model types that transformers cannot recompute activations of."""
 READ_TWICE = frozenset({"bart", "mbart", "mvp", "plbart", "t5", "mt5", "umt5"})

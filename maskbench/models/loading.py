@@ -9,7 +9,6 @@ from transformers import (
     AutoConfig,
     AutoModel,
     AutoModelForSequenceClassification,
-    AutoModelForTokenClassification,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     set_seed,
@@ -17,6 +16,7 @@ from transformers import (
 
 from maskbench.errors import InputError
 from maskbench.io.files import canonical, read_json, sha256_text
+from maskbench.kinds import head
 from maskbench.models.anatomy import base_of, mark_fresh, pretrained_of
 from maskbench.models.refusals import refusals
 
@@ -26,16 +26,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from maskbench.config.tasks import Kind
+    from maskbench.config.kinds import Kind
     from maskbench.config.training import Training
     from maskbench.models.refusals import Asked
-
-
-HEADS: dict[str, Any] = {
-    "sequence-classification": AutoModelForSequenceClassification,
-    "token-classification": AutoModelForTokenClassification,
-}
-"""What loads a model with its head, by the kind of task."""
 
 
 def model_hash(folder: Path) -> str:
@@ -62,7 +55,7 @@ def require_served(folder: Path, name: str, kind: Kind, strategy: Asked, trainin
     """
     about = read_json(folder / "config.json")
     lines = list(refusals(about, kind, strategy, training))
-    if not lines and type(read_config(folder)) not in HEADS[kind]._model_mapping:
+    if not lines and type(read_config(folder)) not in head.of(kind).auto._model_mapping:
         lines = [f"kind: transformers has no head for {kind} on a model of type {about.get('model_type')}"]
     if lines:
         raise InputError(*(f"model {name}: {line}" for line in lines))
@@ -120,7 +113,7 @@ def build_model(
                 setattr(config, key, dropout)
     set_seed(seed)
     model: PreTrainedModel
-    model, loaded = HEADS[kind].from_pretrained(
+    model, loaded = head.of(kind).auto.from_pretrained(
         folder,
         config=config,
         local_files_only=True,

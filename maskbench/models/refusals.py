@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from maskbench.kinds import traits
 from maskbench.models.families import (
     NO_ATTENTIONS,
     NO_CHECKPOINTING,
     NO_LINEAR,
     NO_PAIRS,
-    NO_TAGGING,
+    NO_TOKEN_HEAD,
     READ_TWICE,
     TWICE,
 )
@@ -17,7 +18,7 @@ from maskbench.models.families import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from maskbench.config.tasks import Kind
+    from maskbench.config.kinds import Kind
     from maskbench.config.training import Training
 
 
@@ -49,11 +50,12 @@ def refusals(about: Mapping[str, Any], kind: Kind, strategy: Asked, training: Tr
         Of the cell.
     """
     model = str(about.get("model_type", ""))
-    if kind == "token-classification" and model in NO_TAGGING:
+    pooled = not traits.of(kind).per_token
+    if not pooled and model in NO_TOKEN_HEAD:
         yield f"kind: transformers has no head for tagging on a model of type {model}; expected classification"
     if training.gradient_checkpointing and model in NO_CHECKPOINTING:
         yield f"training.gradient_checkpointing: transformers has none for the type {model}; expected false"
-    twice = model in READ_TWICE and kind == "sequence-classification"
+    twice = model in READ_TWICE and pooled
     attention = strategy.attention
     if attention is not None and (why := TWICE if twice else NO_PAIRS.get(model)):
         yield f"strategies ({strategy.name}).attention: nothing can be hidden from a model of type {model}: {why}"

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from maskbench.errors import InputError
 from maskbench.io.files import read_json
-from maskbench.models.families import NO_TAGGING
+from maskbench.kinds import traits
+from maskbench.models.families import NO_TOKEN_HEAD
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
     from transformers import PreTrainedTokenizerBase
 
-    from maskbench.config.tasks import Kind
+    from maskbench.config.kinds import Kind
 
 MASKED = "\ufdd0"
 """Stands for the mask token in prepared text; Unicode keeps this code point free, so no text has it."""
@@ -174,8 +175,9 @@ def require_head(kind: Kind, model: Path) -> None:
         If it has none.
     """
     family = read_json(model / "config.json").get("model_type")
-    if kind == "token-classification" and family in NO_TAGGING:
+    if traits.of(kind).per_token and family in NO_TOKEN_HEAD:
+        others = " or ".join(traits.pooled())
         raise InputError(
             f"{model / 'config.json'}: transformers has no head for tagging on a model of type {family}; expected "
-            "another model, or a task of kind sequence-classification"
+            f"another model, or a task of kind {others}"
         )

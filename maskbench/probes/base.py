@@ -12,16 +12,16 @@ import pandas as pd
 import pyarrow.parquet as pq
 import torch
 
-from maskbench.config.tasks import SCORE
 from maskbench.data.encode import load_encoded
 from maskbench.data.manifests import EncodedManifest
 from maskbench.errors import InputError
-from maskbench.models.loading import HEADS
+from maskbench.kinds import head, probing
+from maskbench.kinds import score as scores
+from maskbench.kinds.score import Outcome
 from maskbench.probes.errors import UnmeasuredError
 from maskbench.probes.forward import Forward, Passed, outcome
 from maskbench.probes.reference import Reference, Texts, collator
 from maskbench.records.run import Metric, Record, number
-from maskbench.training.evaluation import Outcome
 from maskbench.training.subsets import at_most, subset
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
     from maskbench.config.probes import ProbeName, Probes
     from maskbench.experiment.cell import Cell
+    from maskbench.kinds.head import Head
+    from maskbench.kinds.probing import Probing
     from maskbench.probes.forward import Rows, Shown
     from maskbench.records.probe import Point
     from maskbench.slots.device import Device
@@ -115,7 +117,7 @@ def load_model(folder: Path, kind: str, device: Device) -> PreTrainedModel:
         raise InputError(f"{folder}: expected a trained model, found none; train the run again")
     return cast(
         "PreTrainedModel",
-        HEADS[kind].from_pretrained(
+        head.of(kind).auto.from_pretrained(
             folder,
             local_files_only=True,
             use_safetensors=True,
@@ -141,10 +143,11 @@ def score(outcome: Outcome) -> float:
     Raises
     ------
     UnmeasuredError
-        If there was nothing to be found and nothing was found.
+        If the kind has none for these examples: nothing was there to be found, and nothing was found.
     """
-    if not outcome.table["weight"].sum():
-        raise UnmeasuredError("no entity is there, and none was found")
+    kind = scores.of(outcome.kind)
+    if not kind.defined(kind.totals(outcome.table)):
+        raise UnmeasuredError(kind.nothing)
     return outcome.score
 
 
@@ -205,7 +208,7 @@ class Subject:
     def keep(self, name: str, outcome: Outcome) -> Outcome:
         """Keep the outcome of a test-time set for the bootstrap; those of moments of the training are not kept."""
         if self._step is None:
-            self.outcomes[name] = outcome.table[["example", "hit", "weight"]]
+            self.outcomes[name] = outcome.table[["example", *scores.of(outcome.kind).sums]]
         return outcome
 
     def contribute(self, name: str, examples: Any, hit: Any, weight: Any = 1.0) -> None:
@@ -242,14 +245,19 @@ class Subject:
         return EncodedManifest.read(self.sources.clean).labels
 
     @property
-    def tagging(self) -> bool:
-        """Whether the task is tagging."""
-        return self.cell.kind == "token-classification"
+    def wanted(self) -> list[ProbeName]:
+        """The probes that the configuration names and that have something to measure in a task of this kind."""
+        return [name for name in self.settings.wanted if name not in self.probing.without]
 
     @property
-    def measure(self) -> str:
-        """Name of the task's score."""
-        return SCORE[self.cell.kind]
+    def head(self) -> Head:
+        """The head of the task's kind."""
+        return head.of(self.cell.kind)
+
+    @property
+    def probing(self) -> Probing:
+        """How predictions of the task's kind are read."""
+        return probing.of(self.cell.kind)
 
     @cached_property
     def predictions(self) -> Outcome:
@@ -357,7 +365,7 @@ class Subject:
         if name not in self._passed:
             places = self.reference.places if name in ("test", "drifting") and hidden else None
             try:
-                self._passed[name] = self.own.read(rows, places, hidden=hidden)
+                self._passed[name] = self.own.read(rows, places, hidden=hidden, head=self.head)
             except UnmeasuredError as error:
                 self._passed[name] = error
         found = self._passed[name]

@@ -9,18 +9,21 @@ import numpy as np
 import pandas as pd
 import torch
 
+from maskbench.kinds import probing
 from maskbench.probes.base import load_model, probe
 from maskbench.probes.errors import UnmeasuredError
 from maskbench.probes.forward import outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
 
+    from maskbench.kinds.probing import Flip
     from maskbench.probes.base import Measured, Subject
     from maskbench.probes.forward import Rows
-    from maskbench.training.evaluation import Outcome
+
+    Flips = list[list[Flip]]
+    """For each text what was flipped."""
+    from maskbench.kinds.score import Outcome
 
 BINS = 15
 
@@ -45,15 +48,7 @@ def calibration(subject: Subject) -> Measured:
 
 def confidences(predicted: Outcome) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.int64]]:
     """Return the probability of each prediction, whether it was right, and its example: of texts, or of words."""
-    table = predicted.table
-    examples = table["example"].to_numpy()
-    if predicted.kind == "sequence-classification":
-        sure = np.stack(table["probabilities"].tolist()).max(-1)
-        return sure.astype(np.float64), (table["prediction"] == table["label"]).to_numpy(), examples
-    sure, found, wanted = (np.concatenate(table[name].tolist()) for name in ("confidence", "prediction", "label"))
-    seen = ~np.isnan(sure)
-    examples = np.repeat(examples, table["label"].map(len))
-    return sure[seen].astype(np.float64), found[seen] == wanted[seen], examples[seen]
+    return probing.of(predicted.kind).confidences(predicted)
 
 
 def _below_one(sure: NDArray[np.float64]) -> torch.Tensor:
@@ -130,7 +125,8 @@ def _twin(subject: Subject) -> pd.DataFrame:
     if twin is None or not (twin / "model" / "config.json").exists():
         raise UnmeasuredError("the clean-trained twin has no model")
     forward = subject.forward(load_model(twin / "model", subject.cell.kind, subject.device))
-    return agreement(outcome(subject.cell.kind, subject.labels, rows, forward.read(rows)), flips, subject.labels)
+    predicted = outcome(subject.cell.kind, subject.labels, rows, forward.read(rows, head=subject.head))
+    return agreement(predicted, flips, subject.labels)
 
 
 def _share(subject: Subject, name: str, found: pd.DataFrame) -> float:
@@ -139,47 +135,28 @@ def _share(subject: Subject, name: str, found: pd.DataFrame) -> float:
     return float(found["hit"].sum() / found["weight"].sum())
 
 
-Flips = list[list[tuple[list[int], int]]]
-"""For each text the (words, flipped label or type) of what was flipped; of a whole text the words are empty."""
-
-
 @cache
 def flipped(subject: Subject) -> tuple[Rows, Flips]:
     """Return the run's training texts of which a label was flipped, and what was flipped to what."""
     noisy = subject.trained_on
     clean = subject.split(subject.sources.clean, "train")
     place = {example: row for row, example in enumerate(clean["example"])}
-    column = "tags" if subject.tagging else "labels"
+    column = subject.probing.target
     before = clean.select([place[example] for example in noisy["example"]])[column]
     after = noisy[column]
     chosen = [row for row, (old, new) in enumerate(zip(before, after, strict=True)) if old != new]
     chosen = chosen[: subject.settings.examples]
-    rows = noisy.select(chosen).to_list()
-    if not subject.tagging:
-        return rows, [[([], after[row])] for row in chosen]
-    return rows, [list(_flipped_mentions(before[row], after[row], subject.labels)) for row in chosen]
-
-
-def _flipped_mentions(before: list[int], after: list[int], labels: list[str]) -> Iterator[tuple[list[int], int]]:
-    """Yield the words of each mention whose type was flipped, and the tag that begins it now."""
-    for start, tag in enumerate(after):
-        if labels[tag].startswith("B-") and labels[tag] != labels[before[start]]:
-            end = start + 1
-            while end < len(after) and labels[after[end]].startswith("I-"):
-                end += 1
-            yield list(range(start, end)), tag
+    found = [subject.probing.flipped(before[row], after[row], subject.labels) for row in chosen]
+    return noisy.select(chosen).to_list(), found
 
 
 def agreement(predicted: Outcome, flips: Flips, labels: list[str]) -> pd.DataFrame:
     """Return how many flipped labels or mentions each text has (`weight`), and how many are predicted (`hit`)."""
-    table = predicted.table.set_index("example", drop=False)
-    hits = []
-    for (_, row), changed in zip(table.iterrows(), flips, strict=True):
-        found = 0
-        for words, wanted in changed:
-            given = [int(row["prediction"])] if not words else [int(row["prediction"][word]) for word in words]
-            found += all(labels[tag][2:] == labels[wanted][2:] for tag in given) if words else given[0] == wanted
-        hits.append(found)
+    kind, table = probing.of(predicted.kind), predicted.table
+    hits = [
+        sum(kind.given(prediction, flip, labels) for flip in changed)
+        for prediction, changed in zip(table["prediction"], flips, strict=True)
+    ]
     return pd.DataFrame({"example": table["example"].to_numpy(), "hit": hits, "weight": list(map(len, flips))})
 
 
@@ -196,8 +173,6 @@ def seen_mentions(subject: Subject) -> Measured:
     Augenstein, Derczynski & Bontcheva (2017), Generalisation in named entity recognition (seen and unseen
     mentions).
     """
-    if not subject.tagging:
-        return
     parts = split_by_seen(subject)
     examples = subject.predictions.table["example"]
     for name, counts in parts.items():
@@ -216,7 +191,7 @@ def _f1(counts: NDArray[np.int64]) -> float:
 def split_by_seen(subject: Subject) -> dict[str, NDArray[np.int64]]:
     """Return (N, 3) numbers of right, predicted and gold mentions of each test text, `seen` and `unseen` ones."""
     prepared = subject.sources.prepared
-    known = _known(subject)
+    known, mentions = _known(subject), probing.of(subject.predictions.kind).mentions
     tokens = subject.words(prepared, "test")["tokens"]
     table = subject.predictions.table
     counts = {name: np.zeros((len(table), 3), dtype=np.int64) for name in ("seen", "unseen")}
@@ -233,21 +208,13 @@ def split_by_seen(subject: Subject) -> dict[str, NDArray[np.int64]]:
 
 def _known(subject: Subject) -> set[str]:
     """Return the surfaces of the mentions that the run was trained on."""
+    mentions = probing.of(subject.predictions.kind).mentions
     table = subject.words(subject.sources.prepared, "train").loc[subject.trained_on["example"]]
     return {
         _surface(words, mention)
         for words, tags in zip(table["tokens"], table["tags"], strict=True)
         for mention in mentions(tags, subject.labels)
     }
-
-
-def mentions(tags: NDArray[np.int64], labels: list[str]) -> list[tuple[str, int, int]]:
-    """Return type, first and last word of each mention, as the CoNLL scorer reads the tags."""
-    from seqeval.metrics.sequence_labeling import get_entities
-
-    from maskbench.training.tagging import as_iob2
-
-    return list(get_entities(as_iob2([labels[tag] for tag in tags])))
 
 
 def _surface(words: NDArray[np.object_], mention: tuple[str, int, int]) -> str:

@@ -9,11 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from maskbench.data.encode import IGNORED
+from maskbench.kinds import score
 from maskbench.masks.batch import Batch
 from maskbench.models.anatomy import at_tokens, states_of
 from maskbench.probes.errors import UnmeasuredError
-from maskbench.training import evaluation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -22,10 +21,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch.nn import Module
 
-    from maskbench.config.tasks import Kind
+    from maskbench.config.kinds import Kind
+    from maskbench.kinds.head import Head
+    from maskbench.kinds.score import Outcome
     from maskbench.slots.device import Device
     from maskbench.training.collate import Collator
-    from maskbench.training.evaluation import Outcome
 
     Rows = Sequence[dict[str, Any]]
     """Encoded examples (data/encode.py)."""
@@ -37,7 +37,7 @@ class Passed:
     """What is left of one pass over N texts, in their order."""
 
     reduced: list[tuple[NDArray[Any], ...]]
-    """For each text what `evaluation.reduce_logits` gives, of its own tokens in tagging; empty without a head."""
+    """For each text what `Head.reduce` gives, without padding; empty if no head was asked for."""
     pooled: Tensor | None
     """(N, H) mean of the last hidden states over a text's own tokens: no padding, no special ones."""
     states: Tensor | None
@@ -106,7 +106,7 @@ class Forward:
                 return called(**batch.inputs(), output_hidden_states=hidden)
 
     def read(
-        self, rows: Rows, places: NDArray[np.int64] | None = None, *, hidden: bool = False, scored: bool = True
+        self, rows: Rows, places: NDArray[np.int64] | None = None, *, hidden: bool = False, head: Head | None = None
     ) -> Passed:
         """Pass over texts once and return everything that is read of them.
 
@@ -118,8 +118,8 @@ class Forward:
             (P, 2) row and token of the hidden states to keep.
         hidden
             Read hidden states, too (places need it).
-        scored
-            Read what the head says, if there is one.
+        head
+            What is kept of what the model's head says; None: nothing.
 
         Raises
         ------
@@ -131,8 +131,8 @@ class Forward:
         states: list[tuple[NDArray[np.int64], Tensor]] = []
         for chosen, batch in self.batches(rows):
             outputs = self(batch, hidden=hidden)
-            if scored and (logits := outputs.get("logits")) is not None:
-                self._reduce(chosen, batch, logits, reduced)
+            if head is not None:
+                _reduce(head, chosen, batch, outputs["logits"], reduced)
             if not hidden:
                 continue
             layers = at_tokens(states_of(outputs), batch.input_ids.shape[1])
@@ -149,15 +149,16 @@ class Forward:
             states=_in_order(states) if states else None,
         )
 
-    def _reduce(self, chosen: NDArray[np.int64], batch: Batch, logits: Tensor, reduced: list[Any]) -> None:
-        """Keep what scores are made of, text by text and without the padding."""
-        assert batch.labels is not None
-        whole = batch.labels.dim() == 1
-        _require_finite(logits if whole else logits[batch.padding], "logits")
-        parts = [part.cpu().numpy() for part in evaluation.reduce_logits(logits, batch.labels)]
-        real = batch.padding.cpu().numpy()
-        for row, place in enumerate(chosen):
-            reduced[place] = tuple(part[row] if whole else part[row][real[row]] for part in parts)
+
+def _reduce(head: Head, chosen: NDArray[np.int64], batch: Batch, logits: Tensor, reduced: list[Any]) -> None:
+    """Keep what scores are made of, text by text and without the padding."""
+    assert batch.labels is not None
+    whole = batch.labels.dim() == 1
+    _require_finite(logits if whole else logits[batch.padding], "logits")
+    parts = [part.cpu().numpy() for part in head.reduced(logits, batch.labels)]
+    real = batch.padding.cpu().numpy()
+    for row, place in enumerate(chosen):
+        reduced[place] = tuple(part[row] if whole else part[row][real[row]] for part in parts)
 
 
 def _require_finite(values: Tensor, what: str) -> None:
@@ -191,18 +192,5 @@ def _in_order(states: list[tuple[NDArray[np.int64], Tensor]]) -> Tensor:
 def outcome(kind: Kind, labels: Sequence[str], rows: Rows, passed: Passed) -> Outcome:
     """Return what a model did with each text, as the evaluation of a run does it."""
     columns: Any = {name: [row[name] for row in rows] for name in rows[0]}
-    parts = list(zip(*passed.reduced, strict=True))
-    if kind == "sequence-classification":
-        return evaluation.outcome_of(
-            kind, labels, columns, [np.stack(part) for part in parts], np.array(columns["labels"])
-        )
-    padded = [_padded(part, 0) for part in parts]
-    return evaluation.outcome_of(kind, labels, columns, padded, _padded(columns["labels"], IGNORED))
-
-
-def _padded(values: Sequence[Any], fill: float) -> NDArray[Any]:
-    """Return rows of different lengths as one array."""
-    array = np.full((len(values), max(len(row) for row in values)), fill, dtype=np.asarray(values[0]).dtype)
-    for index, row in enumerate(values):
-        array[index, : len(row)] = row
-    return array
+    reduced, gold = score.of(kind).padded(list(zip(*passed.reduced, strict=True)), columns["labels"])
+    return score.outcome_of(kind, labels, columns, reduced, gold)

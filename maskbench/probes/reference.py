@@ -21,8 +21,9 @@ from maskbench.data.folders import new_folder
 from maskbench.data.manifests import NAME, EncodedManifest
 from maskbench.errors import InputError
 from maskbench.io.files import read_json, sha256_files, verify, write_json
+from maskbench.kinds import head
 from maskbench.models.anatomy import mark_fresh
-from maskbench.models.loading import HEADS, model_hash
+from maskbench.models.loading import model_hash
 from maskbench.probes import holes, linear
 from maskbench.probes.drift import layer_names
 from maskbench.probes.errors import UnmeasuredError
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
-    from maskbench.config.tasks import Kind
+    from maskbench.config.kinds import Kind
     from maskbench.probes.forward import Rows
     from maskbench.slots.device import Device
 
@@ -100,7 +101,7 @@ def start(folder: Path, kind: Kind, labels: int, attention: str, pad: int) -> Pr
     pad
         Token id of padding, which GPT-2's classifier looks for.
     """
-    model, info = HEADS[kind].from_pretrained(
+    model, info = head.of(kind).auto.from_pretrained(
         folder,
         num_labels=labels,
         local_files_only=True,
@@ -217,8 +218,8 @@ def make(
     forward = Forward(theta, collate, device, batch_size, about.tokenizer.mask_token_id or 0)
     places = places_of(texts.test)
     try:
-        test = forward.read(texts.test, places, hidden=True, scored=False)
-        train = forward.read(texts.train, hidden=True, scored=False)
+        test = forward.read(texts.test, places, hidden=True)
+        train = forward.read(texts.train, hidden=True)
         loss, notes = (
             _masked_lm(forward, model, texts.test)
             if masked_lm

@@ -73,7 +73,7 @@ def probe_run(
     metrics: list[Metric] = []
     error = None
     if subject.record.status == "completed":
-        for name in settings.wanted:
+        for name in subject.wanted:
             metrics += REGISTRY[name](subject)
         _note_constant(subject)
     else:
@@ -98,11 +98,8 @@ def probe_run(
 def _note_constant(subject: Subject) -> None:
     """Say that a model whose answer is always the same can neither drop nor flip."""
     table = subject.predictions.table
-    if subject.tagging:
-        if not any(tags.any() for tags in table["prediction"]):
-            subject.note("the model finds no entity in any test text: its drops and flip rates say nothing")
-    elif (table["prediction"] == table["prediction"].iloc[0]).all():
-        subject.note("the model predicts one class for all test texts: its drops and flip rates say nothing")
+    if (found := subject.probing.constant(table)) is not None:
+        subject.note(f"{found}: its drops and flip rates say nothing")
 
 
 def _data(subject: Subject) -> dict[str, str]:
@@ -126,4 +123,7 @@ def _outcomes(subject: Subject) -> pd.DataFrame:
         return pd.DataFrame(
             {"set": pd.Series(dtype=str), "example": pd.Series(dtype="int64"), "hit": 0.0, "weight": 0.0}
         )
-    return pd.concat(parts, ignore_index=True)[OUTCOMES]
+    whole = pd.concat(parts, ignore_index=True)
+    more = [name for name in whole.columns if name not in OUTCOMES]
+    # sets of a task whose score is made of other sums have none of these, and what is counted besides none of those
+    return whole[[*OUTCOMES, *more]].fillna(0.0)

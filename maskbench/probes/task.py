@@ -9,6 +9,7 @@ import torch
 
 from maskbench.data.encode import load_encoded
 from maskbench.data.manifests import EncodedManifest
+from maskbench.kinds import head
 from maskbench.models.anatomy import base_of
 from maskbench.models.loading import build_model, start_from
 from maskbench.probes.base import load_model, only, probe, read_predictions, score
@@ -20,8 +21,8 @@ from maskbench.records.run import Record
 if TYPE_CHECKING:
     from torch.nn import Module
 
+    from maskbench.kinds.score import Outcome
     from maskbench.probes.base import Measured, Subject
-    from maskbench.training.evaluation import Outcome
 
 
 class First:
@@ -57,7 +58,7 @@ class First:
     def after(self) -> Outcome:
         """Return what the first task's head predicts for the same texts on the second run's encoder."""
         transplant(self.subject.model, self.model)
-        passed = self.subject.forward(self.model).read(self.rows)
+        passed = self.subject.forward(self.model).read(self.rows, head=head.of(self.kind))
         return outcome(self.kind, self.labels, self.rows, passed)
 
     def forgetting(self, after: Outcome) -> float:
@@ -121,7 +122,7 @@ def forgetting(subject: Subject) -> Measured:
         model.config.pad_token_id = subject.model.config.pad_token_id
         start_from(model, first_of(subject).folder / "model")
         rows = subject.texts.test
-        return outcome(subject.cell.kind, subject.labels, rows, subject.forward(model).read(rows))
+        return outcome(subject.cell.kind, subject.labels, rows, subject.forward(model).read(rows, head=subject.head))
 
     stages = {
         "1-1": lambda: score(subject.keep("1-1", first_of(subject).before())),

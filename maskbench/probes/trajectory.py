@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from maskbench.config.probes import ProbeName
+    from maskbench.kinds.score import Outcome
     from maskbench.probes.base import Measured, Subject
-    from maskbench.training.evaluation import Outcome
 
 ALWAYS: frozenset[ProbeName] = frozenset(("representation-drift", "parameter-drift", "forgetting"))
 """Probes that are called at every evaluation, also where the configuration does not name them."""
@@ -43,7 +43,7 @@ def trajectory(subject: Subject) -> Measured:
             f"{subject.sources.run / 'model' / 'along'}: expected the weights at steps "
             f"{', '.join(map(str, sorted(progress)))}, found {', '.join(map(str, files)) or 'none'}; train again"
         )
-    names = [name for name in PROBES if name in ALONG and (name in ALWAYS or name in subject.settings.wanted)]
+    names = [name for name in PROBES if name in ALONG and (name in ALWAYS or name in subject.wanted)]
     found: dict[int, dict[str, float | None]] = {}
     for step, path in files.items():
         with subject.weights(load_file(path, device=str(subject.model.device)), step):

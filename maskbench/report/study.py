@@ -17,6 +17,7 @@ from maskbench.analysis.metrics import (
     BLOCK,
     Table,
     filled,
+    kinds_of,
     learned_nothing,
     number_or_empty,
     read_metrics,
@@ -28,6 +29,7 @@ from maskbench.config.conditions import CLEAN
 from maskbench.config.measures import measure
 from maskbench.errors import InputError
 from maskbench.io.files import read_json
+from maskbench.kinds import score
 from maskbench.report.verdicts import read_evidence
 
 if TYPE_CHECKING:
@@ -35,9 +37,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from maskbench.report.verdicts import Evidence
-
-SCORE_TITLES = {"entity_f1": "entity F1", "accuracy": "accuracy"}
-"""The measures that a task's score can be."""
 
 
 def regime_words(regime: str) -> str:
@@ -308,18 +307,14 @@ class Study:
         return None
 
     @cached_property
-    def _entity_tasks(self) -> set[str]:
-        return set(self.metrics.loc[self.metrics["measure"] == "entity_f1", "task"])
-
-    @cached_property
-    def _accuracy_tasks(self) -> set[str]:
-        return set(self.metrics.loc[self.metrics["measure"] == "accuracy", "task"])
+    def kinds(self) -> dict[str, str]:
+        """The kind of each task; empty text if nobody knows it."""
+        return kinds_of(self.metrics)
 
     def score_title(self, task: str) -> str:
-        """Return what the score of a task is; just "score" if no run says it."""
-        if task in self._entity_tasks:
-            return SCORE_TITLES["entity_f1"]
-        return SCORE_TITLES["accuracy"] if task in self._accuracy_tasks else "score"
+        """Return what the score of a task is; just "score" if nobody knows its kind."""
+        kind = self.kinds.get(task)
+        return measure(score.of(kind).measure).title if kind else "score"
 
     @cached_property
     def main_blocks(self) -> list[Block]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig
 
-from maskbench.data.encode import IGNORED
+from maskbench.kinds.encoding import IGNORED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

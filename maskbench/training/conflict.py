@@ -11,12 +11,11 @@ from torchjd.autojac import jac
 from transformers import TrainerCallback
 
 from maskbench.channels import Purpose
-from maskbench.data.encode import IGNORED
+from maskbench.kinds.head import count
 from maskbench.masks.passes import still
 from maskbench.models.anatomy import base_of, embeddings_of, layers_of
 from maskbench.records.run import Cosine, number
 from maskbench.training.collate import BESIDE_TEXT
-from maskbench.training.trainer import mean_cross_entropy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from torch.nn import Module, Parameter
     from transformers import PreTrainedModel, TrainerControl, TrainerState, TrainingArguments
 
+    from maskbench.kinds.head import Head
     from maskbench.records.run import Metric
     from maskbench.training.collate import Collator
 
@@ -54,7 +54,10 @@ def groups(model: Module) -> dict[str, list[Parameter]]:
 
 
 def gramians(
-    models: Sequence[PreTrainedModel], batches: Sequence[Sequence[dict[str, Tensor]]], weights: Sequence[Parameter]
+    models: Sequence[PreTrainedModel],
+    heads: Sequence[Head],
+    batches: Sequence[Sequence[dict[str, Tensor]]],
+    weights: Sequence[Parameter],
 ) -> list[Tensor]:
     """Return, for each parameter, the (2, 2) products of the two tasks' gradients on it (float64).
 
@@ -62,23 +65,23 @@ def gramians(
 
     Parameters
     ----------
-    models
+    models, heads
         Of the two tasks, on one encoder.
     batches
         Of each task, as many chunks of one batch; the loss is its mean cross-entropy.
     weights
         Parameters of the encoder.
     """
-    counts = [sum((chunk["labels"] != IGNORED).sum() for chunk in task) for task in batches]
+    counts = [sum(count(chunk["labels"]) for chunk in task) for task in batches]
     total: list[Tensor] = []
     with ExitStack() as stack:
         for model in models:
             stack.enter_context(still(model))
         for chunks in zip(*batches, strict=True):
             losses = []
-            for model, chunk, count in zip(models, chunks, counts, strict=True):
+            for model, head, chunk, items in zip(models, heads, chunks, counts, strict=True):
                 inputs = {name: value for name, value in chunk.items() if name != "labels"}
-                losses.append(mean_cross_entropy(model(**inputs), chunk["labels"], count))
+                losses.append(head.loss(model(**inputs), chunk["labels"], items))
             # one row after the other: vmap does not know the gradients of learned masks
             jacobians = list(jac(losses, list(weights), parallel_chunk_size=1))
             if total:
@@ -89,14 +92,14 @@ def gramians(
 
 
 def cosines(
-    models: Sequence[PreTrainedModel], batches: Sequence[Sequence[dict[str, Tensor]]]
+    models: Sequence[PreTrainedModel], heads: Sequence[Head], batches: Sequence[Sequence[dict[str, Tensor]]]
 ) -> dict[str, float | None]:
     """Return the cosine of the two tasks' gradients by group; None where one of them is 0 or not finite."""
     found: dict[str, float | None] = {}
     parts = groups(models[0])
     if not parts:
         return found
-    products = dict(zip(map(id, parts[WHOLE]), gramians(models, batches, parts[WHOLE]), strict=True))
+    products = dict(zip(map(id, parts[WHOLE]), gramians(models, heads, batches, parts[WHOLE]), strict=True))
     for name, part in parts.items():
         (one, both), (_, other) = torch.stack([products[id(weight)] for weight in part]).sum(0).tolist()
         cosine = both / (one * other) ** 0.5 if one > 0 and other > 0 else float("nan")
@@ -125,7 +128,7 @@ class Conflict(TrainerCallback):
 
     Parameters
     ----------
-    models
+    models, heads
         Of the two tasks, on one encoder.
     batches
         Of each task (`fixed_batches`).
@@ -134,9 +137,13 @@ class Conflict(TrainerCallback):
     """
 
     def __init__(
-        self, models: Sequence[PreTrainedModel], batches: Sequence[Sequence[dict[str, Tensor]]], wanted: int
+        self,
+        models: Sequence[PreTrainedModel],
+        heads: Sequence[Head],
+        batches: Sequence[Sequence[dict[str, Tensor]]],
+        wanted: int,
     ) -> None:
-        self.models, self.batches, self.wanted = models, batches, wanted
+        self.models, self.heads, self.batches, self.wanted = models, heads, batches, wanted
         self.found: list[Cosine] = []
         self._points: list[int] = []
 
@@ -154,7 +161,7 @@ class Conflict(TrainerCallback):
     ) -> None:
         """Compare, if this is one of the updates."""
         if state.global_step in self._points:
-            found = cosines(self.models, self.batches)
+            found = cosines(self.models, self.heads, self.batches)
             self.found += [Cosine(step=state.global_step, layer=name, cosine=value) for name, value in found.items()]
 
 

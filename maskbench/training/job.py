@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from maskbench.training.evaluation import Outcome
+    from maskbench.kinds.score import Outcome
     from maskbench.training.state import State
     from maskbench.training.trainer import MaskedTrainer
 

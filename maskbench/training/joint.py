@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from maskbench.experiment.cell import Cell
+    from maskbench.kinds.score import Outcome
     from maskbench.records.run import Record
     from maskbench.slots.device import Device
     from maskbench.training.checkpoints import Work
-    from maskbench.training.evaluation import Outcome
     from maskbench.training.state import Inputs
 
 
@@ -81,7 +81,10 @@ class JointRun:
         tasks = [run.train for run in self.runs]
         collate = first.collator(tokenizer)
         self.conflict = conflict.Conflict(
-            pair.models, conflict.fixed_batches(tasks, first.cell.seed, collate), self.points
+            pair.models,
+            [run.head for run in self.runs],
+            conflict.fixed_batches(tasks, first.cell.seed, collate),
+            self.points,
         )
         for run in self.runs:  # one list for both: what was compared counts even if the training fails
             run.conflict = self.conflict.found
@@ -112,7 +115,7 @@ class JointRun:
         )
         own = first.cell.strategy.model_copy(update={"parameter": None})
         parts = [
-            Part(run.cell.task, model, Masking(own, run.cell.seed), run.validation, run.validation_score)
+            Part(run.cell.task, model, run.head, Masking(own, run.cell.seed), run.validation, run.validation_score)
             for run, model in zip(self.runs, pair.models, strict=True)
         ]
         callbacks = [self.conflict, *keys["callbacks"]]

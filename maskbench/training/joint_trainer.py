@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from torch.utils.data import DataLoader, Sampler
 from transformers import TrainerCallback
 
-from maskbench.data.encode import IGNORED
+from maskbench.kinds.head import count
 from maskbench.records.run import Cosine
 from maskbench.training.conflict import Conflict
 from maskbench.training.trainer import MaskedTrainer, PairedOrder, Stream
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch.nn import Module
     from transformers import PreTrainedModel
 
+    from maskbench.kinds.head import Head
     from maskbench.masks import Strategy
     from maskbench.training.collate import Collator
     from maskbench.training.masking import Masking
@@ -112,6 +113,8 @@ class Part:
     name: str
     model: PreTrainedModel
     """The shared encoder with the task's own head."""
+    head: Head
+    """What the head's loss is."""
     masking: Masking
     """Input mask, attention mask and objective, fitted on the task."""
     validation: Dataset
@@ -153,7 +156,7 @@ class JointTrainer(MaskedTrainer):
         self.parts, self.updates = tuple(parts), updates
         alone = strategy.model_copy(update={"input": None, "attention": None, "objective": None})
         super().__init__(
-            model=parts[0].model, train_dataset=updates, eval_dataset=parts[0].validation,
+            model=parts[0].model, head=parts[0].head, train_dataset=updates, eval_dataset=parts[0].validation,
             strategy=alone, seed=seed, group_by_length=False, **kwargs,
         )  # fmt: skip
         self._streams = [Stream(part.masking, (task,)) for task, part in enumerate(self.parts)]
@@ -184,6 +187,11 @@ class JointTrainer(MaskedTrainer):
         super().recall(noted)
         if self.conflict is not None:
             self.conflict.found[:] = [Cosine.model_validate(point) for point in noted["conflict"]]
+
+    @property
+    def head(self) -> Head:
+        """The head of the task whose turn it is."""
+        return super().head if self._turn is None else self.parts[self._turn].head
 
     @contextmanager
     def facing(self, task: int) -> Iterator[Part]:
@@ -217,7 +225,7 @@ class JointTrainer(MaskedTrainer):
         """Go forward and backward with the micro-batches of each task; returns the mean of the tasks' losses."""
         losses = []
         for task, batches in enumerate(inputs["tasks"]):
-            items = sum((batch["labels"] != IGNORED).sum() for batch in batches)
+            items = sum(count(batch["labels"]) for batch in batches)
             self.current_gradient_accumulation_steps = len(batches)
             with self.facing(task):
                 losses += [super(JointTrainer, self).training_step(model, batch, items) for batch in batches]

@@ -12,11 +12,11 @@ from transformers import EarlyStoppingCallback, PreTrainedModel, PreTrainedToken
 
 from maskbench.data.encode import load_encoded
 from maskbench.errors import InputError
+from maskbench.kinds import head, score
 from maskbench.masks.setting import Setting
 from maskbench.models.loading import build_model, embed_mask_token, ordinary_tokens, require_served, start_from
 from maskbench.models.tokens import MASK_TOKEN, add_mask_token
 from maskbench.records.run import Metric, Progress, Record, number
-from maskbench.training import evaluation
 from maskbench.training.along import ALONG, Along
 from maskbench.training.arguments import arguments
 from maskbench.training.attempts import trained
@@ -24,7 +24,7 @@ from maskbench.training.collate import BESIDE_TEXT, collator_for, pad_id
 from maskbench.training.job import StartError, best_update, carried_out, keep
 from maskbench.training.state import Inputs, State
 from maskbench.training.subsets import at_most, subset
-from maskbench.training.trainer import DivergedError, MaskedTrainer, mean_cross_entropy, parameter_counts
+from maskbench.training.trainer import DivergedError, MaskedTrainer, parameter_counts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from maskbench.experiment.cell import Cell
+    from maskbench.kinds.score import Outcome
     from maskbench.slots.device import Device
     from maskbench.training.checkpoints import Work
     from maskbench.training.collate import Collator
-    from maskbench.training.evaluation import Outcome
     from maskbench.training.masking import Masking
 
 
@@ -60,6 +60,7 @@ class Run(State):
     def __init__(self, cell: Cell, inputs: Inputs, device: Device) -> None:
         require_served(inputs.model, cell.model, cell.kind, cell.strategy, cell.training)
         super().__init__(cell, inputs, device)
+        self.head = head.of(cell.kind)
         self.labels: list[str] = self.manifest["labels"]
         splits = load_encoded(inputs.encoded)
         self.train = subset(splits["train"], cell.train_size, cell.seed)
@@ -166,7 +167,6 @@ class Run(State):
         return {
             "args": arguments(self, len(self.train)),
             "data_collator": self.collator(tokenizer),
-            "preprocess_logits_for_metrics": evaluation.reduce_logits,
             "callbacks": [] if stopping is None else [EarlyStoppingCallback(stopping)],
             "strategy": self.cell.strategy,
             "seed": self.cell.seed,
@@ -177,6 +177,7 @@ class Run(State):
         """Return the Trainer of the cell."""
         return MaskedTrainer(
             model=model,
+            head=self.head,
             train_dataset=self.train,
             eval_dataset=self.validation,
             compute_metrics=self.validation_score,
@@ -211,7 +212,7 @@ class Run(State):
             vocabulary=ordinary_tokens(tokenizer),
             updates=self.updates if updates is None else updates,
             batches=batches,
-            loss=mean_cross_entropy,
+            loss=self.head.loss,
         )
 
     @property
@@ -232,7 +233,7 @@ class Run(State):
 
     def _outcome(self, dataset: Dataset, output: Any) -> Outcome:
         """Build the outcome from what an evaluation loop returned (rows as in `dataset`)."""
-        return evaluation.outcome_of(self.cell.kind, self.labels, dataset, output.predictions, output.label_ids)
+        return score.outcome_of(self.cell.kind, self.labels, dataset, output.predictions, output.label_ids)
 
     def outcomes(self, trainer: MaskedTrainer) -> dict[str, Outcome]:
         """Return the outcome of the trained model on every split.
@@ -296,9 +297,7 @@ class Run(State):
 
     def _majority(self) -> float:
         """Return the test score of always predicting the most frequent training label."""
-        if self.cell.kind == "token-classification":
-            return evaluation.majority_score(self.cell.kind, (), ())
-        return evaluation.majority_score(self.cell.kind, self.train["labels"], self.splits["test"]["labels"])
+        return score.of(self.cell.kind).majority(self.train, self.splits["test"])
 
     def _costs(self, trainer: MaskedTrainer, masking: Masking, tasks: int) -> list[Metric]:
         """Return times, memory and sizes of the run, and how much of the text its masks hit."""

@@ -16,8 +16,8 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
 from maskbench.channels import Purpose
-from maskbench.data.encode import IGNORED
 from maskbench.io.files import read_json, write_json
+from maskbench.kinds.encoding import IGNORED
 from maskbench.masks.base import Mask
 from maskbench.masks.batch import Batch
 from maskbench.masks.passes import mixing
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from torch.nn import Module
     from transformers import PreTrainedModel
 
+    from maskbench.kinds.head import Head
     from maskbench.masks import Strategy
 
 _NOTED = "noted.json"  # in a checkpoint
@@ -148,31 +149,9 @@ class Hooks(TrainerCallback):
         self._held = {}
 
 
-def mean_cross_entropy(outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
-    """Return the cross-entropy over all labels of an update, in nats.
-
-    Models of transformers differ in whether they heed `num_items_in_batch`: BertForSequenceClassification does not,
-    which would multiply its gradient by the number of micro-batches.
-
-    Parameters
-    ----------
-    outputs
-        Of the model; logits are (B, C) or (B, T, C).
-    labels
-        (B,) or (B, T), -100 where there is none.
-    num_items_in_batch
-        Number of labels in all micro-batches of the update; None: in this one. Without any label (sentences of which
-        max_length left none) the loss is 0, and so is its gradient.
-    """
-    logits = outputs["logits"].float().movedim(-1, 1)
-    total = torch.nn.functional.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
-    items = (labels != IGNORED).sum() if num_items_in_batch is None else torch.as_tensor(num_items_in_batch)
-    return total / items.clamp(min=1)
-
-
-def seen_loss(outputs: Any, labels: Tensor) -> Tensor:
+def seen_loss(head: Head, outputs: Any, labels: Tensor) -> Tensor:
     """Return the loss that masks observe, a mean over the micro-batch's labels in nats; NaN if it has none."""
-    loss = mean_cross_entropy(outputs, labels).detach()
+    loss = head.loss(outputs, labels).detach()
     return torch.where((labels != IGNORED).any(), loss, torch.nan)
 
 
@@ -181,6 +160,8 @@ class MaskedTrainer(Trainer):
 
     Parameters
     ----------
+    head
+        The head of the task, for its loss and for what is kept of an evaluation.
     strategy
         The masks.
     seed
@@ -192,9 +173,10 @@ class MaskedTrainer(Trainer):
     """
 
     def __init__(
-        self, *args: Any, strategy: Strategy, seed: int, mask_id: int, group_by_length: bool, **kwargs: Any
+        self, *args: Any, head: Head, strategy: Strategy, seed: int, mask_id: int, group_by_length: bool, **kwargs: Any
     ) -> None:
-        kwargs["compute_loss_func"] = mean_cross_entropy
+        self._head = head
+        kwargs |= {"compute_loss_func": self._task_loss, "preprocess_logits_for_metrics": self._reduced}
         super().__init__(*args, **kwargs)
         self.seed, self.mask_id, self.group_by_length = seed, mask_id, group_by_length
         self.masking = self.moving = Masking(strategy, seed)
@@ -210,6 +192,19 @@ class MaskedTrainer(Trainer):
     def stream(self) -> Stream:
         """That which the batch at hand is of."""
         return self._stream
+
+    @property
+    def head(self) -> Head:
+        """The head of the task that the batch at hand is of."""
+        return self._head
+
+    def _task_loss(self, outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
+        """Return the loss of the task at hand."""
+        return self.head.loss(outputs, labels, num_items_in_batch)
+
+    def _reduced(self, logits: Any, labels: Tensor) -> tuple[Tensor, ...]:
+        """Return what is kept of an evaluation of the task at hand."""
+        return self.head.reduced(logits, labels)
 
     def maskings(self) -> Mapping[str, Masking]:
         """Return all masks that are at work, by the name of their file in a checkpoint."""
@@ -306,7 +301,7 @@ class MaskedTrainer(Trainer):
             loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
         observers = [mask for mask in masking.masks.values() if type(mask).observe is not Mask.observe]
         for mask in observers:
-            mask.observe(seen_loss(outputs, cast("Tensor", clean.labels)))
+            mask.observe(seen_loss(self.head, outputs, cast("Tensor", clean.labels)))
         if objective is not None:
             masked = replace(masked, hidden=states_of(outputs)[-1])
             penalty = objective.penalty(model, clean, masked)

@@ -29,10 +29,10 @@ from maskbench.errors import InputError
 from maskbench.experiment.call import packed, read_arguments, unpacked
 from maskbench.experiment.experiment import Experiment
 from maskbench.experiment.load import load
+from maskbench.kinds.score import Outcome
 from maskbench.report import formats, page, text
 from maskbench.report.figures.drawing import wrapped
 from maskbench.report.style import canvas, legible, save, style
-from maskbench.training.evaluation import Outcome
 
 NASTY = [
     *(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from maskbench import splitmix
-from maskbench.data import draws as data_draws
+from maskbench.kinds import draws as data_draws
 from maskbench.masks.batch import Batch
 from maskbench.masks.draws import Draws
 

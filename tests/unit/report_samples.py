@@ -11,7 +11,7 @@ import pandas as pd
 
 from maskbench.analysis.compare import Settings, compare_files
 from maskbench.analysis.findings import GATE_COLUMNS, PAIR_COLUMNS, SENSITIVITY_COLUMNS, VERDICT_COLUMNS
-from maskbench.analysis.metrics import ALONG_COLUMNS, COLUMNS
+from maskbench.analysis.metrics import ALONG_COLUMNS, OLD_COLUMNS, with_kind
 from maskbench.config.measures import measure
 from maskbench.report.study import Study
 
@@ -143,7 +143,7 @@ def write_metrics(
                 found = _measured(task, strategy, settings, regime, condition, size, rng)
                 rows += [(*cell, split, name, value, measure(name).unit) for (split, name), value in found.items()]
                 along += _along(run, regime, rng)
-    pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(folder / "metrics.csv", index=False)
+    with_kind(pd.DataFrame(rows, columns=list(OLD_COLUMNS))).to_csv(folder / "metrics.csv", index=False)
     pd.DataFrame(along, columns=list(ALONG_COLUMNS)).to_csv(folder / "along.csv", index=False)
 
 

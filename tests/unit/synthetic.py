@@ -30,6 +30,7 @@ ENVIRONMENT = Environment(
 EFFECTS = {"none": 0.0, "random": 0.004, "static": -0.012, "freeze": -0.035}
 SIZES = {"none": 22.7e6, "random": 22.7e6, "static": 22.7e6, "freeze": 5.3e6}
 STEPS = (32, 64, 96, 126)
+KIND = {"conll2003": "token-classification"}
 TIMES = {"none": 95.0, "random": 97.0, "static": 96.0, "freeze": 58.0}
 
 
@@ -181,7 +182,7 @@ def write_run(
         error=None if done else "loss is not finite at step 40",
         metrics=metrics(task, strategy, score, own) if done else [],
         history=history if done else [],
-        parameters={"strategy": strategy},
+        parameters={"strategy": strategy, "kind": KIND.get(task, "sequence-classification")},
         parameters_hash=f"{sum(map(ord, run)):016x}",
         code="0123456789abcdef",
         data=Data(prepared="a" * 64, encoded="b" * 64, model="c" * 64),

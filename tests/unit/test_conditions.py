@@ -13,15 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maskbench.config.conditions import CLEAN, Condition, Cue
-from maskbench.data import draws
 from maskbench.data.conditions import plant
-from maskbench.data.encode import IGNORED, encode, load_encoded
+from maskbench.data.encode import encode, load_encoded
 from maskbench.data.manifests import EncodedManifest, PreparedManifest
 from maskbench.data.prepare import load_prepared, prepare
-from maskbench.data.tagged import Tagged, TagSet
-from maskbench.data.tags import to_iob2
 from maskbench.errors import InputError
 from maskbench.experiment.experiment import presets
+from maskbench.kinds import draws
+from maskbench.kinds.encoding import IGNORED
+from maskbench.kinds.token_classification.tagged import Tagged, TagSet
+from maskbench.kinds.token_classification.tags import to_iob2
 from tests.unit.given import make_source, make_tagging, make_task
 from tests.unit.tiny import make_model
 

@@ -18,10 +18,11 @@ from transformers import (
     RobertaTokenizer,
 )
 
-from maskbench.data.encode import IGNORED, encode, load_encoded
+from maskbench.data.encode import encode, load_encoded
 from maskbench.data.manifests import EncodedManifest
 from maskbench.data.prepare import prepare
 from maskbench.errors import InputError
+from maskbench.kinds.encoding import IGNORED
 from tests.unit.given import make_source, make_tagging, make_task
 
 ROOT = Path(__file__).resolve().parents[2]

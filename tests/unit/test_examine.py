@@ -7,10 +7,10 @@ import pytest
 from pydantic import ValidationError
 from sklearn.model_selection import train_test_split
 
-from maskbench.data.columns import Place
 from maskbench.data.cutting import cut
 from maskbench.data.examine import FEW
 from maskbench.errors import InputError
+from maskbench.kinds.files import Place
 from tests.unit.given import make_source, make_tagging, make_task
 from tests.unit.test_prepare import THREE, THREE_TAGGED, refusal, rows, run
 

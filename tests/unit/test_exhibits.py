@@ -30,7 +30,7 @@ from docs.exhibits import (
 )
 from docs.exhibits.exhibit import anchor, code_block, section
 from docs.exhibits.material import attention_on
-from maskbench.data.encode import IGNORED
+from maskbench.kinds.encoding import IGNORED
 from maskbench.masks.base import FAMILIES
 from maskbench.masks.batch import Batch
 from maskbench.masks.registry import known

@@ -6,8 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from maskbench.data.readers import read
-from maskbench.data.tags import Writing
 from maskbench.errors import InputError
+from maskbench.kinds.token_classification.tags import Writing
 from tests.unit.given import make_tagging, make_task
 from tests.unit.test_prepare import run
 from tests.unit.test_readers import TAGGED_JSONL, hub, sentences, texts
@@ -87,7 +87,7 @@ def test_numbers_as_tags_of_a_hub_dataset(tmp_path):
     columns = {"tokens": [["Mira", "lives"]], "tags": [[1, 0]]}
     keys = {"kind": "token-classification", "text": "tokens", "label": "tags"}
     assert "name them with labels" in refused(hub, tmp_path, columns, **keys)
-    assert hub(tmp_path, columns, **keys, labels=["O", "B-PER"]).sentences[0].tags == ["B-PER", "O"]
+    assert hub(tmp_path, columns, **keys, labels=["O", "B-PER"]).rows[0].tags == ["B-PER", "O"]
 
 
 COMMENTS = (
@@ -139,7 +139,7 @@ def test_empty_tokens(tmp_path, content, keys):
     path = tmp_path / "file"
     path.write_text(content)
     table = read(make_tagging(**keys, empty_tokens="drop"), path, "my.file")
-    assert [(row.tokens, row.tags) for row in table.sentences] == [MIRA]
+    assert [(row.tokens, row.tags) for row in table.rows] == [MIRA]
     assert table.seen.dropped == {"empty token": 1}
     if "\ufe0f" not in content and "\u200b" not in content:
         assert "empty_tokens: drop" in refused(sentences, tmp_path, content, **keys)
@@ -148,7 +148,7 @@ def test_empty_tokens(tmp_path, content, keys):
 def test_lines_are_right_behind_a_dropped_token(tmp_path):
     path = tmp_path / "file"
     path.write_text("# comment\nMira\tB-PER\n\tO\nlives\tO\n")
-    (sentence,) = read(make_tagging(empty_tokens="drop", comments="#"), path, "my.file").sentences
+    (sentence,) = read(make_tagging(empty_tokens="drop", comments="#"), path, "my.file").rows
     assert [sentence.line_of(position) for position in range(2)] == [2, 4]
 
 
@@ -156,7 +156,7 @@ def test_a_byte_order_mark_inside_a_joined_file(tmp_path):
     path = tmp_path / "file"
     path.write_text("\ufefftext,label\ngood,x\n\ufeffbad,y\n")
     table = read(make_task(), path, "my.file")
-    assert [(row.line, row.text) for row in table.examples] == [(2, "good"), (3, "bad")]
+    assert [(row.line, row.text) for row in table.rows] == [(2, "good"), (3, "bad")]
     assert table.seen.marks == [3]
     assert sentences(tmp_path, "Mira B-PER\nlives O\n\n\ufeffMira B-PER\nlives O\n") == [(1, *MIRA), (4, *MIRA)]
 

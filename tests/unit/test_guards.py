@@ -8,7 +8,7 @@ import pytest
 
 from maskbench.analysis.findings import AT_A_PRICE
 from maskbench.analysis.gates import apart
-from maskbench.analysis.metrics import COLUMNS, learned_nothing
+from maskbench.analysis.metrics import OLD_COLUMNS, learned_nothing, with_kind
 from maskbench.analysis.verdicts import judge
 from maskbench.config.claims import Claims
 from maskbench.config.measures import MEASURES, measure
@@ -27,7 +27,7 @@ def table(rows):
         cell = (run, "a", "m", strategy, "single", condition, "full", seed, "completed")
         for name, value in {"majority_score": 0.509, "accuracy": values["score"], **values}.items():
             lines.append((*cell, "test", name, value, measure(name).unit))
-    return pd.DataFrame(lines, columns=list(COLUMNS)).astype({"value": "float64"})
+    return with_kind(pd.DataFrame(lines, columns=list(OLD_COLUMNS)).astype({"value": "float64"}))
 
 
 def collapsed(score=None):

@@ -109,7 +109,7 @@ def test_gradient_cosine_falls_with_the_share_of_texts_that_two_tasks_disagree_o
         inputs = [Inputs(task, encoder, truth.folder / f"joint-{share}") for task in tasks]
         run = JointRun(cells, inputs, choose(cells[0].training), 1)
         run.prepare(AutoTokenizer.from_pretrained(encoder))
-        found.append(conflict.cosines(run.pair.models, run.conflict.batches)["all"])
+        found.append(conflict.cosines(run.pair.models, run.conflict.heads, run.conflict.batches)["all"])
     assert spearmanr(dial, found).statistic == pytest.approx(-1)
     assert found[0] == pytest.approx(1, abs=1e-3)
     assert found[1] > 0.8

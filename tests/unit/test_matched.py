@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from maskbench.analysis.derived import Point, Run, at_matched_score
-from maskbench.analysis.metrics import COLUMNS
+from maskbench.analysis.metrics import OLD_COLUMNS, with_kind
 from maskbench.analysis.verdicts import judge
 from maskbench.config.measures import measure
 from maskbench.experiment.claims import read_claims
@@ -38,7 +38,7 @@ def curves(arms, steps, seeds=10, regime="single", rate=0.0, measured="forgettin
         (*of[item.run], "run", item.measure, item.value, measure(item.measure).unit)
         for item in at_matched_score(runs, "none")
     ]
-    return pd.DataFrame(lines, columns=list(COLUMNS)).astype({"value": "float64"})
+    return with_kind(pd.DataFrame(lines, columns=list(OLD_COLUMNS)).astype({"value": "float64"}))
 
 
 def verdict(metrics, claim):

@@ -37,8 +37,8 @@ SDPA |= {"squeezebert"}
 
 def test_heads_for_tagging_are_those_of_transformers() -> None:
     classify = set(modeling_auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES)
-    assert classify - set(modeling_auto.MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES) == facts.NO_TAGGING
-    assert {name for name in FAMILIES if name in facts.NO_TAGGING} == NO_TAGGING
+    assert classify - set(modeling_auto.MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES) == facts.NO_TOKEN_HEAD
+    assert {name for name in FAMILIES if name in facts.NO_TOKEN_HEAD} == NO_TAGGING
 
 
 @pytest.mark.parametrize("name", FAMILIES)

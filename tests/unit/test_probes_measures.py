@@ -13,14 +13,16 @@ from scipy.stats import spearmanr
 from transformers import AutoModel, AutoModelForMaskedLM
 
 from maskbench.config.measures import MEASURES
+from maskbench.kinds import probing
+from maskbench.kinds.score import Outcome
+from maskbench.kinds.token_classification.probing import shared_words
 from maskbench.probes import drift, fit, holes, linear
 from maskbench.probes.errors import UnmeasuredError
 from maskbench.probes.forward import Forward
-from maskbench.probes.input import flips, shared_words
+from maskbench.probes.input import flips
 from maskbench.probes.task import transplant
 from maskbench.slots.device import Device
 from maskbench.training.collate import Collator
-from maskbench.training.evaluation import Outcome
 from tests.unit.tiny import make_model
 
 CPU = Device("cpu", "fp32", "eager", 1)
@@ -111,7 +113,7 @@ def test_agreement_with_flipped_mentions_by_hand():
 
 def test_flipped_mentions_are_found():
     before, after = [0, 1, 2, 0, 3, 1], [0, 3, 4, 0, 3, 3]
-    assert list(fit._flipped_mentions(before, after, LABELS)) == [([1, 2], 3), ([5], 3)]
+    assert probing.of("token-classification").flipped(before, after, LABELS) == [([1, 2], 3), ([5], 3)]
 
 
 def test_seen_and_unseen_mentions_by_hand(tmp_path):
@@ -189,9 +191,9 @@ def test_flip_rate_by_hand():
     before = pd.DataFrame({"prediction": [0, 1, 1, 0]})
     after = pd.DataFrame({"prediction": [0, 0, 1, 1]})
     outcomes = [Outcome("sequence-classification", ("a", "b"), table) for table in (before, after)]
-    assert flips(SimpleNamespace(tagging=False), *outcomes, []).mean() == 0.5
+    assert flips(SimpleNamespace(texts=SimpleNamespace(test=[])), *outcomes, []).mean() == 0.5
     clean = row([[7], [8]], [0, 1])
-    subject = SimpleNamespace(tagging=True, texts=SimpleNamespace(test=[clean]))
+    subject = SimpleNamespace(texts=SimpleNamespace(test=[clean]))
     longer = row([[7], [8], [4]], [0, 1, 0])
     for predicted, rate in (([0, 1, 3], 0.0), ([0, 3, 0], 1.0)):
         outcomes = [

@@ -97,7 +97,7 @@ def contributions_add_up(subject, outcomes, found, path):
             resampled.add(name)
     expected = {"ece", "brier", "distractor_drop", "distractor_flip_rate", "perturbation_flip_rate", "masking_drop"}
     expected |= {"mlm_loss", "mlm_forgetting", "probing_drop", "probing_accuracy", "cue_reliance", "worst_group_score"}
-    expected |= {"seen_f1", "unseen_f1"} if subject.tagging else set()
+    expected |= {"seen_f1", "unseen_f1"} if cell.kind == TAGS else set()
     expected |= {"flipped_agreement", "noise_memorisation"} if cell.condition.kind == "label-noise" else set()
     expected |= {"forgetting", "backward_transfer"} if cell.regime == "sequential" else set()
     assert resampled >= {name for name in expected if found.get(name) is not None}

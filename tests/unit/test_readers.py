@@ -4,9 +4,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from maskbench.data import tags as schemes
 from maskbench.data.readers import read
 from maskbench.errors import InputError
+from maskbench.kinds.token_classification import tags as schemes
 from tests.unit.given import make_tagging, make_task
 
 TSV = {"format": "tsv"}
@@ -18,14 +18,14 @@ def texts(tmp_path, content, **keys):
     path = tmp_path / "file"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     table = read(make_task(**keys), path, "my.file")
-    return [(row.line, row.text, row.label) for row in table.examples]
+    return [(row.line, row.text, row.label) for row in table.rows]
 
 
 def sentences(tmp_path, content, **keys):
     path = tmp_path / "file"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     table = read(make_tagging(**keys), path, "my.file")
-    return [(row.line, row.tokens, row.tags) for row in table.sentences]
+    return [(row.line, row.tokens, row.tags) for row in table.rows]
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_tagged_json_lines(tmp_path):
 def test_the_line_of_a_token(tmp_path):
     path = tmp_path / "file"
     path.write_text("\nEU B-ORG\nrejects O\n")
-    assert read(make_tagging(), path, "my.file").sentences[0].line_of(1) == 3
+    assert read(make_tagging(), path, "my.file").rows[0].line_of(1) == 3
 
 
 # --- the hub's parquet
@@ -223,7 +223,7 @@ def hub(tmp_path, columns, names=None, **keys):
 def test_hub_texts(tmp_path):
     columns = {"id": [1, 2, 3], "text": ["good ", None, "bad"], "label": [1, 0, 0]}
     table = hub(tmp_path, columns, {"label": ["negative", "positive"]})
-    assert [(row.line, row.text, row.label) for row in table.examples] == [
+    assert [(row.line, row.text, row.label) for row in table.rows] == [
         (1, "good", "positive"),
         (3, "bad", "negative"),
     ]
@@ -234,7 +234,7 @@ def test_hub_sentences(tmp_path):
     columns = {"tokens": [["EU", "x"], []], "ner": [[1, 0], []]}
     keys = {"kind": "token-classification", "text": "tokens", "label": "ner"}
     table = hub(tmp_path, columns, {"ner": ["O", "B-ORG"]}, **keys)
-    assert [(row.tokens, row.tags) for row in table.sentences] == [(["EU", "x"], ["B-ORG", "O"])]
+    assert [(row.tokens, row.tags) for row in table.rows] == [(["EU", "x"], ["B-ORG", "O"])]
     assert table.seen.dropped["no text"] == 1
     with pytest.raises(
         InputError, match="row 1: ner: tags are numbers, and the dataset does not say what they stand for"

@@ -18,18 +18,21 @@ from transformers import (
 )
 
 from maskbench.channels import Purpose
-from maskbench.data.encode import IGNORED, load_encoded
+from maskbench.data.encode import load_encoded
 from maskbench.errors import InputError
+from maskbench.kinds import head
+from maskbench.kinds.encoding import IGNORED
+from maskbench.kinds.head import mean_cross_entropy
+from maskbench.kinds.score import outcome_of
 from maskbench.masks.base import InputMask
 from maskbench.models.anatomy import base_of, layers_of
 from maskbench.records.run import Record
 from maskbench.slots.device import choose
 from maskbench.training import conflict
 from maskbench.training.collate import BESIDE_TEXT, Collator
-from maskbench.training.evaluation import outcome_of, reduce_logits
 from maskbench.training.joint import JointRun, run_joint
 from maskbench.training.run import Inputs, Run, run_cell
-from maskbench.training.trainer import PairedOrder, Stream, derived, mean_cross_entropy
+from maskbench.training.trainer import PairedOrder, Stream, derived
 from tests.unit.killed import KilledError, Watch
 from tests.unit.samples import MASKS, entry
 from tests.unit.tiny import make_cell, make_encoded, make_gpt2, make_model, same
@@ -469,7 +472,7 @@ def test_the_scores_of_a_joint_record_are_those_of_its_model(joint, folders, tas
     labels = batch.pop("labels")
     with torch.no_grad():
         logits = model(**{name: value for name, value in batch.items() if name not in BESIDE_TEXT}).logits
-    reduced = [part.numpy() for part in reduce_logits(logits, labels)]
+    reduced = [part.numpy() for part in head.of(kind).reduced(logits, labels)]
     names = [model.config.id2label[place] for place in range(model.config.num_labels)]
     outcome = outcome_of(kind, names, split, reduced, labels.numpy())
     assert outcome.score == pytest.approx(value(run.record, "test", "score"))
@@ -519,7 +522,7 @@ def test_cosines_are_those_of_autograd(prepared, parameter):
     run, _ = prepared(strategy={"name": "x", "parameter": parameter})
     models = run.pair.models
     batches = conflict.fixed_batches([part.train for part in run.runs], 1, Collator(0))
-    found = conflict.cosines(models, batches)
+    found = conflict.cosines(models, [head.of(kind) for kind in KINDS], batches)
     gradients = []
     shared = [
         weight

@@ -12,13 +12,13 @@ from scipy import stats
 from maskbench.analysis import statistics
 from maskbench.analysis.bootstrap import resampled_scores
 from maskbench.analysis.contributions import recipe
-from maskbench.analysis.metrics import COLUMNS, OUTCOME_COLUMNS
+from maskbench.analysis.metrics import OLD_COLUMNS, OUTCOME_COLUMNS, with_kind
 from maskbench.analysis.outcomes import Outcomes
 from maskbench.analysis.verdicts import errors, judge
 from maskbench.config.claims import Claims
 from maskbench.config.measures import MEASURES, measure
 from maskbench.data.readers import read
-from maskbench.training.evaluation import outcome_of
+from maskbench.kinds.score import outcome_of
 from tests.unit.given import make_tagging
 
 MARGINS = {"points": {"pooled": 0.5, "task": 1.0}, "nats": 0.02, "per cent": 5, "coefficient": 0.01}
@@ -43,7 +43,7 @@ def study(values, seeds=10, tasks=("a",), failed=()):
         cell = (run, task, "m", strategy, "single", "clean", "100", seed, "crashed" if crashed else "completed")
         numbers = {"score": None} if crashed else {"majority_score": 0.5, **values(task, strategy, seed)}
         rows += [(*cell, "test", name, value, measure(name).unit) for name, value in numbers.items()]
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"value": "float64"})
+    return with_kind(pd.DataFrame(rows, columns=list(OLD_COLUMNS)).astype({"value": "float64"}))
 
 
 def written(path, streams, seeds=10, texts=200):
@@ -190,7 +190,7 @@ def test_a_joint_run_is_resampled_together_with_the_run_of_the_task_alone(tmp_pa
         )
         rows.append((run, "a", "m", "x", regime, "clean", "100", 1, "completed"))
     pd.concat(parts)[list(OUTCOME_COLUMNS)].to_parquet(tmp_path / "o.parquet", index=False)
-    columns = [*COLUMNS[:9]]
+    columns = [*OLD_COLUMNS[:9]]
     runs = pd.DataFrame(rows, columns=columns)
     lost = 100 * (hits["one"].mean() - hits["two"].mean())
     found = Outcomes(tmp_path / "o.parquet", 800, 0).resampled(
@@ -394,10 +394,10 @@ def test_a_sentence_keeps_its_document(tmp_path):
     path = tmp_path / "train.conll"
     path.write_text(DOCUMENTS)
     task = make_tagging()
-    found = read(task, path, "train.conll").sentences
+    found = read(task, path, "train.conll").rows
     assert [sentence.document for sentence in found] == [0, 0, 1]
     path.write_text(DOCUMENTS.replace("-DOCSTART- O\n\n", ""))
-    assert [sentence.document for sentence in read(task, path, "train.conll").sentences] == [None] * 3
+    assert [sentence.document for sentence in read(task, path, "train.conll").rows] == [None] * 3
 
 
 def test_documents_reach_the_predictions():

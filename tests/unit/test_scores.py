@@ -18,10 +18,14 @@ from seqeval.scheme import IOB2
 from sklearn.metrics import classification_report
 from transformers import DataCollatorForTokenClassification, DataCollatorWithPadding
 
-from maskbench.data.encode import IGNORED, load_encoded
+from maskbench.data.encode import load_encoded
+from maskbench.kinds import head, score
+from maskbench.kinds.encoding import IGNORED
+from maskbench.kinds.score import Outcome  # noqa: TC001
+from maskbench.kinds.sequence_classification.score import classify
+from maskbench.kinds.token_classification.iob2 import agreement, as_iob2
+from maskbench.kinds.token_classification.score import tag
 from maskbench.training.collate import Collator
-from maskbench.training.evaluation import Outcome, classify, majority_score, reduce_logits, tag
-from maskbench.training.tagging import agreement, as_iob2
 from tests.unit.tiny import make_encoded, make_model
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -110,7 +114,8 @@ def test_classification_measures_are_those_of_scikit_learn():
     rng = np.random.default_rng(0)
     logits = torch.from_numpy(rng.normal(size=(60, 3)).astype(np.float32))
     labels = torch.from_numpy(rng.integers(0, 3, 60))
-    log_probabilities, losses = (part.numpy() for part in reduce_logits(logits, labels))
+    reduced = head.of("sequence-classification").reduced(logits, labels)
+    log_probabilities, losses = (part.numpy() for part in reduced)
     outcome = classify(np.arange(60), labels.numpy(), log_probabilities, losses, ["a", "b", "c"])
     measured = outcome.measures()
     report = classification_report(labels, logits.argmax(-1), output_dict=True)
@@ -131,13 +136,15 @@ def test_a_class_that_is_absent_has_no_support_and_does_not_crash():
 
 
 def test_the_majority_class_is_that_of_training():
-    assert majority_score("sequence-classification", [1, 1, 0], [0, 0, 1, 0]) == 0.25
-    assert majority_score("token-classification", (), ()) == 0.0
+    splits = {"labels": [1, 1, 0]}, {"labels": [0, 0, 1, 0]}
+    assert score.of("sequence-classification").majority(*splits) == 0.25
+    assert score.of("token-classification").majority(*splits) == 0.0
 
 
 def test_losses_of_tagging_leave_out_what_has_no_label():
     logits = torch.tensor([[[2.0, 0.0], [0.0, 0.0]]])
-    classes, losses, briers, confidences = reduce_logits(logits, torch.tensor([[0, IGNORED]]))
+    reduced = head.of("token-classification").reduced(logits, torch.tensor([[0, IGNORED]]))
+    classes, losses, briers, confidences = reduced
     assert classes.tolist() == [[0, 0]]
     assert losses.tolist() == [[pytest.approx(math.log(1 + math.exp(-2))), 0.0]]
     sure = 1 / (1 + math.exp(-2))
@@ -149,7 +156,7 @@ def test_words_that_are_cut_off_have_no_confidence_and_do_not_count_in_the_brier
     rng = np.random.default_rng(0)
     logits = torch.from_numpy(rng.normal(size=(1, 4, 5)).astype(np.float32))
     labels = torch.tensor([[IGNORED, 2, IGNORED, 0]])
-    reduced = [part.numpy() for part in reduce_logits(logits, labels)]
+    reduced = [part.numpy() for part in head.of("token-classification").reduced(logits, labels)]
     row = tag(np.array([7]), labels.numpy(), *reduced, [[2, 0, 1]], [np.array([0, 1])], TAGS).table.iloc[0]
     probabilities = logits.softmax(-1)[0, [1, 3]].numpy()
     assert row["confidence"][:2] == pytest.approx(probabilities.max(-1))
@@ -161,7 +168,8 @@ def test_the_brier_score_of_classes_is_the_squared_distance_from_the_right_one()
     rng = np.random.default_rng(0)
     logits = torch.from_numpy(rng.normal(size=(60, 3)).astype(np.float32))
     labels = torch.from_numpy(rng.integers(0, 3, 60))
-    log_probabilities, losses = (part.numpy() for part in reduce_logits(logits, labels))
+    reduced = head.of("sequence-classification").reduced(logits, labels)
+    log_probabilities, losses = (part.numpy() for part in reduced)
     outcome = classify(np.arange(60), labels.numpy(), log_probabilities, losses, ["a", "b", "c"])
     expected = np.square(logits.softmax(-1).numpy() - np.eye(3)[labels.numpy()]).sum(-1)
     assert np.allclose(outcome.table["brier"], expected, atol=1e-6)
@@ -173,10 +181,10 @@ def test_the_brier_score_of_classes_is_the_squared_distance_from_the_right_one()
 def test_the_metric_modules_load_offline_through_evaluate(tmp_path):
     code = f"""
 import evaluate
-folder = {str(ROOT / "maskbench/training/metrics")!r}
-one = evaluate.load(folder + "/classification.py").compute(
+folder = {str(ROOT / "maskbench/kinds")!r}
+one = evaluate.load(folder + "/sequence_classification/metric.py").compute(
     predictions=[0, 1, 1], references=[0, 1, 0], labels=["a", "b"])
-two = evaluate.load(folder + "/entities.py").compute(
+two = evaluate.load(folder + "/token_classification/metric.py").compute(
     predictions=[["B-PER", "O"]], references=[["B-PER", "O"]], types=["PER"])
 print(round(one["accuracy"], 4), two["entity_f1"])
 """

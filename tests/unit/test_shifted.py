@@ -16,14 +16,14 @@ from tokenizers import pre_tokenizers
 from transformers import AutoTokenizer, GPT2Config, GPT2Tokenizer, RobertaConfig, RobertaTokenizer
 
 from maskbench.config.conditions import LEVELS, PERTURBATIONS, SETS
-from maskbench.data.encode import IGNORED, encode, load_encoded
+from maskbench.data.encode import encode, load_encoded
 from maskbench.data.manifests import EncodedManifest
 from maskbench.data.prepare import load_prepared, prepare
 from maskbench.data.segments import segments
 from maskbench.data.shifted import DISTRACTORS, Text, make_sets, shift
-from maskbench.data.tagged import TagSet
-from maskbench.data.tags import to_iob2
 from maskbench.errors import InputError
+from maskbench.kinds.encoding import IGNORED
+from maskbench.kinds.token_classification.tags import to_iob2
 from maskbench.models.tokens import MASKED
 from tests.unit.given import make_source, make_tagging, make_task
 from tests.unit.test_encode import byte_level
@@ -31,7 +31,6 @@ from tests.unit.tiny import make_gpt2, make_model
 
 ROOT = Path(__file__).resolve().parents[2]
 TAGS = ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]
-KNOWN = TagSet(TAGS)
 STORY = [
     *("A", "film", "that", "nobody", "wanted,", "but", "everybody", "saw:", "it", "is", "", "warm,", "quite", "funny"),
     *("and", "far", "too", "long", "by", "half;", "don't", "miss", "it!"),
@@ -60,7 +59,8 @@ def tagging(rows, tags=None):
 
 def sets_of(table, names=SETS):
     """Make sets of a table."""
-    return make_sets(names, Text.of(table, KNOWN if "tokens" in table.column_names else None))
+    kind = "token-classification" if "tokens" in table.column_names else "sequence-classification"
+    return make_sets(names, Text.of(table, kind, TAGS))
 
 
 def texts_of(table):

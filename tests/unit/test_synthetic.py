@@ -12,12 +12,13 @@ from maskbench.config.conditions import Condition, Cue
 from maskbench.config.sources import SyntheticSource
 from maskbench.config.tasks import Task
 from maskbench.data.conditions import plant
-from maskbench.data.encode import IGNORED, encode, load_encoded
+from maskbench.data.encode import encode, load_encoded
 from maskbench.data.prepare import load_prepared, prepare
 from maskbench.data.sources import fetch_task
 from maskbench.data.synthetic import FILLER, SECOND, TELLING, make, rows
-from maskbench.data.tags import to_iob2
 from maskbench.errors import InputError
+from maskbench.kinds.encoding import IGNORED
+from maskbench.kinds.token_classification.tags import to_iob2
 from tests.unit.tiny import BAD, GOOD, make_model
 from tests.unit.tiny import FILLER as KNOWN
 

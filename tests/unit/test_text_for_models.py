@@ -18,16 +18,19 @@ from transformers import (
     XLNetConfig,
 )
 
-from maskbench.data.encode import IGNORED, encode, load_encoded
+from maskbench.data.encode import encode, load_encoded
 from maskbench.data.prepare import prepare
 from maskbench.data.shifted import shift
+from maskbench.kinds import head
+from maskbench.kinds.encoding import IGNORED
+from maskbench.kinds.head import mean_cross_entropy
 from maskbench.masks.draws import Draws
 from maskbench.masks.input.oracle_cue import OracleCue
 from maskbench.masks.shared.fisher import information
 from maskbench.masks.shared.pace import Pace
 from maskbench.models.tokens import encode_as_text
 from maskbench.training.collate import collator_for
-from maskbench.training.trainer import mean_cross_entropy, seen_loss
+from maskbench.training.trainer import seen_loss
 from tests.unit.given import make_source, make_task
 from tests.unit.spoken import TOKENIZERS
 from tests.unit.test_words import encoded
@@ -226,9 +229,10 @@ def test_losses_with_labels_are_what_they_were() -> None:
 
 
 def test_a_batch_without_labels_says_nothing_of_the_running_loss() -> None:
-    assert seen_loss(outputs(1, 4, 3), torch.full((1, 4), IGNORED)).isnan()
+    tagger = head.of("token-classification")
+    assert seen_loss(tagger, outputs(1, 4, 3), torch.full((1, 4), IGNORED)).isnan()
     labels = torch.tensor([[1, IGNORED, 0, IGNORED]])
-    assert seen_loss(outputs(1, 4, 3), labels) == mean_cross_entropy(outputs(1, 4, 3), labels)
+    assert seen_loss(tagger, outputs(1, 4, 3), labels) == mean_cross_entropy(outputs(1, 4, 3), labels)
     paces = [Pace(0.15, 0.5, 4.0, 0.9, 0.99, 0.1, torch.device("cpu")) for _ in range(2)]
     for loss in (0.7, 0.5, 0.2):
         paces[0].observe(torch.tensor(loss))

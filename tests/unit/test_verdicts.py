@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from maskbench.analysis.metrics import COLUMNS, OUTCOME_COLUMNS
+from maskbench.analysis.metrics import OLD_COLUMNS, OUTCOME_COLUMNS, with_kind
 from maskbench.analysis.outcomes import Outcomes
 from maskbench.analysis.verdicts import changed_since, judge, write_verdicts
 from maskbench.config.claims import Claims
@@ -41,7 +41,7 @@ def study(values, seeds=10, tasks=("a", "b"), sizes=("100",), places=(("single",
             kind = "entity_f1" if task == "b" else "accuracy"
             numbers = {"majority_score": 0.5, kind: numbers.get("score"), **numbers} if done else {"score": None}
             rows += [(*cell, "test", name, value, measure(name).unit) for name, value in numbers.items()]
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"value": "float64"})
+    return with_kind(pd.DataFrame(rows, columns=list(OLD_COLUMNS)).astype({"value": "float64"}))
 
 
 def noise(*key):

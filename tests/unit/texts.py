@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from datasets import Dataset
 
+from maskbench.kinds.head import mean_cross_entropy
 from maskbench.masks.batch import Batch
 from maskbench.masks.setting import Setting
 from maskbench.training.collate import Collator
-from maskbench.training.trainer import mean_cross_entropy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

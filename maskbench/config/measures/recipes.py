@@ -1,8 +1,9 @@
 """Recipes: of which sums over test examples a measure is made, so that texts can be resampled.
 
-outcomes.parquet keeps streams: for each run and set, what each example adds to a sum of hits and to a sum of weights.
-A stream is named by its set (``test``, ``swap-10``), or by its set and what is counted (``test:loss``). A set alone is
-the task's own score and has every example; what is counted besides may leave out examples that add nothing.
+outcomes.parquet keeps streams: for each run and set, what each example adds to some sums. A stream is named by its set
+(``test``, ``swap-10``), or by its set and what is counted (``test:loss``). A set alone has every example, and the sums
+of the task's own score (kinds/score.py). What is counted besides is a sum of hits and a sum of weights, and may leave
+out examples that add nothing.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ ALONE = "alone>"
 class Part(NamedTuple):
     """Streams over the same examples, and the function that makes a number of their sums.
 
-    ratio: Σ factor · (Σ hit / Σ weight). gaps: Σ |Σ hit| / Σ weight over all streams together, as in a calibration
-    error. least: the smallest Σ hit / Σ weight. A measure is the sum of its parts.
+    ratio: Σ factor · (Σ hit / Σ weight); of a set alone the score that the task's kind makes of its sums stands in the
+    place of the ratio. gaps: Σ |Σ hit| / Σ weight over all streams together, as in a calibration error. least: the
+    smallest Σ hit / Σ weight. A measure is the sum of its parts.
     """
 
     how: Literal["ratio", "gaps", "least"]

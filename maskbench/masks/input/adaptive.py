@@ -8,13 +8,14 @@ from pydantic import model_validator
 
 from maskbench.channels import Channel
 from maskbench.config.block import NonNegative, Rate, Share
+from maskbench.kinds import traits
 from maskbench.masks.base import InputMask
 from maskbench.masks.batch import Batch
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from maskbench.config.tasks import Kind
+    from maskbench.config.kinds import Kind
     from maskbench.masks.draws import Draws
     from maskbench.masks.setting import Setting
 
@@ -61,7 +62,7 @@ class Adaptive(InputMask):
 
     def mixes(self, kind: Kind) -> bool:
         """Tell whether saliency is needed, which is the slope of such a change."""
-        return self.place == "loss" and kind == "sequence-classification"
+        return self.place == "loss" and not traits.of(kind).per_token
 
     def fit(self, setting: Setting, rng: Draws) -> None:
         """Keep the model, whose losses and attention decide."""
@@ -93,7 +94,7 @@ class Adaptive(InputMask):
 
         if self.place == "attention":
             return attention_received(self._setting.model, batch)
-        if self._setting.kind == "token-classification":
+        if traits.of(self._setting.kind).per_token:
             return word_losses(self._setting.model, batch)
         return saliency(self._setting.model, batch, self._setting.loss)
 

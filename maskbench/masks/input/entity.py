@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from maskbench.channels import Channel
 from maskbench.config.block import Rate
 from maskbench.errors import InputError
+from maskbench.kinds import traits
 from maskbench.masks.base import InputMask, Need
 from maskbench.masks.batch import Batch
 
@@ -60,17 +61,13 @@ class Entity(InputMask):
     def _read_tags(self, setting: Setting) -> None:
         import torch
 
-        from maskbench.data.tags import parse
-
-        if setting.kind != "token-classification":
-            raise InputError(f"entity: by: gold: expected a token-classification task, found {setting.kind}")
-        parsed = [parse(label) for label in setting.labels]
-        types = sorted({entity for _, entity in parsed})  # that of O is empty, so it comes first
-        if types[:1] != [""]:
-            types.insert(0, "")
+        kind = traits.of(setting.kind)
+        if not kind.mentions:
+            wanted = " or ".join(traits.with_mentions())
+            raise InputError(f"entity: by: gold: expected a {wanted} task, found {setting.kind}")
+        types, begins = kind.types(setting.labels)
         device = setting.model.device
-        self._types = torch.tensor([types.index(entity) for _, entity in parsed], device=device)
-        self._begins = torch.tensor([prefix == "B" for prefix, _ in parsed], device=device)
+        self._types, self._begins = torch.tensor(types, device=device), torch.tensor(begins, device=device)
 
     def where(self, batch: Batch, rng: Draws) -> Tensor:
         """Draw once for each mention, at the address of its first word."""

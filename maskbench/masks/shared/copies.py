@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
 
-    from maskbench.config.tasks import Kind
+    from maskbench.config.kinds import Kind
     from maskbench.masks.draws import Draws
     from maskbench.masks.setting import Setting
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from maskbench.data.tags import parse
 from maskbench.errors import InputError
+from maskbench.kinds import traits
 from maskbench.masks.draws import fold
 
 if TYPE_CHECKING:
@@ -119,7 +119,8 @@ class Corpus:
         lengths = _lengths(table["words"])
         texts = torch.arange(len(lengths)).repeat_interleave(lengths)
         words, input_ids = _flat(table["words"]), _flat(table["input_ids"])
-        labels = _flat(table["labels"]) if setting.kind == "token-classification" else _tensor(table["labels"])[texts]
+        labels = table["labels"]
+        labels = _flat(labels) if traits.of(setting.kind).per_token else _tensor(labels)[texts]
         # one long row, in which no two texts share a word
         row = torch.where(words >= 0, words + texts * (int(words.max()) + 1 if len(words) else 0), -1)[None]
         first = starts(row)[0]
@@ -209,13 +210,13 @@ class WordScores:
 
 def _classes(setting: Setting) -> Tensor:
     """Return (L,) the class that each label counts for; -1 for none."""
-    if setting.kind == "sequence-classification":
-        return torch.arange(len(setting.labels))
-    entities = [parse(label)[1] for label in setting.labels]
-    kinds = sorted({entity for entity in entities if entity})
-    if not kinds:
-        raise InputError(f"log-odds: expected tags of entities to compare words by, found {', '.join(setting.labels)}")
-    return torch.tensor([kinds.index(entity) if entity else -1 for entity in entities])
+    kind = traits.of(setting.kind)
+    classes = kind.classes(setting.labels)
+    if max(classes, default=-1) < 0:
+        raise InputError(
+            f"log-odds: expected {kind.classes_called} to compare words by, found {', '.join(setting.labels)}"
+        )
+    return torch.tensor(classes)
 
 
 def _log_odds(corpus: Corpus, classes: Tensor) -> Tensor:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from seqeval.metrics.sequence_labeling import get_entities
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -30,5 +28,7 @@ def as_iob2(tags: Sequence[str]) -> list[str]:
 
 def agreement(predicted: Sequence[str], gold: Sequence[str]) -> tuple[int, int, int]:
     """Return the numbers of right, predicted and gold entities of one sentence (valid IOB2 tags)."""
+    from seqeval.metrics.sequence_labeling import get_entities  # a second that readers of results need not spend
+
     found, wanted = set(get_entities(list(predicted))), set(get_entities(list(gold)))
     return len(found & wanted), len(found), len(wanted)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from maskbench.config.tasks import Split
-    from maskbench.data.columns import Place
+    from maskbench.kinds.files import Place
 
 
 def key(text: str) -> str:

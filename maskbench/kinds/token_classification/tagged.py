@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from maskbench.data import tags as schemes
+from maskbench.kinds.token_classification import tags as schemes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +25,7 @@ class TagSet:
     Parameters
     ----------
     labels
-        O, B-x, I-x, ... (data/tags.label_names).
+        O, B-x, I-x, ... (tags.label_names).
     """
 
     def __init__(self, labels: Sequence[str]) -> None:

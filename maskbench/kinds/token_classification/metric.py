@@ -7,7 +7,7 @@ import evaluate
 from seqeval.metrics import accuracy_score, classification_report
 from seqeval.scheme import IOB2
 
-from maskbench.training.tagging import as_iob2
+from maskbench.kinds.token_classification.iob2 import as_iob2
 
 _DESCRIPTION = "Entity precision, recall and F1 in seqeval's strict IOB2 mode, per type and averaged; token accuracy."
 

@@ -1,0 +1,43 @@
+"""One folder for each kind of task: all that a kind has of its own, and nothing of it stands elsewhere.
+
+A kind is asked part by part, and a part is imported when it is asked for, so that who reads results needs no torch:
+
+========= ==================================================================================== ========
+part      says                                                                                 imports
+========= ==================================================================================== ========
+traits    what tasks of the kind have: given words, a label at each token, mentions            nothing
+reading   what a row holds, how readers' fields become it, what is odd about it                pyarrow
+changing  how label noise, cues and shifted sets treat its labels                              pyarrow
+encoding  which columns an encoded row has for its labels                                      datasets
+head      the model's head, its loss, and what is kept of its logits                           torch
+score     what one example contributes, and how contributions become the score                 pandas
+probing   how the probes read its predictions, and which of them make sense                    pandas
+========= ==================================================================================== ========
+
+Each part has an abstract class here (`kinds/<part>.py`, whose `of` returns that of a kind), and `PART`, an instance of
+a subclass, in the module of the same name in the folder of the kind. A new kind is a folder, and a line in
+config/kinds.py that makes its name known to configurations.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from maskbench.config.kinds import KINDS
+
+PARTS = ("traits", "reading", "changing", "encoding", "head", "score", "probing")
+"""The parts of a kind; io/code.py counts all kinds' modules of a part as imported by who imports the part."""
+
+
+def part(kind: str, name: str) -> Any:
+    """Return a part of a kind.
+
+    Raises
+    ------
+    KeyError
+        If there is no such kind.
+    """
+    if kind not in KINDS:
+        raise KeyError(kind)
+    return import_module(f"{__name__}.{kind.replace('-', '_')}.{name}").PART

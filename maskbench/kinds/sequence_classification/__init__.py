@@ -1,0 +1,1 @@
+"""One label for each text, of a fixed set; judged by accuracy."""

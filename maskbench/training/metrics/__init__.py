@@ -1,1 +1,0 @@
-"""Metric modules in the form that `evaluate.load(<path of the file>)` takes; offline."""
