@@ -11,7 +11,7 @@ import pytest
 from maskbench.analysis.compare import SOME_LACK, Settings, compare
 from maskbench.analysis.contrasts import Values
 from maskbench.analysis.findings import BOTH, PARTLY, SEEDS, read_verdicts
-from maskbench.analysis.metrics import COLUMNS, write_csv
+from maskbench.analysis.metrics import OLD_COLUMNS, write_csv, with_kind
 from maskbench.analysis.missing import COUNTED
 from maskbench.analysis.outcomes import Resampler
 from maskbench.analysis.verdicts import decided, judge
@@ -213,7 +213,7 @@ def collapsing(gain, rates, studies, rng):
     (claim,) = claims("score").model_dump()["claims"]
     names = [f"{chr(ord('A') + number // 1000)}{number % 1000:03}" for number in range(studies)]
     entries = [claim | {"id": name, "tasks": [f"t{number}"]} for number, name in enumerate(names)]
-    metrics = pd.DataFrame(rows, columns=list(COLUMNS))
+    metrics = with_kind(pd.DataFrame(rows, columns=list(OLD_COLUMNS)))
     return metrics, Claims.model_validate(claims("score").model_dump() | {"claims": entries})
 
 
