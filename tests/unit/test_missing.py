@@ -11,7 +11,7 @@ import pytest
 from maskbench.analysis.compare import SOME_LACK, Settings, compare
 from maskbench.analysis.contrasts import Values
 from maskbench.analysis.findings import BOTH, PARTLY, SEEDS, read_verdicts
-from maskbench.analysis.metrics import OLD_COLUMNS, write_csv, with_kind
+from maskbench.analysis.metrics import OLD_COLUMNS, with_kind, write_csv
 from maskbench.analysis.missing import COUNTED
 from maskbench.analysis.outcomes import Resampler
 from maskbench.analysis.verdicts import decided, judge
