@@ -22,7 +22,8 @@ from maskbench.data.manifests import NAME, EncodedManifest
 from maskbench.errors import InputError
 from maskbench.io.files import read_json, sha256_files, verify, write_json
 from maskbench.models.anatomy import mark_fresh
-from maskbench.models.loading import HEADS, model_hash
+from maskbench.models.fetched import model_hash
+from maskbench.models.loading import HEADS
 from maskbench.probes import holes, linear
 from maskbench.probes.drift import layer_names
 from maskbench.probes.errors import UnmeasuredError

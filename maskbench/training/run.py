@@ -32,10 +32,10 @@ from maskbench.data.encode import load_encoded
 from maskbench.errors import InputError
 from maskbench.io.files import canonical, disk_error, read_json, sha256_files, sha256_text, write_json, write_text
 from maskbench.masks.setting import Setting
+from maskbench.models.fetched import model_hash
 from maskbench.models.loading import (
     build_model,
     embed_mask_token,
-    model_hash,
     ordinary_tokens,
     require_served,
     start_from,
@@ -92,6 +92,8 @@ class Inputs:
     """Leave the weights at each evaluation in the kept model's folder, too."""
     start: Path | None = None
     """sequential: folder of the run whose encoder this one starts from."""
+    load: Callable[[Path], dict[str, Dataset]] = load_encoded
+    """What opens the encoded task."""
 
     @property
     def traceback(self) -> Path:
@@ -144,7 +146,7 @@ class Run:
         self.cell, self.inputs, self.device = cell, inputs, device
         self.manifest = read_json(inputs.encoded / "manifest.json")
         self.labels: list[str] = self.manifest["labels"]
-        splits = load_encoded(inputs.encoded)
+        splits = inputs.load(inputs.encoded)
         self.train = subset(splits["train"], cell.train_size, cell.seed)
         self.splits = {
             "train": at_most(self.train, len(splits["test"])),
