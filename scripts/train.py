@@ -32,7 +32,6 @@ def main() -> None:
     from maskbench.experiment.layout import Layout
     from maskbench.experiment.resolved import read_experiment
     from maskbench.runner.job import Runner
-    from maskbench.runner.slot import on_slot
 
     jobs = Jobs(read_experiment(options.experiment))
     if options.job not in jobs.by_id:
@@ -43,7 +42,7 @@ def main() -> None:
             os.write(options.terminal, f"{line}\n".encode())
 
     command = shlex.join(["scripts/train.py", *sys.argv[1:]])
-    Runner(jobs.by_id[options.job], jobs, Layout(options.experiment.parent), command, say).run(on_slot)
+    Runner(jobs.by_id[options.job], jobs, Layout(options.experiment.parent), command, say).run()
 
 
 if __name__ == "__main__":

@@ -8,31 +8,28 @@ import shutil
 import sys
 import traceback
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from maskbench.errors import InputError
 from maskbench.experiment.finished import Keys, State
+from maskbench.io import environment
 from maskbench.io.files import sha256_file, write_json, write_text
 from maskbench.io.script import disk_line
 from maskbench.runner.logs import log_to, progress
+from maskbench.slots.job import Place, on_slot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from maskbench.config.training import Training
     from maskbench.experiment.cell import Cell
     from maskbench.experiment.finished import Todo
     from maskbench.experiment.jobs import Job, Jobs, Member
     from maskbench.experiment.layout import Layout
     from maskbench.runner.shelf import Shelf
-    from maskbench.runner.slot import Place
     from maskbench.training.run import Inputs
-
-TENSORBOARD = "TENSORBOARD_LOGGING_DIR"
-"""Where the Trainer draws its curves, if it is asked to."""
 
 
 class Runner:
@@ -56,13 +53,8 @@ class Runner:
         self.job, self.jobs, self.layout, self.command, self.say = job, jobs, layout, command, say
         self.failed: list[str] = []
 
-    def run(self, on_slot: Callable[[str, Training, Path], AbstractContextManager[Place]]) -> None:
+    def run(self) -> None:
         """Do what is left, on a slot if there is something, and write the job's index.
-
-        Parameters
-        ----------
-        on_slot
-            Holds a GPU slot for a job's name; torch may be imported only then.
 
         Raises
         ------
@@ -71,6 +63,7 @@ class Runner:
         """
         state = self._state()
         if any(state.todo(member) for member in self.job.members):
+            # torch is imported only when the slot is held
             first = next(self.job.cells)
             with on_slot(str(self.job.id), first.training, self.layout.model_source(first.model).parent) as place:
                 from maskbench.runner.shelf import Shelf
@@ -123,13 +116,20 @@ class Runner:
         print(f"run {run}: {'done' if line is None else 'failed'}, {path}", flush=True)
         return line is None
 
+    def _for_cell(self, place: Place, cell: Cell) -> Place:
+        """Return the job's place with threads, precision and attention as a cell asks for them, and say it."""
+        from maskbench.slots.device import choose
+
+        own = replace(place, device=choose(cell.training, self.layout.model_source(cell.model).parent))
+        print(own, flush=True)
+        return own
+
     def _train(self, member: Member, todo: Todo, place: Place, shelf: Shelf) -> None:
         """Train a member, and write its records."""
         from maskbench.runner.train import train
 
         print(*(f"run {cell.run}" for cell in member), sep="\n")
-        place = place.for_cell(member[0].training)
-        print(place, flush=True)
+        place = self._for_cell(place, member[0])
         if todo.why is None:
             for cell in member:
                 self._forget(self._training_files(cell) + self._probe_files(cell))
@@ -137,7 +137,7 @@ class Runner:
             print(f"finished before, and trained again: {todo.why}", flush=True)
         keys = Keys(self.jobs, self.layout)
         outputs = [self.layout.record(cell.run).parent for cell in member]
-        with _environment(TENSORBOARD, str(outputs[0] / "tensorboard")):
+        with _variable(environment.TENSORBOARD, str(outputs[0] / "tensorboard")):
             train(
                 member,
                 [self._inputs(cell, shelf) for cell in member],
@@ -175,8 +175,7 @@ class Runner:
         from maskbench.runner.probe import probe
 
         print(f"run {cell.run}")
-        place = place.for_cell(cell.training)
-        print(place, flush=True)
+        place = self._for_cell(place, cell)
         self._forget(self._probe_files(cell))
         probe(
             cell,
@@ -235,7 +234,7 @@ class Runner:
 
 
 @contextmanager
-def _environment(name: str, value: str) -> Iterator[None]:
+def _variable(name: str, value: str) -> Iterator[None]:
     """Have a variable of the environment in the block, unless the user has set it."""
     if name in os.environ:
         yield

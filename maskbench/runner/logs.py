@@ -8,6 +8,7 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from maskbench.io import environment
 from maskbench.io.script import announce
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def progress(layout: Layout) -> str | None:
     The call says in MASKBENCH_CELLS how many cells it trains, and in MASKBENCH_STARTED since when. None if it does not,
     as on a cluster, or if it trains none.
     """
-    cells, started = int(os.environ.get("MASKBENCH_CELLS", "0")), float(os.environ.get("MASKBENCH_STARTED", "0"))
+    cells, started = int(os.environ.get(environment.CELLS, "0")), float(os.environ.get(environment.STARTED, "0"))
     if not cells:
         return None
     done = 0

@@ -6,6 +6,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+from maskbench.io import environment
 from maskbench.io.files import atomic
 from maskbench.training.joint import run_joint
 from maskbench.training.run import run_cell
@@ -84,7 +85,7 @@ def train(
                 outcome.table.to_parquet(path, index=False)
         timings = record.timings.model_copy(update={"cpu_s": time.process_time() - cpu})
         # no part of the key: claims that change train nothing again
-        known = {"timings": timings, "claims": os.environ.get("MASKBENCH_CLAIMS"), "key": key}
+        known = {"timings": timings, "claims": os.environ.get(environment.CLAIMS), "key": key}
         records.append(record.model_copy(update=known))
         records[-1].write(output / "metrics.json")
         print(f"{record.status} in {record.timings.wall_s:.0f} s" + (f": {record.error}" if record.error else ""))
