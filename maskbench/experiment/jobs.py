@@ -232,12 +232,12 @@ class Jobs:
     def key(self, job: Job) -> str:
         """Return a hash of all that a job depends on and Snakemake sees in no file, sixteen hexadecimal digits.
 
-        It covers the cells that need models of the job, too: when one of them changes, the job looks whether it still
-        has the model.
+        It covers the cells whose models the job needs, and those that need models of the job, too: when one of these
+        changes, the job looks whether it still has the model.
         """
-        parts = [self._part(cell) for cell in job.cells]
-        lent = [self._part(other) for cell in job.cells for other in self.dependents(cell)]
-        return sha256_text(canonical([parts, lent, self.probing]))[:16]
+        near = [[cell, *self.needed_by(cell), *self.dependents(cell)] for cell in job.cells]
+        parts = [[self._part(cell) for cell in cells] for cells in near]
+        return sha256_text(canonical([parts, self.probing]))[:16]
 
     @property
     def probe_minutes(self) -> int:

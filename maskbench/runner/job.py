@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from maskbench.errors import InputError
 from maskbench.experiment.finished import Keys, State
 from maskbench.io import environment
-from maskbench.io.files import sha256_file, write_json, write_text
+from maskbench.io.files import sha256_file, write_json
 from maskbench.io.script import disk_line
 from maskbench.runner.logs import log_to, progress
 from maskbench.slots.job import Place, on_slot
@@ -229,8 +229,10 @@ class Runner:
             cells.append(entry)
         write_json(self.layout.index(str(self.job.id)), {"schema": 1, "job": str(self.job.id), "cells": cells})
         if self.jobs.lending:
-            about = "Stands for models of this job while others need them; Snakemake looks at it, nothing else does.\n"
-            write_text(self.layout.models(str(self.job.id)), about)
+            # Snakemake compares contents: with another key, what goes on from the models runs again
+            lent = {entry["run"]: entry["key"] for entry in cells}
+            about = "the models of these runs, while other jobs need them; nothing reads this file but Snakemake"
+            write_json(self.layout.models(str(self.job.id)), {"schema": 1, "about": about, "keys": lent})
 
 
 @contextmanager

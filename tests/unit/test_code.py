@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from maskbench.experiment import jobs
+from maskbench.experiment.code import PROBING, TRAINING
 from maskbench.io import code
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def append(path: str, edit: Edit) -> None:
 DATA = {"fetch.py", "prepare.py", "encode.py"}
 ANALYSIS = {"collect.py", "compare.py"}
 REPORT = {"tables.py", "figures.py", "page.py"}
-TRAIN, PROBE = jobs.TRAINING, jobs.PROBING
+TRAIN, PROBE = TRAINING, PROBING
 ALL = DATA | ANALYSIS | REPORT | {TRAIN, PROBE}
 
 
