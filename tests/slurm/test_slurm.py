@@ -246,7 +246,7 @@ def test_a_second_call_does_nothing(cluster, study):
 def test_short_cells_share_a_job_of_one_gpu_and_none_that_is_finished_is_lost_when_it_is_killed(
     cluster, study, injected
 ):
-    """Three new cells and their probes: one submission beside that for the untrained model, killed in the second cell."""
+    """Three new cells and their probes: one submission beside that for the untrained model, killed in a cell."""
     before = {job["JobId"] for job in cluster.jobs()}
     configure(study.folder, "calibration", seeds=[2], strategies=STRATEGIES[:3], resources={"cells_per_job": "all"})
     name, finished = job_of("none", 2), study.folder / output_of("none", 2) / "metrics.json"
