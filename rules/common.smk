@@ -86,7 +86,8 @@ os.environ.update(
 if EXPERIMENT.cache is not None:
     os.environ.update(MASKBENCH_CACHE=str(Path(EXPERIMENT.cache).expanduser().resolve()))
 
-if not (RECORDED or workflow.remote_exec):
+# Not while another call works here: its jobs may be about to make, or just have removed, what these files stand for.
+if not (RECORDED or workflow.remote_exec or list(Path(".snakemake/locks").glob("*"))):
     for path in void(JOBS, LAYOUT):
         path.unlink(missing_ok=True)
 

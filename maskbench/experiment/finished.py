@@ -149,19 +149,19 @@ class State:
 
     def trained(self, cell: Cell) -> bool:
         """Tell whether a cell has the record, and the predictions, that a training now would leave."""
-        key, wanted = self._record(self.layout.record(cell.run)), self.keys.training(cell)
-        if wanted is None or key[0] != wanted:
+        key, status = self._record(self.layout.record(cell.run))
+        if key is None or key != self.keys.training(cell):
             return False
-        return key[1] != "completed" or self.layout.predictions(cell.run).exists()
+        return status != "completed" or self.layout.predictions(cell.run).exists()
 
     def probed(self, cell: Cell) -> bool:
         """Tell whether a cell has the probe record that its probes would leave now, or is not to have one."""
         if not self.jobs.probes:
             return True
-        key, wanted = self._record(self.layout.probe_record(cell.run)), self.keys.probing(cell)
-        if wanted is None or key[0] != wanted:
+        key, status = self._record(self.layout.probe_record(cell.run))
+        if key is None or key != self.keys.probing(cell):
             return False
-        return key[1] != "probed" or self.layout.outcomes(cell.run).exists()
+        return status != "probed" or self.layout.outcomes(cell.run).exists()
 
     def completed(self, cell: Cell) -> bool:
         """Tell whether the training of a cell came to its end, so that there is a model."""
@@ -192,11 +192,10 @@ class State:
 
     def todo(self, member: Member) -> Todo:
         """Return what is left to do of what is trained at once."""
-        probe = tuple(cell for cell in member if not self.probed(cell))
         if not all(self.trained(cell) for cell in member):
             return Todo(True, None, member if self.jobs.probes else ())
         why = next((why for cell in member if (why := self._lost(cell))), None)
-        return Todo(why is not None, why, probe)
+        return Todo(why is not None, why, tuple(cell for cell in member if not self.probed(cell)))
 
 
 def void(jobs: Jobs, layout: Layout) -> Iterator[Path]:
