@@ -21,7 +21,7 @@ from maskbench.experiment.layout import Layout
 from maskbench.experiment.load import load
 from maskbench.experiment.planned import Planned
 from maskbench.io.code import code_hash
-from maskbench.io.files import fingerprint
+from maskbench.io.files import fingerprint, write_text
 from maskbench.slots.leases import check_request
 
 ENVS = Path(workflow.basedir) / "envs"
@@ -82,6 +82,7 @@ os.environ.update(
     MASKBENCH=workflow.basedir,
     MASKBENCH_CLAIMS=claims_hash(claims_file(EXPERIMENT)),  # in the record of each run: what was claimed before it
     MASKBENCH_SLOTS_PER_GPU=str(EXPERIMENT.resources.slots_per_gpu),
+    MASKBENCH_EXPERIMENT=f".snakemake/maskbench-experiment-{EXPERIMENT.study}.json",
 )
 if EXPERIMENT.cache is not None:
     os.environ.update(MASKBENCH_CACHE=str(Path(EXPERIMENT.cache).expanduser().resolve()))
@@ -168,6 +169,8 @@ atexit.register(announce_after_dry_run)
 onstart:
     if problem := missing_scheduler(workflow.executor_plugin and workflow.executor_plugin.name):
         sys.exit(problem)
+    # Jobs read their cells from it. As an input it would run all of them again whenever a word of the configuration changed.
+    write_text(os.environ["MASKBENCH_EXPERIMENT"], EXPERIMENT.as_argument(exclude={"cache"}))
     announce()
 
 

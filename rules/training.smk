@@ -38,9 +38,7 @@ rule reference:
 
 rule train:
     input:
-        # `ancient`: what of it a job depends on is in its key
-        experiment=ancient(LAYOUT.experiment),
-        needs=lambda wildcards: JOBS.inputs(JOBS.by_id[wildcards.job], LAYOUT),
+        lambda wildcards: JOBS.inputs(JOBS.by_id[wildcards.job], LAYOUT),
     output:
         # Records, predictions and models are no outputs: Snakemake would delete those of finished cells before it runs
         # the job for another one (docs/architecture.md).
@@ -62,9 +60,11 @@ rule train:
         runtime=growing(lambda wildcards: JOBS.minutes(JOBS.by_id[wildcards.job])),
     params:
         key=lambda wildcards: JOBS.key(JOBS.by_id[wildcards.job]),
+        results=LAYOUT.folder,
     shell:
+        # What of the experiment a job depends on is in its key.
         # A scheduler's SIGTERM reaches all processes of a job; the shell has to wait until the training has its checkpoint.
         # File descriptor 3 is the terminal, for a line whenever a cell ends.
         "trap : TERM; "
-        'python "$MASKBENCH/scripts/train.py" --experiment {input.experiment:q} --job {wildcards.job:q} --terminal 3'
-        " 3>&1 > {log:q} 2>&1"
+        'python "$MASKBENCH/scripts/train.py" --experiment "$MASKBENCH_EXPERIMENT" --results {params.results:q}'
+        " --job {wildcards.job:q} --terminal 3 3>&1 > {log:q} 2>&1"

@@ -17,7 +17,8 @@ from maskbench.io.script import run
 def arguments() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--experiment", required=True, type=Path, help="experiment.json, in the folder of the study")
+    parser.add_argument("--experiment", required=True, type=Path, help="the resolved experiment as JSON")
+    parser.add_argument("--results", required=True, type=Path, help="folder of the study")
     parser.add_argument("--job", required=True, help="id of the job")
     parser.add_argument(
         "--terminal", type=int, help="file descriptor that is given a line whenever a cell ends; default: none"
@@ -42,7 +43,7 @@ def main() -> None:
             os.write(options.terminal, f"{line}\n".encode())
 
     command = shlex.join(["scripts/train.py", *sys.argv[1:]])
-    Runner(jobs.by_id[options.job], jobs, Layout(options.experiment.parent), command, say).run()
+    Runner(jobs.by_id[options.job], jobs, Layout(options.results), command, say).run()
 
 
 if __name__ == "__main__":

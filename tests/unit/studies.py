@@ -120,7 +120,8 @@ class Study:
 
     def arguments(self, name: str) -> list[str]:
         """Return the command line of a job."""
-        return ["--experiment", str(self.layout.experiment), "--job", name]
+        results = ["--results", str(self.layout.folder)]
+        return ["--experiment", str(self.layout.experiment), *results, "--job", name]
 
     def todo(self) -> dict[str, Todo]:
         """Return what is left to do, by the first run of what is trained at once; what is finished is left out."""

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from maskbench.experiment.code import PROBING, TRAINING
 from maskbench.io import code
 
 if TYPE_CHECKING:
@@ -141,30 +140,26 @@ def append(path: str, edit: Edit) -> None:
 DATA = {"fetch.py", "prepare.py", "encode.py"}
 ANALYSIS = {"collect.py", "compare.py"}
 REPORT = {"tables.py", "figures.py", "page.py"}
-TRAIN, PROBE = TRAINING, PROBING
-ALL = DATA | ANALYSIS | REPORT | {TRAIN, PROBE}
+ALL = DATA | ANALYSIS | REPORT | {"train.py"}
 
 
 @pytest.mark.parametrize(
     ("module", "rerun", "untouched"),
     [
-        ("maskbench/masks/draws.py", {TRAIN}, ALL - {TRAIN, PROBE}),
-        ("maskbench/training/trainer.py", {TRAIN}, ALL - {TRAIN, PROBE}),
-        ("maskbench/report/figures/profile.py", {"figures.py"}, DATA | ANALYSIS | {TRAIN, "tables.py"}),
+        ("maskbench/masks/draws.py", {"train.py"}, ALL - {"train.py"}),
+        ("maskbench/masks/input/chance.py", {"train.py"}, ALL - {"train.py"}),
+        ("maskbench/training/trainer.py", {"train.py"}, ALL - {"train.py"}),
+        ("maskbench/report/figures/profile.py", {"figures.py"}, DATA | ANALYSIS | {"train.py", "tables.py"}),
         ("maskbench/report/page.py", {"page.py"}, ALL - {"page.py"}),
-        ("maskbench/analysis/compare.py", {"compare.py"}, DATA | {TRAIN, "collect.py"}),
-        ("maskbench/data/sources.py", {"fetch.py"}, ANALYSIS | REPORT | {TRAIN}),
+        ("maskbench/analysis/compare.py", {"compare.py"}, DATA | {"train.py", "collect.py"}),
+        ("maskbench/data/sources.py", {"fetch.py"}, ANALYSIS | REPORT | {"train.py"}),
         ("maskbench/io/files.py", ALL, set()),
-        ("scripts/train.py", set(), ALL),
-        # what decides which cells are trained, and when, changes no number
-        ("maskbench/runner/job.py", set(), ALL),
-        ("maskbench/experiment/jobs.py", set(), ALL),
-        ("maskbench/probes/drift.py", {PROBE}, ALL - {PROBE}),
+        ("scripts/train.py", {"train.py"}, ALL - {"train.py"}),
         # a key of a new block, a new preset: cells that do not use it must not be trained again
         ("maskbench/config/training.py", set(), ALL),
         ("maskbench/experiment/cell.py", set(), ALL),
         # the title of a measure is shown, not trained with
-        ("maskbench/config/measures/score.py", {"tables.py", "compare.py"}, DATA | {TRAIN}),
+        ("maskbench/config/measures/score.py", {"tables.py", "compare.py"}, DATA | {"train.py"}),
     ],
 )
 def test_an_edit_reruns_its_stage_and_no_other(edited: Edit, module: str, rerun: set[str], untouched: set[str]) -> None:
@@ -176,10 +171,10 @@ def test_an_edit_reruns_its_stage_and_no_other(edited: Edit, module: str, rerun:
 
 
 def test_a_template_counts_for_the_page_and_not_for_training(edited: Edit) -> None:
-    page, train = fresh_hash("page.py"), fresh_hash(TRAIN)
+    page, train = fresh_hash("page.py"), fresh_hash("train.py")
     edited("maskbench/report/templates/page.css", "{", "{ ")
     assert fresh_hash("page.py") != page
-    assert fresh_hash(TRAIN) == train
+    assert fresh_hash("train.py") == train
 
 
 def test_the_hash_is_the_same_in_another_folder(edited: Edit, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
