@@ -1,9 +1,8 @@
 # maskbench: does masking reduce interference when a pretrained language model is fine-tuned?
 #
-#   config.yaml ─► experiment ─► cells                      rules/common.smk
+#   config.yaml ─► experiment ─► cells ─► jobs              rules/common.smk
 #   fetch ─► prepare ─► encode       real text, by hash     rules/data.smk
-#   train                            one GPU slot each      rules/training.smk
-#   probe                            interference, measured on the trained model  rules/probes.smk
+#   train                            jobs of several cells on one GPU slot each: training and probes  rules/training.smk
 #   collect ─► compare, verdicts     no torch from here on  rules/analysis.smk
 #   tables, figures, page            regenerate in seconds  rules/report.smk
 
@@ -15,7 +14,6 @@ min_version("9.20")
 include: "rules/common.smk"
 include: "rules/data.smk"
 include: "rules/training.smk"
-include: "rules/probes.smk"
 include: "rules/analysis.smk"
 include: "rules/report.smk"
 
@@ -23,4 +21,4 @@ include: "rules/report.smk"
 rule all:
     default_target: True
     input:
-        f"{RESULTS}/report.html",
+        LAYOUT.file("report.html"),

@@ -3,9 +3,9 @@
 
 rule experiment:
     output:
-        f"{RESULTS}/experiment.json",
+        LAYOUT.experiment,
     log:
-        f"{RESULTS}/logs/experiment.log",
+        LAYOUT.log("experiment"),
     retries: 0
     localrule: True
     conda:
@@ -20,19 +20,16 @@ if not RECORDED:
 
     rule collect:
         input:
-            # A path, not rules.experiment.output: with one rule reference among its inputs, Snakemake hashes the whole
-            # list of records once for each record.
-            experiment=f"{RESULTS}/experiment.json",
-            records=expand(f"{RESULTS}/training/{{run}}/metrics.json", run=CELLS),
-            probes=expand(f"{RESULTS}/probes/{{run}}/metrics.json", run=CELLS if EXPERIMENT.probes.wanted else []),
+            experiment=LAYOUT.experiment,
+            jobs=[LAYOUT.index(job) for job in JOBS.by_id],
         output:
-            metrics=f"{RESULTS}/metrics.csv",
-            parquet=f"{RESULTS}/metrics.parquet",
-            along=f"{RESULTS}/along.csv",
-            outcomes=f"{RESULTS}/outcomes.parquet",
-            manifest=f"{RESULTS}/manifest.json",
+            metrics=LAYOUT.file("metrics.csv"),
+            parquet=LAYOUT.file("metrics.parquet"),
+            along=LAYOUT.file("along.csv"),
+            outcomes=LAYOUT.file("outcomes.parquet"),
+            manifest=LAYOUT.file("manifest.json"),
         log:
-            f"{RESULTS}/logs/collect.log",
+            LAYOUT.log("collect"),
         retries: 0
         localrule: True
         conda:
@@ -46,12 +43,12 @@ if not RECORDED:
 
 rule compare:
     input:
-        metrics=f"{RESULTS}/metrics.csv",
+        metrics=LAYOUT.file("metrics.csv"),
         outcomes=there("outcomes.parquet"),
     output:
-        f"{RESULTS}/analysis/comparisons.csv",
+        LAYOUT.file("analysis/comparisons.csv"),
     log:
-        f"{RESULTS}/logs/compare.log",
+        LAYOUT.log("compare"),
     retries: 0
     localrule: True
     conda:
@@ -69,17 +66,17 @@ rule compare:
 
 rule verdicts:
     input:
-        metrics=f"{RESULTS}/metrics.csv",
+        metrics=LAYOUT.file("metrics.csv"),
         outcomes=there("outcomes.parquet"),
         manifest=there("manifest.json"),
     output:
-        verdicts=f"{RESULTS}/verdicts.csv",
-        pairs=f"{RESULTS}/analysis/pairs.csv",
-        gates=f"{RESULTS}/analysis/gates.csv",
-        sensitivity=f"{RESULTS}/analysis/sensitivity.csv",
-        claims=f"{RESULTS}/analysis/claims.json",
+        verdicts=LAYOUT.file("verdicts.csv"),
+        pairs=LAYOUT.file("analysis/pairs.csv"),
+        gates=LAYOUT.file("analysis/gates.csv"),
+        sensitivity=LAYOUT.file("analysis/sensitivity.csv"),
+        claims=LAYOUT.file("analysis/claims.json"),
     log:
-        f"{RESULTS}/logs/verdicts.log",
+        LAYOUT.log("verdicts"),
     retries: 0
     localrule: True
     conda:

@@ -6,9 +6,9 @@ PLANTED = {condition.name: condition for condition in EXPERIMENT.conditions if c
 
 rule fetch_task:
     output:
-        manifest=f"{RESULTS}/data/tasks/{{task}}/source/source.json",
+        manifest=LAYOUT.task_source("{task}"),
     log:
-        f"{RESULTS}/logs/fetch/task-{{task}}.log",
+        LAYOUT.log("fetch/task-{task}"),
     retries: 0
     localrule: True
     conda:
@@ -24,9 +24,9 @@ rule fetch_task:
 
 rule fetch_model:
     output:
-        manifest=f"{RESULTS}/data/models/{{model}}/source.json",
+        manifest=LAYOUT.model_source("{model}"),
     log:
-        f"{RESULTS}/logs/fetch/model-{{model}}.log",
+        LAYOUT.log("fetch/model-{model}"),
     retries: 0
     localrule: True
     conda:
@@ -44,9 +44,9 @@ rule prepare:
     input:
         source=rules.fetch_task.output.manifest,
     output:
-        manifest=f"{RESULTS}/data/tasks/{{task}}/clean/manifest.json",
+        manifest=LAYOUT.prepared("{task}", CLEAN.name),
     log:
-        f"{RESULTS}/logs/prepare/{{task}}.log",
+        LAYOUT.log("prepare/{task}"),
     retries: 0
     localrule: True
     conda:
@@ -65,9 +65,9 @@ rule condition:
     input:
         clean=rules.prepare.output.manifest,
     output:
-        manifest=f"{RESULTS}/data/tasks/{{task}}/{{condition}}/manifest.json",
+        manifest=LAYOUT.prepared("{task}", "{condition}"),
     log:
-        f"{RESULTS}/logs/condition/{{task}}.{{condition}}.log",
+        LAYOUT.log("condition/{task}.{condition}"),
     wildcard_constraints:
         condition="|".join(PLANTED) or "(?!)",
     retries: 0
@@ -89,9 +89,9 @@ rule shift:
     input:
         clean=rules.prepare.output.manifest,
     output:
-        manifest=f"{RESULTS}/data/tasks/{{task}}/{SHIFTED}/manifest.json",
+        manifest=LAYOUT.prepared("{task}", SHIFTED),
     log:
-        f"{RESULTS}/logs/shift/{{task}}.log",
+        LAYOUT.log("shift/{task}"),
     retries: 0
     localrule: True
     conda:
@@ -108,12 +108,12 @@ rule shift:
 
 rule encode:
     input:
-        prepared=f"{RESULTS}/data/tasks/{{task}}/{{variant}}/manifest.json",
+        prepared=LAYOUT.prepared("{task}", "{variant}"),
         model=rules.fetch_model.output.manifest,
     output:
-        manifest=f"{RESULTS}/data/encoded/{{task}}.{{model}}.{{variant}}/manifest.json",
+        manifest=LAYOUT.encoded("{task}", "{model}", "{variant}"),
     log:
-        f"{RESULTS}/logs/encode/{{task}}.{{model}}.{{variant}}.log",
+        LAYOUT.log("encode/{task}.{model}.{variant}"),
     retries: 0
     localrule: True
     conda:

@@ -10,8 +10,8 @@ FIGURES = {
 }
 SHOWN = [
     # what tables, figures and the page are made from
-    f"{RESULTS}/experiment.json",
-    f"{RESULTS}/metrics.csv",
+    LAYOUT.experiment,
+    LAYOUT.file("metrics.csv"),
     *rules.compare.output,
     *rules.verdicts.output,
     *there("along.csv"),
@@ -23,12 +23,14 @@ rule tables:
         SHOWN,
     output:
         csv=[
-            shown(f"{RESULTS}/tables/{name}.csv", "verdicts" if name == "verdicts" else "tables", "Tables", table=name)
+            shown(
+                LAYOUT.file(f"tables/{name}.csv"), "verdicts" if name == "verdicts" else "tables", "Tables", table=name
+            )
             for name in TABLES
         ],
-        others=expand(f"{RESULTS}/tables/{{table}}.{{ending}}", table=TABLES, ending=["md", "tex"]),
+        others=expand(str(LAYOUT.file("tables/{table}.{ending}")), table=TABLES, ending=["md", "tex"]),
     log:
-        f"{RESULTS}/logs/tables.log",
+        LAYOUT.log("tables"),
     retries: 0
     localrule: True
     conda:
@@ -46,14 +48,16 @@ rule plots:
         SHOWN,
     output:
         svg=[
-            shown(f"{RESULTS}/figures/{name}.svg", name, "Figures", about=about, figure=name)
+            shown(LAYOUT.file(f"figures/{name}.svg"), name, "Figures", about=about, figure=name)
             for about, names in FIGURES.items()
             for name in names
         ],
-        png=expand(f"{RESULTS}/figures/{{figure}}.png", figure=[name for names in FIGURES.values() for name in names]),
-        captions=f"{RESULTS}/figures/captions.json",
+        png=expand(
+            str(LAYOUT.file("figures/{figure}.png")), figure=[name for names in FIGURES.values() for name in names]
+        ),
+        captions=LAYOUT.file("figures/captions.json"),
     log:
-        f"{RESULTS}/logs/figures.log",
+        LAYOUT.log("figures"),
     retries: 0
     localrule: True
     conda:
@@ -82,9 +86,9 @@ rule page:
         tables=rules.tables.output,
         figures=rules.plots.output,
     output:
-        shown(f"{RESULTS}/report.html", "page", "Page", page="report"),
+        shown(LAYOUT.file("report.html"), "page", "Page", page="report"),
     log:
-        f"{RESULTS}/logs/page.log",
+        LAYOUT.log("page"),
     retries: 0
     localrule: True
     conda:

@@ -1,99 +1,70 @@
-# train: one cell, one GPU slot; two cells if they are trained at once. A run is
-# <task>.<model>.<strategy>.<regime>.<condition>.<tail>, so that its inputs need no function: with 10,000 cells, every
-# function call of a rule costs a second.
+# reference, train: what is measured of the untrained model, and jobs of several cells that differ in their strategy.
 
-# A scheduler's SIGTERM reaches all processes of a job; the shell has to wait until the training has its checkpoint.
-ENDS_ITSELF = "trap : TERM;"
-TRAINS = {"train": 1, "train_after": 1}  # rules that train, and how many cells each of their jobs does
-ALONG = "--along" if "trajectory" in EXPERIMENT.probes.wanted else ""
+
+rule reference:
+    input:
+        encoded=LAYOUT.encoded("{task}", "{model}", CLEAN.name),
+        model=LAYOUT.model_source("{model}"),
+    output:
+        manifest=LAYOUT.reference("{task}", "{model}"),
+    log:
+        LAYOUT.log("reference/{task}.{model}"),
+    conda:
+        ENVS / "training.yaml"
+    threads: EXPERIMENT.training.threads
+    resources:
+        gpu=1,
+        mem_mb=growing(lambda wildcards: EXPERIMENT.resources.memory_mb),
+        runtime=growing(lambda wildcards: JOBS.probe_minutes),
+    params:
+        encoded=subpath(input.encoded, parent=True),
+        model=subpath(input.model, parent=True),
+        folder=subpath(output.manifest, parent=True),
+        training=lambda wildcards: JOBS.evaluated(wildcards.task, wildcards.model),
+        head=lambda wildcards: "--no-masked-lm" if MODELS[wildcards.model].masked_lm is False else "",
+        sizes=lambda wildcards: " ".join(
+            f"--{name} {size}"
+            for name, size in (
+                ("max-test", TASKS[wildcards.task].max_test),
+                ("examples", EXPERIMENT.probes.examples),
+            )
+            if size is not None
+        ),
+        code=code_hash("reference.py"),
+    shell:
+        'python "$MASKBENCH/scripts/reference.py" --encoded {params.encoded:q} --model {params.model:q}'
+        " --destination {params.folder:q} --training {params.training:q} {params.sizes} {params.head} --code {params.code} > {log:q} 2>&1"
 
 
 rule train:
     input:
-        encoded=f"{RESULTS}/data/encoded/{{task}}.{{model}}.{{condition}}/manifest.json",
-        model=f"{RESULTS}/data/models/{{model}}/source.json",
+        lambda wildcards: JOBS.inputs(JOBS.by_id[wildcards.job], LAYOUT),
     output:
-        record=f"{RESULTS}/training/{{task}}.{{model}}.{{strategy}}.single.{{condition}}.{{tail}}/metrics.json",
-        model=kept("{task}.{model}.{strategy}.single.{condition}.{tail}"),
+        # Records, predictions and models are no outputs: Snakemake would delete those of finished cells before it runs
+        # the job for another one (docs/architecture.md).
+        index=LAYOUT.index("{job}"),
+        # stands for the models of the job while others need them
+        models=(
+            [LAYOUT.models("{job}") if EXPERIMENT.keep_models else temp(LAYOUT.models("{job}"))]
+            if JOBS.lending
+            else []
+        ),
     log:
-        f"{RESULTS}/logs/train/{{task}}.{{model}}.{{strategy}}.single.{{condition}}.{{tail}}.log",
+        LAYOUT.job_log("{job}"),
     conda:
         ENVS / "training.yaml"
     threads: EXPERIMENT.training.threads
     resources:
         gpu=1,
-        mem_mb=growing(EXPERIMENT.resources.memory_mb),
-        runtime=growing(EXPERIMENT.resources.minutes),
+        mem_mb=growing(lambda wildcards: EXPERIMENT.resources.memory_mb),
+        runtime=growing(lambda wildcards: JOBS.minutes(JOBS.by_id[wildcards.job])),
     params:
-        cell=lambda w: trained(f"{w.task}.{w.model}.{w.strategy}.single.{w.condition}.{w.tail}"),
-        along=ALONG,
+        key=lambda wildcards: JOBS.key(JOBS.by_id[wildcards.job]),
+        results=LAYOUT.folder,
     shell:
-        f"{ENDS_ITSELF} "
-        'python "$MASKBENCH/scripts/train.py" --cell {params.cell:q} --encoded $(dirname {input.encoded:q})'
-        " --model $(dirname {input.model:q}) --output $(dirname {output.record:q})"
-        ' {params.along} > {log:q} 2>&1 && python "$MASKBENCH/scripts/progress.py" --record {output.record:q}'
-
-
-rule train_after:
-    # sequential: the task, starting from the model that was trained on the other one
-    input:
-        encoded=f"{RESULTS}/data/encoded/{{task}}.{{model}}.clean/manifest.json",
-        model=f"{RESULTS}/data/models/{{model}}/source.json",
-        before=f"{RESULTS}/training/{{other}}.{{model}}.{{strategy}}.single.clean.{{tail}}/metrics.json",
-        before_model=f"{RESULTS}/training/{{other}}.{{model}}.{{strategy}}.single.clean.{{tail}}/model",
-    output:
-        record=f"{RESULTS}/training/{{task}}.{{model}}.{{strategy}}.after-{{other}}.clean.{{tail}}/metrics.json",
-        model=kept("{task}.{model}.{strategy}.after-{other}.clean.{tail}"),
-    log:
-        f"{RESULTS}/logs/train/{{task}}.{{model}}.{{strategy}}.after-{{other}}.clean.{{tail}}.log",
-    conda:
-        ENVS / "training.yaml"
-    threads: EXPERIMENT.training.threads
-    resources:
-        gpu=1,
-        mem_mb=growing(EXPERIMENT.resources.memory_mb),
-        runtime=growing(EXPERIMENT.resources.minutes),
-    params:
-        cell=lambda w: trained(f"{w.task}.{w.model}.{w.strategy}.after-{w.other}.clean.{w.tail}"),
-        along=ALONG,
-    shell:
-        f"{ENDS_ITSELF} "
-        'python "$MASKBENCH/scripts/train.py" --cell {params.cell:q} --encoded $(dirname {input.encoded:q})'
-        " --model $(dirname {input.model:q}) --start $(dirname {input.before:q}) --output $(dirname {output.record:q})"
-        ' {params.along} > {log:q} 2>&1 && python "$MASKBENCH/scripts/progress.py" --record {output.record:q}'
-
-
-for one, other in EXPERIMENT.task_pairs if "joint" in EXPERIMENT.regimes else []:
-    # joint: two tasks in one job, with a record and a model for each
-    TRAINS[f"train_{one}_with_{other}"] = 2
-
-    rule:
-        name:
-            f"train_{one}_with_{other}"
-        input:
-            encoded=expand(f"{RESULTS}/data/encoded/{{task}}.{{{{model}}}}.clean/manifest.json", task=[one, other]),
-            model=f"{RESULTS}/data/models/{{model}}/source.json",
-        output:
-            record=f"{RESULTS}/training/{one}.{{model}}.{{strategy}}.with-{other}.clean.{{tail}}/metrics.json",
-            other=f"{RESULTS}/training/{other}.{{model}}.{{strategy}}.with-{one}.clean.{{tail}}/metrics.json",
-            model=kept(f"{one}.{{model}}.{{strategy}}.with-{other}.clean.{{tail}}"),
-            other_model=kept(f"{other}.{{model}}.{{strategy}}.with-{one}.clean.{{tail}}"),
-        log:
-            f"{RESULTS}/logs/train/{one}.{{model}}.{{strategy}}.with-{other}.clean.{{tail}}.log",
-        conda:
-            ENVS / "training.yaml"
-        threads: EXPERIMENT.training.threads
-        resources:
-            gpu=1,
-            mem_mb=growing(EXPERIMENT.resources.memory_mb),
-            runtime=growing(EXPERIMENT.resources.minutes),
-        params:
-            cells=sides(one, other),
-            points=EXPERIMENT.probes.conflict_points,
-            along=ALONG,
-        shell:
-            f"{ENDS_ITSELF} "
-            'python "$MASKBENCH/scripts/train.py" --cell {params.cells:q} --encoded $(dirname {input.encoded:q})'
-            " --model $(dirname {input.model:q}) --output $(dirname {output.record:q} {output.other:q})"
-            " --conflict-points {params.points} {params.along} > {log:q} 2>&1"
-            ' && python "$MASKBENCH/scripts/progress.py" --record {output.record:q}'
+        # What of the experiment a job depends on is in its key.
+        # A scheduler's SIGTERM reaches all processes of a job; the shell has to wait until the training has its checkpoint.
+        # File descriptor 3 is the terminal, for a line whenever a cell ends.
+        "trap : TERM; "
+        'python "$MASKBENCH/scripts/train.py" --experiment "$MASKBENCH_EXPERIMENT" --results {params.results:q}'
+        " --job {wildcards.job:q} --terminal 3 3>&1 > {log:q} 2>&1"

@@ -19,8 +19,8 @@ def main() -> None:
     parser.add_argument("--experiment", required=True, type=Path, help="experiment.json, which names study and runs")
     options = parser.parse_args()
     from maskbench.analysis.collect import collect
-    from maskbench.analysis.resolved import read_experiment
     from maskbench.experiment.cell import cells
+    from maskbench.experiment.resolved import read_experiment
 
     experiment = read_experiment(options.experiment)
     collect(

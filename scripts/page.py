@@ -17,7 +17,7 @@ def main() -> None:
     parser.add_argument("--experiment", required=True, type=Path, help="experiment.json: what the study is made of")
     parser.add_argument("--command", required=True, help="the command that makes the study again")
     options = parser.parse_args()
-    from maskbench.analysis.resolved import read_experiment
+    from maskbench.experiment.resolved import read_experiment
     from maskbench.report.page import write_page
 
     write_page(options.results, read_experiment(options.experiment), options.command)

@@ -12,6 +12,7 @@ from maskbench.config.models import Model
 from maskbench.config.tasks import Task
 from maskbench.config.training import Training
 from maskbench.experiment.experiment import Experiment, Regime, TrainSize
+from maskbench.experiment.layout import RunId
 from maskbench.masks import Strategy
 
 
@@ -48,16 +49,8 @@ class Cell(Block):
         Its parts cannot contain the dot that joins them.
         """
         size = self.train_size if self.train_size == "full" else f"n{self.train_size}"
-        parts = (
-            self.task,
-            self.model,
-            self.strategy.name,
-            self.regime_name,
-            self.condition.name,
-            size,
-            f"s{self.seed}",
-        )
-        return ".".join(parts)
+        name, regime = self.strategy.name, self.regime_name
+        return str(RunId(self.task, self.model, name, regime, self.condition.name, size, self.seed))
 
 
 def resolve(training: Training, model: Model, task: Task, strategy: Strategy) -> Training:

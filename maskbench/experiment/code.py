@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from maskbench.config.probes import Probes
     from maskbench.masks import Strategy
 
-TRAINING, PROBING = "train.py", "probe.py"
-"""What trains and what probes: scripts, or files by their paths from the top of the repository."""
+TRAINING, PROBING = "maskbench/runner/train.py", "maskbench/runner/probe.py"
+"""What trains and what probes a cell, by paths from the top of the repository."""
 _GIVEN = ("maskbench.experiment.cell.Cell", "maskbench.masks.slots", "maskbench.masks.strategy.Strategy")
 """What makes a cell of the JSON that a job gets."""
 

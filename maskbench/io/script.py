@@ -28,7 +28,7 @@ def run(main: Callable[[], None], *, log: bool = True) -> None:
         The output is a job's log: say first what runs where, and since when.
     """
     if log:
-        _announce()
+        announce()
     try:
         main()
         sys.stdout.flush()
@@ -39,13 +39,19 @@ def run(main: Callable[[], None], *, log: bool = True) -> None:
         # the reader has seen enough (`| head`); what is still buffered goes nowhere, or Python would complain at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
-        if (refused := disk_error(error)) is None:
+        if (refused := disk_line(error)) is None:
             raise
-        print(f"{refused}; nothing half-written is left, run again when it can be written", file=sys.stderr)
+        print(refused, file=sys.stderr)
         sys.exit(1)
 
 
-def _announce() -> None:
+def disk_line(error: BaseException) -> str | None:
+    """Return the line that is printed if an error is what a disk refused; None for any other error."""
+    refused = disk_error(error)
+    return refused and f"{refused}; nothing half-written is left, run again when it can be written"
+
+
+def announce() -> None:
     """Print the head of a log."""
     where = f"Python {platform.python_version()} on {platform.node()} ({platform.machine()})"
     now = datetime.now().astimezone().isoformat(timespec="seconds")

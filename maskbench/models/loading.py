@@ -15,7 +15,7 @@ from transformers import (
 )
 
 from maskbench.errors import InputError
-from maskbench.io.files import canonical, read_json, sha256_text
+from maskbench.io.files import read_json
 from maskbench.kinds import head
 from maskbench.models.anatomy import base_of, mark_fresh, pretrained_of
 from maskbench.models.refusals import refusals
@@ -29,11 +29,6 @@ if TYPE_CHECKING:
     from maskbench.config.kinds import Kind
     from maskbench.config.training import Training
     from maskbench.models.refusals import Asked
-
-
-def model_hash(folder: Path) -> str:
-    """Return one hash over the files of a fetched model."""
-    return sha256_text(canonical(read_json(folder / "source.json")["files"]))
 
 
 def require_served(folder: Path, name: str, kind: Kind, strategy: Asked, training: Training) -> None:

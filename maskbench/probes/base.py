@@ -170,10 +170,23 @@ class Subject:
         What the configuration says about probes.
     device
         What to compute on.
+    load
+        What opens an encoded task.
+    refer
+        What reads a reference.
     """
 
-    def __init__(self, cell: Cell, sources: Sources, settings: Probes, device: Device) -> None:
+    def __init__(
+        self,
+        cell: Cell,
+        sources: Sources,
+        settings: Probes,
+        device: Device,
+        load: Callable[[Path], dict[str, Dataset]] = load_encoded,
+        refer: Callable[[Path], Reference] = Reference.read,
+    ) -> None:
         self.cell, self.sources, self.settings, self.device = cell, sources, settings, device
+        self._load, self._refer = load, refer
         self.notes: list[str] = []
         self.outcomes: dict[str, pd.DataFrame] = {}
         """Examples of each test-time set, and of each thing that is counted besides, with hit and weight."""
@@ -269,7 +282,7 @@ class Subject:
     @cached_property
     def reference(self) -> Reference:
         """What was measured of θ₀."""
-        found = Reference.read(self.sources.reference)
+        found = self._refer(self.sources.reference)
         if found.manifest.examples != [row["example"] for row in self.texts.test]:
             raise InputError(f"{self.sources.reference}: expected the test texts of this run; delete it and run again")
         return found
@@ -286,7 +299,7 @@ class Subject:
     def splits(self, folder: Path) -> dict[str, Dataset]:
         """Return all splits of an encoded folder."""
         if folder not in self._splits:
-            self._splits[folder] = load_encoded(folder)
+            self._splits[folder] = self._load(folder)
         return self._splits[folder]
 
     @cached_property

@@ -23,7 +23,7 @@ from maskbench.errors import InputError
 from maskbench.io.files import read_json, sha256_files, verify, write_json
 from maskbench.kinds import head
 from maskbench.models.anatomy import mark_fresh
-from maskbench.models.loading import model_hash
+from maskbench.models.fetched import model_hash
 from maskbench.probes import holes, linear
 from maskbench.probes.drift import layer_names
 from maskbench.probes.errors import UnmeasuredError

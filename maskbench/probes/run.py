@@ -10,16 +10,23 @@ import datasets
 import pandas as pd
 from transformers.utils import logging as transformers_logging
 
+from maskbench.data.encode import load_encoded
 from maskbench.data.manifests import EncodedManifest
-from maskbench.models.loading import model_hash
+from maskbench.models.fetched import model_hash
 
 # imported for their probes, which enter the registry
 from maskbench.probes import fit, input, knowledge, task, trajectory  # noqa: F401
 from maskbench.probes.base import REGISTRY, Subject
+from maskbench.probes.reference import Reference
 from maskbench.records.probe import ProbeRecord, Timings
 from maskbench.records.run import number
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from datasets import Dataset
+
     from maskbench.config.probes import Probes
     from maskbench.experiment.cell import Cell
     from maskbench.probes.base import Sources
@@ -36,8 +43,9 @@ def probe_run(
     device: Device,
     *,
     code: str,
-    began: float | None = None,
     gpu_uuid: str | None = None,
+    load: Callable[[Path], dict[str, Dataset]] = load_encoded,
+    refer: Callable[[Path], Reference] = Reference.read,
 ) -> tuple[ProbeRecord, pd.DataFrame]:
     """Measure the trained model of a run.
 
@@ -53,8 +61,12 @@ def probe_run(
         What to compute on.
     code
         Content hash of the code.
-    began
-        `time.perf_counter()` when the job's work began, imports included; None: now.
+    gpu_uuid
+        Of the card; None: there is none, or torch knows it.
+    load
+        What opens an encoded task.
+    refer
+        What reads a reference.
 
     Returns
     -------
@@ -68,8 +80,8 @@ def probe_run(
     """
     datasets.disable_progress_bars()
     transformers_logging.disable_progress_bar()
-    clock, started = (time.perf_counter() if began is None else began), datetime.now(UTC)
-    subject = Subject(cell, sources, settings, device)
+    clock, started = time.perf_counter(), datetime.now(UTC)
+    subject = Subject(cell, sources, settings, device, load, refer)
     metrics: list[Metric] = []
     error = None
     if subject.record.status == "completed":

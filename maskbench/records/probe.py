@@ -26,7 +26,7 @@ class Timings(Part):
     started: str
     wall_s: Finite
     cpu_s: Finite | None = None
-    """CPU time of the job's process up to the record, imports included."""
+    """CPU time of the job's process for these probes."""
 
 
 class ProbeRecord(Stored):
@@ -48,3 +48,6 @@ class ProbeRecord(Stored):
     """Content hashes of what went in, by what it is."""
     environment: Environment
     timings: Timings
+    key: str | None = None
+    """Hash of all that the numbers depend on: the run, the settings, code and data of the probes. None in records that
+    were made before there were keys."""

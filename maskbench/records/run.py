@@ -138,7 +138,8 @@ class Timings(Part):
     wall_s: Finite
     train_s: Finite | None
     cpu_s: Finite | None = None
-    """CPU time of the job's process up to the record, imports included; of a run that went on, of its last part."""
+    """CPU time of the job's process for this run, imports included if it was the job's first; of a run that went on, of
+    its last part."""
 
 
 class Record(Stored):
@@ -171,6 +172,9 @@ class Record(Stored):
     environment: Environment
     timings: Timings
     command: str
+    key: str | None = None
+    """Hash of all that the training depends on: parameters, code, data, the model that it starts from. A run whose
+    record has the key that it would get now is not trained again. None in records from before there were keys."""
     claims: str | None = None
     """Hash of the claims file when the run was made: what was expected before anything was seen."""
 

@@ -6,8 +6,10 @@ import os
 import platform
 import resource
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -18,8 +20,6 @@ from maskbench.models.loading import takes_sdpa
 from maskbench.records.run import Environment
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from maskbench.config.training import Training
 
 PACKAGES = (
@@ -71,6 +71,14 @@ class Device:
             threads=self.threads,
             packages={name: version(name) for name in PACKAGES},
         )
+
+    def forget_peak_memory(self) -> None:
+        """Let `peak_memory` begin anew from what is in use now, where the system can: a job trains several cells."""
+        if self.kind == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        else:
+            with suppress(OSError):  # of Linux
+                Path("/proc/self/clear_refs").write_text("5")
 
     def peak_memory(self) -> float:
         """Return the peak memory so far in MiB: the card's on CUDA, the process's elsewhere."""

@@ -13,7 +13,7 @@ from transformers.utils import logging as transformers_logging
 
 from maskbench.errors import InputError
 from maskbench.io.files import canonical, disk_error, sha256_files, sha256_text, write_json, write_text
-from maskbench.models.loading import model_hash
+from maskbench.models.fetched import model_hash
 from maskbench.records.run import Data, Record, Timings, number
 from maskbench.training.along import ALONG
 from maskbench.training.attempts import is_out_of_memory

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from transformers import EarlyStoppingCallback, PreTrainedModel, PreTrainedTokenizerBase
 
-from maskbench.data.encode import load_encoded
 from maskbench.errors import InputError
 from maskbench.kinds import head, score
 from maskbench.masks.setting import Setting
@@ -62,7 +61,7 @@ class Run(State):
         super().__init__(cell, inputs, device)
         self.head = head.of(cell.kind)
         self.labels: list[str] = self.manifest["labels"]
-        splits = load_encoded(inputs.encoded)
+        splits = inputs.load(inputs.encoded)
         self.train = subset(splits["train"], cell.train_size, cell.seed)
         self.splits = {
             "train": at_most(self.train, len(splits["test"])),

@@ -5,11 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from maskbench.data.encode import load_encoded
 from maskbench.io.files import read_json
 from maskbench.records.run import TRACEBACK
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from datasets import Dataset
 
     from maskbench.experiment.cell import Cell
     from maskbench.records.run import Cosine, Metric, Progress
@@ -32,6 +36,8 @@ class Inputs:
     """Leave the weights at each evaluation in the kept model's folder, too."""
     start: Path | None = None
     """sequential: folder of the run whose encoder this one starts from."""
+    load: Callable[[Path], dict[str, Dataset]] = load_encoded
+    """What opens the encoded task."""
 
     @property
     def traceback(self) -> Path:

@@ -22,7 +22,6 @@ from hypothesis import strategies as st
 from maskbench.analysis.collect import collect
 from maskbench.analysis.compare import Settings, compare_files
 from maskbench.analysis.plan import Recorded, plan
-from maskbench.analysis.resolved import read_experiment
 from maskbench.analysis.verdicts import write_verdicts
 from maskbench.config.models import Model
 from maskbench.data.archives import open_archive
@@ -33,6 +32,7 @@ from maskbench.data.sources import fetch_model
 from maskbench.errors import LONGEST, InputError
 from maskbench.experiment.claims import read_claims
 from maskbench.experiment.load import load_file
+from maskbench.experiment.resolved import read_experiment
 from maskbench.report.figures import FIGURES
 from maskbench.report.page import write_page
 from tests.injected import note

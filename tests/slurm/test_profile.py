@@ -20,7 +20,7 @@ def rules(root):
     """The text of every rule, by its name or a part of it."""
     text = "\n".join(path.read_text() for path in sorted((root / "rules").glob("*.smk")))
     found = re.findall(r"^( *)rule( \w+)?:\n((?:\1    .*\n|\n)+)", text, re.MULTILINE)
-    return {name.strip() or "train_together": body for _, name, body in found}
+    return {name.strip(): body for _, name, body in found}
 
 
 def test_these_are_the_versions_that_it_was_learnt_with():
@@ -46,7 +46,7 @@ def test_only_the_profile_retries_and_only_what_may_go_well_another_time(profile
     for name, body in rules.items():
         submitted = "localrule: True" not in body and "shell:" in body
         assert submitted == ("gpu=1" in body), name
-        assert submitted == name.startswith(("train", "reference", "probe")), name
+        assert submitted == name.startswith(("train", "reference")), name
         assert re.findall(r"retries: (.+)", body) == ([] if submitted or "shell:" not in body else ["0"]), name
         if submitted:  # as much again at every further attempt
             assert re.search(r"mem_mb=growing\(.*\),", body), name
@@ -63,10 +63,13 @@ def test_partition_and_account_are_named_in_one_place(root):
     assert text.count("slurm_partition") == text.count("slurm_account") == 1
 
 
-def test_jobs_get_their_gpu_on_one_node_and_an_allocation_of_several_cells_asks_for_one(profiles):
+def test_jobs_get_their_gpu_on_one_node(profiles):
     assert profiles["slurm"]["default-resources"]["nodes"] == 1
-    assert "gpu=1" in profiles["short"]["resources"]
-    assert "gpu=local" in profiles["short"]["set-resource-scopes"]
+
+
+def test_no_profile_groups_jobs(profiles):
+    """A group is one job to Snakemake: if a member fails, all are run again. A job of several cells loses none."""
+    assert not [key for profile in profiles.values() for key in profile if "group" in key]
 
 
 def test_what_every_call_needs_stands_in_the_profile_that_every_call_reads(profiles):

@@ -23,6 +23,7 @@ from tests.workflow.test_pipeline import REVIEWS, copy_project, edit, write_conf
 pytestmark = pytest.mark.slurm
 
 HOT = {"name": "hot", "training": {"learning_rate": 1e30}}  # diverges
+STRATEGIES = ["none", "random", "span", "hot"]
 TARGET = "results/mine/metrics.csv"
 
 
@@ -41,6 +42,7 @@ def cluster(tmp_path_factory):
 
 def configure(folder: Path, *probes: str, **changes: object) -> None:
     keys = {"tasks": [REVIEWS], "strategies": ["none", "random", "span", HOT], "seeds": [1]}
+    keys["resources"] = {"cells_per_job": 1}
     keys["training"] = {"batch_size": 8, "epochs": 30}  # some seconds, and a checkpoint in each of 30 passes
     write_config(folder, **keys | {"probes": {"measure": list(probes)}} | changes)
 
@@ -89,7 +91,7 @@ class Interference:
                 return
             self.devices = {strategy: re.search(r"IDX:(\d)", jobs[0]["GRES"])[1] for strategy, jobs in found.items()}
         for strategy in self.ends.keys() - self.ended.keys():
-            process = training(self.folder, strategy)
+            process = training(self.folder, job_of(strategy))
             if process is not None and list(self.folder.glob(f"{output_of(strategy)}/checkpoints/*/sha256.json")):
                 (job,) = self.cluster.jobs(of(strategy), JobState="RUNNING")
                 self.ended[strategy] = job["JobId"]
@@ -108,22 +110,26 @@ class Interference:
             self.cluster.call("scontrol", "update", f"JobId={job}", "StartTime=now")
 
 
+def job_of(strategy: str, seed: int = 1) -> str:
+    """Return the id of the job that trains a strategy: with one cell each, they are numbered."""
+    return f"reviews.tiny.single.clean.full.s{seed}.{STRATEGIES.index(strategy)}"
+
+
 def of(strategy: str) -> str:
     """Return how the plugin's comment on the jobs begins that train a strategy."""
-    return f"rule_train_wildcards_reviews_tiny_{strategy}_"
+    return f"rule_train_wildcards_{job_of(strategy)}"
 
 
 def output_of(strategy: str, seed: int = 1) -> str:
     return f"results/mine/training/reviews.tiny.{strategy}.single.clean.full.s{seed}"
 
 
-def training(folder: Path, strategy: str) -> int | None:
-    """Return the process that trains a cell of a study here."""
-    output = output_of(strategy)
+def training(folder: Path, job: str) -> int | None:
+    """Return the process that works on a job of a study here."""
     for entry in Path("/proc").iterdir():
         try:
             words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
-            if words[1].endswith("scripts/train.py") and output in words and (entry / "cwd").readlink() == folder:
+            if words[1].endswith("scripts/train.py") and job in words and (entry / "cwd").readlink() == folder:
                 return int(entry.name)
         except (OSError, IndexError):
             continue
@@ -168,8 +174,7 @@ def record(folder: Path, strategy: str, seed: int = 1) -> Record:
 
 def attempts(cluster: Cluster, strategy: str) -> list[dict[str, str]]:
     """Return the jobs that trained a strategy's first cell, as the scheduler describes them, in their order."""
-    found = [job for job in cluster.jobs(of(strategy)) if job["Comment"].endswith("s1")]
-    return sorted(found, key=lambda job: int(job["JobId"]))
+    return sorted(cluster.jobs(of(strategy)), key=lambda job: int(job["JobId"]))
 
 
 def test_every_cell_is_done_and_what_diverged_is_a_result_that_is_not_tried_again(cluster, study, injected):
@@ -229,7 +234,7 @@ def test_logs_of_slurm_are_kept_where_a_job_failed_and_what_it_said_is_shown(stu
     ended, output = study.ended, study.output
     kept = {path.stem for path in (study.folder / "results/slurm-logs").rglob("*.log")}
     assert kept == {ended["none"], ended["random"]}
-    assert "Logfile results/mine/logs/train/reviews.tiny.random.single.clean.full.s1.log" in output
+    assert f"Logfile results/mine/logs/jobs/{job_of('random')}.log" in output
 
 
 def test_a_second_call_does_nothing(cluster, study):
@@ -238,18 +243,34 @@ def test_a_second_call_does_nothing(cluster, study):
     assert len(cluster.jobs()) == before
 
 
-def test_short_cells_share_an_allocation_of_one_gpu(cluster, study):
-    """Two new cells and their probes: one submission, where it would be four, after that for the untrained model."""
+def test_short_cells_share_a_job_of_one_gpu_and_none_that_is_finished_is_lost_when_it_is_killed(
+    cluster, study, injected
+):
+    """Three new cells and their probes: one submission beside that for the untrained model, killed in a cell."""
     before = {job["JobId"] for job in cluster.jobs()}
-    configure(study.folder, "calibration", seeds=[2], strategies=["none", "random"], training={"batch_size": 8})
-    submit(cluster, study.folder, "--profile", "profiles/slurm", "profiles/short")
+    configure(study.folder, "calibration", seeds=[2], strategies=STRATEGIES[:3], resources={"cells_per_job": "all"})
+    name, finished = job_of("none", 2), study.folder / output_of("none", 2) / "metrics.json"
+    with (study.folder / "second.log").open("w") as log:
+        call = [*command(), "--jobs", "2"]
+        snakemake = subprocess.Popen(
+            call, cwd=study.folder, env=environment(cluster), stdout=log, stderr=subprocess.STDOUT
+        )
+        until(lambda: list(study.folder.glob(f"{output_of('random', 2)}/checkpoints/*/sha256.json")), 300)
+        written = finished.stat().st_mtime_ns
+        os.kill(training(study.folder, name), signal.SIGKILL)
+        assert snakemake.wait(timeout=600) == 0, (study.folder / "second.log").read_text()
     jobs = [job for job in cluster.jobs() if job["JobId"] not in before]
-    assert sorted(job["Comment"].split("_wildcards")[0] for job in jobs) == ["rule_cell_probe_train", "rule_reference"]
-    for job in jobs:
-        assert (job["JobState"], job["TresPerJob"], job["MinMemoryNode"]) == ("COMPLETED", "gres:gpu:1", "3000M")
-    # of the allocation: two trainings and two probes
-    assert "06:00:00" in {job["TimeLimit"] for job in jobs}
-    for strategy in ("none", "random"):
-        assert record(study.folder, strategy, 2).status == "completed"
-        probed = study.folder / f"results/mine/probes/reviews.tiny.{strategy}.single.clean.full.s2/metrics.json"
+    rules = [job["Comment"].split("_wildcards")[0] for job in jobs]
+    assert sorted(rules) == ["rule_reference", "rule_train", "rule_train"]
+    assert {job["TresPerJob"] for job in jobs} == {"gres:gpu:1"}
+    first, second = sorted((job for job in jobs if "rule_train" in job["Comment"]), key=lambda job: int(job["JobId"]))
+    assert (first["JobState"], second["JobState"]) == ("FAILED", "COMPLETED")
+    assert (first["TimeLimit"], second["TimeLimit"]) == ("09:00:00", "18:00:00")  # three trainings and three probes
+    assert finished.stat().st_mtime_ns == written
+    for strategy in STRATEGIES[:3]:
+        notes = [note for note in record(study.folder, strategy, 2).notes if note.startswith("went on after update ")]
+        assert len(notes) == (strategy == "random")
+        probed = study.folder / f"results/mine/probes/{Path(output_of(strategy, 2)).name}/metrics.json"
         assert ProbeRecord.read(probed).status == "probed"
+    took = (datetime.fromisoformat(second["EndTime"]) - datetime.fromisoformat(first["EndTime"])).total_seconds()
+    injected("SIGKILL of a job of several cells under SLURM", recovery_s=took)

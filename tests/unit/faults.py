@@ -1,4 +1,4 @@
-"""scripts/train.py in processes of their own, with faults: forked from a server that has imported everything."""
+"""Trainings and jobs in processes of their own, with faults: forked from a server that has imported everything."""
 
 from __future__ import annotations
 
@@ -12,19 +12,28 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 _SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["maskbench.training.joint", "tests.unit.faults"])
+_SERVER.set_forkserver_preload(["maskbench.runner.train", "maskbench.runner.probe", "tests.unit.faults"])
 
 
 def train(arguments: list[str], log: Path, **fault: Any) -> int:
+    """Train (tests/unit/one_cell.py) in a process of its own; returns its exit status, negative: of the last signal."""
+    return _carried_out("tests/unit/one_cell.py", arguments, log, fault)
+
+
+def job(arguments: list[str], log: Path, **fault: Any) -> int:
     """Run scripts/train.py in a process of its own; returns its exit status, negative: of the signal that ended it."""
-    process = _SERVER.Process(target=_job, args=(arguments, str(log), fault))
+    return _carried_out("scripts/train.py", arguments, log, fault)
+
+
+def _carried_out(script: str, arguments: list[str], log: Path, fault: dict[str, Any]) -> int:
+    process = _SERVER.Process(target=_process, args=(script, arguments, str(log), fault))
     process.start()
     process.join(120)
     assert process.exitcode is not None, log.read_text()
     return process.exitcode
 
 
-def _job(arguments: list[str], log: str, fault: dict[str, Any]) -> None:
+def _process(script: str, arguments: list[str], log: str, fault: dict[str, Any]) -> None:
     """Do so, in that process."""
     with open(log, "ab") as stream:  # noqa: PTH123
         os.dup2(stream.fileno(), 1)
@@ -32,19 +41,19 @@ def _job(arguments: list[str], log: str, fault: dict[str, Any]) -> None:
     os.environ["MASKBENCH_GPUS"] = ""
     for name, value in fault.items():
         globals()[f"_{name}"](value)
-    sys.argv = ["scripts/train.py", *arguments]
+    sys.argv = [script, *arguments]
     sys.path.insert(0, str(ROOT / "scripts"))
-    runpy.run_path(str(ROOT / "scripts/train.py"), run_name="__main__")
+    runpy.run_path(str(ROOT / script), run_name="__main__")
 
 
-def _signal_in_step(number: int, step: int) -> None:
-    """Send a signal to this process while it does an update."""
+def _signal_in_step(number: int, step: int, run: str | None = None) -> None:
+    """Send a signal to this process while it does an update, of a run if one is named."""
     from maskbench.training.trainer import Clock
 
     original = Clock.on_step_begin
 
     def on_step_begin(self: Clock, args: Any, state: Any, control: Any, **keys: Any) -> None:
-        if state.global_step + 1 == step:
+        if state.global_step + 1 == step and run in (None, args.run_name):
             os.kill(os.getpid(), number)
         original(self, args, state, control, **keys)
 
@@ -53,6 +62,30 @@ def _signal_in_step(number: int, step: int) -> None:
 
 def _killed_in_step(step: int) -> None:
     _signal_in_step(signal.SIGKILL, step)
+
+
+def _killed_in_step_of(where: tuple[str, int]) -> None:
+    run, step = where
+    _signal_in_step(signal.SIGKILL, step, run)
+
+
+def _terminated_in_step_of(where: tuple[str, int]) -> None:
+    run, step = where
+    _signal_in_step(signal.SIGTERM, step, run)
+
+
+def _killed_before(run: str) -> None:
+    """End this process when it begins with a run."""
+    from maskbench.runner.job import Runner
+
+    original = Runner._member
+
+    def member(self: Runner, cells: Any, *keys: Any) -> None:
+        if cells[0].run == run:
+            os.kill(os.getpid(), signal.SIGKILL)
+        original(self, cells, *keys)
+
+    Runner._member = member  # type: ignore[method-assign]
 
 
 def _terminated_in_step(step: int) -> None:

@@ -727,10 +727,13 @@ def test_planning_imports_nothing_heavy(root: Path) -> None:
     code = (
         "import sys\n"
         "from maskbench.experiment.load import load_file\n"
-        "from maskbench.experiment.cell import cells\n"
-        "from maskbench.io.code import code_hash\n"
-        "for cell in cells(load_file('config.yaml')): cell.model_dump_json()\n"
-        "code_hash('train.py')\n"
+        "from maskbench.experiment.finished import void\n"
+        "from maskbench.experiment.jobs import Jobs\n"
+        "from maskbench.experiment.layout import Layout\n"
+        "from maskbench.experiment.planned import Planned\n"
+        "jobs, layout = Jobs(load_file('config.yaml')), Layout.of('x')\n"
+        "for job in jobs.by_id.values(): jobs.key(job), jobs.inputs(job, layout)\n"
+        "assert not list(void(jobs, layout)) and Planned.of(jobs, layout, jobs.by_id, ()).cells\n"
         "print(sorted({name.split('.')[0] for name in sys.modules}))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=60)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 STAGES = {
     "data": ["fetch.py", "prepare.py", "condition.py", "shift.py", "encode.py"],
-    "training": ["train.py", "reference.py", "probe.py"],
+    "training": ["train.py", "reference.py"],
     "analysis": ["collect.py", "compare.py", "tables.py", "figures.py", "page.py"],
 }
 # Imported names that differ from the name of their package.

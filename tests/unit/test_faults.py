@@ -1,4 +1,4 @@
-"""Training jobs that are killed, asked to end, or short of memory: real processes of scripts/train.py."""
+"""Training jobs that are killed, asked to end, or short of memory: real processes."""
 
 from __future__ import annotations
 

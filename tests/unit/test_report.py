@@ -17,8 +17,8 @@ import pytest
 
 from maskbench.analysis.collect import collect
 from maskbench.analysis.compare import POOLED, Settings, compare_files
-from maskbench.analysis.resolved import read_experiment
 from maskbench.errors import InputError
+from maskbench.experiment.resolved import read_experiment
 from maskbench.masks import Strategy
 from maskbench.report import claims
 from maskbench.report.figures import FIGURES, write_figures

@@ -186,7 +186,7 @@ def test_secrets_of_the_environment_reach_no_file(tmp_path, monkeypatch):
     for name, rate, status in (("none", 1e-3, "completed"), ("random", 1e30, "diverged")):
         cell = make_cell(strategy={"name": name}, training={"learning_rate": rate, "max_grad_norm": 0.0})
         runs.append(cell.run)
-        command = [sys.executable, "scripts/train.py", "--cell", cell.model_dump_json(), "--model", str(model)]
+        command = [sys.executable, "tests/unit/one_cell.py", "--cell", cell.model_dump_json(), "--model", str(model)]
         command += ["--encoded", str(encoded), "--output", str(results / "training" / cell.run), "--code", "c"]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr

@@ -54,7 +54,7 @@ def _keep(connection: socket.socket) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     streams = array.array("i")
     size = int.from_bytes(connection.recv(8, socket.MSG_WAITALL))
-    message, ancillary, _, _ = connection.recvmsg(1, socket.CMSG_SPACE(3 * streams.itemsize))
+    message, ancillary, _, _ = connection.recvmsg(1, socket.CMSG_SPACE(4 * streams.itemsize))
     for _, _, data in ancillary:
         streams.frombytes(data[: len(data) - len(data) % streams.itemsize])
     asked = json.loads(message + connection.recv(size - 1, socket.MSG_WAITALL))
@@ -81,12 +81,14 @@ def _keep(connection: socket.socket) -> None:
 
 def _run(asked: dict[str, object], streams: list[int]) -> None:
     """Become the job."""
-    for number, stream in enumerate(streams):
+    for number, stream in enumerate(streams[:3]):
         os.dup2(stream, number)
     os.chdir(str(asked["folder"]))
     os.environ.clear()
     os.environ.update(asked["environment"])  # type: ignore[call-overload]
     sys.argv = list(asked["arguments"])  # type: ignore[call-overload]
+    if len(streams) > 3:
+        sys.argv[sys.argv.index("--terminal") + 1] = str(streams[3])
     sys.stdin = open(0, closefd=False)  # noqa: SIM115
     sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115

@@ -19,7 +19,9 @@ def _hand_over(address, arguments):
     with socket.socket(socket.AF_UNIX) as server:
         server.connect(address)
         server.sendall(len(message).to_bytes(8))
-        streams = array.array("i", [0, 1, 2])
+        # a job of cells gets a fourth one, the terminal
+        more = [int(arguments[arguments.index("--terminal") + 1])] if "--terminal" in arguments else []
+        streams = array.array("i", [0, 1, 2, *more])
         server.sendmsg([message[:1]], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, streams)])
         server.sendall(message[1:])
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
@@ -33,6 +35,6 @@ def _hand_over(address, arguments):
 
 _ADDRESS = os.environ.get("WARM_SERVER")
 _ARGUMENTS = sys.orig_argv[1:]
-_JOBS = ("train.py", "probe.py", "reference.py", "encode.py")
+_JOBS = ("train.py", "reference.py", "encode.py")
 if _ADDRESS and _ARGUMENTS and _ARGUMENTS[0].endswith(tuple(f"scripts/{name}" for name in _JOBS)):
     _hand_over(_ADDRESS, _ARGUMENTS)

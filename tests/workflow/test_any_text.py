@@ -122,9 +122,7 @@ def test_a_home_folder_that_cannot_be_written(project: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize(
-    "profile", [[], ["--profile", "profiles/slurm"], ["--profile", "profiles/slurm", "profiles/short"]]
-)
+@pytest.mark.parametrize("profile", [[], ["--profile", "profiles/slurm"]])
 @pytest.mark.parametrize(
     ("content", "line"),
     [

@@ -87,6 +87,12 @@ def jobs_of(output: str) -> dict[str, int]:
     return {rule: count for rule, count in counts.items() if rule not in ("all", "total")}
 
 
+def to_do(output: str) -> tuple[int, int]:
+    """Read in the output of a call how many cells it trains, and how many it probes."""
+    found = re.search(r"^of \d+ cells, (\d+) to train(?:, (\d+) to probe)?, in \d+ jobs?$", output, re.M)
+    return (0, 0) if found is None else (int(found[1]), int(found[2] or 0))
+
+
 def edit(path: Path, old: str, new: str) -> None:
     """Replace a text that must be there."""
     text = path.read_text()
@@ -200,37 +206,62 @@ def test_a_changed_rate_reruns_the_cells_of_its_strategy(copied):
     write_config(copied, strategies=["none", {"preset": "random", "input": {"kind": "random", "rate": 0.3}}])
     output = snakemake(copied, "--dry-run").stdout
     counts = jobs_of(output)
-    assert (counts["train"], counts["probe"]) == (4, 4)
-    assert len(re.findall(r"wildcards: .*random", output)) == 8
+    assert to_do(output) == (4, 4)
+    assert counts["train"] == 4  # none and random are in jobs of their own, since there are only eight cells
     assert "encode" not in counts
 
 
 def test_another_seed_trains_only_its_cells(copied):
     write_config(copied, seeds=[1, 2, 3])
-    assert planned(copied)["train"] == 4
+    assert to_do(snakemake(copied, "--dry-run").stdout) == (4, 4)
+
+
+@pytest.mark.parametrize("cells", [1, "all"])
+def test_another_number_of_cells_in_a_job_trains_nothing(copied, cells):
+    write_config(copied, resources={"cells_per_job": cells})
+    assert to_do(snakemake(copied, "--dry-run").stdout) == (0, 0)
+
+
+def test_an_added_strategy_is_trained_alone_in_a_job_that_it_shares(copied):
+    write_config(copied, strategies=["none", "random", "span"], resources={"cells_per_job": "all"})
+    records = {path: path.stat().st_mtime_ns for path in copied.glob("results/mine/*/*.*.*/metrics.json")}
+    assert len(records) == 16
+    result = snakemake(copied, METRICS)
+    assert result.returncode == 0, result.stdout
+    assert to_do(result.stdout) == (4, 4)
+    assert jobs_of(result.stdout)["train"] == 4
+    assert "cells: 4 of 4 done, 0 left" in result.stdout
+    assert {path: path.stat().st_mtime_ns for path in records} == records
+    assert pd.read_csv(copied / METRICS)["run"].nunique() == 12
+    assert planned(copied, METRICS) == {}
+
+
+def test_a_run_that_is_deleted_is_made_again_and_nothing_else(copied):
+    run = "reviews.tiny.random.single.clean.full.s1"
+    shutil.rmtree(copied / "results/mine/training" / run)
+    (copied / METRICS).unlink()  # Snakemake asks for nothing that no target needs
+    assert to_do(snakemake(copied, "--dry-run", METRICS).stdout) == (1, 1)
 
 
 def test_an_edit_in_a_mask_reruns_the_cells_that_use_it(copied):
     edit(copied / "maskbench/masks/input/random.py", "else [])) < self.rate", "else [])) <= self.rate")
     output = snakemake(copied, "--dry-run").stdout
-    counts = jobs_of(output)
-    assert (counts["train"], counts["probe"]) == (4, 4)
-    assert len(re.findall(r"wildcards: .*random", output)) == 8
-    assert "encode" not in counts
+    assert to_do(output) == (4, 4)
+    assert "encode" not in jobs_of(output)
 
 
 def test_a_new_mask_and_a_new_measure_train_nothing(copied):
     shutil.copy(copied / "maskbench/masks/input/tail.py", copied / "maskbench/masks/input/rest.py")
     edit(copied / "maskbench/masks/input/rest.py", '"tail"', '"rest"')
     add_measure(copied)
-    assert not {"prepare", "encode", "train", "reference", "probe"} & set(planned(copied))
+    assert not {"prepare", "encode", "train", "reference"} & set(planned(copied))
 
 
 def test_an_edit_in_the_core_of_masks_reruns_training(copied):
     edit(copied / "maskbench/masks/draws.py", "splitmix.shifted(bits, 40)", "splitmix.shifted(bits, 41)")
-    counts = planned(copied)
-    assert counts["train"] == 8
-    assert "encode" not in counts
+    output = snakemake(copied, "--dry-run").stdout
+    assert to_do(output)[0] == 8
+    assert "encode" not in jobs_of(output)
 
 
 def test_a_comment_or_a_docstring_reruns_nothing(copied):
@@ -240,8 +271,10 @@ def test_a_comment_or_a_docstring_reruns_nothing(copied):
 
 def test_an_edit_in_probes_probes_again_and_trains_since_no_model_was_kept(copied):
     edit(copied / "maskbench/probes/linear.py", "_ITERATIONS = 1000", "_ITERATIONS = 999")
-    counts = planned(copied)
-    assert (counts["probe"], counts["reference"], counts["train"]) == (8, 2, 8)  # their models were not kept
+    output = snakemake(copied, "--dry-run").stdout
+    assert "8 finished runs are trained again: models were not kept (keep_models: true)" in output
+    assert to_do(output) == (8, 8)
+    assert jobs_of(output)["reference"] == 2
 
 
 def test_an_edit_in_report_reruns_the_report_alone(copied):
@@ -253,7 +286,7 @@ def test_another_text_reruns_its_task_alone(copied):
     with (copied / "data/reviews.csv").open("a") as stream:
         stream.write("a very warm film,up\n")
     output = snakemake(copied, "--dry-run").stdout
-    assert jobs_of(output)["train"] == 4
+    assert to_do(output) == (4, 4)
     assert not re.search(r"rule (prepare|encode|train):[^\[]*names", output)
 
 

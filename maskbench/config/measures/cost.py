@@ -106,11 +106,11 @@ COST = (
     ),
     Measure(
         name="probe_time",
-        title="wall time of the probe job",
+        title="wall time of the probes",
         unit="s",
         better="lower",
         family="cost",
-        definition="Wall time of the job that measured the model.",
+        definition="Wall time of what measured the model, without imports.",
         split="run",
         of_texts=False,
         of_machine=True,

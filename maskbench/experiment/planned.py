@@ -1,0 +1,73 @@
+"""What a call of Snakemake is about to do, in words: it plans jobs, and jobs leave out the cells that are finished."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from maskbench.experiment.finished import Keys, State
+from maskbench.experiment.jobs import Jobs
+from maskbench.experiment.layout import Layout
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What a call is about to do.
+
+    Attributes
+    ----------
+    cells
+        How many cells it trains.
+    lines
+        What a user should know of it.
+    """
+
+    cells: int
+    lines: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls, jobs: Jobs, layout: Layout, names: Iterable[str], made: Collection[Path], slots: int | None = None
+    ) -> Self:
+        """Find out what the cells of some jobs need.
+
+        Parameters
+        ----------
+        jobs
+            All jobs of the experiment.
+        layout
+            Where things are.
+        names
+            The jobs that are to run.
+        made
+            Files that the call makes before: what rests on them counts as changed.
+        slots
+            Jobs that the call would run at once; None: it says nothing about it.
+        """
+        state = State(Keys(jobs, layout, made), remember=True)
+        again: Counter[str] = Counter()
+        trained = probed = running = 0
+        for name in sorted(names):
+            running += 1
+            for member in jobs.by_id[name].members:
+                todo = state.todo(member)
+                trained += len(member) if todo.train else 0
+                probed += len(todo.probe)
+                if todo.why is not None:
+                    again[todo.why] += len(member)
+        lines = [f"{_count(number, 'finished run')} trained again: {why}" for why, number in again.items()]
+        if running:
+            total = len(jobs.cells)
+            probes = f", {probed} to probe" if jobs.probes else ""
+            lines.append(f"of {total} cells, {trained} to train{probes}, in {running} job{'s' if running > 1 else ''}")
+            if (advice := jobs.advice(slots)) is not None:
+                lines.append(advice)
+        return cls(trained, tuple(lines))
+
+
+def _count(number: int, what: str) -> str:
+    """Say how many there are, with the verb."""
+    return f"{number} {what}s are" if number > 1 else f"{number} {what} is"

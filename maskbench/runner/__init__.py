@@ -1,0 +1,1 @@
+"""One job from start to end: its cells are trained and probed one after another, on one GPU slot."""

@@ -1,0 +1,71 @@
+"""Where the words of a job go: into the log of each cell, and a line for each cell to the terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from maskbench.io import environment
+from maskbench.io.script import announce
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from maskbench.experiment.layout import Layout
+
+
+@contextmanager
+def log_to(path: Path) -> Iterator[None]:
+    """Let all that this process and its libraries print in the block go into a new file, which begins like any log.
+
+    The file descriptors themselves are changed, so that what compiled code prints goes there, too.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as stream:
+        _flush()
+        before = [os.dup(number) for number in (1, 2)]
+        try:
+            for number in (1, 2):
+                os.dup2(stream.fileno(), number)
+            announce()
+            yield
+        finally:
+            with suppress(OSError):  # a disk that is full was told of before
+                _flush()
+            for number, kept in zip((1, 2), before, strict=True):
+                os.dup2(kept, number)
+                os.close(kept)
+
+
+def _flush() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+
+
+def progress(layout: Layout) -> str | None:
+    """Say how many cells of this call are done, how many are left, and about how long they will take.
+
+    The call says in MASKBENCH_CELLS how many cells it trains, and in MASKBENCH_STARTED since when. None if it does not,
+    as on a cluster, or if it trains none.
+    """
+    cells, started = int(os.environ.get(environment.CELLS, "0")), float(os.environ.get(environment.STARTED, "0"))
+    if not cells:
+        return None
+    done = 0
+    with os.scandir(layout.folder / "training") as runs:
+        for run in runs:
+            with suppress(OSError):
+                done += os.stat(f"{run.path}/metrics.json").st_mtime >= started  # noqa: PTH116 (10,000 at once)
+    done = min(done, cells)
+    minutes = (time.time() - started) / max(1, done) * (cells - done) / 60
+    left = f"{cells - done} left" + (f", about {minutes:.0f} min" if done < cells else "")
+    return f"cells: {done} of {cells} done, {left}"

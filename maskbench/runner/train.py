@@ -1,0 +1,96 @@
+"""The training of one cell, or of two at once, up to the records and the predictions on disk."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+from maskbench.io import environment
+from maskbench.io.files import atomic
+from maskbench.training.joint import run_joint
+from maskbench.training.run import run_cell
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from maskbench.experiment.cell import Cell
+    from maskbench.records.run import Record
+    from maskbench.slots.device import Device
+    from maskbench.training.state import Inputs
+
+
+def train(
+    cells: Sequence[Cell],
+    inputs: Sequence[Inputs],
+    outputs: Sequence[Path],
+    device: Device,
+    *,
+    keys: Sequence[str | None],
+    points: int,
+    code: str,
+    command: str,
+    gpu_uuid: str | None = None,
+) -> list[Record]:
+    """Train a cell, or the two sides of a joint training, score them, and write what they leave.
+
+    Parameters
+    ----------
+    cells
+        One, or two.
+    inputs
+        Where the inputs of each are, and where it works.
+    outputs
+        Folder of each: ``metrics.json``, and ``predictions.parquet`` if the training came to its end.
+    device
+        What to compute on.
+    keys
+        Of each: the hash that its record is found by (`maskbench.experiment.finished`).
+    points
+        Joint: at how many updates the gradients of the two tasks are compared.
+    code
+        Content hash of the code.
+    command
+        What the record says of how the training was started.
+    gpu_uuid
+        Of the card; None: there is none, or torch knows it.
+
+    Returns
+    -------
+    list
+        The record of each.
+
+    Raises
+    ------
+    InputError
+        If the data or the model cannot serve the cell.
+    OSError
+        If a file cannot be read or written.
+    """
+    cpu = time.process_time() if _STARTED else 0.0
+    _STARTED.append(True)
+    device.forget_peak_memory()
+    about = {"code": code, "command": command, "gpu_uuid": gpu_uuid}
+    if len(cells) == 1:
+        results = [run_cell(cells[0], inputs[0], device, **about)]  # type: ignore[arg-type]
+    else:
+        results = run_joint(cells, inputs, device, points=points, **about)  # type: ignore[arg-type]
+    records = []
+    for (record, outcome), output, key in zip(results, outputs, keys, strict=True):
+        predictions = output / "predictions.parquet"
+        predictions.unlink(missing_ok=True)  # of a run before, if this one did not complete
+        if outcome is not None:
+            with atomic(predictions) as path:
+                outcome.table.to_parquet(path, index=False)
+        timings = record.timings.model_copy(update={"cpu_s": time.process_time() - cpu})
+        # no part of the key: claims that change train nothing again
+        known = {"timings": timings, "claims": os.environ.get(environment.CLAIMS), "key": key}
+        records.append(record.model_copy(update=known))
+        records[-1].write(output / "metrics.json")
+        print(f"{record.status} in {record.timings.wall_s:.0f} s" + (f": {record.error}" if record.error else ""))
+    return records
+
+
+_STARTED: list[bool] = []
+"""Has something as soon as the process has trained a cell: the first one's CPU time includes the imports."""
