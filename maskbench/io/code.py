@@ -17,7 +17,8 @@ from functools import cache
 from pathlib import Path
 
 from maskbench.io.files import sha256_file
-from maskbench.io.source import CALLED, ITSELF, Definition, Import, Piece, Source, Uses, field_of, read
+from maskbench.io.source import Definition, Piece, Source, read
+from maskbench.io.uses import CALLED, ITSELF, Import, Uses, field_of
 
 ROOT = Path(__file__).resolve().parents[2]
 """Top of the repository."""

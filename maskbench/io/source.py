@@ -7,66 +7,21 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-ITSELF, CALLED, COMPARED = "", "()", "(isinstance)"
-"""Ways to use a name beside those of its attributes: as it is, by a call, and to ask what something is."""
-_BOUNDS = ("Field", "StringConstraints")
-"""Calls in a type that refuse values and change none."""
+from maskbench.io.uses import Import, Uses, Visitor, called, imported
+
 _COMPOUND = (ast.If, ast.Try, ast.With, ast.For, ast.While, ast.Match)
-
-Ways = dict[str, set[str]]
-"""Names, and how each is used: `ITSELF`, `CALLED`, `COMPARED`, `field(name)`, or the names of its attributes."""
-
-
-def field_of(name: str) -> str:
-    """Return the way to use a class that asks for one of its fields."""
-    return f"field({name})"
-
-
-@dataclass(frozen=True)
-class Import:
-    """A name that an import binds."""
-
-    module: str
-    """Module that is named."""
-    name: str | None
-    """What is taken from it; None: the module itself."""
-    bound: str
-    """What it is called here."""
-
-
-@dataclass
-class Uses:
-    """What a piece of code uses."""
-
-    values: Ways = field(default_factory=dict)
-    """Names whose values are used."""
-    types: Ways = field(default_factory=dict)
-    """Names in the types of fields."""
-    idle: set[str] = field(default_factory=set)
-    """Names in other annotations, which do nothing."""
-    imports: list[Import] = field(default_factory=list)
-    """What is imported where it is used."""
-
-    def __iadd__(self, other: Uses) -> Uses:
-        """Add what another piece of code uses."""
-        for mine, theirs in ((self.values, other.values), (self.types, other.types)):
-            for name, ways in theirs.items():
-                mine.setdefault(name, set()).update(ways)
-        self.idle |= other.idle
-        self.imports += other.imports
-        return self
 
 
 def written(node: ast.AST) -> str:
-    """Return code in one layout, which equals that of other code if both do the same: the tree with what is in it.
+    """Return the syntax tree of some code as text; code that differs in comments and layout alone has the same.
 
-    It takes a quarter of the time of `ast.unparse`, and leaves out what is empty, which differs between versions of
-    Python.
+    It takes a quarter of the time of `ast.unparse`. Empty parts of the tree are left out, since versions of Python have
+    different ones.
     """
     parts: list[str] = []
 
@@ -109,13 +64,13 @@ class Piece:
     @cached_property
     def text(self) -> str:
         """The code as `written` gives it."""
-        calls = sorted(written(call) for kind in self._types for call in _called(kind))
+        calls = sorted(written(call) for kind in self._types for call in called(kind))
         return "\n".join([*map(written, self._nodes), *calls])
 
     @cached_property
     def uses(self) -> Uses:
         """What it uses."""
-        visitor = _Visitor()
+        visitor = Visitor()
         for node in self._nodes:
             visitor.visit(node)
         for kind in self._types:
@@ -272,27 +227,17 @@ def read(file: Path) -> Source:
     text = file.read_text(encoding="utf-8")
     tree = ast.parse(text)
     tree.body = _bare(tree.body)
-    bound = {item.bound: item for node in tree.body for item in _imported(node)}
+    bound = {item.bound: item for node in tree.body for item in imported(node)}
     others = [node for node in tree.body if not isinstance(node, ast.Import | ast.ImportFrom)]
     definitions = tuple(Definition(place, tuple(_defined(node)), node) for place, node in enumerate(others))
     local = frozenset(name for item in definitions for name in item.names)
-    whole = [item.module for node in tree.body for item in _imported(node) if item.name is None and _is_dotted(item)]
+    whole = [item.module for node in tree.body for item in imported(node) if item.name is None and _is_dotted(item)]
     return Source(tree, bound, definitions, local, tuple(whole), "noqa: F401" in text)
 
 
 def _is_dotted(item: Import) -> bool:
     """Tell whether an import binds a package of the module that it names."""
     return item.module.startswith(f"{item.bound}.")
-
-
-def _imported(node: ast.AST) -> Iterator[Import]:
-    """Yield what an import statement binds."""
-    if isinstance(node, ast.Import):
-        for alias in node.names:
-            yield Import(alias.name, None, alias.asname or alias.name.partition(".")[0])
-    elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-        for alias in node.names:
-            yield Import(node.module, alias.name, alias.asname or alias.name)
 
 
 def _defined(node: ast.stmt) -> Iterator[str]:
@@ -305,110 +250,7 @@ def _defined(node: ast.stmt) -> Iterator[str]:
                 yield part.id
             elif isinstance(part, ast.FunctionDef | ast.ClassDef):
                 yield part.name
-            yield from (item.bound for item in _imported(part))
+            yield from (item.bound for item in imported(part))
     else:
         names = (part for part in ast.walk(node) if isinstance(part, ast.Name))
         yield from (name.id for name in names if isinstance(name.ctx, ast.Store))
-
-
-def _called(kind: ast.expr) -> Iterator[ast.Call]:
-    """Yield the calls in a type, bounds left out."""
-    todo: list[ast.AST] = [kind]
-    while todo:
-        item = todo.pop()
-        if not isinstance(item, ast.Call):
-            todo += [part for part in ast.iter_child_nodes(item) if isinstance(part, ast.expr)]
-        elif not (isinstance(item.func, ast.Name) and item.func.id in _BOUNDS):
-            yield item
-
-
-class _Visitor(ast.NodeVisitor):
-    """Collects what code uses."""
-
-    def __init__(self) -> None:
-        self.found = Uses()
-
-    def _use(self, name: str, way: str) -> None:
-        self.found.values.setdefault(name, set()).add(way)
-
-    def visit_type(self, kind: ast.expr) -> None:
-        """Note what the type of a field calls; all other names in it are types."""
-        for call in _called(kind):
-            self.visit(call)
-        for item in ast.walk(kind):
-            if isinstance(item, ast.Name):
-                self.found.types.setdefault(item.id, set()).add(ITSELF)
-
-    def _annotation(self, kind: ast.expr | None) -> None:
-        if kind is not None:
-            self.found.idle |= {item.id for item in ast.walk(kind) if isinstance(item, ast.Name)}
-
-    def visit_Name(self, node: ast.Name) -> None:
-        """Note a name."""
-        if isinstance(node.ctx, ast.Load):
-            self._use(node.id, ITSELF)
-
-    def visit_Attribute(self, node: ast.Attribute) -> None:
-        """Note an attribute of a name."""
-        if isinstance(node.value, ast.Name):
-            self._use(node.value.id, node.attr)
-        else:
-            self.visit(node.value)
-
-    def visit_Subscript(self, node: ast.Subscript) -> None:
-        """Note a field that is asked for by name: ``Task.model_fields["labels"]``."""
-        asked = isinstance(node.value, ast.Attribute) and node.value.attr == "model_fields"
-        owner = node.value.value if isinstance(node.value, ast.Attribute) and asked else None
-        if isinstance(owner, ast.Name) and isinstance(node.slice, ast.Constant):
-            self._use(owner.id, field_of(str(node.slice.value)))
-        else:
-            self.generic_visit(node)
-
-    def visit_Call(self, node: ast.Call) -> None:
-        """Note a call of a name."""
-        compares = isinstance(node.func, ast.Name) and node.func.id in ("isinstance", "issubclass")
-        if isinstance(node.func, ast.Name):
-            self._use(node.func.id, CALLED)
-        else:
-            self.visit(node.func)
-        for place, part in enumerate((*node.args, *node.keywords)):
-            if compares and place == 1:
-                for item in ast.walk(part):
-                    if isinstance(item, ast.Name):
-                        self._use(item.id, COMPARED)
-            else:
-                self.visit(part)
-
-    def visit_ClassDef(self, node: ast.ClassDef) -> None:
-        """Note the types of fields."""
-        for part in (*node.decorator_list, *node.bases, *node.keywords):
-            self.visit(part)
-        for item in node.body:
-            if isinstance(item, ast.AnnAssign):
-                self.visit_type(item.annotation)
-            self.visit(item)
-
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
-        """Note a value apart from its type."""
-        self._annotation(node.annotation)
-        self.visit(node.target)
-        if node.value is not None:
-            self.visit(node.value)
-
-    def visit_arg(self, node: ast.arg) -> None:
-        """Note the type of an argument."""
-        self._annotation(node.annotation)
-
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
-        """Note what a function does apart from the types of what it takes and returns."""
-        self._annotation(node.returns)
-        for part in (*node.decorator_list, node.args, *node.body):
-            self.visit(part)
-
-    def visit_Import(self, node: ast.Import) -> None:
-        """Note an import inside the code."""
-        self.found.imports += _imported(node)
-
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
-        """Note an import inside the code."""
-        self.found.imports += _imported(node)

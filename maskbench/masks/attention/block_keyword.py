@@ -1,4 +1,4 @@
-"""An attention mask that hides the words that tell most."""
+"""Attention mask that hides the words that tell most from all others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An attention mask of a decoder: nothing that comes later is seen."""
+"""Attention mask that hides from each token what comes after it."""
 
 from __future__ import annotations
 

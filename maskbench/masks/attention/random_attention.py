@@ -1,4 +1,4 @@
-"""An attention mask of pairs that are drawn."""
+"""Attention mask that hides pairs of tokens that are drawn."""
 
 from __future__ import annotations
 

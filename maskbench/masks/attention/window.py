@@ -1,4 +1,4 @@
-"""An attention mask of near tokens alone."""
+"""Attention mask that hides tokens that are far away."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A mask that follows the model in training: how much is hit, and where."""
+"""Input mask that follows the model in training: how much is hit, and where."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mentions of names."""
+"""Input mask that hits mentions of names as a whole."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Given places, the same in every text."""
+"""Input mask that hits the same places in every text."""
 
 from __future__ import annotations
 

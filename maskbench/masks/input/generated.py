@@ -1,4 +1,4 @@
-"""Plausible tokens in the places that are hit."""
+"""Input mask that puts plausible tokens in the places that it hits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Words that tell much about the label or the text."""
+"""Input mask that hits the words that tell most about the label or the text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A gate that learns with the task which tokens are hit."""
+"""Input mask that learns with the task which tokens it hits."""
 
 from __future__ import annotations
 

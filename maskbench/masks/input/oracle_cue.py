@@ -1,4 +1,4 @@
-"""Words that somebody planted."""
+"""Input mask that hits given words wherever they stand."""
 
 from __future__ import annotations
 

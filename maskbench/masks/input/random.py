@@ -1,4 +1,4 @@
-"""Tokens, or words, that are drawn anew in every pass."""
+"""Input mask that hits tokens, or words, that are drawn anew in every pass."""
 
 from __future__ import annotations
 

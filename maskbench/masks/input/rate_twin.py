@@ -1,4 +1,4 @@
-"""A control that tells the places of a mask from their number."""
+"""Input mask that hits as many tokens as another one at random places: a control."""
 
 from __future__ import annotations
 

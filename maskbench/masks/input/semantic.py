@@ -1,4 +1,4 @@
-"""Words of one meaning, together."""
+"""Input mask that hits words of similar meaning together."""
 
 from __future__ import annotations
 

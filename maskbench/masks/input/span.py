@@ -1,4 +1,4 @@
-"""Runs of words."""
+"""Input mask that hits runs of words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tokens, or words, that are drawn once."""
+"""Input mask that hits tokens, or words, that are drawn once and kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All but the beginning of a text."""
+"""Input mask that hits all but the beginning of a text."""
 
 from __future__ import annotations
 

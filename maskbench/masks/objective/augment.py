@@ -1,4 +1,4 @@
-"""Masked copies as more training text."""
+"""Objective that trains on masked copies beside the texts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hidden states of the masked text shall be those of the clean one."""
+"""Objective that asks for like hidden states of a text and its masked copy."""
 
 from __future__ import annotations
 

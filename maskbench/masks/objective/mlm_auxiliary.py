@@ -1,4 +1,4 @@
-"""Masked-LM training beside the task."""
+"""Objective that trains the masked-LM head beside the task."""
 
 from __future__ import annotations
 

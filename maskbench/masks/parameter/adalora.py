@@ -1,4 +1,4 @@
-"""Low-rank adapters whose ranks shrink, through PEFT."""
+"""Low-rank adapters whose ranks shrink, through PEFT: what parameter masks are compared with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All weights but biases keep their values."""
+"""Parameter mask that lets biases alone move."""
 
 from __future__ import annotations
 

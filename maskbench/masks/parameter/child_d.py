@@ -1,4 +1,4 @@
-"""Child-Tuning-D: the weights that matter most for the task move."""
+"""Child-Tuning-D: a parameter mask that lets the weights move that matter most for the task."""
 
 from __future__ import annotations
 

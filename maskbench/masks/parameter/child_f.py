@@ -1,4 +1,4 @@
-"""Child-Tuning-F: the weights that move are drawn in every update."""
+"""Child-Tuning-F: a parameter mask that draws the weights that move in every update."""
 
 from __future__ import annotations
 

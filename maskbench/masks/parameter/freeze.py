@@ -1,4 +1,4 @@
-"""Layers that keep their pretrained weights."""
+"""Parameter mask that leaves some layers at their pretrained weights."""
 
 from __future__ import annotations
 

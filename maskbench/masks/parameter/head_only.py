@@ -1,4 +1,4 @@
-"""The whole pretrained model keeps its weights."""
+"""Parameter mask that leaves the whole pretrained model as it is."""
 
 from __future__ import annotations
 

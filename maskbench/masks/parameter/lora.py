@@ -1,4 +1,4 @@
-"""Low-rank adapters of a fixed rank, through PEFT."""
+"""Low-rank adapters of a fixed rank, through PEFT: what parameter masks are compared with."""
 
 from __future__ import annotations
 
