@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 
@@ -24,13 +24,10 @@ if TYPE_CHECKING:
 
     import pandas as pd
     from numpy.typing import NDArray
-    from torch import Tensor
 
     Array = np.ndarray[Any, np.dtype[np.float64]]
     Rows = Sequence[Mapping[str, Any]]
     """Encoded examples (data/encode.py)."""
-
-T = TypeVar("T", "Tensor", "NDArray[np.float64]")
 
 
 @dataclass(frozen=True)
@@ -205,8 +202,3 @@ def counted(names: Sequence[str], gold: Sequence[int], given: Sequence[int]) -> 
     for (true, other), count in Counter(zip(gold, given, strict=True)).items():
         found[pair(names[true], names[other])] += count
     return dict(sorted(found.items()))
-
-
-def brier(squares: T, right: T) -> T:
-    """Return the Brier score Σ_k (p_k − 1[k=y])², from 0 to 2, of Σ_k p_k² and p_y (Brier 1950)."""
-    return squares - 2 * right + 1

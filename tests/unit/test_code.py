@@ -337,7 +337,12 @@ ANALYSIS = {"collect.py", "compare.py", "verdicts.py"}
         ("config/tasks.py", "validation: Share = 0.1", "validation: Share = 0.2", set()),
         ("config/sources.py", '"*.safetensors", "*.txt"', '"*.safetensors", "*.text"', {"fetch.py"}),
         # the score of a kind of task
-        ("config/tasks.py", '"sequence-classification": "accuracy"', '"sequence-classification": "mcc"', EVERY_CELL),
+        (
+            "kinds/sequence_classification/score.py",
+            'measure = "accuracy"',
+            'measure = "mcc"',
+            EVERY_CELL | ANALYSIS | REPORT,
+        ),
         # what a condition means, whose fields are written as one text
         (
             "config/conditions.py",

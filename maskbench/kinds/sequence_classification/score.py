@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from maskbench.kinds.score import Outcome, Score, brier, counted
+from maskbench.kinds.brier import brier
+from maskbench.kinds.score import Outcome, Score, counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

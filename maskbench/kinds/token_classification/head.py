@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from transformers import AutoModelForTokenClassification
 
+from maskbench.kinds.brier import brier
 from maskbench.kinds.encoding import IGNORED
 from maskbench.kinds.head import Head, losses
-from maskbench.kinds.score import brier
 
 if TYPE_CHECKING:
     from torch import Tensor
