@@ -128,7 +128,7 @@ class _Closure:
             The field is one of the configuration: what lives elsewhere is a value there.
         """
         inner = item.module if item.name is None else f"{item.module}.{item.name}"
-        is_module = _file(inner) is not None
+        is_module = _file(inner) is not None and not _defines(item.module, item.name)
         module = inner if is_module else item.module
         if _file(module) is None or (typed and given and not _is_in(module, _PARAMETERS[:2])):
             return
@@ -199,6 +199,13 @@ class _Closure:
             yield from ((name, piece) for name, piece in item.fields.items() if field_of(name) in asked)
         else:
             yield "", item.whole
+
+
+def _defines(module: str, name: str | None) -> bool:
+    """Tell whether a module has a name by itself, so that a module of this name in its folder is not meant."""
+    file = _file(module)
+    source = read(file) if file is not None and name is not None else None
+    return source is not None and (name in source.local or name in source.bound)
 
 
 def _of_kinds(module: str) -> list[str]:

@@ -227,6 +227,13 @@ def test_of_the_configuration_counts_what_does_not_arrive_as_a_parameter(
     assert changes(tree, "maskbench/config/all.py", old, new) == counts
 
 
+def test_a_function_of_a_package_is_meant_before_a_module_of_its_name(tree: Path) -> None:
+    (tree / "scripts/one.py").write_text("from maskbench.a import deep\ndeep()\n")
+    (tree / "maskbench/a/__init__.py").write_text("def deep():\n    return 1\n")
+    assert changes(tree, "maskbench/a/__init__.py", "return 1", "return 2")
+    assert not changes(tree, "maskbench/a/deep.py", "value = 1", "value = 2")
+
+
 def test_a_part_of_a_kind_of_task_counts_with_that_of_every_kind(tree: Path) -> None:
     (tree / "scripts/one.py").write_text("from maskbench.kinds import head\nhead.of('texts')\n")
     for name in ("__init__", "head", "score", "texts/__init__", "texts/head", "texts/score"):
