@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from maskbench.config.measures import OF_MACHINE
+from maskbench.config.measures import MEASURES
 
+OF_MACHINE = [name for name, entry in MEASURES.items() if entry.of_machine]
 KEYS = ["task", "model", "strategy", "regime", "condition", "train_size", "seed", "split", "measure"]
 
 
