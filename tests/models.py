@@ -23,8 +23,8 @@ from maskbench.config.probes import Probes
 from maskbench.errors import InputError
 from maskbench.models.loading import takes_sdpa
 from maskbench.probes import reference
-from maskbench.probes.base import Sources
 from maskbench.probes.run import probe_run
+from maskbench.probes.subject import Sources
 from maskbench.slots.device import choose
 from maskbench.training.run import Inputs, run_cell
 from tests.unit.families import FAMILIES, HEADS, make_family

@@ -169,7 +169,7 @@ class Jobs:
     # what a job needs, and what its work depends on
 
     def sources(self, cell: Cell, layout: Layout) -> dict[str, Path]:
-        """Return the folders that the probes of a run look at, by the names of maskbench/probes/base.py."""
+        """Return the folders that the probes of a run look at, by the names of maskbench/probes/subject.py."""
         task, model, condition = cell.task, cell.model, cell.condition
         cue = condition.name if condition.kind == "cue" else self.cue
         files = {

@@ -10,16 +10,18 @@ import pandas as pd
 import torch
 
 from maskbench.kinds import probing
-from maskbench.probes.base import load_model, probe
 from maskbench.probes.errors import UnmeasuredError
 from maskbench.probes.forward import outcome
+from maskbench.probes.registry import probe
+from maskbench.probes.trained import load_model
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from maskbench.kinds.probing import Flip
-    from maskbench.probes.base import Measured, Subject
     from maskbench.probes.forward import Rows
+    from maskbench.probes.registry import Measured
+    from maskbench.probes.subject import Subject
 
     Flips = list[list[Flip]]
     """For each text what was flipped."""

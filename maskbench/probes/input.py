@@ -13,9 +13,10 @@ import numpy as np
 from maskbench.config.conditions import ALIGNED, CONFLICTING, DISTRACTOR
 from maskbench.data.manifests import PreparedManifest
 from maskbench.kinds import probing
-from maskbench.probes.base import probe, score
 from maskbench.probes.drift import mean
 from maskbench.probes.errors import UnmeasuredError
+from maskbench.probes.registry import probe
+from maskbench.probes.trained import score
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
 
     from maskbench.kinds.probing import Groups
     from maskbench.kinds.score import Outcome
-    from maskbench.probes.base import Measured, Subject
     from maskbench.probes.forward import Rows
+    from maskbench.probes.registry import Measured
+    from maskbench.probes.subject import Subject
 
 SMALLEST_GROUP = 5
 """Groups with fewer texts (mentions) are left out of the worst one: their score is mostly luck."""

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 
 from maskbench.models.anatomy import base_of
 from maskbench.probes import drift, holes, linear
-from maskbench.probes.base import probe
 from maskbench.probes.errors import UnmeasuredError
 from maskbench.probes.reference import start
+from maskbench.probes.registry import probe
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from maskbench.models.masked_lm import Head
-    from maskbench.probes.base import Measured, Subject
+    from maskbench.probes.registry import Measured
+    from maskbench.probes.subject import Subject
 
 
 @probe("representation-drift", along=True)

@@ -16,8 +16,9 @@ from maskbench.models.fetched import model_hash
 
 # imported for their probes, which enter the registry
 from maskbench.probes import fit, input, knowledge, task, trajectory  # noqa: F401
-from maskbench.probes.base import REGISTRY, Subject
 from maskbench.probes.reference import Reference
+from maskbench.probes.registry import REGISTRY
+from maskbench.probes.subject import Subject
 from maskbench.records.probe import ProbeRecord, Timings
 from maskbench.records.run import number
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from maskbench.config.probes import Probes
     from maskbench.experiment.cell import Cell
-    from maskbench.probes.base import Sources
+    from maskbench.probes.subject import Sources
     from maskbench.records.run import Metric
     from maskbench.slots.device import Device
 

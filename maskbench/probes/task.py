@@ -12,17 +12,19 @@ from maskbench.data.manifests import EncodedManifest
 from maskbench.kinds import head
 from maskbench.models.anatomy import base_of
 from maskbench.models.loading import build_model, start_from
-from maskbench.probes.base import load_model, only, probe, read_predictions, score
 from maskbench.probes.errors import UnmeasuredError
 from maskbench.probes.forward import outcome
 from maskbench.probes.reference import Texts
+from maskbench.probes.registry import probe
+from maskbench.probes.trained import load_model, only, read_predictions, score
 from maskbench.records.run import Record
 
 if TYPE_CHECKING:
     from torch.nn import Module
 
     from maskbench.kinds.score import Outcome
-    from maskbench.probes.base import Measured, Subject
+    from maskbench.probes.registry import Measured
+    from maskbench.probes.subject import Subject
 
 
 class First:

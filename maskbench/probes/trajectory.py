@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 
 from maskbench.config.probes import PROBES
 from maskbench.errors import InputError
-from maskbench.probes.base import ALONG, REGISTRY, probe
 from maskbench.probes.errors import UnmeasuredError
+from maskbench.probes.registry import ALONG, REGISTRY, probe
 from maskbench.records.probe import Point
 
 if TYPE_CHECKING:
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from maskbench.config.probes import ProbeName
     from maskbench.kinds.score import Outcome
-    from maskbench.probes.base import Measured, Subject
+    from maskbench.probes.registry import Measured
+    from maskbench.probes.subject import Subject
 
 ALWAYS: frozenset[ProbeName] = frozenset(("representation-drift", "parameter-drift", "forgetting"))
 """Probes that are called at every evaluation, also where the configuration does not name them."""

@@ -6,8 +6,8 @@ import time
 from typing import TYPE_CHECKING
 
 from maskbench.io.files import atomic
-from maskbench.probes.base import Sources
 from maskbench.probes.run import probe_run
+from maskbench.probes.subject import Sources
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,7 +39,7 @@ def probe(
     cell
         The run.
     sources
-        Folders by name (`maskbench.probes.base.Sources`).
+        Folders by name (`maskbench.probes.subject.Sources`).
     settings
         What is measured.
     output

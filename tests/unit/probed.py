@@ -12,8 +12,8 @@ from maskbench.data.encode import encode
 from maskbench.data.prepare import prepare
 from maskbench.data.shifted import shift
 from maskbench.probes import reference
-from maskbench.probes.base import Sources, Subject
 from maskbench.probes.run import probe_run
+from maskbench.probes.subject import Sources, Subject
 from maskbench.slots.device import choose
 from maskbench.training.run import Inputs, run_cell
 from tests.unit.given import make_source, make_tagging, make_task

@@ -19,7 +19,7 @@ from maskbench.data.prepare import prepare
 from maskbench.data.sources import fetch_task
 from maskbench.data.synthetic import FILLER, SECOND, TELLING
 from maskbench.probes import fit, input  # the family of probes
-from maskbench.probes.base import Sources, Subject
+from maskbench.probes.subject import Sources, Subject
 from maskbench.slots.device import choose
 from maskbench.training import conflict
 from maskbench.training.joint import JointRun

@@ -23,8 +23,10 @@ from maskbench.config.probes import PROBES, ProbeName
 from maskbench.errors import InputError
 from maskbench.models.tokens import add_mask_token
 from maskbench.probes import fit, input, knowledge, reference, task, trajectory
-from maskbench.probes.base import REGISTRY, Subject, load_model, only, probe
+from maskbench.probes.registry import REGISTRY, probe
 from maskbench.probes.run import probe_run
+from maskbench.probes.subject import Subject
+from maskbench.probes.trained import load_model, only
 from maskbench.records.probe import ProbeRecord
 from maskbench.slots.device import choose
 from maskbench.training.run import Inputs, Run

@@ -32,7 +32,7 @@ from maskbench.io.files import read_json, write_json
 from maskbench.models import masked_lm
 from maskbench.models.loading import build_model, start_from
 from maskbench.probes import reference
-from maskbench.probes.base import load_model
+from maskbench.probes.trained import load_model
 from maskbench.records.manifest import Claimed, Timed, read_entries, read_manifest
 from maskbench.report.figures import FIGURES
 from maskbench.report.page import write_page

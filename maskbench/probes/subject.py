@@ -1,4 +1,4 @@
-"""The registry of probes, and what a probe may look at: loaded when it is asked for, computed once."""
+"""What a probe may look at: loaded when it is asked for, computed once."""
 
 from __future__ import annotations
 
@@ -17,19 +17,18 @@ from maskbench.data.manifests import EncodedManifest
 from maskbench.errors import InputError
 from maskbench.kinds import head, probing
 from maskbench.kinds import score as scores
-from maskbench.kinds.score import Outcome
 from maskbench.probes.errors import UnmeasuredError
 from maskbench.probes.forward import Forward, Passed, outcome
 from maskbench.probes.reference import Reference, Texts, collator
+from maskbench.probes.trained import load_model, only, read_predictions
 from maskbench.records.run import Metric, Record, number
 from maskbench.training.subsets import at_most, subset
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from datasets import Dataset
-    from numpy.typing import NDArray
     from torch import Tensor
     from transformers import PreTrainedModel
 
@@ -37,42 +36,12 @@ if TYPE_CHECKING:
     from maskbench.experiment.cell import Cell
     from maskbench.kinds.head import Head
     from maskbench.kinds.probing import Probing
+    from maskbench.kinds.score import Outcome
     from maskbench.probes.forward import Rows, Shown
     from maskbench.records.probe import Point
     from maskbench.slots.device import Device
 
-    Measured = Iterator[Metric]
     Split = Literal["train", "validation", "test", "run"]
-
-REGISTRY: dict[ProbeName, Callable[[Subject], Measured]] = {}
-"""Every probe by its name in the configuration; a probe yields its metrics, none if the run has no use for it."""
-
-
-ALONG: set[ProbeName] = set()
-"""Probes that the probe `trajectory` calls again for each evaluation of the training."""
-
-
-def probe(
-    name: ProbeName, *, along: bool = False
-) -> Callable[[Callable[[Subject], Measured]], Callable[[Subject], Measured]]:
-    """Enter a function in the registry of probes.
-
-    Parameters
-    ----------
-    name
-        Its name in the configuration.
-    along
-        Whether it is measured along the training, too.
-    """
-
-    def enter(function: Callable[[Subject], Measured]) -> Callable[[Subject], Measured]:
-        if REGISTRY.setdefault(name, function) is not function:
-            raise TypeError(f"two probes are called {name!r}")
-        if along:
-            ALONG.add(name)
-        return function
-
-    return enter
 
 
 @dataclass(frozen=True)
@@ -103,58 +72,6 @@ class Sources:
     """sequential: folder of the run on the first task."""
     before_encoded: Path | None = None
     """sequential: encoded clean first task."""
-
-
-def load_model(folder: Path, kind: str, device: Device) -> PreTrainedModel:
-    """Load a trained model with its head.
-
-    Raises
-    ------
-    InputError
-        If it is not there.
-    """
-    if not (folder / "config.json").exists():
-        raise InputError(f"{folder}: expected a trained model, found none; train the run again")
-    return cast(
-        "PreTrainedModel",
-        head.of(kind).auto.from_pretrained(
-            folder,
-            local_files_only=True,
-            use_safetensors=True,
-            dtype=torch.float32,
-            attn_implementation=device.attention,
-        ),
-    )
-
-
-def read_predictions(folder: Path, kind: Any, labels: Sequence[str]) -> Outcome:
-    """Return what a completed run predicted on its test split."""
-    path = folder / "predictions.parquet"
-    try:
-        table = pq.read_table(path).to_pandas()
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: expected the predictions of a completed run ({error})") from None
-    return Outcome(kind, tuple(labels), table)
-
-
-def score(outcome: Outcome) -> float:
-    """Return the score of an outcome.
-
-    Raises
-    ------
-    UnmeasuredError
-        If the kind has none for these examples: nothing was there to be found, and nothing was found.
-    """
-    kind = scores.of(outcome.kind)
-    if not kind.defined(kind.totals(outcome.table)):
-        raise UnmeasuredError(kind.nothing)
-    return outcome.score
-
-
-def only(outcome: Outcome, examples: Sequence[int] | NDArray[np.int64]) -> Outcome:
-    """Return the outcome of some of the examples, in their order; each must be there."""
-    table = outcome.table.set_index("example").loc[list(examples)].reset_index()
-    return Outcome(outcome.kind, outcome.labels, table)
 
 
 class Subject:
