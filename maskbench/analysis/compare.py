@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from maskbench.analysis import statistics
-from maskbench.analysis.contrasts import Scale, Values
 from maskbench.analysis.findings import BOTH, SEEDS
 from maskbench.analysis.metrics import (
     BLOCK,
@@ -24,6 +23,7 @@ from maskbench.analysis.metrics import (
     write_csv,
 )
 from maskbench.analysis.outcomes import Outcomes
+from maskbench.analysis.values import Scale, Values
 from maskbench.config.measures import measure, shown_in
 from maskbench.errors import InputError
 from maskbench.io.files import atomic

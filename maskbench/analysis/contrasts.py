@@ -2,186 +2,26 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cached_property, reduce
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from maskbench.analysis.findings import POOLED
-from maskbench.analysis.metrics import BLOCK, SPLITS, Array, kinds_of, learned_nothing, regime_kind, runs_of
+from maskbench.analysis.metrics import BLOCK, Array
 from maskbench.analysis.sizes import OVER_SIZES, over_sizes, unlike
-from maskbench.config.claims import RATIOS, Arm, Contrast, unit_of
-from maskbench.config.conditions import Condition
-from maskbench.config.measures import Home, measure
-from maskbench.errors import InputError
+from maskbench.analysis.values import Scale, Values, fits, place
+from maskbench.config.measures import measure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from maskbench.config.claims import Arm, Contrast
 
 Indices = np.ndarray[Any, np.dtype[np.int64]]
-
-PLACES = ("test", "run", *(split for split in SPLITS if split not in ("test", "run")))
-"""Where a measure is looked for, in this order."""
-
-
-@dataclass(frozen=True)
-class Scale:
-    """How values of a measure become numbers whose differences are averaged, and back."""
-
-    name: str
-    directed: bool = True
-    """Whether above is better, whichever way the measure goes."""
-
-    @property
-    def unit(self) -> str:
-        """Unit that differences are told in."""
-        return unit_of(self.name)
-
-    @property
-    def ratio(self) -> bool:
-        """Whether it is a log scale."""
-        return measure(self.name).unit in RATIOS
-
-    @property
-    def factor(self) -> float:
-        """What a value is multiplied with: 100 turns fractions into points, −1 makes more of it better."""
-        entry = measure(self.name)
-        sign = -1.0 if self.directed and entry.better == "lower" else 1.0
-        return sign * (100.0 if entry.unit == "fraction" else 1.0)
-
-    def of(self, values: pd.Series[float]) -> pd.Series[float]:
-        """Return values on the scale on which differences are taken."""
-        if self.ratio:
-            if measure(self.name).unit == "ratio":
-                values = values.where(values != 0)  # weights that did not move: `gather` says so
-            if (values <= 0).any():
-                raise InputError(f"{self.name}: expected values above 0 to take ratios, got {values.min()}")
-            values = values.map(math.log)
-        return self.factor * values
-
-    def show(self, difference: float) -> float:
-        """Return a difference in its unit."""
-        return 100.0 * float(np.expm1(difference)) if self.ratio else float(difference)
-
-    def hide(self, shown: float) -> float:
-        """Return a difference that is given in its unit, on the scale."""
-        return float(np.log1p(shown / 100.0)) if self.ratio else shown
-
-
-class Values:
-    """The numbers of a study, found by measure.
-
-    Parameters
-    ----------
-    metrics
-        As `read_metrics` gives it.
-    """
-
-    def __init__(self, metrics: pd.DataFrame) -> None:
-        self.runs = runs_of(metrics).set_index("run", drop=False)
-        self.runs["kind"] = self.runs["regime"].map({name: regime_kind(name) for name in self.runs["regime"].unique()})
-        completed = metrics[(metrics["status"] == "completed") | (metrics["measure"] == "failed")]
-        self._rows = {
-            str(name): frame
-            for name, frame in completed[["run", "split", "measure", "value"]].groupby(
-                "measure", sort=False, observed=True
-            )
-        }
-        self.kinds = kinds_of(metrics)
-        """The kind of each task, in the order of the file; empty text if nobody knows it."""
-        self._found: dict[str, pd.Series[float]] = {}
-
-    @cached_property
-    def collapsed(self) -> set[str]:
-        """Completed runs that learned nothing."""
-        score = self.of("score")
-        return set(score.index[learned_nothing(score, self.of("majority_score").reindex(score.index))])
-
-    @cached_property
-    def failed(self) -> set[str]:
-        """Runs that did not complete, or learned nothing: those whose measure `failed` is 1 (`derived.failed`)."""
-        return {*self.runs.index[self.runs["status"] != "completed"], *self.collapsed}
-
-    def censored(self, name: str) -> pd.Series[float]:
-        """Return the runs whose value of a measure nobody saw: −1, for want of evaluations; 1, it never came."""
-        found = self.of("matched_censored")
-        return found[found != 0] if measure(name).at_matched_score else found.iloc[:0]
-
-    def of(self, name: str) -> pd.Series[float]:
-        """Return a measure by run, as it is compared: what rests on pairs of seeds becomes one number for each seed."""
-        found = self.recorded(name)
-        if measure(name).of != "pairs":
-            return found
-        spread = self.spread_out(name, {str(run): np.float64(value) for run, value in found.items()})
-        return pd.Series({run: float(value) for run, value in spread.items()}, dtype="float64")
-
-    def spread_out(self, name: str, values: dict[str, Any]) -> dict[str, Any]:
-        """Return values by run; of a measure of pairs of seeds, each run's share in the mean over all pairs.
-
-        The mean over the pairs of n seeds is a U-statistic: a run's mean over its n − 1 pairs varies about half as much
-        as what the run adds to the whole, since a pair's other seed counts in it, too. The jackknife's pseudo-value,
-        U + 2 (n − 1)/(n − 2) · (value − U), has the right variance (Arvesen 1969, Jackknifing U-statistics, Annals of
-        Mathematical Statistics). A cell of fewer than three seeds has none.
-        """
-        if measure(name).of != "pairs":
-            return values
-        cells = self.runs.loc[list(values)].groupby([*BLOCK, "strategy"], sort=False)["run"]
-        found: dict[str, Any] = {}
-        for _, cell in cells:
-            if (n := len(cell)) > 2:
-                mean = sum(values[run] for run in cell) / n
-                found |= {run: mean + 2 * (n - 1) / (n - 2) * (values[run] - mean) for run in cell}
-        return found
-
-    def recorded(self, name: str) -> pd.Series[float]:
-        """Return a measure by run; where it has parts and no number for all of them, it is their mean."""
-        if name not in self._found:
-            whole = self._exactly(name)
-            parts = [self._exactly(part) for part in self._rows if part.startswith(f"{name}:")]
-            if parts:
-                # the mean over the parts that the run's record has; an empty one makes it empty
-                rows = pd.concat(parts)
-                mean = rows.groupby(level=0, sort=False).mean().drop(rows.index[rows.isna()].unique())
-                whole = whole.dropna().combine_first(mean)
-            self._found[name] = whole.dropna()
-        return self._found[name]
-
-    def _exactly(self, name: str) -> pd.Series[float]:
-        """Return a measure by run, of the first split that has it; empty values stay."""
-        rows = self._rows.get(name)
-        if rows is None:
-            return pd.Series(dtype="float64")
-        split = next(split for split in PLACES if (rows["split"] == split).any())
-        return rows[rows["split"] == split].set_index("run")["value"]
-
-    def select(self, arm: Arm, home: Home, tasks: Iterable[str]) -> pd.DataFrame:
-        """Return the runs of an arm; what it leaves open is decided by where the measure is at home."""
-        kind, condition = place(arm, home)
-        runs = self.runs
-        names = [name for name in runs["strategy"].unique() if fnmatchcase(name, arm.strategy)]
-        wanted = runs["strategy"].isin(names) & (runs["kind"] == kind) & runs["task"].isin(list(tasks))
-        conditions = [name for name in runs["condition"].unique() if fits(name, condition)]
-        return runs[wanted & runs["condition"].isin(conditions)]
-
-
-def at_home(home: Home) -> tuple[str, str]:
-    """Return the kind of regime and the condition of the runs that a measure is about."""
-    return ("single", home) if home in ("cue", "noise") else (home, "clean")
-
-
-def place(arm: Arm, home: Home) -> tuple[str, str]:
-    """Return the kind of regime and the condition of an arm's runs."""
-    regime, condition = at_home(home) if arm.condition in (None, "clean") else ("single", arm.condition)
-    return arm.regime or regime, arm.condition or condition
-
-
-def fits(name: str, wanted: str) -> bool:
-    """Tell whether the condition of a run is one of the wanted: a kind, or one with its rate."""
-    if wanted in ("clean", "cue", "noise"):
-        return name.partition("-")[0] == wanted
-    return name == Condition.model_validate(wanted).name
 
 
 def _weighted(contrast: Contrast, name: str, strategies: Iterable[str]) -> list[tuple[Arm, float]]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from maskbench.analysis import statistics
 from maskbench.analysis.bootstrap import generator
-from maskbench.analysis.contrasts import Evidence, Values, gather, halves, on_resamples
+from maskbench.analysis.contrasts import Evidence, gather, halves, on_resamples
 from maskbench.analysis.findings import GATE_COLUMNS, POOLED, Outcome
 from maskbench.analysis.missing import lost, of_no_width
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from maskbench.analysis.metrics import Array
-    from maskbench.analysis.outcomes import Resampler
+    from maskbench.analysis.resampler import Resampler
+    from maskbench.analysis.values import Values
     from maskbench.config.claims import Claims, Contrast, Gate
 
 CHANCE = 0.01

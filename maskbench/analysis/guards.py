@@ -7,21 +7,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from maskbench.analysis.contrasts import Scale, on_resamples, with_values
+from maskbench.analysis.contrasts import on_resamples, with_values
 from maskbench.analysis.findings import AT_A_PRICE, POOLED
 from maskbench.analysis.missing import MOST_UNEVEN, by_arm, used
+from maskbench.analysis.values import Scale
 from maskbench.config.measures import measure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from maskbench.analysis.contrasts import Evidence, Values
+    from maskbench.analysis.contrasts import Evidence
     from maskbench.analysis.findings import Outcome
     from maskbench.analysis.gates import Checked
     from maskbench.analysis.metrics import Array
-    from maskbench.analysis.outcomes import Resampler
+    from maskbench.analysis.resampler import Resampler
     from maskbench.analysis.rows import Row
     from maskbench.analysis.statistics import Spread
+    from maskbench.analysis.values import Values
     from maskbench.config.measures import Measure
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,24 +11,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from maskbench.analysis import statistics
 from maskbench.analysis.bootstrap import generator, resampled_sums
 from maskbench.analysis.contributions import DOCUMENT, recipe
+from maskbench.analysis.few import Few
 from maskbench.analysis.metrics import BLOCK, OUTCOME_COLUMNS, OUTCOME_TYPES, TEST, Array, check_counts
+from maskbench.analysis.stream_sums import StreamSums, by_unit, influence_of, share_of
 from maskbench.config.conditions import CLEAN
 from maskbench.config.measures import measure
 from maskbench.config.measures.recipes import ALONE
 from maskbench.errors import InputError
 from maskbench.kinds import score
-from maskbench.kinds.score import Score, ratio
+from maskbench.kinds.score import Score
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     import pandas as pd
 
-    from maskbench.analysis.contrasts import Evidence, Values
     from maskbench.config.measures.recipes import Part
 
     Ids = np.ndarray[Any, Any]
@@ -184,7 +183,7 @@ class Outcomes:
                 made.update(same.values(recorded))
         return made
 
-    def few(self, name: str, blocks: Sequence[tuple[float, list[tuple[str, float]]]]) -> statistics.Few | None:
+    def few(self, name: str, blocks: Sequence[tuple[float, list[tuple[str, float]]]]) -> Few | None:
         """Return how many texts speak for either arm of a contrast by themselves; None of a measure that is no share.
 
         Parameters
@@ -204,7 +203,7 @@ class Outcomes:
             whole = 100.0 / len(mean)
             ahead, behind = int((mean >= whole / 2).sum()), int((mean <= -whole / 2).sum())
             counts.append((ahead, behind, len(mean), abs(factor) * whole))
-        return statistics.Few(*map(np.array, zip(*counts, strict=True))) if counts else None
+        return Few(*map(np.array, zip(*counts, strict=True))) if counts else None
 
 
 _ALONE = ["task", "model", "strategy", "train_size", "seed"]
@@ -329,15 +328,15 @@ class _Group:
             unit = outcomes.units(self.owner, ids) if of_test else np.arange(len(ids))
             size = int(unit.max(initial=-1)) + 1
             outcomes.examples[self.name] = min(outcomes.examples.get(self.name, size), size)
-            drawn, known = _Sums(part.how), _Sums(part.how)
+            drawn, known = StreamSums(part.how), StreamSums(part.how)
             for stream, factor in part.streams:
-                sums = np.stack([_by_unit(side, unit, size) for side in self._matrix(stream, ids)])
-                value = _shares if ":" in stream or self.score is None else self.score.value
+                sums = np.stack([by_unit(side, unit, size) for side in self._matrix(stream, ids)])
+                value = share_of if ":" in stream or self.score is None else self.score.value
                 rng = generator(outcomes.seed, "examples", self.owner)  # the same draws for every stream
                 drawn.add(factor, resampled_sums(sums, outcomes.resamples, rng), value)
                 known.add(factor, sums.sum(axis=2)[:, None], value)
                 if self._of_shares():
-                    moved[index] = moved[index] + factor * _moved(sums[0], sums[1])
+                    moved[index] = moved[index] + factor * influence_of(sums[0], sums[1])
             total += drawn.value
             exact += known.value[0]
         told = recorded.reindex(self.runs).to_numpy(dtype=float)
@@ -368,133 +367,3 @@ class _Group:
         """Tell whether all streams are shares: hits over weights."""
         streams = [stream for part in self.parts for stream, _ in part.streams]
         return self.score is None or self.score.share or all(":" in stream for stream in streams)
-
-
-def _shares(sums: Array) -> Array:
-    """Return Σ hit / Σ weight of the two sums."""
-    return ratio(sums[0], sums[1])
-
-
-def _by_unit(values: Array, unit: Ids, size: int) -> Array:
-    """Return what the examples of each unit add together, shape (runs, units)."""
-    if size == values.shape[1]:
-        return values
-    result = np.zeros((len(values), size))
-    np.add.at(result.T, unit, values.T)
-    return result
-
-
-def _moved(hit: Array, weight: Array) -> Array:
-    """Return what each example moves Σ hit / Σ weight by (its influence), shape (runs, examples)."""
-    total = weight.sum(axis=1, keepdims=True)
-    whole = ratio(hit.sum(axis=1, keepdims=True), total)
-    return ratio(hit - whole * weight, np.broadcast_to(total, hit.shape))
-
-
-class _Sums:
-    """Puts the sums of the streams of a part together, one stream after another."""
-
-    def __init__(self, how: str) -> None:
-        self.how = how
-        self._first: Array = np.array(0.0)
-        self._second: Array = np.array(0.0)
-
-    def add(self, factor: float, sums: Array, value: Callable[[Array], Array]) -> None:
-        """Add the sums (k, ...) of a stream, of which `value` makes its number."""
-        if self.how == "ratio":
-            self._first = self._first + factor * value(sums)
-        elif self.how == "gaps":
-            self._first, self._second = self._first + factor * np.abs(sums[0]), self._second + sums[1]
-        else:
-            # a group that a resample has none of is not its worst
-            here = np.where(sums[1] > 0, factor * value(sums), np.inf)
-            self._first = np.minimum(self._first, here) if self._first.ndim else here
-
-    @property
-    def value(self) -> Array:
-        """The number of the part."""
-        if self.how == "gaps":
-            return ratio(self._first, self._second)
-        return np.where(np.isfinite(self._first), self._first, 0.0)
-
-
-class Resampler:
-    """Means over seeds with their variance over seeds × texts, or over seeds alone where no text's share is known.
-
-    Parameters
-    ----------
-    outcomes
-        None: all intervals are over seeds alone.
-    values
-        The numbers of the study.
-    """
-
-    def __init__(self, outcomes: Outcomes | None, values: Values) -> None:
-        self.outcomes, self.values = outcomes, values
-
-    def of(self, name: str, evidences: Iterable[Evidence]) -> dict[str, Array]:
-        """Return, for the runs of some evidence, a measure on every resample, on its scale; empty without outcomes."""
-        recorded = self.values.recorded(name)
-        runs = {run for evidence in evidences for run in evidence.terms["run"]} & set(recorded.index)
-        if self.outcomes is None or not runs:
-            return {}
-        table = self.values.runs[self.values.runs.index.isin(runs)]
-        points = recorded * (100.0 if measure(name).unit == "fraction" else 1.0)
-        sign = -1.0 if measure(name).better == "lower" else 1.0
-        found = self.outcomes.resampled(name, table, points, self.values.runs)
-        return self.values.spread_out(name, {run: sign * value for run, value in found.items()})
-
-    def spread(self, evidence: Evidence, weights: Array, resampled: Array | None) -> statistics.Spread | None:
-        """Return the mean over complete seeds and its variance; None without such a seed.
-
-        Parameters
-        ----------
-        evidence
-            The differences.
-        weights
-            Weight of each of its blocks.
-        resampled
-            The differences on resamples, as `on_resamples` gives them.
-        """
-        used, seeds = weights != 0, evidence.complete(weights)
-        if not seeds.any():
-            return None
-        differences = evidence.mean(weights)
-        whole = statistics.spread(differences)
-        if resampled is None or self.outcomes is None:
-            return replace(whole, few=_of_runs(differences)) if evidence.measure == "failed" else whole
-        told = seeds & np.isfinite(resampled[0][used]).all(axis=0)
-        if (covered := int(told.sum())) < min(2, seeds.sum()):
-            return replace(whole, covered=covered)
-        drawn = np.einsum("b,rbs->rs", weights[used], resampled[:, used][:, :, told])
-        few = self._few(evidence, weights, told)
-        n_examples = self.outcomes.examples[evidence.measure]
-        part = statistics.spread(differences[told[seeds]], drawn, n_examples, few)
-        if covered == seeds.sum():
-            return part
-        return replace(whole, examples=part.examples, n_examples=n_examples, few=few, covered=covered)
-
-    def _few(self, evidence: Evidence, weights: Array, seeds: Ids) -> statistics.Few | None:
-        """Return how many texts speak for either arm by themselves, block by block; None of what is no share."""
-        assert self.outcomes is not None
-        block, seed = evidence.places
-        usable = seeds[seed] & evidence.terms["value"].notna().to_numpy()
-        sign = -1.0 if measure(evidence.measure).better == "lower" else 1.0
-        runs = evidence.terms["run"].to_numpy()
-        signed = sign * evidence.terms["weight"].to_numpy() / seeds.sum()
-        blocks = [
-            (float(weights[index]), list(zip(runs[own], signed[own], strict=True)))
-            for index in np.flatnonzero(weights)
-            for own in [usable & (block == index)]
-        ]
-        return self.outcomes.few(evidence.measure, blocks)
-
-
-def _of_runs(differences: Array) -> statistics.Few:
-    """Return how many seeds speak for either arm, of differences of the rate of failed runs, in points.
-
-    A seed is to this rate what a text is to a score: where all of ten seeds agree, up to 26 % of others may not (the
-    rule of three), and the interval is as wide as that.
-    """
-    ahead, behind = (np.array([float((sign * differences >= 50.0).sum())]) for sign in (1, -1))
-    return statistics.Few(ahead, behind, np.array([len(differences)]), np.array([100.0 / len(differences)]))

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from maskbench.analysis import statistics
-from maskbench.analysis.contrasts import Scale, lacking
+from maskbench.analysis import detection, statistics
+from maskbench.analysis.contrasts import lacking
 from maskbench.analysis.findings import POOLED
 from maskbench.analysis.gates import LEAST_SEEDS
 from maskbench.analysis.metrics import kinds_of, read_metrics, regime_kind
 from maskbench.analysis.outcomes import Outcomes
 from maskbench.analysis.power import FOUND, Varying, chance_of_equivalence, seeds_for_equivalence, seeds_to_find
+from maskbench.analysis.values import Scale
 from maskbench.analysis.verdicts import measured, tasks_of
 from maskbench.config.claims import unit_of
 from maskbench.config.measures import MEASURES, measure
@@ -176,7 +177,7 @@ def _decides(need: Need, margin: float, varying: Varying, tests: int, seeds: int
     """Say what the experiment's seeds can find, and whether that is anything at all."""
     scale = Scale(need.measure)
     non_inferior = need.test == "non-inferior"
-    found = statistics.detectable(varying.spread(max(seeds, 1)), tests, 0.0 if non_inferior else margin)
+    found = detection.detectable(varying.spread(max(seeds, 1)), tests, 0.0 if non_inferior else margin)
     if not math.isfinite(found):
         least = statistics.least_seeds(statistics.ALPHA / tests)
         return f"nothing: {seeds} seeds can never reject, {least} can", False

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from maskbench.analysis import statistics
+from maskbench.analysis import detection, statistics
 
 if TYPE_CHECKING:
     from maskbench.config.claims import Test
@@ -55,14 +55,14 @@ def seeds_to_find(varying: Varying, effect: float, tests: int, margin: float, te
     away, least = (effect + margin, 0.0) if test == "non-inferior" else (abs(effect), margin)
     if away <= 0:
         return None
-    return statistics.seeds_needed(away, varying.seeds, varying.examples, varying.n_examples, tests, least)
+    return detection.seeds_needed(away, varying.seeds, varying.examples, varying.n_examples, tests, least)
 
 
 def chance_of_equivalence(varying: Varying, n: int, margin: float) -> float:
     """Return the probability that two arms that are equal are called so: that the 90 % interval is inside ±δ."""
-    return statistics.equivalence(varying.seeds / n, varying.examples, n, varying.n_examples, margin)
+    return detection.equivalence(varying.seeds / n, varying.examples, n, varying.n_examples, margin)
 
 
 def seeds_for_equivalence(varying: Varying, margin: float) -> int | None:
     """Return how many seeds call equal arms equivalent with a chance of 80 %; None if no number up to 10,000 does."""
-    return statistics.fewest_seeds(lambda n: chance_of_equivalence(varying, n, margin) >= statistics.POWER)
+    return detection.fewest_seeds(lambda n: chance_of_equivalence(varying, n, margin) >= detection.POWER)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from maskbench.analysis import statistics
+from maskbench.analysis import detection, statistics
 from maskbench.analysis.bootstrap import generator
 from maskbench.analysis.findings import BOTH, PARTLY, POOLED, SEEDS
 
@@ -113,9 +113,9 @@ class Row:
             return entry
         low, high = spread.interval(0.95)
         if self.test == "non-inferior":
-            mde = statistics.detectable(spread, self.tests, 0.0) - self.margin  # the null is at −δ
+            mde = detection.detectable(spread, self.tests, 0.0) - self.margin  # the null is at −δ
         else:
-            mde = statistics.detectable(spread, self.tests, self.margin)
+            mde = detection.detectable(spread, self.tests, self.margin)
         shown = {"ci_low": float(low), "ci_high": float(high), "mde": mde}
         entry |= {name: evidence.scale.show(value) for name, value in shown.items()}
         interval = SEEDS if not spread.n_examples else BOTH if spread.covered is None else PARTLY

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,10 +12,13 @@ from statsmodels.regression.mixed_linear_model import MixedLM
 
 from maskbench.analysis import statistics
 from maskbench.analysis.bootstrap import generator
-from maskbench.analysis.contrasts import Scale, Values, with_values
+from maskbench.analysis.contrasts import with_values
 from maskbench.analysis.findings import POOLED
+from maskbench.analysis.values import Scale, Values
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from maskbench.analysis.metrics import Array
     from maskbench.analysis.rows import Row
 

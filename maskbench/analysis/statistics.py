@@ -1,4 +1,4 @@
-"""The statistics of verdicts: one number for each seed in, estimate, interval, test, verdict and power out.
+"""The statistics of verdicts: one number for each seed in, estimate, interval, test and verdict out.
 
 All functions take arrays with leading axes, so that one call does one contrast or, in simulations, thousands.
 """
@@ -14,89 +14,23 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
+    from maskbench.analysis.few import Few
     from maskbench.analysis.metrics import Array
     from maskbench.config.claims import Test
 
 ALPHA = 0.05
-POWER = 0.8
 FLIPS = 100_000
 """Sign flips are all done up to this many, and drawn at random beyond it."""
 _HELD = 20_000_000
 """Numbers that the permutation test holds in memory at once (160 MB)."""
-_STUDIES = 8192
-"""Studies that power is computed from."""
-_FEW = 10
-"""Below this many texts that differ, their number does not vary as the normal distribution does."""
-_EXACT = 10
-"""Up to this many seeds the power of the sign flips is that of the exact test; beyond, that of a t test."""
-_DRAWN = 40
-"""Up to this many seeds power is computed from differences; beyond, from their mean and variance, without skewness."""
 SKEWED = 1.5
 """What the skewness of a sample is multiplied with: small samples of skewed differences look less skewed than they are.
 Chosen by simulation (tests/unit/test_right_numbers.py): with it, intervals of normal, exponential and lognormal
 differences of ten seeds cover in 97, 96 and 94 %, without the adjustment in 95, 90 and 84 %."""
 LEAST_SHAPE = 6
 """Fewer seeds tell nothing about skewness; and no verdict rests on them."""
-MOST_SEEDS = 10_000
-
-
-@dataclass(frozen=True)
-class Few:
-    """How many texts speak for either arm by themselves, by block: where they are few, no normal bound holds.
-
-    A text speaks for an arm if it moves the mean over seeds by at least half of what a text can. Their numbers are
-    binomial, also where they are 0: of E texts, all alike, up to 3/E of all texts may still differ (the rule of three;
-    Hanley & Lippman-Hand 1983, If nothing goes wrong, is everything all right?, JAMA).
-    """
-
-    ahead: Array
-    """Texts that speak for the first arm, shape (..., blocks)."""
-    behind: Array
-    """Texts that speak against it."""
-    texts: Array
-    """Number of texts, shape (blocks,)."""
-    unit: Array
-    """What one text moves the estimate by, shape (blocks,)."""
-
-    def reach(self, confidence: float | Array) -> tuple[Array, Array]:
-        """Return how far below and above the estimate an interval reaches at the least, shape (...).
-
-        The rule of three: with this confidence no kind of text occurs more than −log(1 − confidence) times among E that
-        is not among them; over blocks, by the squares. Where fewer than ten texts speak for an arm, Jeffreys' limits of
-        both shares besides (Brown, Cai & DasGupta 2001, Interval estimation for a binomial proportion, Statistical
-        Science), put together as in `exactly`.
-        """
-        confidence = np.asarray(confidence, dtype=float)
-        unseen = -np.log1p(-confidence) * np.sqrt((self.unit**2).sum())
-        few = (self.ahead + self.behind).sum(axis=-1) < _FEW
-        down, up = self._sides((1 - confidence)[..., None] / 2, 0.5)
-        return np.maximum(unseen, np.where(few, down, 0.0)), np.maximum(unseen, np.where(few, up, 0.0))
-
-    def exactly(self, confidence: float) -> tuple[Array, Array]:
-        """Return how far below and above the estimate the truth may lie by Clopper & Pearson's (1934) exact limits.
-
-        Those of both shares are put together for their difference, and over blocks, by the squares of the distances
-        (Zou & Donner 2008, Construction of confidence limits about effect measures, Statistics in Medicine).
-        """
-        return self._sides(np.array((1 - confidence) / 2), 0.0)
-
-    def _sides(self, tail: Array, prior: float) -> tuple[Array, Array]:
-        (low, high), (below, above) = (self._limits(count, tail, prior) for count in (self.ahead, self.behind))
-        down = (self.ahead - low) ** 2 + (above - self.behind) ** 2
-        up = (high - self.ahead) ** 2 + (self.behind - below) ** 2
-        return np.sqrt((self.unit**2 * down).sum(axis=-1)), np.sqrt((self.unit**2 * up).sum(axis=-1))
-
-    def _limits(self, count: Array, tail: Array, prior: float) -> tuple[Array, Array]:
-        """Return limits of an expected number of texts: Jeffreys' with a prior of 1/2, the exact ones with 0."""
-        more = 1.0 if prior == 0 else prior
-        low = stats.beta.ppf(tail, np.maximum(count, 1 - prior) + prior, self.texts - count + more)
-        high = stats.beta.ppf(1 - tail, count + more, np.maximum(self.texts - count, 1 - prior) + prior)
-        return (
-            self.texts * np.where(count > 0, low, 0.0),
-            self.texts * np.where(count < self.texts, high, 1.0),
-        )
 
 
 @dataclass(frozen=True)
@@ -399,144 +333,3 @@ def smallest_p(n: int) -> float:
 def least_seeds(level: float) -> int:
     """Return the fewest seeds with which a sign-flip test can reject at a level."""
     return next(n for n in range(2, 40) if smallest_p(n) <= level)
-
-
-def _attainable(alpha: float, n: int) -> float:
-    """Return the largest level up to `alpha` that a test of n seeds can have."""
-    step = smallest_p(n)
-    return float(np.floor(alpha / step + 1e-9) * step)
-
-
-@cache
-def _studies(n: int) -> tuple[Array, Array, Array, Array]:
-    """Return many studies of n standard normal differences: their mean, variance and the differences, and a last draw.
-
-    The last one is for the test examples. From a low-discrepancy sequence, so that a few thousand are enough; the
-    differences are empty above `_DRAWN` seeds, where mean and variance are drawn by themselves.
-    """
-    dimensions = n + 1 if n <= _DRAWN else 3
-    points = stats.qmc.Sobol(dimensions, rng=np.random.default_rng(n)).random(_STUDIES)
-    points = np.clip(points, 1e-12, 1 - 1e-12)
-    if n > _DRAWN:
-        normal = stats.norm.ppf(points[:, [0, 2]])
-        return normal[:, 0] / np.sqrt(n), stats.chi2.ppf(points[:, 1], n - 1) / (n - 1), np.empty(0), normal[:, 1]
-    drawn = stats.norm.ppf(points)
-    return drawn[:, :n].mean(axis=1), drawn[:, :n].var(axis=1, ddof=1), drawn[:, :n], drawn[:, n]
-
-
-@cache
-def _least_typical(n: int, rank: int) -> Array:
-    """Return, for each of `_studies`, the mean that an exact sign-flip test just fails to reject.
-
-    The means of all subsets of the differences are the ends of the test's intervals (Hartigan 1969, Using subsample
-    values as typical values, JASA).
-    """
-    members = (np.arange(1, 2**n)[:, None] >> np.arange(n)) & 1
-    means = _studies(n)[2] @ (members / members.sum(axis=1, keepdims=True)).T
-    least: Array = np.partition(means, rank - 1, axis=1)[:, rank - 1]
-    return least
-
-
-def _needed(
-    seeds: float, examples: float, n: int, n_examples: int, alpha: float, delta: float, reach: float = 0.0
-) -> Array | None:
-    """Return, for each of many studies, the true effect from which on it is found; None if none can be."""
-    level = _attainable(alpha, n)
-    if n < 2 or level <= 0:
-        return None
-    mean, variance, single, last = _studies(n)
-    sd = np.sqrt(seeds * n)
-    drawn = variance * seeds
-    off = sd * mean + np.sqrt(examples) * last  # the estimate less the effect
-    df = degrees(drawn, np.full_like(drawn, examples), n, n_examples)
-    down = stretched(skewness_of(single), n, 1 - alpha)[0] if LEAST_SHAPE <= n <= _DRAWN else 1.0
-    half = np.maximum(stats.t.ppf(1 - alpha / 2, df) * np.sqrt(drawn * down**2 + examples), reach)
-    if n <= _EXACT:
-        flips = -(sd * _least_typical(n, round(level * 2 ** (n - 1))) + np.sqrt(examples) * last)
-    else:
-        flips = stats.t.ppf(1 - level / 2, n - 1) * np.sqrt(drawn) - off
-    needed: Array = np.maximum(np.maximum(half, delta) - off, flips)
-    return needed
-
-
-def power(effect: float, seeds: float, examples: float, n: int, n_examples: int, alpha: float, delta: float) -> float:
-    """Return the probability that a true effect is found: both p-values and the interval, estimate at least δ.
-
-    Over studies whose differences are normal around the effect: their mean, and the variance that the rule estimates
-    from them, vary. Up to ten seeds the sign-flip test is the exact one; beyond, it is taken as a t test at the
-    largest level that it can have.
-
-    Parameters
-    ----------
-    effect
-        True difference, above 0.
-    seeds, examples
-        The two parts of the variance of the mean.
-    n, n_examples
-        Number of seeds and test examples.
-    alpha
-        Level of the test: 5 % over the number of tests in the family, the worst case of Holm's method.
-    delta
-        Least estimate; 0: significance alone.
-    """
-    needed = _needed(seeds, examples, n, n_examples, alpha, delta)
-    return 0.0 if needed is None else float((needed < effect).mean())
-
-
-def equivalence(seeds: float, examples: float, n: int, n_examples: int, delta: float) -> float:
-    """Return the probability that two arms that are equal are called so: that the 90 % interval is inside ±δ.
-
-    Over the studies that `power` looks at; parameters as there.
-    """
-    if smallest_p(n) > ALPHA or seeds + examples <= 0:
-        return 0.0  # so few, or so much alike, that it shows nothing
-    mean, variance, single, last = _studies(n)
-    drawn, off = variance * seeds, np.sqrt(seeds * n) * mean + np.sqrt(examples) * last
-    quantile = stats.t.ppf(0.95, degrees(drawn, np.full_like(drawn, examples), n, n_examples))
-    sides = stretched(skewness_of(single), n, 0.90) if LEAST_SHAPE <= n <= _DRAWN else (1.0, 1.0)
-    down, up = (quantile * np.sqrt(drawn * side**2 + examples) for side in sides)
-    return float(((off - down > -delta) & (off + up < delta)).mean())
-
-
-def detectable(spread: Spread, tests: int, delta: float) -> float:
-    """Return the smallest effect that is found with 80 % power; NaN if this many seeds can find none."""
-    alpha = ALPHA / tests
-    reach = 0.0 if spread.few is None else float(spread.few.reach(1 - alpha)[0])
-    needed = _needed(float(spread.seeds), float(spread.examples), spread.n, spread.n_examples, alpha, delta, reach)
-    return np.nan if needed is None else float(max(np.quantile(needed, POWER), 0.0))
-
-
-def seeds_needed(
-    effect: float, variance: float, examples: float, n_examples: int, tests: int, delta: float = 0.0
-) -> int | None:
-    """Return how many seeds find an effect with 80 % power; None if no number up to 10,000 does.
-
-    Parameters
-    ----------
-    effect
-        True difference, above 0.
-    variance
-        Variance of a single seed's difference, S².
-    examples
-        Variance from the test examples, which more seeds do not lower.
-    n_examples, tests, delta
-        As in `power`; `tests` is the size of the family.
-    """
-
-    def found(n: int) -> bool:
-        return power(effect, variance / n, examples, n, n_examples, ALPHA / tests, delta) >= POWER
-
-    return fewest_seeds(found)
-
-
-def fewest_seeds(enough: Callable[[int], bool]) -> int | None:
-    """Return the least number of seeds from which on something holds; None if it does not at `MOST_SEEDS`."""
-    if not enough(MOST_SEEDS):
-        return None
-    low, high = 1, 2
-    while not enough(high):
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    return high

@@ -9,28 +9,18 @@ import numpy as np
 import pandas as pd
 
 from maskbench.analysis import statistics
-from maskbench.analysis.contrasts import Values, gather, on_resamples
-from maskbench.analysis.findings import (
-    GATE_COLUMNS,
-    PAIR_COLUMNS,
-    POOLED,
-    SENSITIVITY_COLUMNS,
-    VERDICT_COLUMNS,
-)
+from maskbench.analysis.contrasts import gather, on_resamples
+from maskbench.analysis.findings import GATE_COLUMNS, PAIR_COLUMNS, POOLED, SENSITIVITY_COLUMNS, VERDICT_COLUMNS
 from maskbench.analysis.gates import check
 from maskbench.analysis.guards import heed_gates, heed_parts, heed_price, of_machines
 from maskbench.analysis.metrics import kinds_of, read_metrics, write_csv
-from maskbench.analysis.missing import (
-    lost,
-    refuse_censored,
-    refuse_collapse,
-    refuse_no_width,
-    refuse_unknown_texts,
-)
-from maskbench.analysis.outcomes import Outcomes, Resampler
+from maskbench.analysis.missing import lost, refuse_censored, refuse_collapse, refuse_no_width, refuse_unknown_texts
+from maskbench.analysis.outcomes import Outcomes
 from maskbench.analysis.power import FOUND, Varying, seeds_for_equivalence, seeds_to_find
+from maskbench.analysis.resampler import Resampler
 from maskbench.analysis.rows import NO_CONTRAST, Row, Untested
 from maskbench.analysis.sensitivity import sensitivity
+from maskbench.analysis.values import Values
 from maskbench.config.measures import measure
 from maskbench.experiment.claims import claims_hash, read_claims
 from maskbench.io.files import atomic, write_json

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from maskbench.analysis import contrasts
+from maskbench.analysis import values
 from maskbench.analysis.metrics import regime_kind
 from maskbench.config.measures import MEASURES, shown_in
 
 if TYPE_CHECKING:
-    from maskbench.report.study import Block, Study
+    from maskbench.report.blocks import Block
+    from maskbench.report.study import Study
 
 
 def drawn(study: Study) -> list[str]:
@@ -31,8 +32,8 @@ def at_home(study: Study, block: Block, name: str) -> bool:
 
     Forgetting is about training after another task, cue reliance about a planted cue, drift about a task alone.
     """
-    kind, condition = contrasts.at_home(MEASURES[name].home)
-    there = regime_kind(block.regime) == kind and contrasts.fits(block.condition, condition)
+    kind, condition = values.at_home(MEASURES[name].home)
+    there = regime_kind(block.regime) == kind and values.fits(block.condition, condition)
     return there and any(len(study.measured(block, strategy, name)) for strategy in study.strategies)
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from maskbench.analysis.compare import POOLED, read_comparisons
-from maskbench.analysis.contrasts import Values
 from maskbench.analysis.findings import BOTH
 from maskbench.analysis.metrics import (
     ALONG_COLUMNS,
@@ -25,11 +24,13 @@ from maskbench.analysis.metrics import (
     runs_of,
     values_of,
 )
+from maskbench.analysis.values import Values
 from maskbench.config.conditions import CLEAN
 from maskbench.config.measures import measure
 from maskbench.errors import InputError
 from maskbench.io.files import read_json
 from maskbench.kinds import score
+from maskbench.report.blocks import Block, condition_words, regime_words
 from maskbench.report.verdicts import read_evidence
 
 if TYPE_CHECKING:
@@ -37,43 +38,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from maskbench.report.verdicts import Evidence
-
-
-def regime_words(regime: str) -> str:
-    """Write a regime behind a task's name, such as ``after conll2003``; nothing for a task alone."""
-    kind = regime_kind(regime)
-    if kind == "single":
-        return ""
-    word = kind.removesuffix("-*")
-    return f"{word} another task" if regime == kind else f"{word} {regime.removeprefix(f'{word}-')}"
-
-
-def condition_words(condition: str) -> str:
-    """Write a condition, such as ``cue right in 95 %``; nothing for clean data."""
-    kind, _, percent = condition.partition("-")
-    words = {"cue": "cue right in {} %", "noise": "{} % of labels flipped"}.get(kind, "" if kind == "clean" else kind)
-    return words.format(percent.replace("p", "."))
-
-
-@dataclass(frozen=True)
-class Block:
-    """Runs that are compared with each other: only strategy and seed differ."""
-
-    task: str
-    model: str
-    regime: str
-    condition: str
-    train_size: str
-
-    @property
-    def key(self) -> tuple[str, ...]:
-        """The block's values in the order of the columns of metrics.csv."""
-        return (self.task, self.model, self.regime, self.condition, self.train_size)
-
-    @property
-    def plain(self) -> bool:
-        """Whether the task is trained alone, on clean data."""
-        return self.regime == "single" and self.condition == CLEAN.name
 
 
 def _whole(text: str) -> int:

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from maskbench.analysis.compare import POOLED
-from maskbench.analysis.contrasts import Scale
 from maskbench.analysis.findings import VERDICT_COLUMNS
 from maskbench.analysis.metrics import BLOCK, write_csv
+from maskbench.analysis.values import Scale
 from maskbench.config.measures import measure, shown_in
 from maskbench.io.files import atomic, write_text
 from maskbench.report import text
+from maskbench.report.blocks import Block
 from maskbench.report.claims import records, row_in_words
 from maskbench.report.formats import Table, latex, markdown
-from maskbench.report.study import Block
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from maskbench.analysis import statistics
+from maskbench.analysis import detection, statistics
 from maskbench.analysis.bootstrap import resampled_scores
 
 EXAMPLES, RESAMPLES, FLIPS = 200, 300, 2000
@@ -67,7 +67,7 @@ def test_half_more_than_the_minimum_detectable_effect_is_found(source, seeds, de
     rng = np.random.default_rng([seeds, tests, *source.encode()])
     spread, _ = judge(*simulate(source, seeds, 100, 0.0, rng), delta, rng)
     printed = [
-        statistics.detectable(statistics.Spread(*numbers, seeds, EXAMPLES), tests, delta)
+        detection.detectable(statistics.Spread(*numbers, seeds, EXAMPLES), tests, delta)
         for numbers in list(zip(spread.estimate, spread.seeds, spread.examples, strict=True))[:25]
     ]
     effect = 1.5 * float(np.median(printed))
@@ -78,7 +78,7 @@ def test_half_more_than_the_minimum_detectable_effect_is_found(source, seeds, de
 @pytest.mark.parametrize("seeds", [8, 10, 20])
 def test_the_minimum_detectable_effect_has_the_power_that_it_is_named_for(seeds):
     rng = np.random.default_rng(seeds)
-    effect = statistics.detectable(
+    effect = detection.detectable(
         statistics.Spread(np.array(0.0), np.array(1.0 / seeds), np.array(0.0), seeds, 0), 1, 0.1
     )
     differences = effect + rng.normal(size=(2000, seeds))

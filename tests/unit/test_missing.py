@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 
 from maskbench.analysis.compare import SOME_LACK, Settings, compare
-from maskbench.analysis.contrasts import Values
 from maskbench.analysis.findings import BOTH, PARTLY, SEEDS, read_verdicts
 from maskbench.analysis.metrics import OLD_COLUMNS, with_kind, write_csv
 from maskbench.analysis.missing import COUNTED
-from maskbench.analysis.outcomes import Resampler
+from maskbench.analysis.resampler import Resampler
+from maskbench.analysis.values import Values
 from maskbench.analysis.verdicts import decided, judge
 from maskbench.config.claims import Claims
 from maskbench.config.measures import MEASURES

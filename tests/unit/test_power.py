@@ -6,16 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from maskbench.analysis import statistics
+from maskbench.analysis import detection, statistics
 from maskbench.analysis.metrics import OUTCOME_COLUMNS
 from maskbench.analysis.plan import Recorded, plan
-from maskbench.analysis.power import (
-    FOUND,
-    Varying,
-    chance_of_equivalence,
-    seeds_for_equivalence,
-    seeds_to_find,
-)
+from maskbench.analysis.power import FOUND, Varying, chance_of_equivalence, seeds_for_equivalence, seeds_to_find
 from maskbench.analysis.verdicts import judge, measured
 from maskbench.experiment.claims import read_claims
 from maskbench.io.code import ROOT
@@ -113,11 +107,11 @@ def test_a_plan_counts_the_texts_and_the_tests_of_an_interaction_as_the_verdicts
     assert interaction.seeds != score.seeds
     experiment = synthetic.experiment(["rt-snippets", "conll2003"], ["none", "random", "span"], 10)
     lines = plan(experiment, read_claims(FILE), known).splitlines()
-    mde = statistics.detectable(score.spread(10), 1, 0.5)
+    mde = detection.detectable(score.spread(10), 1, 0.5)
     assert next(line for line in lines if line.startswith("C02")).endswith(f"effects from {mde:.2g} points")
     line = next(line for line in lines if line.startswith("C09"))
     assert "span vs random, rt-snippets vs others" in line
-    assert line.endswith(f"effects from {statistics.detectable(interaction.spread(10), 1, 1.0):.2g} points")
+    assert line.endswith(f"effects from {detection.detectable(interaction.spread(10), 1, 1.0):.2g} points")
 
 
 def test_a_family_has_a_test_for_each_task_of_an_interaction():

@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from maskbench.analysis import statistics
+from maskbench.analysis import detection, statistics
 from maskbench.analysis.bootstrap import resampled_scores
 from maskbench.analysis.contributions import recipe
+from maskbench.analysis.few import Few
 from maskbench.analysis.metrics import OLD_COLUMNS, OUTCOME_COLUMNS, with_kind
 from maskbench.analysis.outcomes import Outcomes
 from maskbench.analysis.verdicts import errors, judge
@@ -234,11 +235,11 @@ def test_seeds_that_all_agree_show_no_equivalence(name, test):
 
 
 def test_limits_of_few_texts_are_those_of_clopper_and_pearson():
-    few = statistics.Few(np.array([2]), np.array([0]), np.array([600]), np.array([100 / 600]))
+    few = Few(np.array([2]), np.array([0]), np.array([600]), np.array([100 / 600]))
     _, up = few.exactly(0.90)
     low = stats.binomtest(2, 600).proportion_ci(0.90).high
     assert up == pytest.approx(100 * (low - 2 / 600), rel=1e-6)
-    none = statistics.Few(np.array([0]), np.array([0]), np.array([20]), np.array([5.0]))
+    none = Few(np.array([0]), np.array([0]), np.array([20]), np.array([5.0]))
     assert none.exactly(0.90)[1] == pytest.approx(100 * (1 - 0.05 ** (1 / 20)))
 
 
@@ -379,7 +380,7 @@ def test_that_no_run_collapsed_says_up_to_what_rate_it_may():
 @pytest.mark.parametrize("seeds", [6, 7])
 def test_the_minimum_detectable_effect_of_few_seeds_has_its_power(seeds):
     spread = statistics.Spread(np.array(0.0), np.array(1.0 / seeds), np.array(0.0), seeds, 0)
-    effect = statistics.detectable(spread, 1, 0.1)
+    effect = detection.detectable(spread, 1, 0.1)
     drawn = effect + np.random.default_rng(seeds).normal(size=(3000, seeds))
     found = statistics.spread(drawn)
     p = np.maximum(statistics.sign_flip(drawn, np.random.default_rng(0)), found.p())
@@ -462,7 +463,7 @@ def simulated(draw, texts, truth, studies=300, seeds=10, delta=0.5):
         flat = moved.reshape(-1, texts)
         resampled = resampled_scores(flat, np.ones_like(flat), 150, rng).reshape(150, 50, seeds)
         mean = (first - second).mean(axis=1)
-        few = statistics.Few(
+        few = Few(
             (mean >= 0.5).sum(axis=-1)[:, None],
             (mean <= -0.5).sum(axis=-1)[:, None],
             np.array([texts]),

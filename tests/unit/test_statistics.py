@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from maskbench.analysis import statistics
+from maskbench.analysis import detection, statistics
 from maskbench.analysis.bootstrap import resampled_scores
 from maskbench.analysis.statistics import Spread
 
@@ -111,17 +111,17 @@ def test_five_seeds_can_find_nothing_and_more_tests_take_more_seeds():
     def spread(n):
         return Spread(np.array(0.0), np.array(1.0 / n), np.array(0.0), n, 0)
 
-    assert np.isnan(statistics.detectable(spread(5), 1, 0.5))
-    assert np.isnan(statistics.detectable(spread(6), 2, 0.5))
-    assert statistics.detectable(spread(6), 1, 0.5) > statistics.detectable(spread(10), 1, 0.5)
-    assert statistics.detectable(spread(10), 3, 0.5) > statistics.detectable(spread(10), 1, 0.5)
+    assert np.isnan(detection.detectable(spread(5), 1, 0.5))
+    assert np.isnan(detection.detectable(spread(6), 2, 0.5))
+    assert detection.detectable(spread(6), 1, 0.5) > detection.detectable(spread(10), 1, 0.5)
+    assert detection.detectable(spread(10), 3, 0.5) > detection.detectable(spread(10), 1, 0.5)
     # an estimate of at least δ: a true effect of exactly δ is found only half of the time
-    assert statistics.detectable(spread(10_000), 1, 0.5) == pytest.approx(0.5 + 0.8416 / 100, abs=1e-3)
+    assert detection.detectable(spread(10_000), 1, 0.5) == pytest.approx(0.5 + 0.8416 / 100, abs=1e-3)
 
 
 def test_seeds_needed_are_those_of_a_paired_t_test():
     """With d = 0.5 it takes 34 pairs (Cohen 1988, two-sided 5 %, power 80 %)."""
-    assert statistics.seeds_needed(0.5, 1.0, 0.0, 0, 1) == pytest.approx(34, abs=1)
-    assert statistics.seeds_needed(0.5, 1.0, 0.0, 0, 3) > 34
-    assert statistics.seeds_needed(0.5, 1.0, 0.25, 100, 1) is None  # the test examples alone are too few
-    assert statistics.seeds_needed(50.0, 1.0, 0.0, 0, 1) == 6  # no fewer can reject
+    assert detection.seeds_needed(0.5, 1.0, 0.0, 0, 1) == pytest.approx(34, abs=1)
+    assert detection.seeds_needed(0.5, 1.0, 0.0, 0, 3) > 34
+    assert detection.seeds_needed(0.5, 1.0, 0.25, 100, 1) is None  # the test examples alone are too few
+    assert detection.seeds_needed(50.0, 1.0, 0.0, 0, 1) == 6  # no fewer can reject

@@ -10,13 +10,7 @@ import pandas as pd
 
 from maskbench.config.measures import pair, sides
 from maskbench.report import text
-from maskbench.report.figures.drawing import (
-    Drawing,
-    Nothing,
-    failure_words,
-    t_interval,
-    wrapped,
-)
+from maskbench.report.figures.drawing import Drawing, Nothing, failure_words, t_interval, wrapped
 from maskbench.report.figures.profile import heat
 from maskbench.report.style import GREY, INK, canvas, legible
 
@@ -24,7 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from maskbench.analysis.metrics import Array
-    from maskbench.report.study import Block, Study
+    from maskbench.report.blocks import Block
+    from maskbench.report.study import Study
 
 COMMON = 10
 """Confusions that are compared between strategies: the most frequent ones of the baseline."""

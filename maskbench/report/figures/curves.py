@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.lines import Line2D
 
-from maskbench.analysis.contrasts import Scale
+from maskbench.analysis.values import Scale
 from maskbench.config.conditions import LEVELS
 from maskbench.config.measures import measure, shown_in
 from maskbench.report import text
@@ -33,7 +33,8 @@ from maskbench.report.style import BLUE, GREY, INK, beside, panels, strategy_axi
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from maskbench.report.study import Block, Study
+    from maskbench.report.blocks import Block
+    from maskbench.report.study import Study
 
 _FAMILIES = ("input", "attention", "parameter", "objective")
 

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.patches import Patch
 
     from maskbench.analysis.metrics import Array
-    from maskbench.report.study import Block, Study
+    from maskbench.report.blocks import Block
+    from maskbench.report.study import Study
 
 DASHED, DOTTED = (0, (5, 3)), (0, (1, 1.5))
 

@@ -31,7 +31,8 @@ from maskbench.report.style import BLUE, GREEN, GREY, INK, canvas, panels
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from maskbench.report.study import Block, Study
+    from maskbench.report.blocks import Block
+    from maskbench.report.study import Study
 
 MOST_NAMES = 10
 """Most points that all have their name; beyond, those on the front and the baseline have one."""

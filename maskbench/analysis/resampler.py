@@ -1,0 +1,104 @@
+"""Means over seeds with their variance over seeds × texts: evidence on resamples of the test examples."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from maskbench.analysis import statistics
+from maskbench.analysis.few import Few
+from maskbench.config.measures import measure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from maskbench.analysis.contrasts import Evidence
+    from maskbench.analysis.metrics import Array
+    from maskbench.analysis.outcomes import Outcomes
+    from maskbench.analysis.values import Values
+
+    Ids = np.ndarray[Any, Any]
+
+
+class Resampler:
+    """Means over seeds with their variance over seeds × texts, or over seeds alone where no text's share is known.
+
+    Parameters
+    ----------
+    outcomes
+        None: all intervals are over seeds alone.
+    values
+        The numbers of the study.
+    """
+
+    def __init__(self, outcomes: Outcomes | None, values: Values) -> None:
+        self.outcomes, self.values = outcomes, values
+
+    def of(self, name: str, evidences: Iterable[Evidence]) -> dict[str, Array]:
+        """Return, for the runs of some evidence, a measure on every resample, on its scale; empty without outcomes."""
+        recorded = self.values.recorded(name)
+        runs = {run for evidence in evidences for run in evidence.terms["run"]} & set(recorded.index)
+        if self.outcomes is None or not runs:
+            return {}
+        table = self.values.runs[self.values.runs.index.isin(runs)]
+        points = recorded * (100.0 if measure(name).unit == "fraction" else 1.0)
+        sign = -1.0 if measure(name).better == "lower" else 1.0
+        found = self.outcomes.resampled(name, table, points, self.values.runs)
+        return self.values.spread_out(name, {run: sign * value for run, value in found.items()})
+
+    def spread(self, evidence: Evidence, weights: Array, resampled: Array | None) -> statistics.Spread | None:
+        """Return the mean over complete seeds and its variance; None without such a seed.
+
+        Parameters
+        ----------
+        evidence
+            The differences.
+        weights
+            Weight of each of its blocks.
+        resampled
+            The differences on resamples, as `on_resamples` gives them.
+        """
+        used, seeds = weights != 0, evidence.complete(weights)
+        if not seeds.any():
+            return None
+        differences = evidence.mean(weights)
+        whole = statistics.spread(differences)
+        if resampled is None or self.outcomes is None:
+            return replace(whole, few=_of_runs(differences)) if evidence.measure == "failed" else whole
+        told = seeds & np.isfinite(resampled[0][used]).all(axis=0)
+        if (covered := int(told.sum())) < min(2, seeds.sum()):
+            return replace(whole, covered=covered)
+        drawn = np.einsum("b,rbs->rs", weights[used], resampled[:, used][:, :, told])
+        few = self._few(evidence, weights, told)
+        n_examples = self.outcomes.examples[evidence.measure]
+        part = statistics.spread(differences[told[seeds]], drawn, n_examples, few)
+        if covered == seeds.sum():
+            return part
+        return replace(whole, examples=part.examples, n_examples=n_examples, few=few, covered=covered)
+
+    def _few(self, evidence: Evidence, weights: Array, seeds: Ids) -> Few | None:
+        """Return how many texts speak for either arm by themselves, block by block; None of what is no share."""
+        assert self.outcomes is not None
+        block, seed = evidence.places
+        usable = seeds[seed] & evidence.terms["value"].notna().to_numpy()
+        sign = -1.0 if measure(evidence.measure).better == "lower" else 1.0
+        runs = evidence.terms["run"].to_numpy()
+        signed = sign * evidence.terms["weight"].to_numpy() / seeds.sum()
+        blocks = [
+            (float(weights[index]), list(zip(runs[own], signed[own], strict=True)))
+            for index in np.flatnonzero(weights)
+            for own in [usable & (block == index)]
+        ]
+        return self.outcomes.few(evidence.measure, blocks)
+
+
+def _of_runs(differences: Array) -> Few:
+    """Return how many seeds speak for either arm, of differences of the rate of failed runs, in points.
+
+    A seed is to this rate what a text is to a score: where all of ten seeds agree, up to 26 % of others may not (the
+    rule of three), and the interval is as wide as that.
+    """
+    ahead, behind = (np.array([float((sign * differences >= 50.0).sum())]) for sign in (1, -1))
+    return Few(ahead, behind, np.array([len(differences)]), np.array([100.0 / len(differences)]))

@@ -1,0 +1,64 @@
+"""Arithmetic on what examples contribute to sums: shares, influence, sums by document and of several streams."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from maskbench.kinds.score import ratio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from maskbench.analysis.metrics import Array
+
+    Ids = np.ndarray[Any, Any]
+
+
+def share_of(sums: Array) -> Array:
+    """Return Σ hit / Σ weight of the two sums."""
+    return ratio(sums[0], sums[1])
+
+
+def by_unit(values: Array, unit: Ids, size: int) -> Array:
+    """Return what the examples of each unit add together, shape (runs, units)."""
+    if size == values.shape[1]:
+        return values
+    result = np.zeros((len(values), size))
+    np.add.at(result.T, unit, values.T)
+    return result
+
+
+def influence_of(hit: Array, weight: Array) -> Array:
+    """Return what each example moves Σ hit / Σ weight by (its influence), shape (runs, examples)."""
+    total = weight.sum(axis=1, keepdims=True)
+    whole = ratio(hit.sum(axis=1, keepdims=True), total)
+    return ratio(hit - whole * weight, np.broadcast_to(total, hit.shape))
+
+
+class StreamSums:
+    """Puts the sums of the streams of a part together, one stream after another."""
+
+    def __init__(self, how: str) -> None:
+        self.how = how
+        self._first: Array = np.array(0.0)
+        self._second: Array = np.array(0.0)
+
+    def add(self, factor: float, sums: Array, value: Callable[[Array], Array]) -> None:
+        """Add the sums (k, ...) of a stream, of which `value` makes its number."""
+        if self.how == "ratio":
+            self._first = self._first + factor * value(sums)
+        elif self.how == "gaps":
+            self._first, self._second = self._first + factor * np.abs(sums[0]), self._second + sums[1]
+        else:
+            # a group that a resample has none of is not its worst
+            here = np.where(sums[1] > 0, factor * value(sums), np.inf)
+            self._first = np.minimum(self._first, here) if self._first.ndim else here
+
+    @property
+    def value(self) -> Array:
+        """The number of the part."""
+        if self.how == "gaps":
+            return ratio(self._first, self._second)
+        return np.where(np.isfinite(self._first), self._first, 0.0)

@@ -1,0 +1,71 @@
+"""manifest.json of a study: what was run, with which versions, how long it took."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from maskbench.records.probe import ProbeRecord
+    from maskbench.records.run import Record
+
+
+def entry_of(record: Record, probes: ProbeRecord | None) -> dict[str, Any]:
+    """Return what the manifest keeps of one run."""
+    machine = record.environment
+    return {
+        "run": record.run,
+        "strategy": record.strategy,
+        "status": record.status,
+        "error": record.error,
+        "notes": record.notes,
+        "parameters_hash": record.parameters_hash,
+        "code": record.code,
+        "data": record.data.model_dump(),
+        "device": machine.device,
+        "device_name": machine.device_name,
+        "gpu_uuid": machine.gpu_uuid,
+        "precision": machine.precision,
+        "attention": machine.attention,
+        "threads": machine.threads,
+        "timings": record.timings.model_dump(),
+        "command": record.command,
+        "claims": record.claims,
+        "probes": probes and probes.model_dump(include={"status", "error", "notes", "code", "timings"}),
+    }
+
+
+def _versions(seen: dict[str, Counter[str]], runs: int) -> tuple[dict[str, str], dict[str, dict[str, int]]]:
+    """Split versions into those that all runs share, and those that differ with the number of runs of each."""
+    shared = {name: next(iter(found)) for name, found in seen.items() if len(found) == 1 and found.total() == runs}
+    differ = {
+        name: {**dict(sorted(found.items())), **({"(absent)": runs - found.total()} if found.total() < runs else {})}
+        for name, found in seen.items()
+        if name not in shared
+    }
+    return shared, differ
+
+
+def manifest_of(
+    study: str, entries: list[dict[str, Any]], versions: dict[str, Counter[str]], about: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Return the manifest of a study."""
+    shared, differ = _versions(versions, len(entries))
+    statuses = Counter(entry["status"] for entry in entries)
+    probed = [entry["probes"] for entry in entries if entry["probes"]]
+    return {
+        "schema": 1,
+        "study": study,
+        "runs": len(entries),
+        "statuses": {status: statuses[status] for status in sorted(statuses)},
+        "packages": shared,
+        "packages_that_differ": differ,
+        "first_start": min(entry["timings"]["started"] for entry in entries),
+        "last_start": max(entry["timings"]["started"] for entry in entries),
+        "wall_s": round(sum(entry["timings"]["wall_s"] for entry in entries), 3),
+        "train_s": round(sum(entry["timings"]["train_s"] or 0.0 for entry in entries), 3),
+        "probed": sum(probes["status"] == "probed" for probes in probed),
+        "probe_s": round(sum(probes["timings"]["wall_s"] for probes in probed), 3),
+        "about_data": about,
+        "records": entries,
+    }
