@@ -66,29 +66,42 @@ def cut(
     InputError
         If there are too few distinct keys, or fewer of one label than splits.
     """
-    distinct = list(dict.fromkeys(keys))
-    group = {key: number for number, key in enumerate(distinct)}
-    kinds: list[set[int]] = [set() for _ in distinct]
-    for key, found in zip(reversed(keys), reversed(types or [()] * len(keys)), strict=True):
-        kinds[group[key]] = set(found)
-    strata = np.zeros(len(distinct), dtype=np.int64)
-    if labels is not None:
-        for key, label in zip(reversed(keys), reversed(labels), strict=True):
-            strata[group[key]] = label
-        kinds = [{int(label)} for label in strata]
+    group = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    strata, kinds = _of_texts(keys, group, labels, types)
     least = floors(kinds, 1 + len(shares))
-    owner = _drawn(strata if labels is not None else None, len(distinct), shares, seed)
-    if owner is None or lacking(owner, kinds, least, shares) or (labels is not None and not all(least.values())):
-        if labels is not None:
+    owner = _drawn(strata, len(group), shares, seed)
+    if owner is None or lacking(owner, kinds, least, shares) or (strata is not None and not all(least.values())):
+        if strata is not None:
             owner = _by_label(strata, least, shares, seed, place)
         elif owner is None:
-            raise _too_few(len(distinct), "", max(1, round(next(iter(shares.values())) * len(distinct))), shares, place)
+            raise _too_few(len(group), "", max(1, round(next(iter(shares.values())) * len(group))), shares, place)
         else:
             _move(owner, kinds, least, shares, seed)
     parts: dict[Split, list[int]] = {split: [] for split in ("train", *shares)}
     for position, key in enumerate(keys):
         parts[owner.get(group[key], "train")].append(position)
     return parts
+
+
+def _of_texts(
+    keys: Sequence[str],
+    group: Mapping[str, int],
+    labels: Sequence[int] | None,
+    types: Sequence[Collection[int]] | None,
+) -> tuple[Whole | None, list[set[int]]]:
+    """Return the label of each distinct text, None without labels, and the labels or types that it counts for.
+
+    The first row with a text speaks for all.
+    """
+    kinds: list[set[int]] = [set() for _ in group]
+    for key, found in zip(reversed(keys), reversed(types or [()] * len(keys)), strict=True):
+        kinds[group[key]] = set(found)
+    if labels is None:
+        return None, kinds
+    strata = np.zeros(len(group), dtype=np.int64)
+    for key, label in zip(reversed(keys), reversed(labels), strict=True):
+        strata[group[key]] = label
+    return strata, [{int(label)} for label in strata]
 
 
 def floors(kinds: Kinds, splits: int) -> dict[int, int]:

@@ -24,7 +24,7 @@ from maskbench.io.files import canonical, read_json, sha256_files, sha256_text, 
 from maskbench.models.tokens import read_masked, require_head, require_pad_and_ids, with_segments
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from maskbench.config.tasks import Task
@@ -103,21 +103,30 @@ def encode(task: Task, prepared: Path, model: Path, destination: Path) -> None:
     )
     with new_folder(destination) as folder:
         splits: dict[str, EncodedSplit] = {}
-        digests: dict[str, Any] = {}
+        digests: dict[str, dict[str, str]] = {}
         for split, table in tables.items():
             encoder = Encoder(tokenizer, manifest.kind, task.max_length, f"{prepared / split}.parquet", mask, types)
-            encoder.documents = "document" in table.column_names
-            dataset = _map(encoder, table, folder / f"{split}.cache", sha256_text(f"{identity} {split}")[:16])
-            dataset.save_to_disk(folder / split)
-            lost = encoder.of_kind.cut_off(dataset, manifest.labels)
-            splits[split] = EncodedSplit(rows=len(dataset), **encoder.counts, **lost)
-            digests[split] = _column_digests(dataset.data.table)
-            del dataset
-            (folder / f"{split}.cache").unlink()
+            fingerprint = sha256_text(f"{identity} {split}")[:16]
+            splits[split], digests[split] = _write_split(encoder, table, folder / split, fingerprint, manifest.labels)
         findings = examine.encoded(task, model, prepared, splits)
         _write_manifest(task, manifest, info, files, splits, digests, findings, folder)
     for finding in findings:
         print(f"about the data: {finding.message}")
+
+
+def _write_split(
+    encoder: Encoder, table: pa.Table, destination: Path, fingerprint: str, labels: Sequence[str]
+) -> tuple[EncodedSplit, dict[str, str]]:
+    """Encode a split into a folder; return what the manifest says of it, and a hash of each column."""
+    encoder.documents = "document" in table.column_names
+    cache = destination.with_name(f"{destination.name}.cache")
+    dataset = _map(encoder, table, cache, fingerprint)
+    dataset.save_to_disk(destination)
+    lost = encoder.of_kind.cut_off(dataset, labels)
+    written = EncodedSplit(rows=len(dataset), **encoder.counts, **lost), _column_digests(dataset.data.table)
+    del dataset
+    cache.unlink()
+    return written
 
 
 def load_encoded(folder: Path) -> dict[str, Dataset]:

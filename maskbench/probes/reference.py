@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, Self, cast
+from typing import TYPE_CHECKING, Literal, NamedTuple, Self, cast
 
 import numpy as np
 import torch
@@ -217,6 +217,43 @@ def make(
     theta = start(model, about.kind, len(about.labels), device.attention, collate.pad_id)
     forward = Forward(theta, collate, device, batch_size, about.tokenizer.mask_token_id or 0)
     places = places_of(texts.test)
+    found = _measure(forward, model, texts, places, masked_lm)
+    with new_folder(destination) as folder:
+        save_file({"states": found.states, "places": torch.as_tensor(places)}, folder / STATES)
+        manifest = Manifest(
+            schema=1,
+            examples=[row["example"] for row in texts.test],
+            layers=layer_names(len(found.states)),
+            masked_lm=found.masked_lm,
+            notes=found.notes,
+            probing=found.probing,
+            files=sha256_files([folder / STATES], folder),
+            code=code,
+            data={"encoded": about.hash, "model": model_hash(model)},
+            environment=device.environment(gpu_uuid),
+            timings=Timings(started=began.isoformat(timespec="seconds"), wall_s=time.perf_counter() - clock),
+        )
+        write_json(folder / NAME, manifest.model_dump(mode="json", by_alias=True))
+
+
+class _Measured(NamedTuple):
+    """What θ₀ computes on the fixed texts."""
+
+    states: Tensor
+    """(L + 1, P, H) hidden states at the places."""
+    masked_lm: float | None
+    notes: list[str]
+    probing: dict[str, float]
+
+
+def _measure(forward: Forward, model: Path, texts: Texts, places: NDArray[np.int64], masked_lm: bool) -> _Measured:
+    """Pass over the texts, and measure.
+
+    Raises
+    ------
+    InputError
+        If θ₀ computes numbers that are not finite.
+    """
     try:
         test = forward.read(texts.test, places, hidden=True)
         train = forward.read(texts.train, hidden=True)
@@ -232,22 +269,7 @@ def make(
     assert train.pooled is not None
     found = linear.properties(texts.train, texts.test)
     probing = {name: linear.accuracy(train.pooled, test.pooled, classes) for name, classes in found.items()}
-    with new_folder(destination) as folder:
-        save_file({"states": test.states, "places": torch.as_tensor(places)}, folder / STATES)
-        manifest = Manifest(
-            schema=1,
-            examples=[row["example"] for row in texts.test],
-            layers=layer_names(len(test.states)),
-            masked_lm=loss,
-            notes=notes,
-            probing=probing,
-            files=sha256_files([folder / STATES], folder),
-            code=code,
-            data={"encoded": about.hash, "model": model_hash(model)},
-            environment=device.environment(gpu_uuid),
-            timings=Timings(started=began.isoformat(timespec="seconds"), wall_s=time.perf_counter() - clock),
-        )
-        write_json(folder / NAME, manifest.model_dump(mode="json", by_alias=True))
+    return _Measured(test.states, loss, notes, probing)
 
 
 def _masked_lm(forward: Forward, folder: Path, rows: Rows) -> tuple[float | None, list[str]]:

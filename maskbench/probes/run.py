@@ -64,10 +64,8 @@ def probe_run(
         Content hash of the code.
     gpu_uuid
         Of the card; None: there is none, or torch knows it.
-    load
-        What opens an encoded task.
-    refer
-        What reads a reference.
+    load, refer
+        What opens an encoded task, and what reads a reference.
 
     Returns
     -------
@@ -83,14 +81,7 @@ def probe_run(
     transformers_logging.disable_progress_bar()
     clock, started = time.perf_counter(), datetime.now(UTC)
     subject = Subject(cell, sources, settings, device, load, refer)
-    metrics: list[Metric] = []
-    error = None
-    if subject.record.status == "completed":
-        for name in subject.wanted:
-            metrics += REGISTRY[name](subject)
-        _note_constant(subject)
-    else:
-        error = f"the run {subject.record.status}" + (f": {subject.record.error}" if subject.record.error else "")
+    metrics, error = _measure(subject)
     wall = time.perf_counter() - clock
     record = ProbeRecord(
         schema=1,
@@ -106,6 +97,17 @@ def probe_run(
         timings=Timings(started=started.isoformat(timespec="seconds"), wall_s=wall),
     )
     return record, _outcomes(subject)
+
+
+def _measure(subject: Subject) -> tuple[list[Metric], str | None]:
+    """Return what the wanted probes measure; or nothing, and why, of a run that did not complete."""
+    if subject.record.status != "completed":
+        return [], f"the run {subject.record.status}" + (f": {subject.record.error}" if subject.record.error else "")
+    metrics: list[Metric] = []
+    for name in subject.wanted:
+        metrics += REGISTRY[name](subject)
+    _note_constant(subject)
+    return metrics, None
 
 
 def _note_constant(subject: Subject) -> None:

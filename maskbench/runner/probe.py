@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from maskbench.io.files import atomic
 from maskbench.probes.run import probe_run
 from maskbench.probes.subject import Sources
+from maskbench.runner.ending import write_record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,21 +69,10 @@ def probe(
         If a file cannot be read or written.
     """
     cpu = time.process_time()
-    record, outcomes = probe_run(
-        cell,
-        Sources(**sources),
-        settings,
-        device,
-        code=code,
-        gpu_uuid=gpu_uuid,
-        load=shelf.encoded,
-        refer=shelf.reference,
-    )
+    where, load, refer = Sources(**sources), shelf.encoded, shelf.reference
+    record, outcomes = probe_run(cell, where, settings, device, code=code, gpu_uuid=gpu_uuid, load=load, refer=refer)
     with atomic(output / "outcomes.parquet") as path:
         outcomes.to_parquet(path, index=False)
-    timings = record.timings.model_copy(update={"cpu_s": time.process_time() - cpu})
-    record = record.model_copy(update={"timings": timings, "key": key})
-    record.write(output / "metrics.json")
-    print(f"{record.status} in {record.timings.wall_s:.0f} s" + (f": {record.error}" if record.error else ""))
+    record = write_record(record, output, cpu, key=key)
     print(*record.notes, sep="\n")
     return record

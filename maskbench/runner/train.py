@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from maskbench.io import environment
 from maskbench.io.files import atomic
+from maskbench.runner.ending import write_record
 from maskbench.training.joint import run_joint
 from maskbench.training.run import run_cell
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from maskbench.experiment.cell import Cell
+    from maskbench.kinds.score import Outcome
     from maskbench.records.run import Record
     from maskbench.slots.device import Device
     from maskbench.training.state import Inputs
@@ -76,20 +78,18 @@ def train(
         results = [run_cell(cells[0], inputs[0], device, **about)]  # type: ignore[arg-type]
     else:
         results = run_joint(cells, inputs, device, points=points, **about)  # type: ignore[arg-type]
-    records = []
-    for (record, outcome), output, key in zip(results, outputs, keys, strict=True):
-        predictions = output / "predictions.parquet"
-        predictions.unlink(missing_ok=True)  # of a run before, if this one did not complete
-        if outcome is not None:
-            with atomic(predictions) as path:
-                outcome.table.to_parquet(path, index=False)
-        timings = record.timings.model_copy(update={"cpu_s": time.process_time() - cpu})
-        # no part of the key: claims that change train nothing again
-        known = {"timings": timings, "claims": os.environ.get(environment.CLAIMS), "key": key}
-        records.append(record.model_copy(update=known))
-        records[-1].write(output / "metrics.json")
-        print(f"{record.status} in {record.timings.wall_s:.0f} s" + (f": {record.error}" if record.error else ""))
-    return records
+    return [_write(*result, output, cpu, key) for result, output, key in zip(results, outputs, keys, strict=True)]
+
+
+def _write(record: Record, outcome: Outcome | None, output: Path, cpu: float, key: str | None) -> Record:
+    """Write what was predicted on test, if the training came to its end, and the record."""
+    predictions = output / "predictions.parquet"
+    predictions.unlink(missing_ok=True)  # of a run before, if this one did not complete
+    if outcome is not None:
+        with atomic(predictions) as path:
+            outcome.table.to_parquet(path, index=False)
+    # no part of the key: claims that change train nothing again
+    return write_record(record, output, cpu, claims=os.environ.get(environment.CLAIMS), key=key)
 
 
 _STARTED: list[bool] = []
