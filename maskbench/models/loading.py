@@ -107,15 +107,32 @@ def build_model(
             if key in vars(config) and "layerdrop" not in key and ("dropout" in key or key.endswith("pdrop")):
                 setattr(config, key, dropout)
     set_seed(seed)
+    return under_fresh_head(folder, kind, attention, config=config)
+
+
+def under_fresh_head(folder: Path, kind: Kind, attention: str, **settings: Any) -> PreTrainedModel:
+    """Load a pretrained model under the head of a kind of task; what its file lacks (head, pooler) is marked as fresh.
+
+    Parameters
+    ----------
+    folder
+        Of the fetched model.
+    kind
+        Of the task, which decides the head.
+    attention
+        Implementation: ``eager`` or ``sdpa``.
+    settings
+        A `config` of the model, or values that replace those of its own.
+    """
     model: PreTrainedModel
     model, loaded = head.of(kind).auto.from_pretrained(
         folder,
-        config=config,
         local_files_only=True,
         use_safetensors=True,
         dtype=torch.float32,
         attn_implementation=attention,
         output_loading_info=True,
+        **settings,
     )
     mark_fresh(model, loaded["missing_keys"])
     return model

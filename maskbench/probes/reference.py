@@ -21,9 +21,8 @@ from maskbench.data.folders import new_folder
 from maskbench.data.manifests import NAME, EncodedManifest
 from maskbench.errors import InputError
 from maskbench.io.files import read_json, sha256_files, verify, write_json
-from maskbench.kinds import head
-from maskbench.models.anatomy import mark_fresh
 from maskbench.models.fetched import model_hash
+from maskbench.models.loading import under_fresh_head
 from maskbench.probes import holes, linear
 from maskbench.probes.drift import layer_names
 from maskbench.probes.errors import UnmeasuredError
@@ -101,18 +100,9 @@ def start(folder: Path, kind: Kind, labels: int, attention: str, pad: int) -> Pr
     pad
         Token id of padding, which GPT-2's classifier looks for.
     """
-    model, info = head.of(kind).auto.from_pretrained(
-        folder,
-        num_labels=labels,
-        local_files_only=True,
-        use_safetensors=True,
-        dtype=torch.float32,
-        attn_implementation=attention,
-        output_loading_info=True,
-    )
-    mark_fresh(model, info["missing_keys"])
+    model = under_fresh_head(folder, kind, attention, num_labels=labels)
     model.config.pad_token_id = pad
-    return cast("PreTrainedModel", model)
+    return model
 
 
 class Manifest(BaseModel):

@@ -11,13 +11,14 @@ from maskbench.data.encode import load_encoded
 from maskbench.data.manifests import EncodedManifest
 from maskbench.kinds import head
 from maskbench.models.anatomy import base_of
-from maskbench.models.loading import build_model, start_from
+from maskbench.models.loading import start_from
 from maskbench.probes.errors import UnmeasuredError
 from maskbench.probes.forward import outcome
 from maskbench.probes.reference import Texts
 from maskbench.probes.registry import probe
 from maskbench.probes.trained import load_model, only, read_predictions, score
 from maskbench.records.run import Record
+from maskbench.training.fresh import fresh_model
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -112,15 +113,7 @@ def forgetting(subject: Subject) -> Measured:
         return subject.keep("2-1", first_of(subject).after())
 
     def start() -> Outcome:
-        cell = subject.cell
-        model = build_model(
-            subject.sources.pretrained,
-            cell.kind,
-            subject.labels,
-            seed=cell.seed,
-            dropout=cell.training.dropout,
-            attention=subject.device.attention,
-        )
+        model = fresh_model(subject.cell, subject.sources.pretrained, subject.labels, subject.device.attention)
         model.config.pad_token_id = subject.model.config.pad_token_id
         start_from(model, first_of(subject).folder / "model")
         rows = subject.texts.test

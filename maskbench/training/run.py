@@ -13,13 +13,14 @@ from transformers import EarlyStoppingCallback, PreTrainedModel, PreTrainedToken
 from maskbench.errors import InputError
 from maskbench.kinds import head, score
 from maskbench.masks.setting import Setting
-from maskbench.models.loading import build_model, embed_mask_token, ordinary_tokens, require_served, start_from
+from maskbench.models.loading import embed_mask_token, ordinary_tokens, require_served, start_from
 from maskbench.models.tokens import MASK_TOKEN, add_mask_token
 from maskbench.records.run import Metric, Progress, Record, number
 from maskbench.training.along import ALONG, Along
 from maskbench.training.arguments import arguments
 from maskbench.training.attempts import trained
 from maskbench.training.collate import BESIDE_TEXT, collator_for, pad_id
+from maskbench.training.fresh import fresh_model
 from maskbench.training.job import StartError, best_update, carried_out, keep
 from maskbench.training.state import Inputs, State
 from maskbench.training.subsets import at_most, subset
@@ -103,15 +104,7 @@ class Run(State):
 
     def fresh_model(self) -> PreTrainedModel:
         """Return the pretrained model with the cell's fresh head."""
-        cell = self.cell
-        return build_model(
-            self.inputs.model,
-            cell.kind,
-            self.labels,
-            seed=cell.seed,
-            dropout=cell.training.dropout,
-            attention=self.device.attention,
-        )
+        return fresh_model(self.cell, self.inputs.model, self.labels, self.device.attention)
 
     def note_attention(self, masking: Masking) -> None:
         """Say so if evaluation is not on the text as it is."""
