@@ -79,13 +79,24 @@ class Device:
         else:
             with suppress(OSError):  # of Linux
                 Path("/proc/self/clear_refs").write_text("5")
+                pages = int(Path("/proc/self/statm").read_text().split()[1])
+                _IN_USE.append(pages * resource.getpagesize() / 2**20)
 
     def peak_memory(self) -> float:
-        """Return the peak memory so far in MiB: the card's on CUDA, the process's elsewhere."""
+        """Return the peak memory since `forget_peak_memory` in MiB: the card's on CUDA, the process's elsewhere.
+
+        What the process kept of earlier cells of its job (libraries that were imported for their probes, text that is
+        open) is taken off, so that a cell's number does not depend on its place in the job.
+        """
         if self.kind == "cuda":
             return torch.cuda.max_memory_allocated() / 2**20
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+        kept = _IN_USE[-1] - _IN_USE[0] if _IN_USE else 0.0
+        return (peak / 2**20 if sys.platform == "darwin" else peak / 2**10) - kept
+
+
+_IN_USE: list[float] = []
+"""What the process held before each of its cells, in MiB."""
 
 
 def _processor() -> str:
