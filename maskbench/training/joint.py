@@ -138,7 +138,7 @@ class JointRun:
             run.fit_time, run.trained_parameters = time.perf_counter() - began, moving
 
     def _say_what_is_shared(self, trainer: JointTrainer) -> None:
-        """Note in both records which numbers and parts the two tasks share, and how many passes the shorter task made."""
+        """Note in both records which numbers and parts the tasks share, and how many passes the shorter task makes."""
         names = " and ".join(run.cell.task for run in self.runs)
         self._note(f"trained together: times, memory, sizes and gradient conflict are of {names} as a whole")
         if self.runs[0].cell.training.selection == "best":

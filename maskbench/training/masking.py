@@ -52,7 +52,7 @@ class Masking:
         self.masked = torch.zeros(2, dtype=torch.int64)
         """Counts so far: positions that were masked, and positions that could have been."""
         self.hidden = torch.zeros(2, dtype=torch.int64)
-        """Counts so far, of pairs of a query and another key: those that were hidden, and those that the model shows."""
+        """Counts so far, of pairs of a query and another key: hidden ones, and all that the model itself shows."""
         self._old: dict[str, Tensor] = {}
         """By name, the values before the update of the parameters that a mask may hold back."""
 
@@ -210,7 +210,7 @@ class Masking:
 
     @property
     def realised_attention_rate(self) -> float | None:
-        """Share of the pairs of a query and another key that were hidden in the whole training; None if there were none.
+        """Share of the pairs of a query and another key that were hidden in the whole training; None without pairs.
 
         Only pairs that the model itself shows count: none with padding, and for GPT-2 none with a later key.
         """

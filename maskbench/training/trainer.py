@@ -156,7 +156,7 @@ class Hooks(TrainerCallback):
 
 
 def seen_loss(head: Head, outputs: Any, labels: Tensor) -> Tensor:
-    """Return the loss that masks observe, a scalar: the mean over a micro-batch's labels in nats; NaN without labels."""
+    """Return the loss that masks observe, a scalar: the mean over the labels in nats; NaN if there are no labels."""
     loss = head.loss(outputs, labels).detach()
     return torch.where((labels != IGNORED).any(), loss, torch.nan)
 
