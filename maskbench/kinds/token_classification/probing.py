@@ -23,7 +23,7 @@ class _Probing(Probing):
     target = "tags"
 
     def confidences(self, outcome: Outcome) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.int64]]:
-        """Return those of all words that were predicted."""
+        """Return (N,) probability of each predicted word's tag, (N,) whether it was right, and (N,) its example."""
         table = outcome.table
         columns = (np.concatenate(table[name].tolist()) for name in ("confidence", "prediction", "label"))
         sure, found, wanted = columns
