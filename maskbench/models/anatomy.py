@@ -85,7 +85,7 @@ def embeddings_of(model: Module) -> Iterator[Parameter]:
 
 
 def mark_fresh(model: Module, names: Iterable[str]) -> None:
-    """Note which parameters the pretrained model lacks, by name: the head's, and perhaps a pooler's."""
+    """Mark the parameters that the pretrained model lacks, given by name: the head's, and perhaps a pooler's."""
     parameters = dict(model.named_parameters())
     for name in names:
         if name in parameters:
@@ -93,7 +93,7 @@ def mark_fresh(model: Module, names: Iterable[str]) -> None:
 
 
 def pretrained_of(model: Module) -> Iterator[tuple[str, Parameter]]:
-    """Yield the pretrained parameters, by their names in the whole model: what a fresh head is put on.
+    """Yield the pretrained parameters, by their names in the whole model: all that is below the fresh head.
 
     These are the base model's, BERT's pooler included, unless they are marked as fresh.
     """
@@ -128,9 +128,10 @@ def states_of(outputs: Any) -> tuple[Tensor, ...]:
 
 
 def at_tokens(states: tuple[Tensor, ...], width: int) -> tuple[Tensor, ...]:
-    """Return hidden states that have a place for each of `width` tokens: Funnel's pooled ones are repeated.
+    """Return (B, T, H) hidden states with a place for each of T = `width` tokens: Funnel's pooled ones are repeated.
 
-    As its own upsampling does (transformers' FunnelDecoder): the first place is that of the first token alone.
+    They are repeated as its own upsampling does it (transformers' FunnelDecoder): the first place is that of the first
+    token alone.
     """
     import torch
 
