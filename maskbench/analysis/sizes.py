@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from maskbench.config.claims import Kind
 
 OVER_SIZES: tuple[Kind, ...] = ("curve", "by-size")
-"""Kinds of contrasts whose weights go over train sizes."""
+"""Kinds of contrasts that give each train size a weight."""
 
 
 def weights_of(sizes: list[int], kind: Kind) -> Array:
