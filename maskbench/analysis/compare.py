@@ -100,7 +100,7 @@ class Pairs:
         )
 
     def difference(self, values: dict[str, Any], seeds: Sequence[int]) -> Array:
-        """Return strategy minus baseline, with the seeds on the last axis."""
+        """Return (..., seeds) strategy minus baseline, of values (...) by run id."""
         return np.stack([values[self.strategy[seed]] - values[self.baseline[seed]] for seed in seeds], axis=-1)
 
     def terms(self, seeds: Sequence[int]) -> list[tuple[str, float]]:

@@ -29,7 +29,7 @@ COUNTED = ("parameters", "trained_parameters", "changed_weights", "steps", "peak
 
 
 def used(evidence: Evidence, weights: Array) -> pd.DataFrame:
-    """Return the runs of the blocks that count, as `contrasts.terms` gives them."""
+    """Return the runs of the blocks whose weight (blocks,) is not 0, as `contrasts.terms` gives them."""
     table: pd.DataFrame = evidence.terms[(weights != 0)[evidence.places[0]]]
     return table
 
@@ -80,7 +80,7 @@ class Lost:
 
 
 def lost(evidence: Evidence, weights: Array) -> Lost:
-    """Count what is missing from the mean of some blocks: for verdicts and for controls alike."""
+    """Count what is missing from the mean of blocks with weights (blocks,), for verdicts and for controls alike."""
     matrix, table = evidence.differences[weights != 0], used(evidence, weights)
     return Lost(
         pairs=int(np.isnan(matrix).sum()),

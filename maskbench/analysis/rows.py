@@ -81,7 +81,7 @@ class Row:
         return -self.margin if self.test == "non-inferior" else 0.0
 
     def p_of(self, spread: statistics.Spread, differences: Array, seed: int) -> float:
-        """Return the p-value of differences: of the row's own, or of others in their place.
+        """Return the p-value of differences (seeds,): of the row's own, or of others in their place.
 
         The larger one of two: that of the flipped signs, which is exact for unseen seeds on these texts, and that of
         the interval, which is for unseen seeds and unseen texts.

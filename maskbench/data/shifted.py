@@ -196,7 +196,7 @@ class Text:
     # --- back to a table
 
     def spelled(self, codes: NDArray[np.uint32], kept: Hits) -> list[str]:
-        """Return the pieces with other characters, without those that are not kept."""
+        """Return the pieces with the code points (N,), without the characters where `kept` (N,) is False."""
         text = codes[kept].astype("<u4").tobytes().decode("utf-32-le")
         ends = np.cumsum(np.bincount(self.piece[kept], minlength=len(self.pieces))).tolist()
         return [text[start:end] for start, end in zip([0, *ends], ends, strict=False)]

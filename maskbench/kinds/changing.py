@@ -92,7 +92,7 @@ class Changing(ABC):
 
     @abstractmethod
     def pieces(self, table: pa.Table) -> tuple[list[str], Whole]:
-        """Return the texts of a table, or all of its words where words are given, and the row of each."""
+        """Return the N texts of a table, or its N words where words are given, and (N,) the row of each."""
 
     @abstractmethod
     def with_pieces(self, table: pa.Table, pieces: Sequence[str]) -> pa.Table:

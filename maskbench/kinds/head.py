@@ -53,7 +53,7 @@ class Head(ABC):
         """
 
     def reduced(self, logits: Tensor | tuple[Tensor, ...], labels: Tensor) -> tuple[Tensor, ...]:
-        """Reduce what a model gives, of which the logits are the first where it gives more."""
+        """Reduce what a model gives, as `reduce` does; if it gives more than logits, they are the first."""
         return self.reduce((logits[0] if isinstance(logits, tuple) else logits).float(), labels)
 
 

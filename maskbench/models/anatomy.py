@@ -118,7 +118,7 @@ def linears_of(model: Module, first: int = 0) -> Iterator[tuple[str, Module]]:
 
 
 def states_of(outputs: Any) -> tuple[Tensor, ...]:
-    """Return the hidden states that belong to the tokens of the text: an encoder-decoder's are those of its encoder.
+    """Return the L + 1 hidden states (B, T, H) of the text's tokens: those of the encoder, if there is a decoder.
 
     Its decoder reads the text shifted by one place.
     """

@@ -49,7 +49,7 @@ def calibration(subject: Subject) -> Measured:
 
 
 def confidences(predicted: Outcome) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.int64]]:
-    """Return the probability of each prediction, whether it was right, and its example: of texts, or of words."""
+    """Return, all (N,): the probability of each prediction, whether it was right, its example; of texts or words."""
     return probing.of(predicted.kind).confidences(predicted)
 
 

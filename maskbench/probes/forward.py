@@ -77,7 +77,7 @@ class Forward:
         self.mask_id, self.shown = mask_id, shown
 
     def batches(self, rows: Rows) -> Iterator[tuple[NDArray[np.int64], Batch]]:
-        """Yield the places of each batch's rows and the batch, from the longest texts to the shortest."""
+        """Yield (B,) the places of a batch's rows, and the batch, from the longest texts to the shortest."""
         order = np.argsort([-len(row["input_ids"]) for row in rows], kind="stable")
         for start in range(0, len(order), self.batch_size):
             chosen = order[start : start + self.batch_size]

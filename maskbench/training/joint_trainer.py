@@ -223,7 +223,7 @@ class JointTrainer(MaskedTrainer):
         return cast("DataLoader[Any]", self.accelerator.prepare(loader))
 
     def training_step(self, model: Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
-        """Go forward and backward with the micro-batches of each task; returns the mean of the tasks' losses."""
+        """Go forward and backward with the micro-batches of each task; return the mean of their losses, a scalar."""
         losses = []
         for task, batches in enumerate(inputs["tasks"]):
             items = sum(count(batch["labels"]) for batch in batches)

@@ -48,7 +48,7 @@ class _Changing(Changing):
         )
 
     def pieces(self, table: pa.Table) -> tuple[list[str], Whole]:
-        """Return all texts of the table, and the row of each."""
+        """Return all N texts of the table, and (N,) the row of each."""
         return table["text"].to_pylist(), np.arange(table.num_rows)
 
     def with_pieces(self, table: pa.Table, pieces: Sequence[str]) -> pa.Table:

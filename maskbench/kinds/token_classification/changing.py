@@ -61,7 +61,7 @@ class _Changing(Changing):
         return Planted(made, list(words), known.types[target])
 
     def pieces(self, table: pa.Table) -> tuple[list[str], Whole]:
-        """Return the words of all sentences."""
+        """Return the N words of all sentences, and (N,) the row of each."""
         tagged = Tagged.of(table)
         return tagged.tokens.tolist(), tagged.rows
 

@@ -41,7 +41,7 @@ class _Probing(Probing):
         return all(labels[int(prediction[word])][2:] == labels[wanted][2:] for word in words)
 
     def changed(self, before: Outcome, after: Outcome, clean: Rows, shifted: Rows) -> NDArray[np.bool_]:
-        """Return in which sentences the tag changes of a word that the model sees in both versions.
+        """Return (sentences,) bool: whether the tag changes of a word that the model sees in both versions.
 
         That is all words where only letters or masks changed; the original words, without the distractor; where words
         were dropped, those that are left (found from left to right by their subwords and gold tags).

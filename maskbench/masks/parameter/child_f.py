@@ -48,7 +48,7 @@ class ChildF(GradientMask):
             self._chance = Chance(shapes, self.share, setting.model.device)
 
     def moving(self, step: int, rng: Draws) -> Mapping[str, Tensor]:
-        """Draw which weights move; depends on seed, step and the model's parameters alone."""
+        """Return by name float 0 or 1 in the parameter's shape, drawn from seed, step, names and shapes alone."""
         return {} if self._chance is None else self._chance.draw(rng, step)
 
     def gate(self, gradients: Mapping[str, Tensor], step: int, rng: Draws) -> Mapping[str, Tensor] | None:

@@ -51,7 +51,7 @@ class Chance:
         self._views = {name: part.view(shapes[name]) for name, part in parts}
 
     def draw(self, rng: Draws, step: int) -> dict[str, Tensor]:
-        """Return float32 tensors of 0 and 1 by name; the next call overwrites them."""
+        """Return float32 tensors of 0 and 1 by name, in the given shapes; the next call overwrites them."""
         generator = rng.generator(step, device=self._flat.device)
         if self._flat.device.type == "cpu":
             random = np.random.Generator(np.random.SFC64(generator.initial_seed()))

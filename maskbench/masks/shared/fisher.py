@@ -83,7 +83,7 @@ def _sparse_embeddings(model: PreTrainedModel) -> Iterator[None]:
 
 
 def mean(tasks: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Return the mean of several tasks' information on the same parameters."""
+    """Return the mean of several tasks' information on the same parameters, in their shapes."""
     total, *others = tasks
     for other in others:
         torch._foreach_add_(list(total.values()), [other[name] for name in total])
@@ -92,7 +92,7 @@ def mean(tasks: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def largest(information: dict[str, Tensor], share: float) -> dict[str, Tensor]:
-    """Return float 1 at the given share of all entries together, the largest, and 0 at the others.
+    """Return, in the same shapes, float 1 at the given share of all entries together, the largest, and 0 elsewhere.
 
     The number of ones is exact: of entries that equal the smallest chosen one, the first by name and place are taken.
     """

@@ -22,7 +22,7 @@ _HALF = 2.0**-25  # half the step between uniform draws: it stands in for a draw
 
 
 def logistic(uniform: Tensor) -> Tensor:
-    """Return standard logistic noise from uniform draws in [0, 1)."""
+    """Return standard logistic noise from uniform draws in [0, 1), in their shape."""
     return torch.logit(uniform.clamp(min=_HALF))
 
 

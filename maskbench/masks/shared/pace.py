@@ -80,7 +80,7 @@ class Pace:
         self._means = torch.where(loss.isnan(), self._means, self._past * means + (1 - self._past) * loss)
 
     def state(self) -> dict[str, Tensor]:
-        """Return the running means and what was spent."""
+        """Return the running means and the counts of hit and maskable positions."""
         return {"means": self._means, "spent": self._spent}
 
     def restore(self, state: dict[str, Tensor]) -> None:
