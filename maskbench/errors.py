@@ -26,5 +26,5 @@ class InputError(Exception):
         super().__init__(*lines)
 
     def __str__(self) -> str:
-        """Return the lines."""
+        """Return the lines of the message, one under the other."""
         return "\n".join(map(one_line, self.args))

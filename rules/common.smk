@@ -27,7 +27,7 @@ from maskbench.slots.cards import check_request
 
 ENVS = Path(workflow.basedir) / "envs"
 
-# Whether jobs go to a scheduler, or this is such a job; which executor it is, Snakemake says only later.
+# Whether jobs go to a scheduler, or this process is such a job; only later does Snakemake say which executor it is.
 SUBMITS = workflow.resource_settings.nodes is not None or workflow.remote_exec
 SLOTS = workflow.global_resources.get("gpu")
 
@@ -47,14 +47,14 @@ try:
         )
 
     EXPERIMENT = load(CONFIG, [CONFIG_FILE], runs_here=not RECORDED)
-    read_claims(claims_file(EXPERIMENT))  # mistakes in the claims are told before anything starts
+    read_claims(claims_file(EXPERIMENT))  # mistakes in the claims are reported before anything starts
     if not SUBMITS:
         check_request(SLOTS and SLOTS.value, EXPERIMENT.resources.slots_per_gpu)
 except InputError as error:
     sys.exit(str(error))
 
 if ARGUMENTS:
-    # A job of a scheduler reads them once more, from a command line that Snakemake quotes its own way.
+    # A job of a scheduler reads them again, from a command line that Snakemake quotes in a way of its own.
     workflow.config_settings.config_args = [packed(ARGUMENTS)]
 
 TASKS = {task.name: task for task in EXPERIMENT.tasks}
@@ -76,7 +76,7 @@ wildcard_constraints:
     job=r"[a-z0-9.-]+",
 
 
-# What jobs need to know and what must rerun nothing when it changes: no parameters of rules, but the environment.
+# What jobs need to know, but must not rerun them when it changes: it is in the environment, not in parameters of rules.
 os.environ |= {
     # `python` in a rule is the one that runs Snakemake; a conda environment, if asked for, still goes before it.
     environment.PATH: os.pathsep.join([str(Path(sys.executable).parent), os.environ.get(environment.PATH, "")]),
@@ -92,7 +92,7 @@ if EXPERIMENT.cache is not None:
 # of the environment where a rule has a conda environment.
 shell.prefix('set -euo pipefail; export PYTHONPATH="$MASKBENCH${{PYTHONPATH:+:$PYTHONPATH}}"; ')
 
-# Not while another call works here: its jobs may be about to make, or just have removed, what these files stand for.
+# Not while another call works here: its jobs may be making, or may just have removed, what these files stand for.
 if not (RECORDED or workflow.remote_exec or list(Path(".snakemake/locks").glob("*"))):
     for path in void(JOBS, LAYOUT):
         path.unlink(missing_ok=True)
@@ -147,7 +147,7 @@ def planned():
     """What this call trains and probes; None if nothing was planned."""
     if workflow.dag is None or RECORDED:
         return None
-    # needrun_jobs() leaves out what a dry run has gone through
+    # needrun_jobs() leaves out jobs that a dry run has already planned
     jobs = [job for job in workflow.dag.jobs if workflow.dag.needrun(job)]
     names = [job.wildcards.job for job in jobs if job.rule.name == "train"]
     made = {Path(path) for job in jobs if job.rule.name != "train" for path in job.output}

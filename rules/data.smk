@@ -1,5 +1,5 @@
 # fetch ─► prepare ─► condition, shift ─► encode: text and models by pinned hash, each once. On a cluster these rules run
-# where Snakemake does, which has a network; what fails here is the input, and would fail again.
+# where Snakemake does, which has a network; if one of them fails, the input is wrong, and a second try would fail, too.
 
 PLANTED = {condition.name: condition for condition in EXPERIMENT.conditions if condition != CLEAN}
 

@@ -62,7 +62,7 @@ rule train:
         key=lambda wildcards: JOBS.key(JOBS.by_id[wildcards.job]),
         results=LAYOUT.folder,
     shell:
-        # What of the experiment a job depends on is in its key.
+        # The key covers everything in the experiment that a job depends on.
         # A scheduler's SIGTERM reaches all processes of a job; the shell has to wait until the training has its checkpoint.
         # File descriptor 3 is the terminal, for a line whenever a cell ends.
         "trap : TERM; "

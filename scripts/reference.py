@@ -13,7 +13,7 @@ from maskbench.slots.job import on_slot
 
 
 def arguments() -> argparse.Namespace:
-    """Parse the command line."""
+    """Return the arguments of the command line, parsed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--encoded", required=True, type=Path, help="folder of the encoded clean task")
     parser.add_argument("--model", required=True, type=Path, help="folder of the pretrained model")

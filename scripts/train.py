@@ -15,7 +15,7 @@ from maskbench.io.script import run
 
 
 def arguments() -> argparse.Namespace:
-    """Parse the command line."""
+    """Return the arguments of the command line, parsed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--experiment", required=True, type=Path, help="the resolved experiment as JSON")
     parser.add_argument("--results", required=True, type=Path, help="folder of the study")

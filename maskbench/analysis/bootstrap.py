@@ -48,7 +48,7 @@ def resampled_sums(contributions: Array, resamples: int, rng: np.random.Generato
     step = max(1, _CELLS // examples)
     found: list[list[Array]] = [[] for _ in contributions]
     for start in range(0, resamples, step):
-        # How often each example is drawn says all about a resample, and turns summing into a matrix product.
+        # A resample is given by how often each example is drawn, so its sums are a matrix product.
         counts = rng.multinomial(examples, chance, size=min(step, resamples - start)).astype(float)
         for sums, one in zip(found, contributions, strict=True):
             sums.append(counts @ one.T)

@@ -88,7 +88,7 @@ class Pairs:
     def complete(self, known: Collection[str], machines: dict[str, float]) -> list[int]:
         """Return the seeds of which both runs are among those with a value, and on one kind of machine, sorted.
 
-        `machines` has the kind of each run; of runs that it lacks nobody knows, and they are taken for alike.
+        `machines` has the kind of machine of each run; runs that are not in it are taken to be on the same kind.
         """
         pairs = {
             seed: (self.strategy[seed], self.baseline[seed]) for seed in self.strategy.keys() & self.baseline.keys()
@@ -100,7 +100,7 @@ class Pairs:
         )
 
     def difference(self, values: dict[str, Any], seeds: Sequence[int]) -> Array:
-        """Return strategy minus baseline, with the seeds on the last axis."""
+        """Return (..., seeds) strategy minus baseline, of values (...) by run id."""
         return np.stack([values[self.strategy[seed]] - values[self.baseline[seed]] for seed in seeds], axis=-1)
 
     def terms(self, seeds: Sequence[int]) -> list[tuple[str, float]]:
@@ -123,7 +123,7 @@ def _estimate(
     """Compare on one measure; several `pairs` (one for each task) are pooled over the seeds that all of them have."""
     over = BOTH if resampled.keys() >= values.keys() else SOME_LACK if resampled else SEEDS
     if over != BOTH:
-        resampled = {}  # a run whose outcomes nobody kept takes the texts out of all intervals of its measure
+        resampled = {}  # if one run lacks its outcomes, all intervals of the measure are over seeds alone
     scale, known = Scale(name, directed=False), values.keys()
     complete = [pair.complete(known, machines if measure(name).of_machine else {}) for pair in pairs]
     seeds = sorted(set.intersection(*map(set, complete)))
@@ -228,7 +228,7 @@ def compare(metrics: pd.DataFrame, outcomes: Path | None, settings: Settings) ->
 
 
 def write_comparisons(comparisons: pd.DataFrame, path: str | Path) -> None:
-    """Write comparisons.csv atomically."""
+    """Write the table to comparisons.csv; the file is either complete or absent."""
     with atomic(path) as temporary:
         write_csv(comparisons, temporary)
 

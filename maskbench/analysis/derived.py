@@ -50,7 +50,7 @@ class Run:
     step_time: float | None = None
     peak_memory: float | None = None
     machine: str | None = None
-    """Device, its name and the number of threads; None if nobody knows."""
+    """Device, its name and the number of threads; None if they were not recorded."""
     history: Sequence[Point] = ()
     """Validation score at each evaluation, in the order of the updates."""
     trajectory: dict[str, Sequence[Point]] = field(default_factory=dict)
@@ -63,7 +63,7 @@ class Run:
 
     @property
     def failed(self) -> bool | None:
-        """Whether the run did not complete, or learned nothing (`learned_nothing`); None if nobody knows."""
+        """Whether the run did not complete, or learned nothing (`learned_nothing`); None if that is not known."""
         if not self.completed:
             return True
         if self.score is None or self.majority_score is None:
@@ -243,10 +243,10 @@ def first_reached(history: Sequence[Point], level: float) -> float | None:
 
 
 def side_of(history: Sequence[Point], level: float) -> int:
-    """Say whether somebody saw a score being reached: 0 yes, 1 it never was, −1 too few evaluations.
+    """Say whether the evaluations show when a score was reached: 0 yes, 1 it never was, −1 they are too few.
 
-    Too few are those of which the first one has it already, or between two of which the number of updates grows by more
-    than `COARSEST` while it is reached: a straight line through so much of a curve is no measurement.
+    There are too few if the first evaluation already has the score, or if the number of updates grows by more than the
+    factor `COARSEST` between the two evaluations around it: a straight line over so much of a curve measures nothing.
     """
     index = _crossing(history, level)
     if index is None:
@@ -281,7 +281,7 @@ def at_matched_score(runs: Sequence[Run], baseline: str) -> Iterator[Value]:
     first reaches it after `steps_to_score` updates, and what was measured along the training is read off there, linear
     again.
 
-    What nobody saw is not known: with too few evaluations to see when the score was reached, and where it never was,
+    What was not seen is not known: with too few evaluations to see when the score was reached, and where it never was,
     `matched_censored` is −1 or 1 (`side_of`) and the numbers are None. Where the baseline failed there is no matched
     score, and all are None. Runs that did not complete, and those without a validation score, have no row here.
 

@@ -144,7 +144,7 @@ def read_pairs(path: Path) -> pd.DataFrame:
 
 
 def read_gates(path: Path) -> pd.DataFrame:
-    """Read analysis/gates.csv: the controls."""
+    """Read analysis/gates.csv: what each control of each measure came to."""
     table = Table(path, GATE_COLUMNS)
     _names(table, ("gate", "sentence", "note"))
     for column in ("contrast", "scope"):

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from maskbench.config.claims import Claims, Contrast, Gate
 
 CHANCE = 0.01
-"""Level of the test of halves: they differ by chance this often, and then all that they guard is invalid."""
+"""Level of the test of halves: equal halves fail it this often, and then all verdicts that they guard are invalid."""
 DEALS = 20_000
-"""Seeds are dealt to halves in all ways up to this many, and at random beyond it."""
+"""Seeds are split into halves in all possible ways if these are at most so many; otherwise at random, so many times."""
 LEAST_SEEDS = next(n for n in range(2, 40, 2) if 2.0 / math.comb(n, n // 2) <= CHANCE)
 """Fewest seeds with which the test of halves can fail: the ten that a confirmatory contrast takes."""
 

@@ -140,7 +140,7 @@ def at_sizes(evidence: Evidence, weights: Array) -> list[tuple[str, Evidence, Ar
     evidence
         Of a contrast over train sizes.
     weights
-        Weight of each of its blocks.
+        (blocks,) weight of each of its blocks.
     """
     found = []
     of_block = dict(zip(evidence.terms["block"].unique(), weights, strict=True))

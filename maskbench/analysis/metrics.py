@@ -226,7 +226,7 @@ def with_kind(metrics: pd.DataFrame) -> pd.DataFrame:
 
 
 def kinds_of(metrics: pd.DataFrame) -> dict[str, str]:
-    """Return the kind of each task, in the order of the file; empty text if nobody knows it."""
+    """Return the kind of each task, in the order of the file; empty text if it is not known."""
     return {str(task): str(kind) for task, kind in metrics.drop_duplicates("task")[["task", "kind"]].to_numpy()}
 
 

@@ -29,7 +29,7 @@ COUNTED = ("parameters", "trained_parameters", "changed_weights", "steps", "peak
 
 
 def used(evidence: Evidence, weights: Array) -> pd.DataFrame:
-    """Return the runs of the blocks that count, as `contrasts.terms` gives them."""
+    """Return the runs of the blocks whose weight (blocks,) is not 0, as `contrasts.terms` gives them."""
     table: pd.DataFrame = evidence.terms[(weights != 0)[evidence.places[0]]]
     return table
 
@@ -80,7 +80,7 @@ class Lost:
 
 
 def lost(evidence: Evidence, weights: Array) -> Lost:
-    """Count what is missing from the mean of some blocks: for verdicts and for controls alike."""
+    """Count what is missing from the mean of blocks with weights (blocks,), for verdicts and for controls alike."""
     matrix, table = evidence.differences[weights != 0], used(evidence, weights)
     return Lost(
         pairs=int(np.isnan(matrix).sum()),
@@ -95,7 +95,7 @@ def lost(evidence: Evidence, weights: Array) -> Lost:
 def refuse_collapse(row: Row, collapsed: Collection[str]) -> None:
     """Refuse a verdict on the mean of two kinds of runs: where a part of an arm's runs learned nothing.
 
-    With so few runs nobody knows how often that happens, and the mean hangs on it. The rate is an outcome of its own,
+    So few runs cannot show how often that happens, and the mean depends on it. The rate is an outcome of its own,
     `failed`; the verdict on any other measure is about runs that learned something.
     """
     if row.spread is None or measure(row.evidence.measure).name == "failed":
@@ -119,7 +119,7 @@ def refuse_collapse(row: Row, collapsed: Collection[str]) -> None:
 
 
 def refuse_censored(row: Row) -> bool:
-    """Give no verdict where nobody saw the matched score being reached; say in how many runs."""
+    """Give no verdict where it was not seen when the matched score was reached; the note says in how many runs."""
     table = used(row.evidence, row.weights)
     early, never = (table[table["censored"] == side] for side in (-1, 1))
     if not len(early) + len(never):

@@ -52,7 +52,7 @@ class Need(NamedTuple):
 
     @property
     def test(self) -> Test:
-        """What is asked."""
+        """The test that the contrast asks for: superior, non-inferior or either."""
         return self.contrast.test or "superior"
 
 

@@ -81,7 +81,7 @@ class Row:
         return -self.margin if self.test == "non-inferior" else 0.0
 
     def p_of(self, spread: statistics.Spread, differences: Array, seed: int) -> float:
-        """Return the p-value of differences: of the row's own, or of others in their place.
+        """Return the p-value of differences (seeds,): of the row's own, or of others in their place.
 
         The larger one of two: that of the flipped signs, which is exact for unseen seeds on these texts, and that of
         the interval, which is for unseen seeds and unseen texts.
@@ -94,7 +94,7 @@ class Row:
     def decide(self, spread: statistics.Spread, p: float) -> Verdict:
         """Return the verdict of the row's own numbers, or of others in their place."""
         if statistics.smallest_p(spread.n) > statistics.ALPHA:
-            return "inconclusive"  # so few that nothing could reject: that they agree shows nothing, either
+            return "inconclusive"  # too few seeds to reject anything, so their agreement shows nothing either
         intervals = spread.interval(0.95), spread.inner()
         found = statistics.decide(np.asarray(p), *intervals, spread.estimate, self.margin, self.test)
         return str(found)  # type: ignore[return-value]

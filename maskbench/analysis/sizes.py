@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from maskbench.config.claims import Kind
 
 OVER_SIZES: tuple[Kind, ...] = ("curve", "by-size")
-"""Kinds of contrasts whose weights go over train sizes."""
+"""Kinds of contrasts that give each train size a weight."""
 
 
 def weights_of(sizes: list[int], kind: Kind) -> Array:
-    """Return the weight of each of some sorted train sizes.
+    """Return (sizes,) the weight of each of some sorted train sizes.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def weights_of(sizes: list[int], kind: Kind) -> Array:
 
 
 def over_sizes(found: pd.DataFrame, kind: Kind) -> Array:
-    """Return the factor of each run's weight, from the sizes that its own block has."""
+    """Return (runs,) the factor of each run's weight, from the sizes that its own block has."""
     factors: dict[tuple[str, str], float] = {}
     for block, sizes in found.groupby("block")["train_size"]:
         known = sorted({int(size) for size in sizes})

@@ -327,7 +327,7 @@ def errors(verdicts: pd.DataFrame) -> dict[str, Any]:
 
 
 def changed_since(manifest: Path | None, digest: str) -> str | None:
-    """Return a sentence if runs of a study were made under other claims; None if not, or if nobody recorded it."""
+    """Return a sentence if runs of a study were made under other claims; None if not, or if it was not recorded."""
     if manifest is None:
         return None
     hashes = [record["claims"] for record in read_entries(manifest, Claimed)]

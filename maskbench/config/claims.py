@@ -25,13 +25,13 @@ Pattern = Annotated[str, StringConstraints(pattern=r"^[a-z0-9*]+(-[a-z0-9*]+)*$"
 """Name of a strategy; in a gate `*` stands for anything."""
 
 RATIOS = ("ms", "s", "MiB", "updates", "examples/s", "ratio")
-"""Units whose values are compared as ratios: on the log scale, told in per cent."""
+"""Units whose values are compared as ratios: on the log scale, reported in per cent."""
 UNITS = ("points", "nats", "per cent", "coefficient")
-"""Units that differences are told in; coefficients are of several kinds, so that each has a margin of its own."""
+"""Units in which differences are reported; coefficients are of several kinds, so that each has a margin of its own."""
 
 
 def unit_of(name: str) -> str:
-    """Return the unit that differences of a measure are told in: points for fractions, per cent for ratios."""
+    """Return the unit in which differences of a measure are reported: points for fractions, per cent for ratios."""
     unit = measure(name).unit
     return {"fraction": "points", **dict.fromkeys(RATIOS, "per cent")}.get(unit, unit)
 
@@ -219,7 +219,7 @@ def _margin_of(margins: dict[str, Margin], name: str) -> Margin | None:
 
 
 def _defaults(margins: dict[str, Margin]) -> dict[str, Margin]:
-    """Refuse margins of which nobody knows what they are of, and measures without one."""
+    """Refuse margins that belong to no known unit or measure, and measures without a margin."""
     directed = [entry.name for entry in MEASURES.values() if entry.better != "neither"]
     missing = {unit_of(name) if unit_of(name) != "coefficient" else name for name in directed}
     if missing := {
@@ -240,10 +240,10 @@ def _defaults(margins: dict[str, Margin]) -> dict[str, Margin]:
 
 
 class Claims(Block):
-    """A file of claims."""
+    """The content of claims.yaml: claims, margins and controls."""
 
     margins: Annotated[dict[str, Margin], AfterValidator(_defaults)]
-    """δ by the unit that differences are told in (points, nats, per cent), or by measure: each coefficient has its
+    """δ by the unit in which differences are reported (points, nats, per cent), or by measure: each coefficient has its
     own, since 1 − CKA and a cosine are not of one kind. That of a measure holds at the matched score, too."""
     price: Margin = Margin(pooled=1.0, task=2.0)
     """By how many points the score of an arm may be lower, at most, if less interference is to count for it: its
@@ -270,6 +270,6 @@ class Claims(Block):
         return found
 
     def delta(self, claim: Claim, name: str, *, pooled: bool) -> float:
-        """Return the margin of a measure, in the unit that its differences are told in."""
+        """Return the margin of a measure, in the unit in which its differences are reported."""
         margin = claim.delta.get(name) or self.margin(name)
         return margin.pooled if pooled else margin.task

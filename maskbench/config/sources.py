@@ -72,7 +72,7 @@ class LocalSource(Block):
 
     @property
     def path(self) -> Path:
-        """The folder or file."""
+        """The folder or file that the data are read from."""
         return expanded(self.local)
 
     def file(self, given: str) -> tuple[str, Path]:

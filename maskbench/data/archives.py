@@ -83,7 +83,7 @@ class Archive(ABC):
             raise InputError(f"{self.where}: {name} is cut short")
 
     def _nearby(self, name: str) -> str:
-        """Say what is there in place of a missing file."""
+        """Return a phrase that says what the archive has in place of a missing file."""
         folder = str(PurePosixPath(name).parent)
         names = self.below("" if folder == "." else folder)
         if not names:

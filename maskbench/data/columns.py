@@ -89,7 +89,7 @@ def _csv_rows(text: str, delimiter: str, place: Place) -> Iterator[tuple[int, in
     """Yield the rows of a CSV file, the line that each starts on and the lines it has; a quoted field may span some."""
     if len(delimiter) != 1 or delimiter in '\r\n"':
         raise InputError(f"{place.file}: separator: expected one character for CSV, got {delimiter!r}")
-    csv.field_size_limit(2**31 - 1)  # a long document is no error
+    csv.field_size_limit(2**31 - 1)  # a long document is not an error
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     start = 1
     try:
@@ -112,7 +112,7 @@ def _tsv_rows(text: str, separator: str, place: Place) -> Iterator[tuple[int, in
 
 
 def named(names: Sequence[str]) -> str:
-    """Write names of columns: of a file that was read in a wrong way they can be all of it."""
+    """Return names of columns for a message, shortened: in a file that is read in a wrong way they can be very long."""
     shown = ", ".join(name if len(name) <= 40 else f"{name[:37]!r}..." for name in names[:20])
     return shown + (f" and {len(names) - 20} more" if len(names) > 20 else "")
 

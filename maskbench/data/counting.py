@@ -1,4 +1,4 @@
-"""How many training texts a file leaves at most, counted before anything starts: without those that are cut off it."""
+"""Counts, before anything starts, how many training texts a file has at most once other splits are cut from it."""
 
 from __future__ import annotations
 

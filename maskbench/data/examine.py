@@ -1,4 +1,4 @@
-"""Data that make no sense are told: what is odd about the files and the splits of a task.
+"""Reports data that make no sense: what is odd about the files and the splits of a task.
 
 A finding that makes a score meaningless stops the study in one line that names file, line and the key that mends it;
 `accept` makes it one of the others, which stand in the manifest, in the job's log and in the report.
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from maskbench.kinds.rows import Rows
 
 LONG = 20
-"""A text is far longer than the rest if it has more than so many times the words of the middle one, and MANY words."""
+"""A text is far longer than the rest if it has more than this many times the median's words, and MANY words."""
 MANY = 100
 
 MOST_UNKNOWN, MANY_UNKNOWN = 0.9, 0.05
-"""Share of unknown tokens of a split beyond which a score says nothing; share from which on it is told."""
+"""Shares of unknown tokens in a split: above the first a score means nothing; from the second on it is reported."""
 
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 _BROKEN = re.compile("\ufffd|[\xc2\xc3][\x80-\xbf]|\xe2\u20ac")
@@ -88,10 +88,10 @@ def _swallowed(found: Findings, table: Table, known: set[str]) -> None:
     """Find quoted fields that hold lines like rows of the file: a quotation mark that was not meant as one."""
     separator, width, label = table.seen.shape
     for field in table.seen.spanning:
-        # a carriage return alone ends a line, too, for whoever wrote the file
+        # the file's author may have ended lines with a carriage return alone
         pieces = [piece for part in field.parts for piece in part.split("\r")]
         cells = [next(csv.reader([piece], delimiter=separator), []) for piece in pieces]
-        # what stands before the field belongs to its first line, and what stands behind it to its last
+        # the fields before it are on its first line, and the fields after it on its last
         before = [field.column, *[0] * (len(cells) - 1)]
         behind = [*[0] * (len(cells) - 1), width - 1 - field.column]
         rows = sum(
@@ -120,7 +120,7 @@ def _swallowed(found: Findings, table: Table, known: set[str]) -> None:
 
 
 def _oddities(found: Findings, file: str, seen: Seen) -> None:
-    """Tell what the reader left out or took for something else."""
+    """Report what the reader left out, or read as something else than it may have been meant."""
     if seen.marks:
         found.tell(
             "joined-files", f"{file}:{seen.marks[0]}: a byte order mark inside the file was left out: files were joined"
@@ -175,7 +175,7 @@ def _counts(rows: Rows, classes: int, kind: Reading) -> list[int]:
 
 
 def _alike(found: Findings, kinds: Sequence[str], file: str, what: str) -> None:
-    """Tell which labels look alike: they differ in case, white space, invisible characters, zeros, or as true and 1."""
+    """Report labels that look alike: differing in case, white space, invisible characters, zeros, or as true and 1."""
     groups: defaultdict[str, list[str]] = defaultdict(list)
     for kind in kinds:
         groups[labels.bare(kind)].append(kind)
@@ -191,7 +191,7 @@ def _rare(
     rows: Mapping[Split, Rows],
     what: str,
 ) -> None:
-    """Tell which labels a split lacks, or has in one text alone, if it has others."""
+    """Report the labels that a split lacks, or has in one text only, while it has others."""
     if unused := [kind for number, kind in enumerate(kinds) if not any(counts[split][number] for split in SPLITS)]:
         found.tell("missing", f"{rows['train'].place.file}: no text at all of {what} {quoted(unused)}")
     for split in SPLITS:
@@ -255,7 +255,7 @@ def _of(rows: Rows, late: Split, number: int, distinct: int, row: int, early: st
 
 
 def _repeated(found: Findings, split: Split, rows: Rows) -> None:
-    """Tell of texts that stand several times in a split, and of those whose labels contradict each other."""
+    """Report texts that stand several times in a split, and copies of one text with different labels."""
     first: dict[str, int] = {}
     again, against = 0, list[int]()
     for row, key in enumerate(rows.keys):

@@ -1,4 +1,4 @@
-"""Folders that appear whole or not at all."""
+"""Folders that appear only when they are complete."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Give a temporary folder beside `path`; when the block ends well, flush it and rename it, replacing an old one."""
+    """Yield a temporary folder beside `path`; if the block succeeds, it is flushed and takes the place of `path`."""
     path = path.absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")

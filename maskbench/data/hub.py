@@ -196,7 +196,7 @@ def _refusal(error: Exception, source: HubSource, kept: Path, where: str) -> Inp
 
 
 def _reason(error: Exception, source: HubSource) -> str:
-    """Say what went wrong."""
+    """Return one line that says why a download failed."""
     from huggingface_hub import constants, errors
 
     chain = list(_chain(error))

@@ -57,7 +57,7 @@ def words_of_pieces(
     for number, (start, end) in enumerate(segments(text)):
         segment[start:end] = [number] * (end - start)
     found: list[list[int]] = []
-    more = 0  # borders that the tokenizer does not have
+    more = 0  # number of word borders so far that the tokenizer does not have
     word: int | None = None
     last, behind = -1, 0  # segment of the last character so far, and the place behind it
     for word_ids, offsets in parts:
@@ -67,7 +67,7 @@ def words_of_pieces(
                 found[-1].append(-1)
                 continue
             inside = [number for number in segment[start:end] if number >= 0]
-            # of white space alone: what comes behind it
+            # a piece of white space alone belongs to the word after it
             first = inside[0] if inside else next((number for number in segment[end:] if number >= 0), last)
             more += own == word and start >= behind and first != last
             found[-1].append(own + more)

@@ -99,7 +99,7 @@ class Text:
 
     table: pa.Table
     kind: Changing
-    """What knows its labels."""
+    """The part of the task's kind that changes labelled rows."""
     given: bool
     """Whether words are given: a piece is a word, else a text."""
     labels: list[str]
@@ -114,7 +114,7 @@ class Text:
 
     @property
     def examples(self) -> list[int]:
-        """Id of each row."""
+        """(rows,) the id of each row's example."""
         return self.table["example"].to_pylist()  # type: ignore[no-any-return]
 
     @cached_property
@@ -148,7 +148,7 @@ class Text:
 
     @cached_property
     def letter(self) -> Hits:
-        """(N,) bool: letters."""
+        """(N,) bool: the characters that are letters."""
         return self._are(str.isalpha)
 
     @cached_property
@@ -196,7 +196,7 @@ class Text:
     # --- back to a table
 
     def spelled(self, codes: NDArray[np.uint32], kept: Hits) -> list[str]:
-        """Return the pieces with other characters, without those that are not kept."""
+        """Return the pieces with the code points (N,), without the characters where `kept` (N,) is False."""
         text = codes[kept].astype("<u4").tobytes().decode("utf-32-le")
         ends = np.cumsum(np.bincount(self.piece[kept], minlength=len(self.pieces))).tolist()
         return [text[start:end] for start, end in zip([0, *ends], ends, strict=False)]
@@ -282,7 +282,7 @@ def _places(rows: Whole) -> Whole:
 
 
 def _swap(text: Text, keys: Keys) -> _Units:
-    """Let neighbouring letters of a word change places."""
+    """Swap neighbouring letters of a word."""
     left = np.flatnonzero(_pairs(text, keys))
 
     def apply(chosen: Hits) -> pa.Table:
@@ -316,7 +316,7 @@ def _pairs(text: Text, keys: Keys) -> Hits:
 
 
 def _delete(text: Text, keys: Keys) -> _Units:
-    """Take letters away; one letter of each word, drawn at random, stays, so that every word does."""
+    """Delete letters; one letter of each word, drawn at random, stays, so that no word disappears."""
     place = np.flatnonzero(text.letter)
     rows, words = text.row[place], text.word[place]
     new = np.diff(words, prepend=-1) != 0
@@ -333,13 +333,13 @@ def _delete(text: Text, keys: Keys) -> _Units:
 
 
 def _words(text: Text, keys: Keys, apply: Callable[[Hits], pa.Table], staying: int = 0) -> _Units:
-    """Return all words as units."""
+    """Return all words of the text as the units that a perturbation can change."""
     rows = text.row[text.unit_begins]
     return _Units("words", rows, np.bincount(rows, minlength=len(keys)), apply, staying=staying)
 
 
 def _drop(text: Text, keys: Keys) -> _Units:
-    """Take words away, with the white space behind them."""
+    """Drop words, with the white space after them."""
 
     def apply(chosen: Hits) -> pa.Table:
         if text.given:
@@ -350,7 +350,7 @@ def _drop(text: Text, keys: Keys) -> _Units:
 
 
 def _mask(text: Text, keys: Keys) -> _Units:
-    """Let `MASKED` stand for words."""
+    """Replace words by `MASKED`, which tokenizers read as the mask token."""
 
     def apply(chosen: Hits) -> pa.Table:
         inside = chosen[text.unit] & ~text.space

@@ -29,7 +29,7 @@ def unpacked(arguments: Sequence[str]) -> list[str]:
         content = arguments[0].strip("'\"").removeprefix(f"{_PACKED}=")
         try:
             return [str(item) for item in json.loads(base64.urlsafe_b64decode(content))]
-        except ValueError:  # somebody typed the key; it is told like any other unknown one
+        except ValueError:  # a user typed the key; it is reported as any other unknown key is
             return list(arguments)
     return list(arguments)
 

@@ -362,6 +362,6 @@ def _text(path: Path) -> str | None:
 
 
 def write(root: Path) -> None:
-    """Write all generated files."""
+    """Write all files that are generated from the typed configuration: schema, documents, comments of config.yaml."""
     for name, make in GENERATED.items():
         write_text(root / name, make(root))

@@ -30,7 +30,7 @@ class Keys:
     layout
         Where things are.
     changing
-        Manifests that are about to be made anew: nobody knows yet what will be in them.
+        Manifests that are about to be made anew: their content is not known yet.
     """
 
     def __init__(self, jobs: Jobs, layout: Layout, changing: Collection[Path] = ()) -> None:
@@ -44,7 +44,7 @@ class Keys:
             try:
                 self._data[manifest] = None if manifest in self.changing else self._read(manifest)
             except (InputError, KeyError, TypeError):
-                self._data[manifest] = None  # whoever reads it for its content says what is wrong
+                self._data[manifest] = None  # the code that reads its content will say what is wrong
         return self._data[manifest]
 
     def _read(self, manifest: Path) -> Any:

@@ -21,7 +21,7 @@ AT_LEAST = 8
 no slot is empty for long while the last jobs end."""
 
 EVALUATED = {"precision", "attention", "threads", "eval_batch_size"}
-"""What decides how an untrained model is evaluated; learning rates and the like are no concern of it."""
+"""What decides how an untrained model is evaluated; learning rates and the like have no effect on it."""
 
 Member = tuple[Cell, ...]
 """What is trained at once: one cell, or the two sides of a joint training."""
@@ -99,12 +99,12 @@ class Jobs:
         self._parts: dict[str, str] = {}
 
     def _made(self) -> Iterator[Job]:
-        """Yield the jobs."""
+        """Yield the jobs of the experiment: its cells in groups, in the order of the cells."""
         order = [task.name for task in self.experiment.tasks]
         groups: dict[tuple[object, ...], list[Cell]] = {}
         for cell in self.cells.values():
             if cell.regime == "joint" and order.index(cell.task) > order.index(cell.other or ""):
-                continue  # the second side of a pair
+                continue  # the second side of a pair is trained with the first
             alike = (cell.task, cell.model, cell.regime_name, cell.condition.name, cell.train_size, cell.seed)
             groups.setdefault(alike, []).append(cell)
         dealt = split(len(self.experiment.strategies), len(groups), self.experiment.resources.cells_per_job)

@@ -86,7 +86,7 @@ class RunId:
     seed: int
 
     def __str__(self) -> str:
-        """Return the id."""
+        """Return the id of the run, as names of files and logs have it."""
         return _RUN.format(**vars(self))
 
     @classmethod
@@ -126,7 +126,7 @@ class JobId:
     piece: int
 
     def __str__(self) -> str:
-        """Return the id."""
+        """Return the id of the job, as names of files and logs have it."""
         return _JOB.format(**vars(self))
 
     @classmethod
@@ -200,7 +200,7 @@ class Layout:
 
     @property
     def experiment(self) -> Path:
-        """The resolved experiment."""
+        """File of the resolved experiment."""
         return self.folder / _FILES["experiment"]
 
     # text and models

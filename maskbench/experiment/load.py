@@ -254,7 +254,7 @@ def _impossible_training(experiment: Experiment) -> Iterator[str]:
 
 
 def _has_head(model: Model) -> bool | None:
-    """Tell whether a model's weights hold a masked-LM head; None if nobody knows before they are fetched."""
+    """Tell whether a model's weights hold a masked-LM head; None if that is not known before they are fetched."""
     if model.masked_lm is not None or not isinstance(model.source, LocalSource):
         return model.masked_lm
     try:

@@ -1,1 +1,1 @@
-"""Files: written whole or not at all, known by their hash."""
+"""Files: a file is written completely or not at all, and is identified by its hash."""

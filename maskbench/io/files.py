@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
-    """Give a temporary name beside `path`; when the block ends well, flush it to disk and rename it.
+    """Yield a temporary name beside `path`; if the block succeeds, the file is flushed to disk and renamed to `path`.
 
     The file has its final name only when it is complete; after an error or a crash nothing with that name is there
     that was not there before.
@@ -42,7 +42,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
 
 _REFUSED = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 _FULL = ("os error 28", "PytorchStreamWriter failed writing")
-"""How safetensors and torch, which write files themselves, say that a disk is full."""
+"""Messages by which safetensors and torch, which write files themselves, report a full disk."""
 
 
 def disk_error(error: BaseException) -> str | None:

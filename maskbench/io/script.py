@@ -36,7 +36,7 @@ def run(main: Callable[[], None], *, log: bool = True) -> None:
         print(error, file=sys.stderr)
         sys.exit(1)
     except BrokenPipeError:
-        # the reader has seen enough (`| head`); what is still buffered goes nowhere, or Python would complain at exit
+        # the reader has closed the pipe (`| head`); the buffered rest is thrown away, or Python would complain at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
         if (refused := disk_line(error)) is None:

@@ -69,7 +69,7 @@ class Piece:
 
     @cached_property
     def uses(self) -> Uses:
-        """What it uses."""
+        """The names that the code uses."""
         visitor = Visitor()
         for node in self._nodes:
             visitor.visit(node)
@@ -94,7 +94,7 @@ class Definition:
 
     @cached_property
     def whole(self) -> Piece:
-        """All of it."""
+        """The code of the whole statement."""
         return Piece([self.node])
 
     @cached_property
@@ -169,7 +169,7 @@ def _target(node: ast.stmt) -> str:
 
 @dataclass(frozen=True)
 class Source:
-    """A source file."""
+    """A Python source file of the package, as its hash needs it."""
 
     tree: ast.Module
     """Code without comments, docstrings and what only type checkers read."""

@@ -77,7 +77,7 @@ def called(kind: ast.expr) -> Iterator[ast.Call]:
 
 
 class Visitor(ast.NodeVisitor):
-    """Collects what code uses."""
+    """Collects the names that a piece of code uses."""
 
     def __init__(self) -> None:
         self.found = Uses()
@@ -98,7 +98,7 @@ class Visitor(ast.NodeVisitor):
             self.found.idle |= {item.id for item in ast.walk(kind) if isinstance(item, ast.Name)}
 
     def visit_Name(self, node: ast.Name) -> None:
-        """Note a name."""
+        """Note a name that the code reads."""
         if isinstance(node.ctx, ast.Load):
             self._use(node.id, ITSELF)
 

@@ -1,6 +1,6 @@
 """One folder for each kind of task: all that a kind has of its own, and nothing of it stands elsewhere.
 
-A kind is asked part by part, and a part is imported when it is asked for, so that who reads results needs no torch:
+A kind has several parts. A part is imported when somebody asks for it, so that readers of results need no torch:
 
 ========= ==================================================================================== ========
 part      says                                                                                 imports
@@ -27,7 +27,7 @@ from typing import Any
 from maskbench.config.kinds import KINDS
 
 PARTS = ("traits", "reading", "changing", "encoding", "head", "score", "probing")
-"""The parts of a kind; io/code.py counts all kinds' modules of a part as imported by who imports the part."""
+"""The parts of a kind; for io/code.py, a module that imports a part imports that part of all kinds."""
 
 
 def part(kind: str, name: str) -> Any:

@@ -1,6 +1,6 @@
 """How conditions and test-time sets treat the labels of each kind of task.
 
-What is said of a change are its counts (how many there are, how many were changed) and the shares that follow.
+A change is described by counts (how many items there are, how many were changed) and by the shares that follow.
 """
 
 from __future__ import annotations
@@ -92,11 +92,11 @@ class Changing(ABC):
 
     @abstractmethod
     def pieces(self, table: pa.Table) -> tuple[list[str], Whole]:
-        """Return the texts of a table, or all of its words where words are given, and the row of each."""
+        """Return the N texts of a table, or its N words where words are given, and (N,) the row of each."""
 
     @abstractmethod
     def with_pieces(self, table: pa.Table, pieces: Sequence[str]) -> pa.Table:
-        """Return a table with as many other texts or words."""
+        """Return a table in which `pieces` stand in the place of its texts or words, equally many."""
 
     @abstractmethod
     def append(self, table: pa.Table, sentences: Sequence[str], labels: Sequence[str]) -> pa.Table:
@@ -108,12 +108,12 @@ class Changing(ABC):
 
 
 def share(changed: int, whole: int) -> float | None:
-    """Return a share, or None of nothing."""
+    """Return changed / whole; None if `whole` is 0."""
     return changed / whole if whole else None
 
 
 def whole(column: pa.ChunkedArray) -> Whole:
-    """Return a column of whole numbers."""
+    """Return a column of whole numbers as an int64 array (N,)."""
     return column.to_numpy().astype(np.int64)  # type: ignore[no-any-return]
 
 

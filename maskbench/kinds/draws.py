@@ -25,12 +25,12 @@ def generator(*purpose: str) -> np.random.Generator:
 
 
 def other(values: Whole, classes: int, rng: np.random.Generator) -> Whole:
-    """Return for each value another of the classes 0 ... classes - 1, drawn uniformly."""
+    """Return (N,) for each value (N,) another of the classes 0 ... classes - 1, drawn uniformly."""
     return (values + rng.integers(1, classes, len(values))) % classes
 
 
 def flip(values: Whole, classes: int, rate: float, rng: np.random.Generator) -> Whole:
-    """Return the values with exactly round(rate · n) of them replaced by another class; nested over rates."""
+    """Return the values (n,) with exactly round(rate · n) of them replaced by another class; nested over rates."""
     hit = rng.permutation(len(values))[: round(rate * len(values))]
     flipped = values.copy()
     flipped[hit] = other(values, classes, rng)[hit]
@@ -38,7 +38,7 @@ def flip(values: Whole, classes: int, rate: float, rng: np.random.Generator) -> 
 
 
 def stratified(labels: Whole, count: int, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """Choose exactly `count` rows, of each label in its proportion (give or take one row); nested over counts."""
+    """Return (N,) bool: exactly `count` rows, of each label in its proportion (± one row); nested over counts."""
     order = rng.permutation(len(labels))
     grouped = order[np.argsort(labels[order], kind="stable")]
     sizes = np.bincount(labels)
@@ -50,7 +50,7 @@ def stratified(labels: Whole, count: int, rng: np.random.Generator) -> NDArray[n
 
 
 def keys(purpose: str, rows: Iterable[tuple[int, str]]) -> NDArray[np.uint64]:
-    """Return a 64-bit key for each row (example, text), which depends on nothing but the purpose and the row."""
+    """Return (N,) a 64-bit key for each row (example, text), which depends on the purpose and the row alone."""
     digests = (
         hashlib.blake2b(f"{purpose}\0{example}\0{text}".encode(), digest_size=8).digest() for example, text in rows
     )
@@ -58,7 +58,7 @@ def keys(purpose: str, rows: Iterable[tuple[int, str]]) -> NDArray[np.uint64]:
 
 
 def uniform(keys: NDArray[np.uint64], places: Whole, channel: Shift) -> NDArray[np.float64]:
-    """Return a uniform number in [0, 1) for each key, place and channel, without a state."""
+    """Return (N,) uniform numbers in [0, 1), each a function of key (N,), place (N,) and channel alone."""
     counters: Whole = keys.view(np.int64) + (places * 4 + channel + 1) * splitmix.GOLDEN
     drawn: NDArray[np.float64] = splitmix.shifted(splitmix.mixed(counters), 11).astype(np.float64)
     return drawn * 2.0**-53

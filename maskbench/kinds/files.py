@@ -72,7 +72,7 @@ class File:
     place: Place
     seen: Seen
     hub: bool
-    """Whether it is of a hub's dataset, which nobody here can repair: rows without text are counted, not refused."""
+    """Whether it is from a hub's dataset, which users cannot repair: rows without text are counted, not refused."""
     names: list[str] | None
     """Hub datasets: what the numbers in the column of labels stand for."""
 

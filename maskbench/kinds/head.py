@@ -53,7 +53,7 @@ class Head(ABC):
         """
 
     def reduced(self, logits: Tensor | tuple[Tensor, ...], labels: Tensor) -> tuple[Tensor, ...]:
-        """Reduce what a model gives, of which the logits are the first where it gives more."""
+        """Reduce what a model gives, as `reduce` does; if it gives more than logits, they are the first."""
         return self.reduce((logits[0] if isinstance(logits, tuple) else logits).float(), labels)
 
 
@@ -63,12 +63,20 @@ def of(kind: str) -> Head:
 
 
 def count(labels: Tensor) -> Tensor:
-    """Return how many labels there are."""
+    """Return a scalar: how many labels there are, without the places that have -100."""
     return (labels != IGNORED).sum()
 
 
 def losses(scores: Tensor, labels: Tensor) -> Tensor:
-    """Return the cross-entropy of each label in nats, of the shape of the labels; 0 where there is none."""
+    """Return the cross-entropy of each label in nats, in the shape of the labels; 0 where there is no label.
+
+    Parameters
+    ----------
+    scores
+        (..., C) logits.
+    labels
+        (...) indices of the classes, -100 where there is none.
+    """
     found: Tensor = torch.nn.functional.cross_entropy(
         scores.movedim(-1, 1), labels, ignore_index=IGNORED, reduction="none"
     )
@@ -78,13 +86,13 @@ def losses(scores: Tensor, labels: Tensor) -> Tensor:
 def mean_cross_entropy(outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
     """Return the cross-entropy over all labels of an update, in nats.
 
-    Models of transformers differ in whether they heed `num_items_in_batch`: BertForSequenceClassification does not,
+    Models of transformers differ in whether they use `num_items_in_batch`: BertForSequenceClassification does not,
     which would multiply its gradient by the number of micro-batches.
 
     Parameters
     ----------
     outputs
-        Of the model; logits are (B, C) or (B, T, C).
+        Outputs of the model; their logits are (B, C) or (B, T, C).
     labels
         (B,) or (B, T), -100 where there is none.
     num_items_in_batch

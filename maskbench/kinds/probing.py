@@ -32,7 +32,7 @@ class Probing(ABC):
 
     @abstractmethod
     def confidences(self, outcome: Outcome) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.int64]]:
-        """Return the probability of each prediction, whether it was right, and its example."""
+        """Return, all (N,): the probability of each prediction, whether it was right, and its example."""
 
     @abstractmethod
     def flipped(self, before: Any, after: Any, labels: Sequence[str]) -> list[Flip]:
@@ -44,7 +44,7 @@ class Probing(ABC):
 
     @abstractmethod
     def changed(self, before: Outcome, after: Outcome, clean: Rows, shifted: Rows) -> NDArray[np.bool_]:
-        """Return which texts' prediction changed from one version to another.
+        """Return (texts,) bool: whether the prediction changed from one version of a text to another.
 
         Parameters
         ----------

@@ -124,9 +124,9 @@ class Score(ABC):
         columns
             Of the encoded examples, in the order of the rows of what follows.
         reduced
-            What `Head.reduce` gave, padded.
+            What `Head.reduce` gave, padded: the first axis has the N examples.
         labels
-            As the collator gives them, padded.
+            (N,), or (N, T) padded, as the collator gives them.
         """
 
     @abstractmethod
@@ -191,7 +191,7 @@ def sums_of(kinds: Iterable[str]) -> list[str]:
 
 
 def ratio(hit: Array, weight: Array) -> Array:
-    """Return sum of hits over sum of weights, and 0 where both are 0 (entity F1 without any entity, as in seqeval)."""
+    """Return hits over weights, both sums of one shape; 0 where both are 0 (entity F1 without entities, as seqeval)."""
     result: Array = np.divide(hit, weight, out=np.zeros_like(hit, dtype=float), where=weight > 0)
     return result
 

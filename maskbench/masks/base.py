@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 Family = Literal["input", "attention", "parameter", "objective"]
 FAMILIES: tuple[Family, ...] = ("input", "attention", "parameter", "objective")
-"""In the order in which they act."""
+"""The families, in the order in which they act."""
 Need = Literal["a masked-LM head", "gold mentions"]
-"""What a mask cannot do without: weights of a masked-LM head beside the model's; tags that mark entities."""
+"""What a mask cannot work without: the weights of the model's masked-LM head, or tags that mark entities."""
 
 
 class Mask(Block):
@@ -35,7 +35,7 @@ class Mask(Block):
 
     family: ClassVar[Family]
     registry: ClassVar[dict[Family, dict[str, type[Mask]]]] = {name: {} for name in FAMILIES}
-    """The classes that were imported so far; masks/registry.py knows all."""
+    """The classes that have been imported so far; masks/registry.py finds all of them."""
 
     kind: str
     apply: bool = True
@@ -56,7 +56,7 @@ class Mask(Block):
         return frozenset()
 
     def mixes(self, kind: Kind) -> bool:
-        """Tell whether the mask lets embeddings go over to that of [MASK] (`Batch.mix`); fitting makes sure it can."""
+        """Tell whether the mask blends embeddings with that of [MASK] (`Batch.mix`); fitting tests the model for it."""
         return False
 
     def fit(self, setting: Setting, rng: Draws) -> None:
@@ -76,7 +76,7 @@ class Mask(Block):
         return {}
 
     def state(self) -> dict[str, Any]:
-        """Return what changes while training (beside modules), so that a resumed run goes on as it would have."""
+        """Return what changes during training (beside modules), so that a resumed run ends as if it had not stopped."""
         return {}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -132,11 +132,11 @@ class AttentionMask(Mask):
 
 
 class ParameterMask(Mask):
-    """Decides which parameters move."""
+    """Decides which of the model's parameters move in training."""
 
     family = "parameter"
     fixed: ClassVar[bool] = False
-    """Whether `gate` lets the same weights move in every update, so that their old values are kept once for all."""
+    """Whether `gate` lets the same weights move in every update; then the values of the others are kept only once."""
 
     def select(self, model: Module) -> Iterable[Parameter]:
         """Return the parameters that are frozen before training starts."""
@@ -187,7 +187,7 @@ class ParameterMask(Mask):
 
 
 class Objective(Mask):
-    """Adds a term to the loss."""
+    """Adds a term (a penalty) to the task loss."""
 
     family = "objective"
 
@@ -197,7 +197,7 @@ class Objective(Mask):
         return None
 
     def penalty(self, model: Module, clean: Batch, masked: Batch) -> Tensor:
-        """Return a scalar.
+        """Return the penalty, a scalar tensor with gradients.
 
         Parameters
         ----------
@@ -212,14 +212,14 @@ class Objective(Mask):
         raise NotImplementedError
 
     def combine(self, task: Tensor, penalty: Tensor, parts: int) -> Tensor:
-        """Return the loss that is minimised.
+        """Return the loss that is minimised, a scalar tensor.
 
         Parameters
         ----------
         task
-            The micro-batch's share of the update's task loss.
+            Scalar: the micro-batch's share of the update's task loss.
         penalty
-            What `penalty` returned.
+            Scalar: what `penalty` returned.
         parts
             Number of micro-batches in the update: penalties are means over one, so they are averaged.
         """

@@ -40,7 +40,7 @@ class Batch:
     hit: Tensor | None = None
     """(B, T) bool: positions that an input mask replaced; None before one was applied."""
     mix: Tensor | None = None
-    """(B, T) weights in [0, 1] with which embeddings go over to that of [MASK]; None: as the token ids say."""
+    """(B, T) weights in [0, 1] of the embedding of [MASK] in a blend with each token's own; None: no blend."""
     hidden: Tensor | None = None
     """(B, T, H) last hidden states of the pass that the task loss came from; None before it."""
 

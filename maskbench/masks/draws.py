@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 def fold(key: Tensor, index: Tensor | int) -> Tensor:
-    """Give each index its own key; a tensor's product wraps modulo 2**64, a Python integer would overflow."""
+    """Return a key for each index, int64 in the shape that `key` and `index` broadcast to.
+
+    The product of int64 tensors wraps modulo 2**64 as intended; a Python integer of that size would overflow.
+    """
     return splitmix.mixed(key + (torch.as_tensor(index, dtype=torch.int64) + 1) * splitmix.GOLDEN)
 
 

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 @contextmanager
 def mixing(model: Module, batch: Batch) -> Iterator[None]:
-    """Let the token embeddings go over to that of [MASK] by the weights in `batch.mix`, with gradients to them.
+    """In the block, blend token embeddings with that of [MASK] by the weights in `batch.mix`, with gradients to them.
 
-    Full weights do what [MASK] in place of the tokens does; `require_mixing` makes sure of it before the first update.
+    A weight of 1 has the effect of [MASK] in place of the token; `require_mixing` checks it before the first update.
 
     Raises
     ------
@@ -60,7 +60,7 @@ def tables_of(model: Module) -> Iterator[tuple[str, Module]]:
 
 
 class _Mixed:
-    """Forward hooks that let looked-up embeddings go over to that of [MASK].
+    """Forward hooks that blend looked-up embeddings with that of [MASK].
 
     Parameters
     ----------
@@ -78,11 +78,11 @@ class _Mixed:
         """Whether any token was looked up."""
 
     def enter(self, *_: Any) -> None:
-        """Know that a decoder is at work: it reads the text one place later, behind a token that starts it."""
+        """Note that a decoder has begun: it reads the text shifted by one place, behind a start token."""
         self.layout = "shifted"
 
     def leave(self, *_: Any) -> None:
-        """Know that it is done."""
+        """Note that the decoder is done."""
         self.layout = self.around
 
     def mix(self, table: Module, _: Any, tokens: Tensor) -> Tensor:
@@ -94,14 +94,14 @@ class _Mixed:
         elif self.layout == "shifted":
             weight = torch.nn.functional.pad(weight[:, :-1], (1, 0))
         missing = tokens.shape[1] - weight.shape[1]
-        if missing > 0:  # Longformer and BigBird fill up their windows on the right
+        if missing > 0:  # Longformer and BigBird pad texts on the right to whole windows
             weight = torch.nn.functional.pad(weight, (0, missing))
         if tokens.shape[:2] != weight.shape:
             raise InputError(
                 f"weights of [MASK] for {tuple(self.weights.shape)} tokens do not fit the "
                 f"{tuple(tokens.shape[:2])} tokens that the model looks up"
             )
-        # the module's own forward, since Gemma scales there what it looks up; so no hook is called
+        # the module's own forward, in which Gemma scales embeddings; called directly, so that no hook runs again
         mask = table.forward(torch.full((1,), self.mask_id, device=tokens.device))
         # lerp is exact at 0 and 1
         return torch.lerp(tokens, mask.expand_as(tokens), weight[..., None])
@@ -109,12 +109,12 @@ class _Mixed:
 
 @torch.no_grad()
 def require_mixing(model: Module, batch: Batch) -> None:
-    """Make sure that embeddings can go over to that of [MASK]: in full, that must equal [MASK] in place of the tokens.
+    """Make sure that embeddings can be blended with that of [MASK]: weights of 1 must equal [MASK] in place of tokens.
 
     Parameters
     ----------
     batch
-        Clean, of texts as the model is trained on; every other maskable token is hit.
+        A clean batch of texts that the model is trained on; every second maskable token is hit for the test.
 
     Raises
     ------
@@ -155,8 +155,8 @@ def forward(model: Module, batch: Batch, *, hidden: bool = False) -> Any:
 
 
 def precision(model: Module) -> torch.autocast:
-    """Return a context in which other modules compute as the Trainer lets the model compute: in bf16 where it does."""
-    # accelerate keeps the forward that it wrapped, and wraps it only for mixed precision
+    """Return a context in which other modules compute in the precision in which the Trainer runs the model."""
+    # accelerate wraps the forward pass only for mixed precision, and then keeps the original under this name
     mixed = hasattr(model, "_original_forward")
     device = next(model.parameters()).device.type
     return torch.autocast(device, dtype=torch.bfloat16, enabled=mixed)

@@ -40,7 +40,8 @@ def replaced(
     vocabulary
         (V,) ids that random tokens are drawn from; not needed for `mask`.
     time
-        Pass to draw for; None: the batch's own. A mask that keeps its places keeps with it what stands there.
+        Pass to draw for; None: the batch's own. A mask that keeps its places gives a fixed pass, so that it keeps its
+        replacements, too.
     """
     if how == "mask":
         return batch.corrupted(hit, batch.mask_id)

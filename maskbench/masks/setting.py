@@ -29,7 +29,7 @@ class Setting:
     model: PreTrainedModel
     """What the run starts from, with its fresh head, on its device."""
     folder: Path
-    """Folder of the pretrained model; a run that goes on from another's has it here, too, for its masked-LM head."""
+    """Folder of the pretrained model, for its masked-LM head; the same if the run starts from another run's encoder."""
     tokenizer: PreTrainedTokenizerBase
     """The model's tokenizer; it has a mask token."""
     vocabulary: Tensor

@@ -43,7 +43,7 @@ class _AnyMask:
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         known = registry.known(self.family)
-        # a union of one, since pydantic makes references of a union's members alone
+        # a union of one, since pydantic makes references only for members of unions
         full = [handler(core_schema.union_schema([mask.__pydantic_core_schema__])) for mask in known.values()]
         for reference in full:
             # `kind` has a default in code, but a configuration has to say it

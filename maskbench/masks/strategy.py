@@ -49,7 +49,8 @@ class Strategy(Block):
 
     @model_validator(mode="after")
     def _objective_has_a_mask(self) -> Self:
-        lacks = getattr(self.objective, "mask", self.objective) is None  # an objective that knows no mask needs none
+        # an objective without a field `mask` needs no mask
+        lacks = getattr(self.objective, "mask", self.objective) is None
         if self.objective is not None and lacks and self.input is None:
             raise ValueError(f"{self.objective.kind}: expected a mask in the objective or an input mask, got none")
         return self
@@ -87,7 +88,7 @@ def _replacements(strategy: Strategy) -> tuple[str, ...]:
 
 
 def _noise(strategy: Strategy) -> Strategy:
-    """Tell masking from noise: random tokens instead of [MASK], at the same places."""
+    """Return the twin that separates masking from noise: random tokens instead of [MASK], at the same places."""
     replaces = getattr(strategy.input, "replacement", "noise") != "noise" and "noise" in _replacements(strategy)
     _require(strategy, "noise-twin", strategy.input is not None, "an input mask")
     _require(strategy, "noise-twin", replaces, "a mask that could put random tokens in its places")
@@ -95,7 +96,7 @@ def _noise(strategy: Strategy) -> Strategy:
 
 
 def _rate(strategy: Strategy) -> Strategy:
-    """Tell the place from the amount: as many tokens of each text, at random places."""
+    """Return the twin that separates the place from the amount: as many tokens of each text, at random places."""
     _require(strategy, "rate-twin", strategy.input is not None, "an input mask")
     _require(strategy, "rate-twin", "mask" in _replacements(strategy), "a mask that chooses its places")
     return strategy.model_copy(
@@ -104,20 +105,20 @@ def _rate(strategy: Strategy) -> Strategy:
 
 
 def _compute(strategy: Strategy) -> Strategy:
-    """Tell the objective from its compute: all of its passes, without its effect."""
+    """Return the twin that separates the objective from its compute: all of its passes, without its effect."""
     _require(strategy, "compute-twin", strategy.objective is not None, "an objective")
     return _changed(strategy, "objective", apply=False)
 
 
 def _step(strategy: Strategy) -> Strategy:
-    """Tell the choice of parameters from the step size: all move, by steps as small as the mask's."""
+    """Return the twin that separates the choice of parameters from the step size: all move, by equally long steps."""
     _require(strategy, "step-twin", strategy.parameter is not None, "a parameter mask")
     twin = registry.find("parameter", "step-twin").model_validate({"of": strategy.parameter})
     return strategy.model_copy(update={"parameter": twin})
 
 
 def _drawn(strategy: Strategy) -> Strategy:
-    """Do all the work and change nothing: must be bit-identical to no mask."""
+    """Return the twin that does all the work and changes nothing: it must be bit-identical to no mask."""
     families = [family for family, _ in strategy.masks()]
     _require(strategy, "drawn-not-applied", bool(families), "a mask")
     for family in families:

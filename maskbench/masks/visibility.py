@@ -1,4 +1,4 @@
-"""How a visibility reaches a model for a while: through transformers' mask and attention interfaces, or its own."""
+"""Shows a model only some pairs of tokens: through transformers' mask and attention interfaces, or its own."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ IMPLEMENTATIONS = ("eager", "sdpa")
 """Attention implementations whose masks have a value for each pair of tokens."""
 _PAIRS = "attention_mask"
 _OWN = {"xlnet": ("", "perm_mask"), "deberta": ("encoder", _PAIRS), "deberta-v2": ("encoder", _PAIRS)}
-"""By type, models that take a mask of pairs without transformers' interface: the part of the base, and its argument."""
+"""Model types that take a mask of pairs without transformers' interface: the part of the base and its argument."""
 _LEAK = 1e-6
-"""Gradient at hidden tokens, relative to that at visible ones, that rounding may leave."""
+"""Largest gradient at hidden tokens, relative to that at visible ones, that counts as rounding."""
 
 
 class WidthError(ValueError):
-    """A visibility is shown to a pass over texts of another width."""
+    """A visibility (B, 1, T, T) meets a pass over texts of another width than T."""
 
 
 @contextmanager
 def showing(model: PreTrainedModel, visible: Tensor, tally: Tensor | None = None) -> Iterator[None]:
-    """Let every query of the model see only what `visible` says, itself, and nothing that the model hides anyway.
+    """In the block, let each query see itself and, of the keys that the model shows, only those in `visible`.
 
     The model is given its ordinary two-dimensional mask, from which it asks for the mask of its attention; what it
     gets is its own (padding, GPT-2's future, ModernBERT's far tokens) without the hidden pairs. It lasts for
@@ -91,19 +91,19 @@ def implementation(model: PreTrainedModel) -> str:
 def require_reach(model: PreTrainedModel, inputs: Mapping[str, Any]) -> None:
     """Make sure, by passes over one text, that a visibility reaches the model and that what it hides is hidden.
 
-    Tokens at even places see each other, and so do those at odd places: what is computed at the ones, through all
-    layers, must have no gradient to the others, and must have one to a neighbour of its kind. What mixes tokens outside
-    of attention (convolutions, pooling) fails.
+    In this test tokens at even places see only each other, and so do tokens at odd places. What is computed at tokens
+    of one kind, through all layers, must have no gradient to tokens of the other kind, and must have one to neighbours
+    of its own kind. Models that mix tokens outside of attention (convolutions, pooling) fail.
 
     Parameters
     ----------
     inputs
-        Of a text; the longest one that there is, since some models attend to long texts in another way.
+        The model's inputs for one text: the longest one, since some models attend to long texts in another way.
 
     Raises
     ------
     InputError
-        If it does not reach the model, or does not hide.
+        If the visibility does not reach the model, or does not hide what it should.
     """
     given = {name: value for name, value in inputs.items() if name != "labels"}
     place = torch.arange(inputs["input_ids"].shape[1], device=inputs["input_ids"].device)
@@ -124,9 +124,9 @@ def require_reach(model: PreTrainedModel, inputs: Mapping[str, Any]) -> None:
 
 
 def _require_apart(kind: str, slope: Callable[[list[int]], Tensor], real: Tensor) -> None:
-    """Make sure that real tokens at even and at odd places do not notice each other, and that neighbours of a kind do.
+    """Make sure that no gradient links tokens at even and at odd places, and that one links neighbours of a kind.
 
-    `slope` returns (T,) how much each token changes what is computed at some places.
+    `slope` returns (T,) how much each token changes what is computed at the given places.
     """
     for first in (0, 1):
         places = [place for place in range(first, len(real), 2) if real[place]]
@@ -146,7 +146,8 @@ def _require_apart(kind: str, slope: Callable[[list[int]], Tensor], real: Tensor
 
 def _slope(states: Tensor, embedded: Tensor, model: PreTrainedModel, places: list[int]) -> Tensor:
     """Return (T,) how much each looked-up token changes what is computed of one text at some places."""
-    weights = torch.linspace(-1, 1, states.shape[-1], device=states.device)  # a plain sum is constant behind a norm
+    # different weights, since after a layer norm a plain sum would be constant
+    weights = torch.linspace(-1, 1, states.shape[-1], device=states.device)
     (slope,) = torch.autograd.grad((states[0, places].float() @ weights).sum(), embedded, retain_graph=True)
     return (slope[:, 0] if model.config.model_type == "xlnet" else slope[0]).abs().amax(-1)
 
@@ -188,7 +189,7 @@ def _own_way(model: PreTrainedModel, view: _View) -> Iterator[None]:
 
 @contextmanager
 def overridden(interface: GeneralInterface, name: str, function: Callable[..., Any]) -> Iterator[None]:
-    """Put a function into an interface for a while, beside what is registered there for the whole library."""
+    """In the block, replace one function of an interface; the library's own registration stays as it is."""
     outer = interface.get(name)
     interface[name] = function
     try:
@@ -200,7 +201,7 @@ def overridden(interface: GeneralInterface, name: str, function: Callable[..., A
 
 
 class _View:
-    """What a model gets to see while a visibility is shown to it."""
+    """The pairs that a model sees while a visibility is shown to it."""
 
     def __init__(self, visible: Tensor, tally: Tensor | None) -> None:
         self.visible = visible | torch.eye(visible.shape[-1], dtype=torch.bool, device=visible.device)
@@ -210,7 +211,7 @@ class _View:
         """Return a mask function (transformers' interface) that takes the hidden pairs out of the original's mask."""
 
         def mask(**keys: Any) -> Tensor:
-            # nothing may be left to the kernel: None would mean that there is no mask to take pairs out of
+            # the interface must not skip the mask and leave it to the kernel: pairs are taken out of the mask
             own = original(**keys | {"allow_is_causal_skip": False, "allow_is_bidirectional_skip": False})
             if own.shape[-2:] != self.visible.shape[-2:]:
                 raise WidthError(
@@ -220,7 +221,7 @@ class _View:
             if self.tally is not None and not self.asked:
                 self._count(shown, keys.get("attention_mask"))
             self.asked = True
-            # the diagonal once more: padding that is far from a text, or before GPT-2's, would see nothing at all
+            # the diagonal is added again: otherwise some padding (far from a text, or left of GPT-2's) would see no key
             seen = (shown & self.visible) | torch.eye(own.shape[-1], dtype=torch.bool, device=own.device)
             if own.dtype == torch.bool:
                 return seen
@@ -241,7 +242,7 @@ class _View:
         return (shown & self.visible)[:, 0]
 
     def _count(self, shown: Tensor, real: Tensor | None) -> None:
-        """Add the hidden pairs and all pairs that the model shows, without a token's pair with itself."""
+        """Add to the tally the hidden pairs and all pairs that the model shows, without a token's pair with itself."""
         pairs = shown & ~torch.eye(shown.shape[-1], dtype=torch.bool, device=shown.device)
         if real is not None:
             pairs = pairs & real.bool()[:, None, :, None]

@@ -85,7 +85,7 @@ def embeddings_of(model: Module) -> Iterator[Parameter]:
 
 
 def mark_fresh(model: Module, names: Iterable[str]) -> None:
-    """Note which parameters the pretrained model lacks, by name: the head's, and perhaps a pooler's."""
+    """Mark the parameters that the pretrained model lacks, given by name: the head's, and perhaps a pooler's."""
     parameters = dict(model.named_parameters())
     for name in names:
         if name in parameters:
@@ -93,7 +93,7 @@ def mark_fresh(model: Module, names: Iterable[str]) -> None:
 
 
 def pretrained_of(model: Module) -> Iterator[tuple[str, Parameter]]:
-    """Yield the pretrained parameters, by their names in the whole model: what a fresh head is put on.
+    """Yield the pretrained parameters, by their names in the whole model: all that is below the fresh head.
 
     These are the base model's, BERT's pooler included, unless they are marked as fresh.
     """
@@ -118,7 +118,7 @@ def linears_of(model: Module, first: int = 0) -> Iterator[tuple[str, Module]]:
 
 
 def states_of(outputs: Any) -> tuple[Tensor, ...]:
-    """Return the hidden states that belong to the tokens of the text: an encoder-decoder's are those of its encoder.
+    """Return the L + 1 hidden states (B, T, H) of the text's tokens: those of the encoder, if there is a decoder.
 
     Its decoder reads the text shifted by one place.
     """
@@ -128,9 +128,10 @@ def states_of(outputs: Any) -> tuple[Tensor, ...]:
 
 
 def at_tokens(states: tuple[Tensor, ...], width: int) -> tuple[Tensor, ...]:
-    """Return hidden states that have a place for each of `width` tokens: Funnel's pooled ones are repeated.
+    """Return (B, T, H) hidden states with a place for each of T = `width` tokens: Funnel's pooled ones are repeated.
 
-    As its own upsampling does (transformers' FunnelDecoder): the first place is that of the first token alone.
+    They are repeated as its own upsampling does it (transformers' FunnelDecoder): the first place is that of the first
+    token alone.
     """
     import torch
 

@@ -46,7 +46,7 @@ def require_served(folder: Path, name: str, kind: Kind, strategy: Asked, trainin
     Raises
     ------
     InputError
-        If it cannot: a line for each thing.
+        If it cannot; the error has a line for each thing that it cannot do.
     """
     about = read_json(folder / "config.json")
     lines = list(refusals(about, kind, strategy, training))
@@ -73,7 +73,7 @@ def read_config(folder: Path) -> Any:
     """
     try:
         return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # a dozen kinds
+    except Exception as error:  # transformers raises a dozen classes of errors
         line = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise InputError(f"{folder / 'config.json'}: cannot be loaded: {line}") from error
 
@@ -142,7 +142,7 @@ def under_fresh_head(folder: Path, kind: Kind, attention: str, **settings: Any) 
 
 
 def embed_mask_token(model: PreTrainedModel, token: int) -> None:
-    """Give an added mask token an embedding, whatever the strategy, so that all strategies stay paired.
+    """Give an added mask token an embedding, under every strategy alike, so that all strategies start from one model.
 
     It starts as the mean of all others and is learnt with them.
     """

@@ -69,7 +69,7 @@ class _Output(BaseModelOutput):
 
 
 class _Given(Module):
-    """Stands where the encoder was and hands on its last hidden states, which are given as if they were token ids."""
+    """Takes the place of the encoder; it is given last hidden states as if they were token ids, and returns them."""
 
     def forward(self, input_ids: Tensor, **_: Any) -> BaseModelOutput:
         """Return (..., H) hidden states as an encoder does."""
@@ -97,7 +97,7 @@ class Head(Module):
         if decoder.weight is pretrained.get_input_embeddings().weight:
             decoder.weight = shared
         setattr(pretrained, pretrained.base_model_prefix, _Given())
-        self._model = (pretrained,)  # in a tuple, or its shared weight would be a parameter of this module
+        self._model = (pretrained,)  # in a tuple: otherwise its shared weight would become a parameter of this module
         for name, parameter in pretrained.named_parameters():
             if parameter is not shared:
                 self.register_parameter(name.replace(".", "__"), parameter)

@@ -43,8 +43,8 @@ def add_mask_token(tokenizer: PreTrainedTokenizerBase) -> bool:
 def read_masked(tokenizer: PreTrainedTokenizerBase) -> int:
     """Let a tokenizer read `MASKED` as one token, which takes in spaces as its mask token does; returns its id.
 
-    The id is none of the model's: what is encoded gets the mask token's in its place. So a mask token that is written
-    in the text, which is text, is told from a word that was masked.
+    The model does not have this id: when a text is encoded, the mask token's id takes its place. So a mask token that
+    somebody wrote in a text, which stays text, is not confused with a word that was masked.
     """
     from tokenizers import AddedToken
 
@@ -115,7 +115,7 @@ def _break_apart(texts: list[Any], row: int, encoding: Encoding, special: set[in
     broken = False
     for part in (encoding, *encoding.overflowing):
         pieces = zip(part.ids, part.special_tokens_mask, part.word_ids, part.offsets, strict=True)
-        # from the end, so that the places before stay as they are
+        # from the end, so that earlier places stay valid
         for token, added, word, (start, end) in reversed(list(pieces)):
             if added or token not in special or end - start < 2:
                 continue

@@ -23,7 +23,7 @@ def fitted(cell: Cell, device: Device, *, encoded: Path, pretrained: Path, befor
     encoded, pretrained, before
         Folders of the run's encoded task and of θ₀; sequential: of the run on the first task.
     """
-    # the Trainer takes seconds to import: for these runs alone
+    # imported here: the Trainer takes seconds to import, and only these runs need it
     from torch.nn import Module
     from transformers import AutoTokenizer
 
@@ -36,7 +36,7 @@ def fitted(cell: Cell, device: Device, *, encoded: Path, pretrained: Path, befor
     tokenizer = AutoTokenizer.from_pretrained(pretrained, local_files_only=True)
     model = run.build(tokenizer, add_mask_token(tokenizer))
     Module.to(model, device.kind)
-    # each family has its own stream of draws, so the others are not missed
+    # each family draws from a stream of its own, so the attention mask is the same without the other masks
     alone = cell.strategy.model_copy(update={"input": None, "parameter": None, "objective": None})
     masking = Masking(alone, cell.seed)
     masking.fit(run.setting(model, tokenizer))

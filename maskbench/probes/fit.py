@@ -32,13 +32,13 @@ BINS = 15
 
 @probe("calibration", along=True)
 def calibration(subject: Subject) -> Measured:
-    """Measure whether the test predictions are as often right as they are sure.
+    """Measure whether the test predictions are right as often as their probabilities say.
 
     From the run's own predictions, without a forward pass; in tagging over all words that were predicted.
     """
     sure, right, examples = confidences(subject.predictions)
     yield subject.measured("test", "ece", lambda: ece(sure, right))
-    # the borders of torchmetrics, in its precision
+    # the same borders of bins, in the same precision, as in torchmetrics
     bins = (torch.bucketize(_below_one(sure), torch.linspace(0, 1, BINS + 1), right=True) - 1).numpy()
     for place in np.unique(bins):
         own = bins == place
@@ -49,7 +49,7 @@ def calibration(subject: Subject) -> Measured:
 
 
 def confidences(predicted: Outcome) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.int64]]:
-    """Return the probability of each prediction, whether it was right, and its example: of texts, or of words."""
+    """Return, all (N,): the probability of each prediction, whether it was right, its example; of texts or words."""
     return probing.of(predicted.kind).confidences(predicted)
 
 
@@ -103,7 +103,7 @@ def memorisation(subject: Subject) -> Measured:
     """
     if subject.cell.condition.kind != "label-noise":
         return
-    rows, flips = flipped(subject)  # of the run's own training texts, whatever the weights
+    rows, flips = flipped(subject)  # from the run's own training texts; they do not depend on the weights
 
     @cache
     def own() -> float:

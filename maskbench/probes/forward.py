@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Passed:
-    """What is left of one pass over N texts, in their order."""
+    """What is kept of one pass over N texts, in their order."""
 
     reduced: list[tuple[NDArray[Any], ...]]
     """For each text what `Head.reduce` gives, without padding; empty if no head was asked for."""
@@ -77,7 +77,7 @@ class Forward:
         self.mask_id, self.shown = mask_id, shown
 
     def batches(self, rows: Rows) -> Iterator[tuple[NDArray[np.int64], Batch]]:
-        """Yield the places of each batch's rows and the batch, from the longest texts to the shortest."""
+        """Yield (B,) the places of a batch's rows, and the batch, from the longest texts to the shortest."""
         order = np.argsort([-len(row["input_ids"]) for row in rows], kind="stable")
         for start in range(0, len(order), self.batch_size):
             chosen = order[start : start + self.batch_size]
@@ -178,7 +178,7 @@ def _at(
     tokens = torch.as_tensor(places[here, 1]) + start[rows]
     device = layers[0].device
     found = [layer[rows.to(device), tokens.to(device)].float().cpu() for layer in layers]
-    # OPT's last states are narrower in some sizes; zeros beside them change no similarity
+    # some OPT models have narrower last states; they are filled up with zeros, which change no similarity
     width = max(state.shape[-1] for state in found)
     return here, torch.stack([torch.nn.functional.pad(state, (0, width - state.shape[-1])) for state in found])
 

@@ -46,7 +46,7 @@ def loss(forward: Forward, head: masked_lm.Head, rows: Rows) -> float:
 
 
 def losses(forward: Forward, head: masked_lm.Head, rows: Rows) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return the cross-entropy of the true tokens at the masked positions of each text, in nats, and their number.
+    """Return (N,) the summed cross-entropy at the masked positions of each text, in nats, and (N,) their number.
 
     Every text has the same positions masked in every call: they depend on its example id and the place alone. All are
     replaced by [MASK].

@@ -102,7 +102,7 @@ def _shift(subject: Subject, name: str) -> Callable[[], tuple[float, float]]:
 
 
 def flips(subject: Subject, before: Outcome, after: Outcome, rows: Rows) -> NDArray[np.bool_]:
-    """Return which texts' prediction changed."""
+    """Return (texts,) bool: whether the prediction changed."""
     return probing.of(before.kind).changed(before, after, subject.texts.test, rows)
 
 

@@ -1,4 +1,4 @@
-"""Interference of the fourth kind: what a model knew before and knows no more."""
+"""Interference of the fourth kind: what the pretrained model knew and the trained model has lost."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def properties(train: Rows, test: Rows) -> dict[str, list[tuple[Classes, Classes
 
 
 def accuracy(train: Tensor, test: Tensor, classes: list[tuple[Classes, Classes]]) -> float:
-    """Return the accuracy of logistic regression on standardised features: the mean of `hits`."""
+    """Return the accuracy of logistic regression on features (N, H) and (M, H): the mean of `hits`."""
     return float(hits(train, test, classes).mean())
 
 

@@ -64,13 +64,13 @@ def snapshots(folder: Path) -> dict[int, Path]:
 
 
 def _measured(subject: Subject, names: Sequence[ProbeName], step: int) -> Iterator[tuple[str, float | None]]:
-    """Yield what probes measure of a model on its way; a measure with parts is told of all of them together."""
+    """Yield what probes measure of a model during training; of a measure with parts, only the value over all parts."""
     with suppress(UnmeasuredError):
-        subject.test()  # with its hidden states, which several probes look at: one pass is enough
+        subject.test()  # read with hidden states, so that one pass serves several probes
     for name, function in (("gap", _gaps), *((name, REGISTRY[name]) for name in names)):
         try:
             metrics = list(function(subject))
-        except UnmeasuredError as error:  # before the first number: there are no predictions
+        except UnmeasuredError as error:  # no number could be measured: there are no predictions
             subject.note(f"{name} at step {step}: {error}")
             continue
         yield from ((metric.measure, metric.value) for metric in metrics if ":" not in metric.measure)

@@ -16,7 +16,7 @@ RunId = Annotated[str, Field(pattern=r"^([^.]+\.){5}(full|n[1-9][0-9]{0,8})\.s[0
 
 
 class Claimed(BaseModel):
-    """A run, for who wants to know what was expected when it was made."""
+    """A run, for readers that ask under which claims it was made."""
 
     claims: str | None = None
 
@@ -42,7 +42,7 @@ class RunTimings(BaseModel):
 
 
 class Timed(BaseModel):
-    """A run, for who wants to know how long another one will take."""
+    """A run, for readers that forecast how long other runs will take."""
 
     run: RunId
     timings: RunTimings

@@ -62,7 +62,7 @@ class Stored(Part):
 
 
 class Metric(Part):
-    """One measured number."""
+    """One measured number, with its split, measure and unit."""
 
     split: Literal["train", "validation", "test", "run"]
     """What it was measured on; `run`: the run itself (time, memory, parameters)."""
@@ -98,7 +98,7 @@ class Progress(Part):
 
 
 class Cosine(Part):
-    """How two tasks' gradients stand to each other before an update of their joint training."""
+    """The cosine between two tasks' gradients before an update of their joint training."""
 
     step: int
     """Updates before it."""
@@ -143,7 +143,7 @@ class Timings(Part):
 
 
 class Record(Stored):
-    """Everything about one run."""
+    """All that metrics.json records about one run."""
 
     what = "run record"
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Table:
-    """One table."""
+    """One table of the report, in the form that every format is written from."""
 
     name: str
     """Name of its files."""

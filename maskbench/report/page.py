@@ -202,7 +202,7 @@ def _about(task: dict[str, Any]) -> dict[str, Any]:
 
 
 def _used(used: dict[str, list[int]]) -> str:
-    """Say how many texts of each split the runs of a task use; nothing if nobody recorded it."""
+    """Say how many texts of each split the runs of a task use; nothing if it was not recorded."""
     what = (("train", "for training"), ("validation", "for validation"), ("test", "for testing"))
     parts = [f"{' or '.join(text.plain(size, 0) for size in used[split])} {how}" for split, how in what if used]
     return f"Of these, a run uses {text.listed(parts)}." if parts else ""

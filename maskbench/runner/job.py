@@ -79,11 +79,11 @@ class Runner:
         self._write_index()
 
     def _state(self) -> State:
-        """Return what is done now: other jobs work on the same study."""
+        """Return which cells are finished at this moment; it changes, since other jobs work on the same study."""
         return State(Keys(self.jobs, self.layout))
 
     def _member(self, member: Member, place: Place, shelf: Shelf) -> None:
-        """Do what is left of one member; what goes wrong with it stops no other."""
+        """Train and probe what is left of one member; an error in it does not stop the other members."""
         todo = self._state().todo(member)
         if todo:
             run, trained = member[0].run, True
@@ -97,7 +97,7 @@ class Runner:
         self._remove_models(member)
 
     def _logged(self, path: Path, run: str, work: Callable[[], None]) -> bool:
-        """Do some work on a run with a log of its own; returns whether it went well, and notes it if not."""
+        """Do some work on a run, with a log of its own; return whether it succeeded. A failure is noted in `failed`."""
         line: str | None = None
         try:
             with log_to(path):
@@ -110,7 +110,7 @@ class Runner:
                     traceback.print_exc()
                 if line is not None:
                     print(line, file=sys.stderr)
-        except OSError as error:  # the log itself
+        except OSError as error:  # the log itself cannot be written
             line = line or disk_line(error) or str(error)
         if line is not None:
             self.failed += [f"{part} (run {run}, {path})" for part in line.splitlines()]
@@ -118,7 +118,7 @@ class Runner:
         return line is None
 
     def _for_cell(self, place: Place, cell: Cell) -> Place:
-        """Return the job's place with threads, precision and attention as a cell asks for them, and say it."""
+        """Return the job's place with the threads, precision and attention that a cell asks for, and print it."""
         from maskbench.slots.device import choose
 
         own = replace(place, device=choose(cell.training, self.layout.model_source(cell.model).parent))
@@ -197,14 +197,14 @@ class Runner:
         return [self.layout.probe_record(cell.run), self.layout.outcomes(cell.run)]
 
     def _forget(self, files: Iterable[Path]) -> None:
-        """Remove what is no longer true, before it is made anew."""
+        """Remove files that are out of date, before they are made again."""
         for file in files:
             file.unlink(missing_ok=True)
 
     def _remove_models(self, member: Member) -> None:
-        """Remove the models that nobody needs any more, of these cells and of those that they needed.
+        """Remove the models, of these cells and of the cells that they needed, that no unfinished cell needs.
 
-        Whoever finishes last finds that all others are finished, so no model is left behind.
+        The job that finishes last finds that all others are finished, so no model is left behind.
         """
         if self.jobs.experiment.keep_models:
             return
@@ -215,7 +215,7 @@ class Runner:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def _write_index(self) -> None:
-        """Write what is there now, and what stands for models that others need."""
+        """Write the index of the job's finished cells, and the file that stands for models that other jobs need."""
         keys = Keys(self.jobs, self.layout)
         cells = []
         for cell in self.job.cells:
@@ -230,7 +230,7 @@ class Runner:
             cells.append(entry)
         write_json(self.layout.index(str(self.job.id)), {"schema": 1, "job": str(self.job.id), "cells": cells})
         if self.jobs.lending:
-            # Snakemake compares contents: with another key, what goes on from the models runs again
+            # Snakemake compares contents: if a key changes, the jobs that start from these models run again
             lent = {entry["run"]: entry["key"] for entry in cells}
             about = "the models of these runs, while other jobs need them; nothing reads this file but Snakemake"
             write_json(self.layout.models(str(self.job.id)), {"schema": 1, "about": about, "keys": lent})
@@ -238,7 +238,7 @@ class Runner:
 
 @contextmanager
 def _variable(name: str, value: str) -> Iterator[None]:
-    """Have a variable of the environment in the block, unless the user has set it."""
+    """Set a variable of the environment in the block, unless the user has set it already."""
     if name in os.environ:
         yield
         return
@@ -250,7 +250,7 @@ def _variable(name: str, value: str) -> Iterator[None]:
 
 
 def _free() -> None:
-    """Give back what the last cell held, so that each begins like the first one."""
+    """Free the memory that the last cell used, so that each cell begins as the first one did."""
     import torch
 
     gc.collect()

@@ -1,4 +1,4 @@
-"""Where the words of a job go: into the log of each cell, and a line for each cell to the terminal."""
+"""Output of a job: it goes into the log of each cell, and one line for each cell goes to the terminal."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 @contextmanager
 def log_to(path: Path) -> Iterator[None]:
-    """Let all that this process and its libraries print in the block go into a new file, which begins like any log.
+    """Send everything that this process and its libraries print in the block to a new file.
 
-    The file descriptors themselves are changed, so that what compiled code prints goes there, too.
+    The file descriptors themselves are changed, so the output of compiled code goes there, too.
 
     Raises
     ------
@@ -39,7 +39,7 @@ def log_to(path: Path) -> Iterator[None]:
             announce()
             yield
         finally:
-            with suppress(OSError):  # a disk that is full was told of before
+            with suppress(OSError):  # a full disk has been reported before
                 _flush()
             for number, kept in zip((1, 2), before, strict=True):
                 os.dup2(kept, number)

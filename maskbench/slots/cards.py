@@ -62,7 +62,7 @@ class Pool:
     origin
         Where they come from.
     told_by
-        Who has listed the host's cards; None: nobody could, or nobody was asked.
+        What has listed the host's cards; None: nothing could, or it was not needed.
     """
 
     devices: list[str]
@@ -229,7 +229,7 @@ def _nvml_parts(nvml: ModuleType, card: object) -> list[str]:
     """Return the UUIDs of the parts that MIG splits a card into."""
     try:
         mode, _ = nvml.nvmlDeviceGetMigMode(card)
-    except (nvml.NVMLError_NotSupported, nvml.NVMLError_FunctionNotFound):  # the card, or its driver, knows no MIG
+    except (nvml.NVMLError_NotSupported, nvml.NVMLError_FunctionNotFound):  # the card or its driver lacks MIG
         return []
     if mode != nvml.NVML_DEVICE_MIG_ENABLE:
         return []

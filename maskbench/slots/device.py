@@ -77,7 +77,7 @@ class Device:
         if self.kind == "cuda":
             torch.cuda.reset_peak_memory_stats()
         else:
-            with suppress(OSError):  # of Linux
+            with suppress(OSError):  # only Linux has this file
                 Path("/proc/self/clear_refs").write_text("5")
                 pages = int(Path("/proc/self/statm").read_text().split()[1])
                 _IN_USE.append(pages * resource.getpagesize() / 2**20)

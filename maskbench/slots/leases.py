@@ -41,7 +41,7 @@ _POLL_S = 0.25
 """Mean pause between two looks at the slots; jittered, so that no waiting job is always second."""
 
 _GATE_S = 1.0
-"""How long one look waits for the others' looks, which take milliseconds."""
+"""Seconds that one look at the slots waits for the looks of other processes, which take milliseconds."""
 
 _SLOT = re.compile(r"(?P<device>.+)\.(?P<slot>\d+)of(?P<slots>\d+)\.lock")
 
@@ -131,7 +131,7 @@ def _ready(folder: Path | None) -> Path:
 
 
 def _check_private(path: Path) -> None:
-    """Refuse a folder that somebody else may have laid where ours is expected, and close our own to others."""
+    """Refuse a lease folder that another user may have made in our place, and close our own to other users."""
     found = path.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
         what = "is a link" if stat.S_ISLNK(found.st_mode) else f"belongs to user {found.st_uid}"
@@ -184,7 +184,7 @@ def _gate(folder: Path, seconds: float) -> Iterator[None]:
 
 
 def _is_held(path: Path) -> bool:
-    """Tell whether a process holds this lock now; call it behind the gate, where trying it disturbs nobody."""
+    """Tell whether a process holds this lock now; call it behind the gate, so that trying it disturbs no other."""
     lock = _lock(path)
     try:
         lock.acquire(blocking=False)
@@ -252,7 +252,7 @@ def holders(folder: Path | None = None) -> list[Holder]:
 def _place(devices: dict[str, str], slots_per_gpu: int, held: list[Holder]) -> tuple[str, int] | None:
     """Return the emptiest device that takes one more job, and a free slot of it.
 
-    A card takes as many jobs as the strictest of its users allows: a job with ``slots_per_gpu: 1`` shares with nobody.
+    A card takes as many jobs as the strictest of its users allows: ``slots_per_gpu: 1`` gives a job a card for itself.
     """
     load = {device: [holder for holder in held if holder.device == key] for device, key in devices.items()}
     fits = {

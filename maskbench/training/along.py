@@ -1,4 +1,4 @@
-"""The weights of a run along the way, at each evaluation on the validation split."""
+"""Keeps the weights that a run has at each of its evaluations on the validation split."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ ALONG = "along"
 
 
 class Along(TrainerCallback):
-    """Writes the weights of ordinary models at each evaluation on the validation split.
+    """Writes the weights of the trained models after each evaluation on the validation split.
 
     Parameters
     ----------
     states
-        Returns the state dict of each model.
+        Returns the state dict of each model, as that of an ordinary model of its class.
     folders
-        Of each model.
+        The folder that each model's files are written to, in the order of `states`.
     """
 
     def __init__(self, states: Callable[[], Sequence[dict[str, Tensor]]], folders: Sequence[Path]) -> None:
         self.states, self.folders = states, folders
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Write them."""
+        """Write the state dict of each model into its folder, after an evaluation; the file's name has the update."""
         for folder, weights in zip(self.folders, self.states(), strict=True):
             folder.mkdir(parents=True, exist_ok=True)
             plain = {name: weight.detach().contiguous() for name, weight in weights.items()}

@@ -16,7 +16,7 @@ def arguments(run: State, examples: int) -> TrainingArguments:
     Parameters
     ----------
     run
-        Whose hyperparameters, device and number of micro-batches are taken.
+        The run; its hyperparameters, device and number of micro-batches are taken.
     examples
         Number of training examples.
     """
@@ -43,7 +43,7 @@ def arguments(run: State, examples: int) -> TrainingArguments:
         save_strategy="steps",
         save_steps=every,
         save_total_limit=1,
-        restore_callback_states_from_checkpoint=True,  # the patience of early stopping
+        restore_callback_states_from_checkpoint=True,  # early stopping keeps its count of evaluations
         load_best_model_at_end=settings.selection == "best",
         metric_for_best_model="score",
         greater_is_better=True,

@@ -1,4 +1,4 @@
-"""Attempts at a training: from the last checkpoint, and with smaller micro-batches if memory does not suffice."""
+"""Attempts to train: from the last checkpoint, and with smaller micro-batches if there is not enough memory."""
 
 from __future__ import annotations
 
@@ -34,18 +34,19 @@ def is_out_of_memory(error: BaseException) -> bool:
 def trained(
     runs: Sequence[State], prepare: Callable[[PreTrainedTokenizerBase], TrainerT], work: Work
 ) -> tuple[TrainerT, PreTrainedTokenizerBase]:
-    """Train, from the last checkpoint if there is one, and with smaller micro-batches if memory does not suffice.
+    """Train, from the last checkpoint if there is one, and with smaller micro-batches if there is not enough memory.
 
-    With smaller ones the training starts anew: it is the training of a cell with that many micro-batches.
+    With smaller micro-batches the training starts again from its first update, so the result is that of a cell that was
+    configured with them.
 
     Parameters
     ----------
     runs
-        That are trained at once.
+        The runs that are trained together.
     prepare
         Returns a Trainer that is ready to train.
     work
-        Where it leaves its checkpoints.
+        Folder for the checkpoints.
 
     Returns
     -------
@@ -65,7 +66,7 @@ def trained(
             if not smaller or not is_out_of_memory(error):
                 raise
             what = f"out of memory with {_micro_batches(size, work.micro_batches)}"
-        # only now: the error holds on to what was on the card
+        # only here, outside the handler: until then the error keeps the tensors on the card alive
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -96,7 +97,7 @@ def _trained_once(
 
 
 def _note_micro_batches(run: State) -> list[str]:
-    """Say so if there are more micro-batches than configured."""
+    """Return a note for the record if an update has more micro-batches than configured; otherwise nothing."""
     size, wanted = run.cell.training.batch_size, run.cell.training.gradient_accumulation
     if run.micro_batches == wanted:
         return []
@@ -105,6 +106,6 @@ def _note_micro_batches(run: State) -> list[str]:
 
 
 def _micro_batches(size: int, count: int) -> str:
-    """Say how a batch is split."""
+    """Return a phrase that says into how many micro-batches a batch is split."""
     examples = f"{size // count} example{'s' if size > count else ''}"
     return f"{count} micro-batches of {examples}" if count > 1 else f"batches of {examples}"

@@ -1,4 +1,4 @@
-"""A run's working folder: checkpoints that a killed run goes on from, if they are whole and of this very run."""
+"""A run's working folder: a killed run resumes from its checkpoints if they are complete and belong to the same run."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 OWNER = "run.json"
-"""Says what run a working folder is of, and how many micro-batches an update has."""
+"""File that says which run a working folder belongs to, and how many micro-batches an update has."""
 
 SEAL = "sha256.json"
-"""Content hashes of a checkpoint's files, written last."""
+"""File with the content hashes of a checkpoint's files; it is written last."""
 
 TERMINATED = 128 + signal.SIGTERM
-"""Exit status of a process that was asked to end, as a shell has it."""
+"""Exit status of a process that SIGTERM has ended, as a shell reports it (128 + 15)."""
 
 
 def seal(checkpoint: Path) -> None:
-    """Mark a checkpoint as whole."""
+    """Mark a checkpoint as complete: write the hashes of its files beside them."""
     write_json(checkpoint / SEAL, sha256_files((path for path in checkpoint.rglob("*") if path.is_file()), checkpoint))
 
 
@@ -46,7 +46,7 @@ class Work:
     owner
         Everything that the training depends on: parameters, code, data, versions. Must be JSON.
     micro_batches
-        In an update, as configured.
+        Number of micro-batches in an update, as configured.
     """
 
     def __init__(self, folder: Path, owner: dict[str, Any], micro_batches: int) -> None:
@@ -55,7 +55,7 @@ class Work:
             self.restart(micro_batches)
 
     def _is_ours(self) -> bool:
-        """Tell whether the folder is of this very run, and take over its number of micro-batches."""
+        """Tell whether the folder belongs to this run; if so, use the number of micro-batches that it states."""
         if not self.folder.exists():
             return False
         try:
@@ -69,23 +69,25 @@ class Work:
         return True
 
     def restart(self, micro_batches: int) -> None:
-        """Forget everything, and work with this many micro-batches in an update."""
+        """Empty the folder, and from now on split each update into this many micro-batches."""
         self.micro_batches = micro_batches
         self.remove()
         self.folder.mkdir(parents=True)
         write_json(self.folder / OWNER, {"owner": self.owner, "micro_batches": micro_batches})
 
     def remove(self) -> None:
-        """Remove the folder."""
+        """Remove the folder with all checkpoints, once the run has a result."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def last(self, along: tuple[Path, ...] = ()) -> Path | None:
-        """Return the last checkpoint that can be gone on from; others after it are named and removed.
+        """Return the last checkpoint that the run can resume from; None if there is none.
+
+        Later checkpoints, from which it cannot resume, are named in a warning and removed.
 
         Parameters
         ----------
         along
-            Folders in which a file of every evaluation has to be, too: ``step-126.safetensors``.
+            Folders that must also have a file for every evaluation so far: ``step-126.safetensors``.
         """
         found = {int(path.name.rpartition("-")[2]): path for path in self.folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*")}
         for step in sorted(found, reverse=True):
@@ -100,12 +102,12 @@ class Work:
 
 
 def _check(checkpoint: Path, along: tuple[Path, ...]) -> None:
-    """Make sure that a run that goes on from a checkpoint ends as if it had never stopped.
+    """Make sure that a run that resumes from a checkpoint ends exactly as if it had never stopped.
 
     Raises
     ------
     InputError
-        If it would not.
+        If it would end otherwise; the message says why.
     """
     _check_files(checkpoint)
     state = read_json(checkpoint / "trainer_state.json")
@@ -125,7 +127,7 @@ def _check(checkpoint: Path, along: tuple[Path, ...]) -> None:
 
 
 def _check_files(checkpoint: Path) -> None:
-    """Make sure that a checkpoint is as it was written."""
+    """Make sure that a checkpoint is complete and that its files have the hashes they were written with."""
     if not (checkpoint / SEAL).exists():
         raise InputError(f"{checkpoint.name} is not complete")
     seals = read_json(checkpoint / SEAL)
@@ -135,14 +137,14 @@ def _check_files(checkpoint: Path) -> None:
 
 
 class Termination(TrainerCallback):
-    """Lets a process that is asked to end by SIGTERM write a checkpoint after the update at hand, and end then."""
+    """On SIGTERM, finishes the current update, writes a checkpoint and then ends the process."""
 
     def __init__(self) -> None:
         self.asked = self.training = False
 
     @contextmanager
     def heeded(self) -> Iterator[None]:
-        """Heed SIGTERM in this block, where that is possible: in the main thread."""
+        """Handle SIGTERM inside this block; only the main thread of a process can."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -153,37 +155,37 @@ class Termination(TrainerCallback):
             signal.signal(signal.SIGTERM, before)
 
     def _ask(self, *_: object) -> None:
-        """Note the wish; outside of the training loop there is nothing to be saved."""
+        """Note that the process has to end; outside the training loop end at once, since there is nothing to save."""
         self.asked = True
         if not self.training:
             _end("asked to end outside of the training loop")
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
-        """Note that updates come."""
+        """Note that the training loop runs, so SIGTERM has to wait for a checkpoint."""
         self.training = True
 
     def on_train_end(self, *_: Any, **__: Any) -> None:
-        """Note that there are no more; the last checkpoint is written."""
+        """Note that the training loop is over; if SIGTERM has come, end now: the last checkpoint is written."""
         self.training = False
         if self.asked:
             _end("asked to end after the last update")
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Ask for a checkpoint."""
+        """After an update, ask the Trainer for a checkpoint if SIGTERM has come."""
         control.should_save = control.should_save or self.asked
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """End after it."""
+        """End the process after a checkpoint is written, if SIGTERM has come."""
         if self.asked:
             _end(f"asked to end: wrote a checkpoint after update {state.global_step} of {state.max_steps}")
 
 
 def _end(why: str) -> None:
-    """End the process."""
+    """End the process with the status `TERMINATED`, after a line in the log that says why."""
     print(f"{why}; the next call goes on from the last checkpoint", flush=True)
     raise SystemExit(TERMINATED)
 
 
 def updates_done(checkpoint: Path) -> int:
-    """Return how many updates a checkpoint has seen."""
+    """Return how many updates the training had made when a checkpoint was written."""
     return int(read_json(checkpoint / "trainer_state.json")["global_step"])

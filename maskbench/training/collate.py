@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 BESIDE_TEXT = ("words", "examples", "capitals")
-"""What the hooks of masks see of a batch and no model takes."""
+"""Columns of a batch that masks see but models do not take."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,18 @@ class Collator:
     multiple: int = 1
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-        """Return (B, T) `input_ids`, `attention_mask`, `words`, `capitals`, (B,) `examples`, and `labels`.
+        """Pad encoded examples to one length.
 
-        `words` is -1 outside words, `capitals` is bool.
+        Parameters
+        ----------
+        rows
+            B encoded examples (columns: data/encode.py).
 
-        `labels` is (B,) for classification and (B, T), -100 where there is none, for tagging.
+        Returns
+        -------
+        dict
+            (B, T) `input_ids`, `attention_mask`, `words` (-1 outside words) and `capitals` (bool); (B,) `examples`;
+            `labels`: (B,) for classification, (B, T) for tagging, -100 where a token has no label.
         """
         lengths = np.array([len(row["input_ids"]) for row in rows])
         width = int(-(-lengths.max() // self.multiple) * self.multiple)
@@ -75,7 +82,7 @@ class Collator:
 
 
 def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    """Return the token id of padding; a tokenizer without one (GPT-2) pads with the end of the text."""
+    """Return the token id of padding; a tokenizer without one (GPT-2) pads with its end-of-text token."""
     return cast("int", tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id)
 
 
@@ -84,7 +91,8 @@ def collator_for(tokenizer: PreTrainedTokenizerBase, device: Device, model: Path
 
     Padding is on the right, so that a token's position is its place in its own text, whatever texts are in the batch.
     Tokenizers of decoders often pad on the left, which serves generation: GPT-2 would count its positions from the
-    batch's longest text. XLNet alone, which knows no positions but distances, reads a text's class from the last place.
+    batch's longest text. Only XLNet is padded on the left: it has no absolute positions, only distances, and reads the
+    class of a text from its last place.
     """
     config = AutoConfig.from_pretrained(model, local_files_only=True, trust_remote_code=False)
     positions = getattr(config, "max_position_embeddings", None) or 0

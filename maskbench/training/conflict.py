@@ -1,4 +1,4 @@
-"""Gradient conflict: how the gradients of two tasks stand to each other while they are trained together."""
+"""Gradient conflict: the cosine between the gradients of two tasks while they are trained together."""
 
 from __future__ import annotations
 
@@ -30,16 +30,17 @@ if TYPE_CHECKING:
     from maskbench.training.collate import Collator
 
 EXAMPLES = 64
-"""Of each task, that gradients are compared on."""
+"""Number of examples of each task on which the gradients are compared."""
 WHOLE = "all"
 """Name of the group of all shared parameters."""
-_CHUNK = 16  # examples of each task at a time: less memory than an update takes
+_CHUNK = 16  # examples of each task at a time, so that this needs less memory than an update
 
 
 def groups(model: Module) -> dict[str, list[Parameter]]:
     """Return the encoder's parameters that are not frozen: all, those of the embeddings, and those of each layer.
 
-    What is fresh (a pooler that the pretrained model lacks) counts to the head. A group without any is left out.
+    Fresh parameters (a pooler that the pretrained model lacks) belong to the head. A group without parameters is left
+    out.
     """
     parts = {
         WHOLE: base_of(model).parameters(),
@@ -61,14 +62,14 @@ def gramians(
 ) -> list[Tensor]:
     """Return, for each parameter, the (2, 2) products of the two tasks' gradients on it (float64).
 
-    In eval mode; gradients that are kept at the parameters stay as they are.
+    The models are in eval mode; the gradients that the parameters hold stay as they are.
 
     Parameters
     ----------
     models, heads
-        Of the two tasks, on one encoder.
+        The models and heads of the two tasks, on one encoder.
     batches
-        Of each task, as many chunks of one batch; the loss is its mean cross-entropy.
+        For each task the chunks of one batch, equally many; the loss is the mean cross-entropy over the batch.
     weights
         Parameters of the encoder.
     """
@@ -82,7 +83,7 @@ def gramians(
             for model, head, chunk, items in zip(models, heads, chunks, counts, strict=True):
                 inputs = {name: value for name, value in chunk.items() if name != "labels"}
                 losses.append(head.loss(model(**inputs), chunk["labels"], items))
-            # one row after the other: vmap does not know the gradients of learned masks
+            # one row after the other: vmap does not support the gradients of learned masks
             jacobians = list(jac(losses, list(weights), parallel_chunk_size=1))
             if total:
                 torch._foreach_add_(total, jacobians)
@@ -94,7 +95,7 @@ def gramians(
 def cosines(
     models: Sequence[PreTrainedModel], heads: Sequence[Head], batches: Sequence[Sequence[dict[str, Tensor]]]
 ) -> dict[str, float | None]:
-    """Return the cosine of the two tasks' gradients by group; None where one of them is 0 or not finite."""
+    """Return the cosine of the two tasks' gradients for each group; None where a gradient is 0 or not finite."""
     found: dict[str, float | None] = {}
     parts = groups(models[0])
     if not parts:
@@ -108,7 +109,7 @@ def cosines(
 
 
 def fixed_batches(tasks: Sequence[Dataset], seed: int, collate: Collator) -> list[list[dict[str, Tensor]]]:
-    """Return a seeded batch of each task's training examples as the model takes them, with labels, in chunks."""
+    """Return a seeded batch of each task's training examples, in chunks of what the model takes, with labels."""
     chunks = min(EXAMPLES // _CHUNK, *map(len, tasks))
     batches = []
     for dataset in tasks:
@@ -119,21 +120,23 @@ def fixed_batches(tasks: Sequence[Dataset], seed: int, collate: Collator) -> lis
 
 
 def points(updates: int, wanted: int) -> list[int]:
-    """Return which updates gradients are compared before: evenly spread, the first and the last among them."""
+    """Return the updates before which gradients are compared: evenly spread, with the first and the last."""
     return sorted({round(place) for place in np.linspace(0, updates - 1, min(wanted, updates))})
 
 
 class Conflict(TrainerCallback):
-    """Compares the gradients of two tasks before some updates; before the clock starts, if it is called first.
+    """Compares the gradients of two tasks before some updates.
+
+    As the first of the callbacks it runs before the clock starts, so its time is not part of an update's.
 
     Parameters
     ----------
     models, heads
-        Of the two tasks, on one encoder.
+        The models and heads of the two tasks, on one encoder.
     batches
-        Of each task (`fixed_batches`).
+        The batch of each task in chunks (`fixed_batches`).
     wanted
-        Number of updates.
+        Number of updates before which gradients are compared.
     """
 
     def __init__(
@@ -159,16 +162,16 @@ class Conflict(TrainerCallback):
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Compare, if this is one of the updates."""
+        """Compare the gradients, if this is one of the chosen updates."""
         if state.global_step in self._points:
             found = cosines(self.models, self.heads, self.batches)
             self.found += [Cosine(step=state.global_step, layer=name, cosine=value) for name, value in found.items()]
 
 
 def metrics(found: Sequence[Cosine]) -> list[Metric]:
-    """Return mean cosine and share of negative ones, over all shared parameters and by layer.
+    """Return the mean cosine and the share of negative cosines, for all shared parameters and for each layer.
 
-    Only points count at which there is a cosine; without any the value is None.
+    Only updates at which there is a cosine count; without any the value is None.
     """
     rows = []
     for layer in dict.fromkeys([WHOLE, *(point.layer for point in found)]):

@@ -1,4 +1,4 @@
-"""What is around the training of runs: it is carried out, recorded whatever becomes of it, and its model kept."""
+"""The frame around training: runs are trained, recorded whatever happens, and their models kept if wanted."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     from maskbench.training.trainer import MaskedTrainer
 
 _SAME_DEVICE = {"device", "device_name", "precision", "attention", "threads", "packages"}
-"""What of a run's environment a checkpoint of it must have in common with the run that goes on."""
+"""Fields of the environment in which a checkpoint and the run that resumes from it must agree."""
 
 
 class StartError(RuntimeError):
-    """The run that this one goes on from has no model."""
+    """The run that this one starts from has no model."""
 
 
 def carried_out(
@@ -50,18 +50,18 @@ def carried_out(
 ) -> list[tuple[Record, Outcome | None]]:
     """Call `fit`, which trains all runs at once, and return the record and the outcome of each.
 
-    What is recorded and what is raised, `maskbench.training.run.run_cell` says.
+    `maskbench.training.run.run_cell` says which failures are recorded and which are raised.
 
     Parameters
     ----------
     runs
-        That are trained at once.
+        The runs that are trained together.
     fit
         Trains them in a working folder and returns the outcome of each.
     code, command, gpu_uuid
-        For the records.
+        What the records say about the code, the command and the card.
     more
-        JSON of what the training depends on beside the cells.
+        Whatever else the training depends on beside the cells; it must be JSON.
     """
     datasets.disable_progress_bars()
     transformers_logging.disable_progress_bar()
@@ -69,7 +69,7 @@ def carried_out(
     outcomes: Sequence[Outcome | None] = [None] * len(runs)
     status, message = "completed", None
     for run in runs:
-        run.inputs.traceback.unlink(missing_ok=True)  # of a run before
+        run.inputs.traceback.unlink(missing_ok=True)  # from an earlier attempt
         if run.inputs.keep_model is not None:
             _empty(run.inputs.keep_model)
     work = Work(runs[0].inputs.work, _owner(runs, code, more), runs[0].cell.training.gradient_accumulation)
@@ -84,7 +84,7 @@ def carried_out(
         _keep_traceback(runs)
     except Exception as error:
         if disk_error(error):
-            raise  # safetensors and torch say it with errors of their own
+            raise  # an error of the disk: safetensors and torch have classes of their own for it
         traceback.print_exc()
         _keep_traceback(runs)
         status, message = ("oom" if is_out_of_memory(error) else "crashed"), f"{type(error).__name__}: {error}"
@@ -102,7 +102,7 @@ def carried_out(
 
 
 def _keep_traceback(runs: Sequence[State]) -> None:
-    """Write where the error that is being handled came from into the folder of each run."""
+    """Write the traceback of the error that is being handled into the folder of each run."""
     for run in runs:
         write_text(run.inputs.traceback, traceback.format_exc())
 
@@ -125,7 +125,7 @@ def _owner(runs: Sequence[State], code: str, more: Any) -> dict[str, Any]:
 
 
 def _record(run: State, started: str, wall: float, **shared: Any) -> Record:
-    """Return the record of a run; `shared` is what all runs of a job have in common."""
+    """Return the record of a run; `shared` has the fields that are the same for all runs of a job."""
     cell, parameters = run.cell, run.cell.model_dump(mode="json")
     train_s = next((item.value for item in run.metrics if item.measure == "train_time"), None)
     return Record(
@@ -156,12 +156,12 @@ def keep(
     tokenizer: PreTrainedTokenizerBase,
     state: dict[str, Tensor] | None = None,
 ) -> None:
-    """Leave the trained model where it is wanted, if anywhere, in one piece.
+    """Write the trained model to the folder that the cell names, if any; it appears there only when it is complete.
 
     Parameters
     ----------
     state
-        Its weights; None: all that it has.
+        The weights to write; None: all that the model has.
     """
     if run.inputs.keep_model is None:
         return
@@ -173,13 +173,13 @@ def keep(
 
 
 def best_update(trainer: MaskedTrainer) -> int:
-    """Return how many updates the checkpoint has seen that was chosen."""
+    """Return after how many updates the chosen (best) checkpoint was written."""
     chosen = trainer.state.best_global_step if trainer.args.load_best_model_at_end else None
     return chosen or trainer.state.global_step
 
 
 def _empty(folder: Path) -> Path:
-    """Make an empty folder, whatever was there before."""
+    """Make an empty folder; what was there before is removed. Return the folder."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     return folder

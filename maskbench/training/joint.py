@@ -1,4 +1,4 @@
-"""Two cells in one job: tasks that are trained at once, each with a record, an outcome and a model of its own."""
+"""Joint training of two cells: each task has a record, an outcome and a model of its own."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ if TYPE_CHECKING:
 
 
 class JointRun:
-    """Two cells that are being trained at once.
+    """Two cells that are trained together.
 
     An update has one batch of each task; there are as many updates as the task with more examples makes alone.
 
     Parameters
     ----------
     cells
-        Of the two tasks, each with the other one's name; the hyperparameters are the first one's.
+        The cells of the two tasks; each names the other task. The hyperparameters are those of the first.
     inputs
-        Where things are; both work in the first one's folder.
+        Where the inputs of each cell are; both cells work in the folder of the first.
     device
-        What to compute on.
+        The device to compute on.
     points
-        At how many updates the tasks' gradients are compared.
+        Number of updates at which the gradients of the tasks are compared.
 
     Raises
     ------
@@ -86,7 +86,7 @@ class JointRun:
             conflict.fixed_batches(tasks, first.cell.seed, collate),
             self.points,
         )
-        for run in self.runs:  # one list for both: what was compared counts even if the training fails
+        for run in self.runs:  # both runs share one list, so what was compared is recorded even if the training fails
             run.conflict = self.conflict.found
         trainer = self._trainer(pair, tokenizer)
         self._fit(trainer, tokenizer)
@@ -101,7 +101,7 @@ class JointRun:
         first, settings = self.runs[0], self.runs[0].cell.training
         keys = first.trainer_keys(tokenizer)
         both = arguments(self.longest, len(self.longest.train))
-        # a batch is split before the Trainer sees it, since the tasks' last ones differ in size
+        # batches are split before the Trainer sees them, since the last batches of the two tasks differ in size
         both.gradient_accumulation_steps = 1
         both.run_name = first.cell.run
         assert self.conflict is not None
@@ -138,7 +138,7 @@ class JointRun:
             run.fit_time, run.trained_parameters = time.perf_counter() - began, moving
 
     def _say_what_is_shared(self, trainer: JointTrainer) -> None:
-        """Note what a reader of either record has to know."""
+        """Note in both records which numbers and parts the tasks share, and how many passes the shorter task makes."""
         names = " and ".join(run.cell.task for run in self.runs)
         self._note(f"trained together: times, memory, sizes and gradient conflict are of {names} as a whole")
         if self.runs[0].cell.training.selection == "best":
@@ -153,7 +153,7 @@ class JointRun:
                 self._note(f"{run.cell.task} has fewer examples: {made:.4g} passes over them instead of {epochs:g}")
 
     def _note(self, text: str | None) -> None:
-        """Note something in both records."""
+        """Add a note to both records; None adds nothing."""
         for run in self.runs:
             run.notes += [text] if text else []
 
@@ -177,7 +177,7 @@ class JointRun:
         return [outcome["test"] for outcome in outcomes]
 
     def _note_conflict(self) -> None:
-        """Note where there is no gradient conflict to be measured."""
+        """Note in both records where gradient conflict cannot be measured, and why."""
         assert self.conflict is not None
         if not self.conflict.found:
             self._note("gradient conflict: no parameter that both tasks share moves")
@@ -195,7 +195,7 @@ def _require_partners(first: Cell, second: Cell) -> None:
 
 
 def _differences(first: Cell, second: Cell) -> str | None:
-    """Say which hyperparameters the second task would have had alone, if they differ."""
+    """Return which hyperparameters the second task would have alone, if they differ from the first's; else None."""
     one, other = (cell.training.model_dump(mode="json") for cell in (first, second))
     differ = [f"{name} {other[name]}" for name in one if one[name] != other[name]]
     if not differ:
@@ -213,6 +213,6 @@ def run_joint(
     command: str,
     gpu_uuid: str | None = None,
 ) -> list[tuple[Record, Outcome | None]]:
-    """Train two cells at once and return the record and the outcome of each; failures as in `run_cell`."""
+    """Train two cells together and return the record and the outcome of each; failures are treated as in `run_cell`."""
     run = JointRun(cells, inputs, device, points)
     return carried_out(run.runs, run.fit, code=code, command=command, gpu_uuid=gpu_uuid, more={"points": points})

@@ -32,20 +32,21 @@ if TYPE_CHECKING:
 class Updates:
     """The updates of a joint run: numbered from 0, each with one batch of each task.
 
-    A task's batches come in the order of its single run; one that is through before the other starts another pass.
+    A task's batches come in the order of its single run. A task that has finished a pass before the other task starts
+    another pass.
 
     Parameters
     ----------
     tasks
         Training examples of each task (columns: data/encode.py).
     seed
-        Of the run.
+        Seed of the run.
     batch_size
-        Examples of each task in an update; the last batch of a pass is smaller if they do not come out even.
+        Examples of each task in an update; the last batch of a pass has those that are left, so it may be smaller.
     parts
         Micro-batches that a batch is split into.
     group
-        Batches of examples of similar length.
+        Whether batches are made of examples of similar length.
     collate
         Makes a micro-batch of examples.
     """
@@ -59,7 +60,7 @@ class Updates:
         """Updates in one pass of each task."""
         self._orders = [PairedOrder(seed, batch_size, list(task["length"]), group) for task in tasks]
         self._latest: dict[int, tuple[int, list[int]]] = {}
-        """Pass of each task that was asked for last, and its order."""
+        """For each task, the pass that was asked for last and the order of the examples in it."""
 
     def __len__(self) -> int:
         """Return how many updates the longer task has in one pass."""
@@ -74,7 +75,7 @@ class Updates:
         return self._latest[task][1][place * self.size : (place + 1) * self.size]
 
     def __getitem__(self, update: int) -> dict[str, list[list[dict[str, Tensor]]]]:
-        """Return the micro-batches of each task under ``tasks``."""
+        """Return one update: under ``tasks``, for each task, the list of its micro-batches."""
         found = []
         for task, dataset in enumerate(self.tasks):
             rows = self.rows(task, update)
@@ -90,7 +91,7 @@ class _InOrder(Sampler[int]):
         self.updates, self.first = updates, 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Go to a pass."""
+        """Choose the pass (from 0) whose updates come next; the Trainer calls this at the start of each."""
         self.first = epoch * len(self.updates)
 
     def __len__(self) -> int:
@@ -101,7 +102,7 @@ class _InOrder(Sampler[int]):
 
 
 def _only(items: list[Any]) -> Any:
-    """Return the one item that a loader of updates loads at a time."""
+    """Return the only item of a list: a loader of updates loads one update at a time."""
     (item,) = items
     return item
 
@@ -114,22 +115,22 @@ class Part:
     model: PreTrainedModel
     """The shared encoder with the task's own head."""
     head: Head
-    """What the head's loss is."""
+    """The kind of task's head: it computes the loss."""
     masking: Masking
-    """Input mask, attention mask and objective, fitted on the task."""
+    """Input mask, attention mask and objective, fitted on the task's training split."""
     validation: Dataset
     score: Callable[[Any], dict[str, float]]
-    """Scores what an evaluation of `validation` returned: `score`, `nll`."""
+    """Takes what an evaluation of `validation` returned, and gives its `score` and `nll`."""
 
 
 class _Precision(TrainerCallback):
-    """Lets the second model compute as the first one, which the Trainer prepares."""
+    """Lets the second model compute in the same precision as the first one, which the Trainer prepares."""
 
     def __init__(self, trainer: JointTrainer) -> None:
         self.trainer = trainer
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
-        """Wrap its forward pass."""
+        """Before the first update, wrap the second model's forward pass as the Trainer wrapped the first one's."""
         for part in self.trainer.parts[1:]:
             self.trainer.accelerator.prepare_model(part.model, evaluation_mode=True)
 
@@ -145,9 +146,9 @@ class JointTrainer(MaskedTrainer):
     parts
         The two tasks; the first one's model has all parameters.
     updates
-        What the training sees.
+        The batches of both tasks for each update.
     strategy
-        Of which the parameter mask is used here: one for the whole model. The other masks are in `parts`.
+        Only its parameter mask is used here: there is one for the whole model. The other masks are in `parts`.
     """
 
     def __init__(
@@ -170,7 +171,7 @@ class JointTrainer(MaskedTrainer):
 
     @property
     def stream(self) -> Stream:
-        """That of the task whose turn it is."""
+        """The batches of the task whose turn it is."""
         return super().stream if self._turn is None else self._streams[self._turn]
 
     def maskings(self) -> Mapping[str, Masking]:
@@ -183,7 +184,7 @@ class JointTrainer(MaskedTrainer):
         return super().noted() | {"conflict": [point.model_dump() for point in found]}
 
     def recall(self, noted: dict[str, Any]) -> None:
-        """Go on from what a checkpoint has of `noted`."""
+        """Take over what `noted` returned when a checkpoint was written."""
         super().recall(noted)
         if self.conflict is not None:
             self.conflict.found[:] = [Cosine.model_validate(point) for point in noted["conflict"]]
@@ -195,7 +196,7 @@ class JointTrainer(MaskedTrainer):
 
     @contextmanager
     def facing(self, task: int) -> Iterator[Part]:
-        """Give the turn to one task for a while: batches are its own, for its head and its masks (`compute_loss`)."""
+        """Give the turn to one task: in the block, batches belong to it, its head and its masks (`compute_loss`)."""
         if self._turn is not None:
             raise RuntimeError(f"{self.parts[task].name}: it is the turn of {self.parts[self._turn].name}")
         self._turn = task
@@ -211,7 +212,7 @@ class JointTrainer(MaskedTrainer):
     # --- training
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        """Return a loader of updates."""
+        """Return a loader that gives one update at a time."""
         loader = DataLoader(
             cast("torch.utils.data.Dataset[Any]", self.updates),
             sampler=_InOrder(self.updates),
@@ -222,7 +223,7 @@ class JointTrainer(MaskedTrainer):
         return cast("DataLoader[Any]", self.accelerator.prepare(loader))
 
     def training_step(self, model: Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
-        """Go forward and backward with the micro-batches of each task; returns the mean of the tasks' losses."""
+        """Go forward and backward with the micro-batches of each task; return the mean of their losses, a scalar."""
         losses = []
         for task, batches in enumerate(inputs["tasks"]):
             items = sum(count(batch["labels"]) for batch in batches)
@@ -242,7 +243,7 @@ class JointTrainer(MaskedTrainer):
         if self._turn is None:
             raise RuntimeError("a batch of no task: expected `facing`")
         own = self.parts[self._turn].model
-        own.training = model.training  # its modules are the whole model's and follow that; this is the model itself
+        own.training = model.training  # its modules follow the whole model; the flag of the model itself does not
         result = super().compute_loss(own, inputs, return_outputs, num_items_in_batch)
         if not model.training:
             return result
@@ -250,7 +251,7 @@ class JointTrainer(MaskedTrainer):
         return (result[0] * share, result[1]) if return_outputs else result * share
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
-        """Count the operations of all micro-batches."""
+        """Return the number of floating-point operations of all micro-batches of an update."""
         return sum(super(JointTrainer, self).floating_point_ops(batch) for task in inputs["tasks"] for batch in task)
 
     # --- evaluation

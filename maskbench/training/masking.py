@@ -1,4 +1,4 @@
-"""A strategy at work in a run: fitted masks, their draws, their state, and what they did."""
+"""The masks of a strategy during a run: fitted, drawn, saved in checkpoints, and counted."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Masking:
     Parameters
     ----------
     strategy
-        What the configuration says; it stays as it is, the run works on a copy.
+        The strategy of the configuration; it is not changed, since the run works on a copy.
     seed
         Seed of the run.
     """
@@ -50,11 +50,11 @@ class Masking:
         self.strategy = strategy.model_copy(deep=True)
         self.draws = {family: Draws(seed, _STREAMS[family]) for family in FAMILIES}
         self.masked = torch.zeros(2, dtype=torch.int64)
-        """Numbers of masked and of maskable positions so far."""
+        """Counts so far: positions that were masked, and positions that could have been."""
         self.hidden = torch.zeros(2, dtype=torch.int64)
-        """Numbers of hidden pairs of a query and another key so far, and of pairs that the model itself shows."""
+        """Counts so far, of pairs of a query and another key: hidden ones, and all that the model itself shows."""
         self._old: dict[str, Tensor] = {}
-        """Weights before the update, by name, of parameters that may be held."""
+        """By name, the values before the update of the parameters that a mask may hold back."""
 
     @property
     def masks(self) -> dict[Family, Mask]:
@@ -62,7 +62,7 @@ class Masking:
         return dict(self.strategy.masks())
 
     def fit(self, setting: Setting) -> None:
-        """Fit all masks, freeze what is to be frozen, and move modules to the model's device."""
+        """Fit all masks, freeze the parameters that they select, and move their modules to the model's device."""
         device = setting.model.device
         self.masked, self.hidden = self.masked.to(device), self.hidden.to(device)
         if self.strategy.attention is not None:
@@ -79,7 +79,7 @@ class Masking:
                 frozen.requires_grad_(False)
 
     def corrupt(self, clean: Batch) -> Batch:
-        """Apply the input mask, and count what it hit."""
+        """Return the batch after the input mask, and count the positions that it hit."""
         mask = self.strategy.input
         if mask is None:
             return clean
@@ -91,7 +91,7 @@ class Masking:
         return masked
 
     def attend(self, batch: Batch) -> Tensor | None:
-        """Draw which keys each query may see; None: all that the model shows."""
+        """Draw (B, 1, T, T) or (1, 1, T, T) bool: which keys each query may see; None: all that the model shows."""
         mask = self.strategy.attention
         if mask is None:
             return None
@@ -99,9 +99,9 @@ class Masking:
         return visible if mask.apply else None
 
     def showing(self, model: PreTrainedModel, batch: Batch) -> AbstractContextManager[None]:
-        """Let the model see only what the attention mask shows of a batch, and count what it hides from training.
+        """Let the model see only what the attention mask shows of a batch; in training, count what it hides.
 
-        In an evaluation the mask is drawn for a pass of its own, the same for every evaluation.
+        For evaluations the mask is drawn once, for a pass number of their own, so that all of them see the same.
         """
         mask = self.strategy.attention
         if mask is None or not (model.training or self.always):
@@ -118,7 +118,14 @@ class Masking:
         return mask is not None and mask.apply and mask.at == "always"
 
     def gate(self, model: Module, step: int) -> dict[str, tuple[Tensor, Tensor]]:
-        """Let the parameter mask change the gradients; returns the old values and what moves, by parameter name."""
+        """Let the parameter mask change the gradients before an update.
+
+        Returns
+        -------
+        dict
+            By name of each parameter that the mask may hold back: its values before the update, and a tensor of the
+            same shape that is 1 (or True) where a weight may move.
+        """
         mask = self.strategy.parameter
         if mask is None or type(mask).gate is ParameterMask.gate:
             return {}
@@ -130,7 +137,7 @@ class Masking:
         if not mask.apply or not moves:
             return {}
         if not (mask.fixed and self._old):
-            # buffers are used again: fresh memory of a model's size costs more than the copy into it
+            # the buffers are reused: allocating memory of a model's size takes longer than the copy into it
             self._old = self._old or {name: torch.empty_like(named[name]) for name in moves}
             torch._foreach_copy_(list(self._old.values()), [named[name].detach() for name in self._old])
         return {name: (self._old[name], moving) for name, moving in moves.items()}
@@ -142,7 +149,7 @@ class Masking:
         for name, (old, moving) in held.items():
             new = named[name].data
             if moving.is_floating_point():
-                torch.lerp(old, new, moving, out=new)  # exact at both ends
+                torch.lerp(old, new, moving, out=new)  # lerp is exact at 0 and at 1
             else:
                 torch.where(moving, new, old, out=new)
         mask = self.strategy.parameter
@@ -150,7 +157,7 @@ class Masking:
             mask.updated(model, step)
 
     def notes(self) -> list[str]:
-        """Return what the record of the run says of the parameter mask."""
+        """Return the notes about the parameter mask for the record of the run."""
         parameter = self.strategy.parameter
         return parameter.notes() if parameter is not None and parameter.apply else []
 
@@ -160,12 +167,12 @@ class Masking:
         return parameter.held() if parameter is not None and parameter.apply else 0
 
     def finish(self, model: Module) -> None:
-        """Make the trained model an ordinary one of its class."""
+        """Turn the trained model into an ordinary model of its class, in place."""
         if self.strategy.parameter is not None and self.strategy.parameter.apply:
             self.strategy.parameter.finish(model)
 
     def ordinary(self, model: Module) -> dict[str, Tensor]:
-        """Return the state dict of what `finish` would make of the model, which stays as it is."""
+        """Return the state dict that the model would have after `finish`; the model itself is not changed."""
         mask = self.strategy.parameter
         return dict(model.state_dict()) if mask is None or not mask.apply else mask.ordinary(model)
 
@@ -175,7 +182,7 @@ class Masking:
             yield from mask.modules().values()
 
     def save(self, path: Path) -> None:
-        """Write what a resumed run needs."""
+        """Write the state of the masks, which a run needs to resume, to a file."""
         masks = {
             family: {
                 "modules": {name: module.state_dict() for name, module in mask.modules().items()},
@@ -186,7 +193,7 @@ class Masking:
         torch.save({"masks": masks, "masked": self.masked, "hidden": self.hidden}, path)
 
     def load(self, path: Path) -> None:
-        """Go on from what `save` wrote."""
+        """Take over the state that `save` wrote."""
         saved: dict[str, Any] = torch.load(path, map_location=self.masked.device, weights_only=True)
         self.masked.copy_(saved["masked"])
         self.hidden.copy_(saved["hidden"])
@@ -203,23 +210,23 @@ class Masking:
 
     @property
     def realised_attention_rate(self) -> float | None:
-        """Share of the pairs of a query and another key that were hidden, over the whole training; None if none could.
+        """Share of the pairs of a query and another key that were hidden in the whole training; None without pairs.
 
-        Only pairs count that the model itself shows: none of padding, and for GPT-2 none of a later key.
+        Only pairs that the model itself shows count: none with padding, and for GPT-2 none with a later key.
         """
         hidden, pairs = self.hidden.tolist()
         return hidden / pairs if pairs else None
 
 
 def _longest(setting: Setting, count: int) -> dict[str, Any]:
-    """Return a batch of the longest texts of the training split, without what models do not take."""
+    """Return a collated batch of the `count` longest texts of the training split, with only what models take."""
     order = np.argsort(-np.asarray(setting.train["length"]), kind="stable")
     batch: dict[str, Any] = next(setting.batches(count, order[:count].tolist()))
     return batch
 
 
 def _sample(setting: Setting) -> Batch:
-    """Return texts for a pass that tries something out; their number is not that of their tokens."""
+    """Return a few texts for a trial pass; their number B differs from their length T, so shapes tell the two apart."""
     inputs = _longest(setting, 2)
     if inputs["input_ids"].shape[1] == len(inputs["input_ids"]):
         inputs = _longest(setting, 1)

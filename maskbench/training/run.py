@@ -1,4 +1,4 @@
-"""One cell: load, train, evaluate."""
+"""Trains one cell: it loads the model and the data, trains, evaluates, and returns the record."""
 
 from __future__ import annotations
 
@@ -45,16 +45,16 @@ class Run(State):
     Parameters
     ----------
     cell
-        What to train.
+        The cell to train.
     inputs
-        Where things are.
+        Where its inputs are, and where it works.
     device
-        What to compute on.
+        The device to compute on.
 
     Raises
     ------
     InputError
-        If the model cannot do what the cell asks of it, or the data are not there.
+        If the model cannot do what the cell asks of it, or the data are missing.
     """
 
     def __init__(self, cell: Cell, inputs: Inputs, device: Device) -> None:
@@ -79,7 +79,7 @@ class Run(State):
         began = time.perf_counter()
         trainer.masking.fit(self.setting(model, tokenizer))
         self.fit_time = time.perf_counter() - began
-        # now, since a mask may make an ordinary model of it before it is scored
+        # counted here, since a mask may turn the model into an ordinary one before it is scored
         self.trained_parameters = parameter_counts(model)["trained_parameters"] - trainer.moving.held()
         self.note_attention(trainer.masking)
         self.notes += trainer.moving.notes()
@@ -107,7 +107,7 @@ class Run(State):
         return fresh_model(self.cell, self.inputs.model, self.labels, self.device.attention)
 
     def note_attention(self, masking: Masking) -> None:
-        """Say so if evaluation is not on the text as it is."""
+        """Add a note to the record if the attention mask is at work in evaluations, too."""
         if masking.always:
             self.notes.append("evaluated with its attention mask (at: always), which the kept model lacks")
 
@@ -116,7 +116,7 @@ class Run(State):
         self._require_start()
         trainer, tokenizer = trained([self], self.prepare, work)
         trainer.moving.finish(trainer.whole)
-        trainer.compute_metrics = None  # it scores the validation split alone
+        trainer.compute_metrics = None  # it is made for the validation split; the other splits come now
         outcomes = self.outcomes(trainer)
         self.note(trainer, outcomes, trainer.masking)
         keep(self, trainer, trainer.whole, tokenizer)
@@ -128,14 +128,14 @@ class Run(State):
         return self.cell.model_copy(update=first).run
 
     def _require_start(self) -> None:
-        """Make sure that the run whose encoder this one starts from has one.
+        """Make sure that the run that this one starts from has a trained encoder.
 
         Raises
         ------
         InputError
-            If it is another run.
+            If another run is found in its place.
         StartError
-            If it did not complete.
+            If that run did not complete.
         """
         start = self.inputs.start
         if (start is None) == (self.cell.regime == "sequential"):
@@ -150,11 +150,11 @@ class Run(State):
             raise StartError(f"the run {record.run} that it starts from {how}")
 
     def collator(self, tokenizer: PreTrainedTokenizerBase) -> Collator:
-        """Return what makes batches of examples."""
+        """Return the collator, which makes padded batches of examples."""
         return collator_for(tokenizer, self.device, self.inputs.model)
 
     def trainer_keys(self, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
-        """Return what every Trainer of the run is given."""
+        """Return the keyword arguments that every Trainer of the run is given."""
         stopping = self.cell.training.early_stopping
         return {
             "args": arguments(self, len(self.train)),
@@ -218,7 +218,7 @@ class Run(State):
         return {"score": outcome.score, "nll": outcome.loss}
 
     def score(self, trainer: MaskedTrainer, dataset: Dataset) -> Outcome:
-        """Return the outcome of the trainer's model on a dataset, rows in the order of the examples."""
+        """Return the outcome of the trainer's model on a dataset; its rows are in the order of the examples."""
         ordered = _by_length(dataset)
         outcome = self._outcome(ordered, trainer.predict(ordered))
         return replace(outcome, table=outcome.table.sort_values("example", ignore_index=True))
@@ -233,7 +233,7 @@ class Run(State):
         Raises
         ------
         DivergedError
-            If it gives no finite loss.
+            If its loss on a split is not finite.
         """
         found = {split: self.score(trainer, dataset) for split, dataset in self.splits.items()}
         if not all(np.isfinite(outcome.table["nll"]).all() for outcome in found.values()):
@@ -253,9 +253,9 @@ class Run(State):
         Parameters
         ----------
         masking
-            Masks of the task.
+            The masks of the task.
         prefix
-            Of the task's validation scores in the Trainer's log.
+            Prefix of the names of the task's validation scores in the Trainer's log.
         per_pass
             Joint training: updates in a pass over the task's training examples.
         """
@@ -292,7 +292,7 @@ class Run(State):
         return score.of(self.cell.kind).majority(self.train, self.splits["test"])
 
     def _costs(self, trainer: MaskedTrainer, masking: Masking, tasks: int) -> list[Metric]:
-        """Return times, memory and sizes of the run, and how much of the text its masks hit."""
+        """Return the times, memory and sizes of the run, and the share of the text that its masks hit."""
         durations, counts = trainer.clock.durations, parameter_counts(trainer.whole)
         examples = tasks * self.cell.training.batch_size * len(durations)
         values = {
@@ -325,8 +325,8 @@ def run_cell(
 ) -> tuple[Record, Outcome | None]:
     """Train one cell and return its record and its outcome on the test split.
 
-    A run that diverges, runs out of memory or crashes is a result, too: it is recorded with its status and without
-    an outcome. Errors of the input and of the disk are not; they are raised.
+    A run that diverges, runs out of memory or crashes is a result, too: it is recorded with its status, and its outcome
+    is None. Errors of the input and of the disk are not results; they are raised.
 
     Raises
     ------

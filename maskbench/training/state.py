@@ -1,4 +1,4 @@
-"""A run as all of its steps see it: what it is given, and what it has found so far."""
+"""The state of a run, which all of its steps share: what it is given, and what it has found so far."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ class Inputs:
     model: Path
     """Folder of the pretrained model."""
     work: Path
-    """Folder for checkpoints, removed when there is a result; what a killed run left there is gone on from."""
+    """Folder for checkpoints: a run that was killed resumes from those it left; removed when there is a result."""
     keep_model: Path | None = None
-    """Where to leave the trained model, if anywhere; an empty folder if the run does not complete."""
+    """Folder for the trained model, left empty if the run does not complete; None: the model is not kept."""
     along: bool = False
-    """Leave the weights at each evaluation in the kept model's folder, too."""
+    """Also write the weights at each evaluation into the kept model's folder."""
     start: Path | None = None
-    """sequential: folder of the run whose encoder this one starts from."""
+    """Regime sequential: folder of the run whose encoder this one starts from; otherwise None."""
     load: Callable[[Path], dict[str, Dataset]] = load_encoded
-    """What opens the encoded task."""
+    """Function that opens the encoded task, given its folder."""
 
     @property
     def traceback(self) -> Path:
-        """File for where an error came from, in the folder of the run's record."""
+        """File for the traceback of an error, in the folder of the run's record."""
         return (self.work if self.keep_model is None else self.keep_model).parent / TRACEBACK
 
 
@@ -51,25 +51,25 @@ class State:
     Parameters
     ----------
     cell
-        What to train.
+        The cell to train.
     inputs
-        Where things are.
+        Where its inputs are, and where it works.
     device
-        What to compute on.
+        The device to compute on.
     """
 
     def __init__(self, cell: Cell, inputs: Inputs, device: Device) -> None:
         self.cell, self.inputs, self.device = cell, inputs, device
         self.manifest: dict[str, Any] = read_json(inputs.encoded / "manifest.json")
-        """Of the encoded task."""
+        """The manifest of the encoded task."""
         self.metrics: list[Metric] = []
         self.history: list[Progress] = []
         self.conflict: list[Cosine] = []
         self.notes: list[str] = list(device.notes)
         self.micro_batches = cell.training.gradient_accumulation
-        """In an update."""
+        """Number of micro-batches in an update."""
 
     @property
     def left(self) -> Path:
-        """Where the kept model grows until it is complete."""
+        """Folder in which the kept model is written until it is complete; then it is renamed."""
         return self.inputs.work / f".{self.cell.run}"

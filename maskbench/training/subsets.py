@@ -1,4 +1,4 @@
-"""Which examples of a split a run uses: light, since probes choose the same ones without the Trainer."""
+"""Which examples of a split a run uses; without imports of the Trainer, since probes choose the same examples."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def subset(dataset: Dataset, size: int | str | None, seed: int) -> Dataset:
     Raises
     ------
     InputError
-        If there are fewer.
+        If the dataset has fewer examples.
     """
     if size is None or size == "full":
         return dataset

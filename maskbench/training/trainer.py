@@ -34,11 +34,11 @@ if TYPE_CHECKING:
     from maskbench.kinds.head import Head
     from maskbench.masks import Strategy
 
-_NOTED = "noted.json"  # in a checkpoint
+_NOTED = "noted.json"  # file in a checkpoint with what `noted` returned
 
 
 class DivergedError(RuntimeError):
-    """The loss is no finite number any more."""
+    """The loss has become infinite or NaN."""
 
 
 def derived(seed: int, *path: int) -> int:
@@ -73,14 +73,14 @@ class PairedOrder(LengthGroupedSampler):
 
 
 class Stream:
-    """The batches of one task as the training sees them: under which masks, and with which seeds of dropout.
+    """How the batches of one task are trained on: under which masks, and with which seeds of dropout.
 
     Parameters
     ----------
     masking
         Input mask, attention mask and objective of the task.
     task
-        Joint training: number of the task; its seeds are its own. Empty: the one task.
+        Joint training: the number of the task, so that each task has seeds of its own. Empty: there is one task.
     """
 
     def __init__(self, masking: Masking, task: tuple[int, ...] = ()) -> None:
@@ -88,7 +88,10 @@ class Stream:
         self._last = (-1, 0)  # update, and micro-batch in it
 
     def noise(self, seed: int, update: int) -> int:
-        """Return the seed of the next micro-batch, of the run's seed, the update and the micro-batch's number in it."""
+        """Return the seed of dropout for the next micro-batch.
+
+        It follows from the run's seed, the update, and the number of the micro-batch in the update.
+        """
         before, micro = self._last
         self._last = (update, micro + 1 if before == update else 0)
         return derived(seed, Purpose.NOISE, *self._last, *self.task)
@@ -102,11 +105,14 @@ class Clock(TrainerCallback):
         self._began = 0.0
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
-        """Start the clock."""
+        """Start the clock before an update."""
         self._began = time.perf_counter()
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
-        """Stop the clock (the loss was read in this step, so a GPU has done its work up to the update)."""
+        """Stop the clock after an update, and keep its duration in seconds.
+
+        The loss was read in this step, so a GPU has finished its work up to the update.
+        """
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         self.durations.append(time.perf_counter() - self._began)
@@ -144,13 +150,13 @@ class Hooks(TrainerCallback):
     def on_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Hold the weights that the parameter mask hides."""
+        """After the update, give the weights that may not move their old values back."""
         self.moving.hold(kwargs["model"], self._held, state.global_step)
         self._held = {}
 
 
 def seen_loss(head: Head, outputs: Any, labels: Tensor) -> Tensor:
-    """Return the loss that masks observe, a mean over the micro-batch's labels in nats; NaN if it has none."""
+    """Return the loss that masks observe, a scalar: the mean over the labels in nats; NaN if there are no labels."""
     loss = head.loss(outputs, labels).detach()
     return torch.where((labels != IGNORED).any(), loss, torch.nan)
 
@@ -169,7 +175,7 @@ class MaskedTrainer(Trainer):
     mask_id
         Token id of [MASK] for the model.
     group_by_length
-        Batches of examples of similar length.
+        Whether batches are made of examples of similar length.
     """
 
     def __init__(
@@ -183,27 +189,27 @@ class MaskedTrainer(Trainer):
         """The masks that batches see, and those that decide which parameters move."""
         self._stream = Stream(self.masking)
         self._noise = 0
-        self._step: ExitStack | None = None  # what lasts until the end of the backward pass
+        self._step: ExitStack | None = None  # contexts that stay open until the backward pass is over
         self.clock = Clock()
         self.add_callback(self.clock)
         self.add_callback(Hooks(self.moving, self.modules))
 
     @property
     def stream(self) -> Stream:
-        """That which the batch at hand is of."""
+        """The stream of the task that the current batch belongs to."""
         return self._stream
 
     @property
     def head(self) -> Head:
-        """The head of the task that the batch at hand is of."""
+        """The head of the task that the current batch belongs to."""
         return self._head
 
     def _task_loss(self, outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
-        """Return the loss of the task at hand."""
+        """Return the loss of the current task, a scalar in nats."""
         return self.head.loss(outputs, labels, num_items_in_batch)
 
     def _reduced(self, logits: Any, labels: Tensor) -> tuple[Tensor, ...]:
-        """Return what is kept of an evaluation of the task at hand."""
+        """Return what is kept of an evaluation of the current task, as the head of its kind says."""
         return self.head.reduced(logits, labels)
 
     def maskings(self) -> Mapping[str, Masking]:
@@ -228,7 +234,7 @@ class MaskedTrainer(Trainer):
         return {"durations": self.clock.durations}
 
     def recall(self, noted: dict[str, Any]) -> None:
-        """Go on from what a checkpoint has of `noted`."""
+        """Take over what `noted` returned when a checkpoint was written."""
         self.clock.durations = list(noted["durations"])
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
@@ -238,7 +244,7 @@ class MaskedTrainer(Trainer):
         for name, masking in self.maskings().items():
             masking.save(folder / f"{name}.pt")
         write_json(folder / _NOTED, self.noted())
-        # the one before goes when this one is whole
+        # the previous checkpoint is removed only when the new one is complete
         limit, self.args.save_total_limit = self.args.save_total_limit, None
         try:
             super()._save_checkpoint(model, trial)
@@ -292,7 +298,7 @@ class MaskedTrainer(Trainer):
     def _masked_loss(
         self, model: Module, inputs: dict[str, Any], clean: Batch, masked: Batch, num_items_in_batch: Any
     ) -> tuple[Tensor, Any]:
-        """Return the task loss on masked input with the objective's penalty, and the outputs of the task's pass."""
+        """Return the task loss on masked input with the objective's penalty (a scalar), and the model's outputs."""
         masking, parameter = self.stream.masking, self.moving.strategy.parameter
         objective = masking.strategy.objective
         if objective is not None:
@@ -319,11 +325,11 @@ class MaskedTrainer(Trainer):
         return self.model
 
     def passes(self) -> int:
-        """Return how many passes over the training examples of the task at hand are complete."""
+        """Return how many passes over the training examples of the current task are complete."""
         return int(self.state.epoch or 0)
 
     def _batch(self, inputs: dict[str, Any]) -> tuple[Batch, dict[str, Any]]:
-        """Split what the collator gives into what the hooks see and what the model takes."""
+        """Split what the collator gives into the batch that the hooks see and the inputs that the model takes."""
         inputs = dict(inputs)
         batch = Batch(
             input_ids=inputs["input_ids"],
@@ -342,7 +348,7 @@ class MaskedTrainer(Trainer):
 
 
 def parameter_counts(model: Module) -> Mapping[str, int]:
-    """Return how many numbers the model has, and how many of them move."""
+    """Return the model's number of parameters (single weights), and how many of them are trained."""
     sizes = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
     return {
         "parameters": sum(size for size, _ in sizes),

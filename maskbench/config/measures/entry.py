@@ -47,7 +47,7 @@ class Measure:
     by: str | None = None
     """What may stand behind a colon, as in ``f1:PER``: class, layer, block, perturbation, ...; None: nothing."""
     home: Home = "single"
-    """On which runs strategies are compared by it, if nobody says otherwise."""
+    """The runs on which strategies are compared by this measure, unless a claim names others."""
     split: Split = "test"
     """What it is measured on."""
     derived: bool = False
@@ -61,14 +61,14 @@ class Measure:
     masked_lm: bool = False
     """Whether it takes a pretrained model with a masked-LM head."""
     flattered: bool = False
-    """Whether a model that learned little looks good by it: less of it counts only if the score is not the price."""
+    """Whether a model that learned little looks good by it: less of it counts only if the score did not suffer."""
     along: bool = False
     """Whether the probe `trajectory` measures it along the training: then `registered` gives it a value at the matched
     score. Of the flattered measures, those that take several runs have none."""
     matched: str | None = None
     """Its measure at the matched score; None: there is none."""
     at_matched_score: bool = False
-    """Whether it is of the moment at which the matched score is reached: empty where nobody saw that moment."""
+    """Whether it belongs to the moment at which the matched score is reached; empty where that was not seen."""
     of: Literal["run", "pairs", "cell"] = "run"
     """What one number rests on: a run (with others of its seed), pairs of a cell's seeds, or all its seeds together.
     Pairs get a test of their own, a cell has no paired difference."""

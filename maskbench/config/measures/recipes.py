@@ -16,7 +16,7 @@ TEST = "test"
 """The run's own test split; the other sets are named by what was done to it, as in ``swap-10``."""
 
 ALONE = "alone>"
-"""Before a stream: it is that of the run with the same task alone, on clean data."""
+"""Prefix of a stream that belongs to the run on the same task alone, on clean data."""
 
 
 class Part(NamedTuple):
@@ -37,7 +37,7 @@ class Recipe:
     """How a measure is made."""
 
     make: Callable[[str, list[str]], list[Part]]
-    """From what stands behind the measure's colon, and a run's streams, to the parts; nothing if a stream lacks."""
+    """Takes the text after the measure's colon and a run's streams, and gives the parts; none if one is missing."""
     on_sets: bool = False
     """Whether scores on test-time sets are in it: a run that has a number of it has outcomes of such sets, too."""
     offset: bool = False

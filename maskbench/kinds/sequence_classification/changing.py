@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 class _Changing(Changing):
     def flip(self, table: pa.Table, rate: float, labels: Sequence[str], where: str) -> Made:
-        """Give a share of the texts another label."""
+        """Return the split with another label for a share of its texts."""
         _several(labels, where)
         before = whole(table["label"])
         after = draws.flip(before, len(labels), rate, draws.generator("label-noise", "train"))
@@ -30,7 +30,7 @@ class _Changing(Changing):
         return Made(replaced(table, "label", after), counts, rates)
 
     def cue_words(self, labels: Sequence[str]) -> int:
-        """Return one for each class."""
+        """Return the number of classes: each has a cue word of its own."""
         return len(labels)
 
     def plant(
@@ -48,7 +48,7 @@ class _Changing(Changing):
         )
 
     def pieces(self, table: pa.Table) -> tuple[list[str], Whole]:
-        """Return the texts."""
+        """Return all N texts of the table, and (N,) the row of each."""
         return table["text"].to_pylist(), np.arange(table.num_rows)
 
     def with_pieces(self, table: pa.Table, pieces: Sequence[str]) -> pa.Table:

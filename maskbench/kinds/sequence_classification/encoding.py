@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 class _Encoding(Encoding):
     def feature(self) -> Any:
-        """Return a whole number."""
+        """Return the type of `labels`: one whole number for each text."""
         return Value("int64")
 
     def labels(self, batch: Mapping[str, list[Any]], words: Sequence[Sequence[int]]) -> list[Any]:

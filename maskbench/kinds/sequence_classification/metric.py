@@ -18,7 +18,7 @@ class Classification(evaluate.Metric):
     """
 
     def _info(self) -> evaluate.MetricInfo:
-        """Describe inputs and output."""
+        """Return the description that `evaluate` asks for: inputs, output and source."""
         return evaluate.MetricInfo(
             description=_DESCRIPTION,
             citation="Pedregosa et al. (2011), Scikit-learn, JMLR 12",

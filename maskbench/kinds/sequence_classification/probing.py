@@ -22,7 +22,7 @@ class _Probing(Probing):
     without = frozenset({"seen-mentions"})
 
     def confidences(self, outcome: Outcome) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.int64]]:
-        """Return those of texts."""
+        """Return (N,) probability of each text's prediction, (N,) whether it was right, and (N,) the text's example."""
         table = outcome.table
         sure = np.stack(table["probabilities"].tolist()).max(-1)
         right = (table["prediction"] == table["label"]).to_numpy()
@@ -33,11 +33,11 @@ class _Probing(Probing):
         return [([], after)]
 
     def given(self, prediction: Any, flip: Flip, labels: Sequence[str]) -> bool:
-        """Compare the classes."""
+        """Tell whether the predicted class is the flipped label."""
         return int(prediction) == flip[1]
 
     def changed(self, before: Outcome, after: Outcome, clean: Rows, shifted: Rows) -> NDArray[np.bool_]:
-        """Compare the classes."""
+        """Return (N,) bool: the texts whose predicted class is another one in the other version."""
         found: NDArray[np.bool_] = before.table["prediction"].to_numpy() != after.table["prediction"].to_numpy()
         return found
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One labelled text."""
+    """A text with its label, as the file has them."""
 
     line: int
     text: str
@@ -41,7 +41,7 @@ class _Reading(Reading):
     cut_words = "stratified by label"
 
     def row(self, file: File, line: int, text: Any, label: Any, lines: list[int] | None = None) -> Example | None:
-        """Read a labelled text."""
+        """Read one row: a text and its label; None if the row has no text and is left out."""
         if not file.hub:
             return Example(line, written(text, line, file.place), word(label, "label", line, file.place))
         if text is None or (isinstance(text, str) and not text.strip()):
@@ -51,7 +51,7 @@ class _Reading(Reading):
         return Example(line, written(text, line, file.place), found)
 
     def content(self, task: Task, tables: Mapping[Split, Table]) -> Content:
-        """Turn labels into indices."""
+        """Return the task's content, with labels as indices in the order of the configuration or of their values."""
         dropped: Counter[str] = Counter()
         words = {split: [example.label for example in table.rows] for split, table in tables.items()}
         examples = {split: table.rows for split, table in tables.items()}
@@ -78,11 +78,11 @@ class _Reading(Reading):
         return Content(names, rows, dropped)
 
     def classes(self, labels: Sequence[str]) -> list[str]:
-        """Return the labels."""
+        """Return the labels: each is a class that every split should have."""
         return list(labels)
 
     def classes_of(self, target: Any) -> Collection[int]:
-        """Return the label."""
+        """Return the one class of a text, its label's index."""
         return {int(target)}
 
     def table(self, rows: Rows) -> pa.Table:
@@ -92,7 +92,7 @@ class _Reading(Reading):
         return pa.table({"example": example, "text": text, "label": label})
 
     def counts(self, table: pa.Table, labels: Sequence[str]) -> dict[str, int]:
-        """Count texts."""
+        """Return how many texts have each label."""
         found = np.bincount(table["label"].to_numpy(), minlength=len(labels))
         return {label: int(found[position]) for position, label in enumerate(labels)}
 

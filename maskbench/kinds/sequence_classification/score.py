@@ -33,7 +33,7 @@ class _Score(Score):
         return classify(np.asarray(columns["example"]), labels, log_probabilities, losses, names)
 
     def padded(self, parts: Sequence[Sequence[NDArray[Any]]], labels: Sequence[Any]) -> Any:
-        """Stack them, since texts have no places."""
+        """Stack the parts of all texts; they need no padding, since a text has one label."""
         return [np.stack(part) for part in parts], np.array(labels)
 
     def measures(self, outcome: Outcome) -> dict[str, float]:

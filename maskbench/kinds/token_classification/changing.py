@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 class _Changing(Changing):
     def flip(self, table: pa.Table, rate: float, labels: Sequence[str], where: str) -> Made:
-        """Give a share of the mentions another type; the words that they span stay."""
+        """Return the split with another type for a share of its mentions; the words that they span stay the same."""
         known, text = TagSet(labels), Tagged.of(table)
         if len(known.types) < 2:
             raise InputError(f"{where}: expected at least two entity types, found only {known.types[0]}")
@@ -41,7 +41,7 @@ class _Changing(Changing):
         return Made(replace(text, tags=tags).table(), counts, rates)
 
     def cue_words(self, labels: Sequence[str]) -> int:
-        """Return 1, the trigger."""
+        """Return 1: one trigger word stands for one entity type."""
         return 1
 
     def plant(
@@ -61,7 +61,7 @@ class _Changing(Changing):
         return Planted(made, list(words), known.types[target])
 
     def pieces(self, table: pa.Table) -> tuple[list[str], Whole]:
-        """Return the words of all sentences."""
+        """Return the N words of all sentences, and (N,) the row of each."""
         tagged = Tagged.of(table)
         return tagged.tokens.tolist(), tagged.rows
 

@@ -29,7 +29,7 @@ class _Encoding(Encoding):
         return [_first_subwords(*pair) for pair in zip(words, batch["tags"], strict=True)]
 
     def more(self, batch: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
-        """Return all tags."""
+        """Return the column `tags`: the tags of all words of each sentence, also of words that are cut off."""
         return {"tags": batch["tags"]}
 
     def cut_off(self, dataset: Dataset, labels: Sequence[str]) -> dict[str, int]:

@@ -28,7 +28,8 @@ def as_iob2(tags: Sequence[str]) -> list[str]:
 
 def agreement(predicted: Sequence[str], gold: Sequence[str]) -> tuple[int, int, int]:
     """Return the numbers of right, predicted and gold entities of one sentence (valid IOB2 tags)."""
-    from seqeval.metrics.sequence_labeling import get_entities  # a second that readers of results need not spend
+    # imported here: the import takes a second, which readers of results need not spend
+    from seqeval.metrics.sequence_labeling import get_entities
 
     found, wanted = set(get_entities(list(predicted))), set(get_entities(list(gold)))
     return len(found & wanted), len(found), len(wanted)

@@ -20,7 +20,7 @@ class Entities(evaluate.Metric):
     """
 
     def _info(self) -> evaluate.MetricInfo:
-        """Describe inputs and output."""
+        """Return the description that `evaluate` asks for: inputs, output and source."""
         tags = datasets.Sequence(datasets.Value("string"))
         return evaluate.MetricInfo(
             description=_DESCRIPTION,

@@ -23,7 +23,7 @@ class _Probing(Probing):
     target = "tags"
 
     def confidences(self, outcome: Outcome) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.int64]]:
-        """Return those of all words that were predicted."""
+        """Return (N,) probability of each predicted word's tag, (N,) whether it was right, and (N,) its example."""
         table = outcome.table
         columns = (np.concatenate(table[name].tolist()) for name in ("confidence", "prediction", "label"))
         sure, found, wanted = columns
@@ -41,7 +41,7 @@ class _Probing(Probing):
         return all(labels[int(prediction[word])][2:] == labels[wanted][2:] for word in words)
 
     def changed(self, before: Outcome, after: Outcome, clean: Rows, shifted: Rows) -> NDArray[np.bool_]:
-        """Return in which sentences the tag changes of a word that the model sees in both versions.
+        """Return (sentences,) bool: whether the tag changes of a word that the model sees in both versions.
 
         That is all words where only letters or masks changed; the original words, without the distractor; where words
         were dropped, those that are left (found from left to right by their subwords and gold tags).

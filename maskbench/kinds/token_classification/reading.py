@@ -50,7 +50,7 @@ class _Reading(Reading):
     cut_words = "by a plain permutation"
 
     def row(self, file: File, line: int, text: Any, label: Any, lines: list[int] | None = None) -> Sentence | None:
-        """Read a tagged sentence."""
+        """Read one row: words and their tags; None if no word is left."""
         if file.hub:
             if not text and not label:
                 file.seen.dropped["no text"] += 1
@@ -100,7 +100,7 @@ class _Reading(Reading):
         return Content(names, rows, scheme=scheme, converted=converted)
 
     def classes(self, labels: Sequence[str]) -> list[str]:
-        """Return the entity types."""
+        """Return the entity types, which every split should have."""
         return [name[2:] for name in labels[1::2]]
 
     def classes_of(self, target: Any) -> Collection[int]:
@@ -118,7 +118,7 @@ class _Reading(Reading):
         return pa.table(columns)
 
     def counts(self, table: pa.Table, labels: Sequence[str]) -> dict[str, int]:
-        """Count words."""
+        """Return how many words have each tag."""
         found = np.bincount(pc.list_flatten(table["tags"]).to_numpy(), minlength=len(labels))
         return {label: int(found[position]) for position, label in enumerate(labels)}
 

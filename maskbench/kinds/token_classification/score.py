@@ -43,7 +43,7 @@ class _Score(Score):
         return found
 
     def padded(self, parts: Sequence[Sequence[NDArray[Any]]], labels: Sequence[Any]) -> Any:
-        """Pad them to the longest text."""
+        """Pad the parts of all sentences to the longest one, and stack them."""
         return [_padded(part, 0) for part in parts], _padded(labels, IGNORED)
 
     def measures(self, outcome: Outcome) -> dict[str, float]:

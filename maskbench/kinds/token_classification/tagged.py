@@ -83,12 +83,12 @@ class Tagged:
         return pa.table(columns if self.document is None else columns | {"document": self.document})
 
     def mentions(self, known: TagSet) -> tuple[Whole, Whole]:
-        """Return the place of the first word of each mention, and its type."""
+        """Return (M,) the place of the first word of each of M mentions, and (M,) its type."""
         first = np.flatnonzero(known.begins[self.tags])
         return first, known.type_of[self.tags[first]]
 
     def insert(self, places: Whole, word: str, tag: int) -> Self:
-        """Return the sentences with a word put before each of the places, which are distinct."""
+        """Return the sentences with a word put before each of the places (P,), which are distinct."""
         return replace(
             self,
             tokens=np.insert(self.tokens, places, word),
@@ -109,7 +109,7 @@ class Tagged:
         )
 
     def keep(self, kept: NDArray[np.bool_], known: TagSet) -> Self:
-        """Return the sentences without some words; what is left first of a mention begins it, so tags stay IOB2.
+        """Return the sentences with only the words in `kept` (N,), in IOB2: a mention begins at its first word left.
 
         Unlike `tags.to_iob2` this knows the mentions as they were: two neighbours of one type do not become one when
         the word goes that began the second.

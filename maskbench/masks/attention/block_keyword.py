@@ -40,7 +40,7 @@ class BlockKeyword(AttentionMask):
         self._scores = WordScores.fit(setting, self.statistic)
 
     def attend(self, batch: Batch, rng: Draws) -> Tensor | None:
-        """Return which columns are left."""
+        """Return (B, 1, T, T) bool: the chosen columns are hidden from every query."""
         from maskbench.masks.shared.budget import budget, first
 
         if self.rate == 0:

@@ -27,5 +27,5 @@ class Causal(AttentionMask):
     kind: Literal["causal"] = "causal"
 
     def attend(self, batch: Batch, rng: Draws) -> Tensor:
-        """Return the lower triangle."""
+        """Return (1, 1, T, T) bool: True on and below the diagonal, where the key does not come after the query."""
         return (distance(batch) >= 0)[None, None]

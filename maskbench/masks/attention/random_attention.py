@@ -27,7 +27,7 @@ class RandomAttention(AttentionMask):
     """Probability that a pair is hidden."""
 
     def attend(self, batch: Batch, rng: Draws) -> Tensor | None:
-        """Draw for each pair."""
+        """Return (B, 1, T, T) bool, drawn for each pair of a query and a key in this pass."""
         if self.rate == 0:
             return None
         places = batch.positions

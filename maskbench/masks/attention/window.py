@@ -32,7 +32,7 @@ class Window(AttentionMask):
     """Special tokens see all and are seen by all; false: the window holds for them, too."""
 
     def attend(self, batch: Batch, rng: Draws) -> Tensor:
-        """Return the band around the diagonal, and the special tokens' rows and columns."""
+        """Return (1 or B, 1, T, T) bool: True near the diagonal, and in special tokens' rows and columns."""
         near = (distance(batch).abs() <= self.width)[None, None]
         if not self.special:
             return near

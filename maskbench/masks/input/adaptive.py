@@ -61,7 +61,7 @@ class Adaptive(InputMask):
         return self
 
     def mixes(self, kind: Kind) -> bool:
-        """Tell whether saliency is needed, which is the slope of such a change."""
+        """Tell whether places are drawn by saliency, which is the slope of the loss along such a blend."""
         return self.place == "loss" and not traits.of(kind).per_token
 
     def fit(self, setting: Setting, rng: Draws) -> None:
@@ -75,7 +75,7 @@ class Adaptive(InputMask):
         )
 
     def where(self, batch: Batch, rng: Draws) -> Tensor:
-        """Draw as many tokens as `random` would at the rate of the moment."""
+        """Return (B, T) bool: as many tokens as `random` would hit at the current rate, drawn by their weights."""
         from maskbench.masks.shared import budget
         from maskbench.masks.shared.importance import preferring
 
@@ -89,7 +89,7 @@ class Adaptive(InputMask):
         return hit
 
     def _weights(self, batch: Batch) -> Tensor:
-        """Return (B, T) how important each token is."""
+        """Return (B, T) weights, at least 0: how important each token is."""
         from maskbench.masks.shared.importance import attention_received, saliency, word_losses
 
         if self.place == "attention":

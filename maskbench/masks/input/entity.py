@@ -70,7 +70,7 @@ class Entity(InputMask):
         self._types, self._begins = torch.tensor(types, device=device), torch.tensor(begins, device=device)
 
     def where(self, batch: Batch, rng: Draws) -> Tensor:
-        """Draw once for each mention, at the address of its first word."""
+        """Return (B, T) bool: one draw for each mention, at its first word's address, decides for all its tokens."""
         import torch
 
         from maskbench.masks.shared.words import per_subword

@@ -41,7 +41,7 @@ class FixedPositions(InputMask):
         return self
 
     def where(self, batch: Batch, rng: Draws) -> Tensor:
-        """Count the tokens of each text from both ends."""
+        """Return (B, T) bool: the tokens at the given places, counted from both ends of each text."""
         import torch
 
         place = batch.maskable.cumsum(1) - 1

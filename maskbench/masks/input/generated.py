@@ -54,7 +54,7 @@ class Generated(InputMask):
             self._sampler = Unigram(setting, self.temperature)
 
     def where(self, batch: Batch, rng: Draws) -> Tensor:
-        """Draw for each token."""
+        """Return (B, T) bool: each token is hit with probability `rate`, as `random` hits it."""
         return rng.uniform(batch) < self.rate
 
     def corrupt(self, batch: Batch, rng: Draws) -> Batch:

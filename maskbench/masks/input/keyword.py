@@ -40,7 +40,10 @@ class Keyword(InputMask):
         self._scores = WordScores.fit(setting, self.statistic)
 
     def where(self, batch: Batch, rng: Draws) -> Tensor:
-        """Spend the budget of `random` on the highest scores; words of equal score in random order."""
+        """Return (B, T) bool: as many tokens as `random` hits, of the words with the highest scores.
+
+        Words of equal score come in random order.
+        """
         import torch
 
         from maskbench.masks.shared.budget import budget, first

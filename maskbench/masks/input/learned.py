@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 class Learned(InputMask):
     """A small gate on token embeddings, trained with the task to lower its loss, chooses which tokens are hit.
 
-    The embedding of a token goes over to that of [MASK] by the gate's value, so the task loss has a gradient to the
-    gate. The budget is fixed, so that the gate cannot just stay shut.
+    The embedding of a token is blended with that of [MASK], with the gate's value as the weight of [MASK], so the task
+    loss has a gradient to the gate. The budget is fixed; otherwise the gate would learn to hit nothing.
 
     References
     ----------
@@ -51,11 +51,11 @@ class Learned(InputMask):
     _table: Any = None
 
     def mixes(self, kind: Kind) -> bool:
-        """Return true: that is how the gate acts."""
+        """Return True: the gate acts by blending embeddings."""
         return True
 
     def fit(self, setting: Setting, rng: Draws) -> None:
-        """Make the gate."""
+        """Make the gate, with weights drawn from the run's seed, and keep the model's table of embeddings."""
         from maskbench.masks.shared.gates import Gate
 
         super().fit(setting, rng)
@@ -64,15 +64,15 @@ class Learned(InputMask):
         self._gate.learning_rate = self.learning_rate
 
     def modules(self) -> Mapping[str, Module]:
-        """Return the gate."""
+        """Return the gate, so that it is trained with the task."""
         return {} if self._gate is None else {"gate": self._gate}
 
     def where(self, batch: Batch, rng: Draws) -> Tensor:
-        """Return what the gate hits."""
+        """Return (B, T) bool: the tokens whose weight of [MASK] is a half or more."""
         return self._mix(batch, rng).detach() >= 0.5
 
     def corrupt(self, batch: Batch, rng: Draws) -> Batch:
-        """Return the batch with its token ids as they are, and the weights with which embeddings go over."""
+        """Return the batch with unchanged token ids, and with the weights of [MASK] in `mix`."""
         mix = self._mix(batch, rng)
         return replace(batch, mix=mix, hit=mix.detach() >= 0.5)
 

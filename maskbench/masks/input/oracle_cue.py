@@ -63,7 +63,7 @@ class OracleCue(InputMask):
         self._spelled = sorted(found)
 
     def where(self, batch: Batch, rng: Draws) -> Tensor:
-        """Look the words up."""
+        """Return (B, T) bool: the tokens of all cues that stand in the texts as whole words."""
         from maskbench.masks.shared.words import runs
 
         return runs(batch.input_ids, batch.words, self._spelled)

@@ -30,5 +30,5 @@ class Random(InputMask):
     """Draw once for each word, so that its subwords are hit together."""
 
     def where(self, batch: Batch, rng: Draws) -> Tensor:
-        """Draw for each token or word."""
+        """Return (B, T) bool, drawn for each token or each word."""
         return rng.uniform(batch, *([batch.words] if self.whole_words else [])) < self.rate

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class RateTwin(InputMask):
     """As many tokens of each text are hit as another mask hits, at random places drawn anew in every pass.
 
-    What they become is `replacement`, by default that of the other mask, or [MASK] if that has a way of its own. A mask
-    that follows the training (adaptive, learned) follows that of the twin here.
+    What they become is `replacement`: by default that of the other mask, or [MASK] if the other mask replaces tokens in
+    a way of its own. If the other mask follows the training (adaptive, learned), it follows the twin's training here.
 
     References
     ----------
@@ -62,14 +62,14 @@ class RateTwin(InputMask):
         self.of.fit(setting, rng)
 
     def where(self, batch: Batch, rng: Draws) -> Tensor:
-        """Count the hits of the other mask in each text, with the draws that it would have."""
+        """Return (B, T) bool: as many random tokens of each text as the other mask hits with its own draws."""
         from maskbench.masks.shared.budget import first
 
         counts = (self.of.where(batch, rng) & batch.maskable).sum(1)
         return first(batch, rng.uniform(batch, channel=Channel.TWIN_PLACE), counts)
 
     def observe(self, loss: Tensor) -> None:
-        """Pass the loss on."""
+        """Pass the task loss on to the other mask."""
         self.of.observe(loss)
 
     def modules(self) -> Mapping[str, Module]:
@@ -81,5 +81,5 @@ class RateTwin(InputMask):
         return self.of.state()
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Pass the state on."""
+        """Give the other mask the state that `state` returned."""
         self.of.restore(state)

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from maskbench.masks.draws import Draws
     from maskbench.masks.setting import Setting
 
-_LONGEST = 1000.0  # products of sums of four such vectors are whole numbers that float32 holds
+# length of the longest vector: products of sums of four such vectors are whole numbers that float32 holds exactly
+_LONGEST = 1000.0
 
 
 class Semantic(InputMask):
@@ -38,13 +39,13 @@ class Semantic(InputMask):
     _table: Any = None
 
     def fit(self, setting: Setting, rng: Draws) -> None:
-        """Copy the embeddings at θ₀ as whole numbers, so that sums do not depend on how a device groups them."""
+        """Copy the embeddings at θ₀ as whole numbers, so that sums do not depend on a device's order of adding."""
         super().fit(setting, rng)
         table: Tensor = setting.model.get_input_embeddings().weight.detach().float()  # type: ignore[operator]
         self._table = (table * (_LONGEST / table.norm(dim=1).max())).round()
 
     def where(self, batch: Batch, rng: Draws) -> Tensor:
-        """Order words by the first group that they are in, and spend the budget of `random`."""
+        """Return (B, T) bool: as many tokens as `random` hits, of words in the order of the first group they are in."""
         import torch
 
         from maskbench.masks.shared.budget import budget, first
@@ -57,7 +58,7 @@ class Semantic(InputMask):
         near = self._similarity(batch, real)
         time = rank
         for step in range(1, min(self.neighbours, place.shape[1]) + 1):
-            value, neighbour = near.max(2)  # of equal ones the first
+            value, neighbour = near.max(2)  # the first one, if several are equally near
             # within a group the anchor comes first, then its neighbours by nearness
             turn = torch.where(real & (value > -torch.inf), rank + step / (self.neighbours + 1), torch.inf)
             time = time.scatter_reduce(1, neighbour, turn, "amin")
@@ -78,6 +79,7 @@ class Semantic(InputMask):
         words: Tensor = summed[:-1].view(rows, width, -1)
         with torch.autocast(words.device.type, enabled=False):
             near: Tensor = words @ words.transpose(1, 2)
-        near /= near.diagonal(dim1=1, dim2=2).clamp(min=1)[:, None, :].sqrt()  # the anchor's length ranks nothing
+        # not divided by the anchor's own length: it is the same for all neighbours, so it does not change their order
+        near /= near.diagonal(dim1=1, dim2=2).clamp(min=1)[:, None, :].sqrt()
         itself = torch.eye(near.shape[1], dtype=torch.bool, device=near.device)
         return near.masked_fill(itself | ~real[:, None, :], -torch.inf)

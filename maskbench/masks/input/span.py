@@ -38,7 +38,7 @@ class Span(InputMask):
     """Longest span in words; the distribution is cut there and renormalised (0.2 and 10: 3.8 words on average)."""
 
     def where(self, batch: Batch, rng: Draws) -> Tensor:
-        """Order words by the first span that covers them, and spend the budget of `random`."""
+        """Return (B, T) bool: as many tokens as `random` hits, of words in the order of the first span over them."""
         import torch
 
         from maskbench.masks.shared.budget import budget, first
@@ -53,7 +53,7 @@ class Span(InputMask):
         return first(batch, per_subword(time, batch.words), budget(batch, rng, self.rate))
 
     def _lengths(self, batch: Batch, rng: Draws, place: Tensor) -> Tensor:
-        """Return the length of the span that starts at each word, by the inverse of its distribution function."""
+        """Return (B, T) the length in words of the span that starts at each word, by inverting the distribution."""
         stay = 1 - self.p
         drawn = rng.uniform(batch, place, channel=Channel.LENGTH) * (1 - stay**self.longest)
         return ((-drawn).log1p() / math.log(stay)).floor() + 1

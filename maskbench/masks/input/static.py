@@ -32,10 +32,10 @@ class Static(InputMask):
     """Number of masks that each example has, seen in turn (BERT's preprocessing made 10)."""
 
     def where(self, batch: Batch, rng: Draws) -> Tensor:
-        """Draw what `random` draws in one of the first passes."""
+        """Return (B, T) bool: what `random` hits in one of the first `duplicates` passes."""
         places = [batch.words] if self.whole_words else []
         return rng.uniform(batch, *places, time=self.time(batch)) < self.rate
 
     def time(self, batch: Batch) -> int:
-        """Return one of the first passes: its draws decide the places, and what stands there."""
+        """Return the pass, one of the first `duplicates`, whose draws decide the places and what stands there."""
         return batch.epoch % self.duplicates

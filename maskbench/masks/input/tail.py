@@ -28,7 +28,7 @@ class Tail(InputMask):
     """Number of words at the start of a text that stay."""
 
     def where(self, batch: Batch, rng: Draws) -> Tensor:
-        """Count words, not tokens."""
+        """Return (B, T) bool: the tokens of all words after the first `keep` words of their text."""
         from maskbench.masks.shared.words import ordinals
 
         return ordinals(batch.words) >= self.keep

@@ -48,5 +48,5 @@ class Augment(MaskedCopy):
         return self.weight * loss
 
     def combine(self, task: Tensor, penalty: Tensor, parts: int) -> Tensor:
-        """Return the weighted mean of both."""
+        """Return the weighted mean of the task loss and the extra pass's loss, a scalar."""
         return (task + penalty) / (1 + self.weight)

@@ -32,7 +32,7 @@ class Consistency(MaskedCopy):
     """λ."""
 
     def penalty(self, model: Module, clean: Batch, masked: Batch) -> Tensor:
-        """Return λ times the mean squared distance."""
+        """Return λ times the mean squared distance of the two passes' hidden states, a scalar."""
         import torch
 
         from maskbench.masks import passes

@@ -55,7 +55,7 @@ class MaskedLMAuxiliary(MaskedCopy):
         return {**super().modules(), **({} if self._shared is None else {"head": self._shared.head})}
 
     def penalty(self, model: Module, clean: Batch, masked: Batch) -> Tensor:
-        """Return λ times the cross-entropy of the tokens that were hit."""
+        """Return λ times the masked-LM cross-entropy at the tokens that were hit, a scalar in nats."""
         import torch
 
         from maskbench.masks import passes

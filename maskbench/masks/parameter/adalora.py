@@ -55,7 +55,7 @@ class AdaLora(Adapter):
         return self
 
     def fit(self, setting: Setting, rng: Draws) -> None:
-        """Take the number of updates, too."""
+        """Take a seed for the adapters' weights, and the number of updates that the run makes."""
         super().fit(setting, rng)
         self._updates = setting.updates
 
@@ -78,7 +78,7 @@ class AdaLora(Adapter):
         return AdaLoraModel(model, config, NAME)  # type: ignore[no-untyped-call]
 
     def regularisation(self, model: Module) -> Tensor | None:
-        """Return how far singular vectors are from orthonormal."""
+        """Return a scalar: `orthogonality` times how far the singular vectors are from orthonormal."""
         import torch
 
         distances = []
@@ -89,11 +89,11 @@ class AdaLora(Adapter):
         return self.orthogonality * torch.stack(distances).mean()
 
     def updated(self, model: Module, step: int) -> None:
-        """Note how much each rank matters, and drop those that matter least."""
+        """After an update, let PEFT measure how much each rank matters, and drop the ranks that matter least."""
         self._tuner.update_and_allocate(step + 1)  # PEFT counts updates from 1
 
     def state(self) -> dict[str, Any]:
-        """Return what is known of the ranks so far."""
+        """Return what PEFT has measured of the ranks so far, and which ranks are left."""
         if self._tuner is None:
             return {}
         allocator = self._tuner.rankallocator
@@ -105,7 +105,7 @@ class AdaLora(Adapter):
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on with it."""
+        """Take over what `state` returned, so that the ranks shrink as if the run had not stopped."""
         if self._tuner is None:
             return
         allocator = self._tuner.rankallocator

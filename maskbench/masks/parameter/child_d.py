@@ -62,11 +62,11 @@ class ChildD(GradientMask):
             self._moving = fisher.largest(fisher.mean(information), self.share)
 
     def moving(self, step: int, rng: Draws) -> Mapping[str, Tensor]:
-        """Return the chosen weights."""
+        """Return float tensors by name, 1 at the chosen weights and 0 at the others; the same in every update."""
         return self._moving  # type: ignore[no-any-return]
 
     def gate(self, gradients: Mapping[str, Tensor], step: int, rng: Draws) -> Mapping[str, Tensor] | None:
-        """Return the chosen weights; the gradients may stay, since AdamW moves each weight by its own alone."""
+        """Return the chosen weights; gradients stay as they are, since AdamW moves each weight by its own gradient."""
         return self._moving or None
 
     def held(self) -> int:

@@ -39,7 +39,7 @@ class ChildF(GradientMask):
     _chance: Any = None
 
     def fit(self, setting: Setting, rng: Draws) -> None:
-        """Make room for the draws."""
+        """Allocate the buffers that the draws of every update are written to."""
         from maskbench.masks.shared.chance import Chance
         from maskbench.models.anatomy import pretrained_of
 
@@ -48,7 +48,7 @@ class ChildF(GradientMask):
             self._chance = Chance(shapes, self.share, setting.model.device)
 
     def moving(self, step: int, rng: Draws) -> Mapping[str, Tensor]:
-        """Draw which weights move; depends on seed, step and the model's parameters alone."""
+        """Return by name float 0 or 1 in the parameter's shape, drawn from seed, step, names and shapes alone."""
         return {} if self._chance is None else self._chance.draw(rng, step)
 
     def gate(self, gradients: Mapping[str, Tensor], step: int, rng: Draws) -> Mapping[str, Tensor] | None:
@@ -59,6 +59,6 @@ class ChildF(GradientMask):
         scale = 1 / self._chance.probability if moving else 1
         for name in moving.keys() & gradients.keys():
             gradient = gradients[name]
-            # one pass for both: the product takes as long as reading a model's gradients from memory
+            # one pass does both: the time goes into reading the model's gradients from memory, not into computing
             torch.addcmul(gradient.new_zeros(()), gradient, moving[name], value=scale, out=gradient)
         return moving or None

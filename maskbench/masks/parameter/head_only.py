@@ -25,7 +25,7 @@ class HeadOnly(ParameterMask):
     kind: Literal["head-only"] = "head-only"
 
     def select(self, model: Module) -> Iterable[Parameter]:
-        """Return the pretrained parameters."""
+        """Return all pretrained parameters of the model, so that they are frozen."""
         from maskbench.models.anatomy import pretrained_of
 
         return [parameter for _, parameter in pretrained_of(model)]

@@ -50,7 +50,7 @@ class LearnedWeights(ParameterMask):
     _notes: Any = ()
 
     def fit(self, setting: Setting, rng: Draws) -> None:
-        """Remember where scores are drawn from."""
+        """Keep the draws that the scores start from."""
         self._rng = rng
 
     def select(self, model: Module) -> Iterable[Parameter]:

@@ -60,10 +60,10 @@ class StepTwin(ParameterMask):
         self._steps = Steps(setting.model, self.of.select(setting.model))
 
     def gate(self, gradients: Mapping[str, Tensor], step: int, rng: Draws) -> Mapping[str, Tensor] | None:
-        """Keep the weights as they are before the update, and what would move in it."""
+        """Keep the weights as they are before the update, and which of them the inner mask would let move."""
         self._steps.before(self.of.moving(step, rng) if isinstance(self.of, GradientMask) else {})
         return None
 
     def updated(self, model: Module, step: int) -> None:
-        """Shorten the step."""
+        """Shorten the optimiser's step, in place, to the length of the part that the inner mask would let through."""
         self._steps.after()

@@ -40,7 +40,7 @@ class BinaryMask(Module):
         self.scores = Parameter(scores)
 
     def forward(self, weight: Tensor) -> Tensor:
-        """Return the masked weights."""
+        """Return the weights with 0 where the score is not above 0, in the shape of `weight`."""
         return cast("Tensor", _Masked.apply(weight, self.scores))  # type: ignore[no-untyped-call]
 
 
@@ -54,7 +54,7 @@ def mask(module: Module, sparsity: float, spread: float, generator: torch.Genera
 
 
 def bake(model: Module) -> None:
-    """Turn masked weights into plain ones of the same value."""
+    """Turn masked weights into plain parameters of the same values, in place."""
     for module in list(model.modules()):
         if parametrize.is_parametrized(module, "weight"):
             parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 def budget(batch: Batch, rng: Draws, rate: float | Tensor) -> Tensor:
     """Return (B,) how many tokens of each text `random` hits at this rate, seed and pass.
 
-    A mask that spends this budget is rate-matched to `random` text by text, not only on average. It takes its places
-    from another channel than 0, or they would depend on the budget.
+    A mask that hits so many tokens is rate-matched to `random` text by text, not only on average. It must draw its
+    places from another channel than 0, since those of channel 0 decide the budget.
 
     Parameters
     ----------

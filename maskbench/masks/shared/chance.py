@@ -1,4 +1,4 @@
-"""A coin for every weight in every update."""
+"""An independent random draw for every weight in every update."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from maskbench.masks.draws import Draws
 
 SIDES = 2**8
-"""Of the die that is thrown for each weight: a byte of the eight in a random word."""
+"""Number of equally likely outcomes of a draw: it is one byte of the eight in a random 64-bit word."""
 _CHUNK = 2**17
-"""Draws that a CPU makes and compares while they are in its cache."""
+"""Number of draws that are made and compared at once on a CPU, so that they stay in its cache."""
 
 
 class Chance:
@@ -31,9 +31,10 @@ class Chance:
     Parameters
     ----------
     shapes
-        Of the tensors, by name; the order does not matter.
+        Shapes of the tensors, by name; the order does not matter.
     probability
-        Of a 1, above 0 and below 1; what is drawn with, `probability`, is the nearest multiple of 1/256 between them.
+        Probability of a 1, above 0 and below 1. It is rounded to a multiple of 1/256 between 1/256 and 255/256, which
+        the attribute `probability` has.
     device
         Where to draw.
     """
@@ -50,14 +51,14 @@ class Chance:
         self._views = {name: part.view(shapes[name]) for name, part in parts}
 
     def draw(self, rng: Draws, step: int) -> dict[str, Tensor]:
-        """Return float32 tensors of 0 and 1 by name; the next call overwrites them."""
+        """Return float32 tensors of 0 and 1 by name, in the given shapes; the next call overwrites them."""
         generator = rng.generator(step, device=self._flat.device)
         if self._flat.device.type == "cpu":
             random = np.random.Generator(np.random.SFC64(generator.initial_seed()))
             for part in self._flat.split(_CHUNK):
                 drawn = random.integers(-(2**63), 2**63, size=_words(part), dtype=np.int64)
                 below = drawn.view(np.int8) < self._threshold
-                part.copy_(torch.from_numpy(below.view(np.int8))[: len(part)])  # 5 times as fast as from bool
+                part.copy_(torch.from_numpy(below.view(np.int8))[: len(part)])  # 5 times as fast as a copy from bool
         else:
             words = torch.empty(_words(self._flat), dtype=torch.int64, device=self._flat.device)
             words.random_(-(2**63), None, generator=generator)
@@ -66,5 +67,5 @@ class Chance:
 
 
 def _words(part: Tensor) -> int:
-    """Return how many random words serve all entries."""
+    """Return how many 64-bit random words have a byte for each entry."""
     return -(-len(part) // 8)

@@ -34,11 +34,11 @@ class MaskedCopy(Objective):
         return self.mask.needs() if self.mask is not None else frozenset()
 
     def mixes(self, kind: Kind) -> bool:
-        """Tell what the inner mask does."""
+        """Tell whether the inner mask blends embeddings."""
         return self.mask is not None and self.mask.mixes(kind)
 
     def fit(self, setting: Setting, rng: Draws) -> None:
-        """Fit the inner mask."""
+        """Fit the inner mask, if there is one, and start its counts at 0."""
         import torch
 
         self._rng = rng

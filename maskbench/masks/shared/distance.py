@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def distance(batch: Batch) -> Tensor:
-    """Return (T, T) how far each query (row) is behind each key (column); padding on either side cancels out."""
+    """Return (T, T) by how many places each query (row) comes after each key (column), whichever side is padded."""
     import torch
 
     place = torch.arange(batch.input_ids.shape[1], device=batch.input_ids.device)

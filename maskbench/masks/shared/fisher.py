@@ -31,17 +31,22 @@ def sample(count: int, wanted: int | None, rng: Draws) -> set[int]:
 def information(setting: Setting, chosen: set[int], over: Literal["layers", "all"] = "all") -> dict[str, Tensor]:
     """Return the mean squared gradient of single examples' log-likelihoods, by name of the pretrained parameters.
 
-    In eval mode, example by example, since the square of a mean gradient is not the mean of squares; weights, their
-    gradients and the global random state are left as they are.
+    The model is in eval mode, and examples are taken one by one, since the square of a mean gradient is not the mean of
+    squares. Weights, their gradients and the global random state are not changed.
 
     Parameters
     ----------
     setting
-        Of the run; its model is at θ₀.
+        The setting of the run; its model is at θ₀.
     chosen
         Places of the examples in the training split.
     over
-        Of all pretrained parameters, or of those in the stack of layers alone.
+        Whether all pretrained parameters are measured, or only those in the stack of layers.
+
+    Returns
+    -------
+    dict
+        By name, a float tensor in the shape of the parameter.
     """
     model = setting.model
     named = dict(pretrained_of(model))
@@ -68,7 +73,7 @@ def information(setting: Setting, chosen: set[int], over: Literal["layers", "all
 
 @contextmanager
 def _sparse_embeddings(model: PreTrainedModel) -> Iterator[None]:
-    """Let the token embeddings' gradient have the rows of the text's own tokens alone: most of a model's weights."""
+    """In the block, give token embeddings a sparse gradient, of the text's own tokens alone: the table is large."""
     table: Any = model.get_input_embeddings()
     before, table.sparse = table.sparse, True
     try:
@@ -78,7 +83,7 @@ def _sparse_embeddings(model: PreTrainedModel) -> Iterator[None]:
 
 
 def mean(tasks: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Return the mean of several tasks' information on the same parameters."""
+    """Return the mean of several tasks' information on the same parameters, in their shapes."""
     total, *others = tasks
     for other in others:
         torch._foreach_add_(list(total.values()), [other[name] for name in total])
@@ -87,9 +92,9 @@ def mean(tasks: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def largest(information: dict[str, Tensor], share: float) -> dict[str, Tensor]:
-    """Return float 1 at the given share of all entries together, the largest, and 0 at the others.
+    """Return, in the same shapes, float 1 at the given share of all entries together, the largest, and 0 elsewhere.
 
-    Exactly so many entries: of those that equal the smallest chosen one, the first by name and place are taken.
+    The number of ones is exact: of entries that equal the smallest chosen one, the first by name and place are taken.
     """
     names = sorted(information)
     flat = torch.cat([information[name].flatten() for name in names])
@@ -98,5 +103,5 @@ def largest(information: dict[str, Tensor], share: float) -> dict[str, Tensor]:
     chosen, tied = flat > threshold, flat == threshold
     chosen |= tied & (tied.cumsum(0) <= count - chosen.sum())
     parts = chosen.float().split([information[name].numel() for name in names])
-    # clones: views would keep all of it in memory as one block, and a product with an unaligned one is slower
+    # clones, since views would keep the whole block in memory, and products with unaligned views are slower
     return {name: part.view(information[name].shape).clone() for name, part in zip(names, parts, strict=True)}

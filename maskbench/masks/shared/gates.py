@@ -1,4 +1,4 @@
-"""Gates that are trained with the task: which tokens go over to [MASK], with gradients to what decides it."""
+"""Gates that are trained with the task: they decide which tokens become [MASK], and gradients reach them."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 _LOW, _HIGH = -0.1, 1.1  # γ and ζ of Louizos et al. (2018)
 _STEPS = 40  # of bisection: the bracket shrinks by 2**40, beyond float32
 _CERTAIN = 40.0  # log-odds that no draw overturns
-_HALF = 2.0**-25  # half the distance of uniform draws, for the one that is 0
+_HALF = 2.0**-25  # half the step between uniform draws: it stands in for a draw of exactly 0
 
 
 def logistic(uniform: Tensor) -> Tensor:
-    """Return standard logistic noise from uniform draws in [0, 1)."""
+    """Return standard logistic noise from uniform draws in [0, 1), in their shape."""
     return torch.logit(uniform.clamp(min=_HALF))
 
 
 class Gate(Module):
-    """Two layers on a token's embedding; its last one starts at 0, so all tokens are alike at first.
+    """Two layers on a token's embedding; the last layer starts at 0, so that all tokens get the same value at first.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ class Gate(Module):
     def forward(self, embeddings: Tensor, maskable: Tensor) -> Tensor:
         """Return (B, T) log-odds, whose mean over the maskable tokens of a text is 0.
 
-        Only differences within a text count, for the budget settles the rest.
+        Only differences within a text matter, since the budget decides how many tokens are hit.
 
         Parameters
         ----------
@@ -96,7 +96,7 @@ def shift(odds: Tensor, maskable: Tensor, rate: float) -> Tensor:
     if rate in (0, 1):
         reach = odds.abs().max(dim=1, keepdim=True).values
         return wanted + math.copysign(1.0, wanted) * reach
-    # as if all tokens were like the likeliest, or the unlikeliest
+    # the two ends of the bracket: as if all tokens had the largest, or the smallest, log-odds
     low = wanted - torch.where(maskable, odds, -torch.inf).max(dim=1, keepdim=True).values
     high = wanted - torch.where(maskable, odds, torch.inf).min(dim=1, keepdim=True).values
     low, high = torch.nan_to_num(low, posinf=0.0), torch.nan_to_num(high, neginf=0.0)
@@ -111,7 +111,18 @@ def hard_concrete(batch: Batch, odds: Tensor, noise: Tensor, rate: float, temper
     """Return (B, T) weights of [MASK] in [0, 1], many of them exactly 0 or 1.
 
     Stretched binary concrete variables (Louizos, Welling & Kingma 2018), with log-odds that are shifted so
-    that the expected share of a text's tokens that go over by half or more is `rate`: log α is the log-odds of that.
+    that the expected share of a text's tokens with a weight of a half or more is `rate`: log α is the log-odds of that.
+
+    Parameters
+    ----------
+    odds
+        (B, T) log-odds.
+    noise
+        (B, T) logistic noise.
+    rate
+        Expected share of the maskable tokens of a text.
+    temperature
+        Softness of the values: the smaller, the more of them are 0 or 1.
     """
     open_ = torch.sigmoid((noise + odds + shift(odds, batch.maskable, rate)) / temperature)
     weight = (open_ * (_HIGH - _LOW) + _LOW).clamp(0.0, 1.0)

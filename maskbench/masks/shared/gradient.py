@@ -24,7 +24,7 @@ class GradientMask(ParameterMask):
     """Share of the pretrained weights that move; 1: plain fine-tuning, bit by bit."""
 
     def moving(self, step: int, rng: Draws) -> Mapping[str, Tensor]:
-        """Return float 1 where a pretrained weight moves in update `step`, else 0, by parameter name.
+        """Return by name, in the parameter's shape, float 1 where a weight moves in update `step`, else 0.
 
         The tensors are good until the next call; parameters that are not named move freely.
         """

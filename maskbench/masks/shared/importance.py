@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
     from maskbench.masks.batch import Batch
 
-_FLOOR = 1e-6  # least weight relative to the text's mean: what has none is still drawn, last and at random
-_HALF = 2.0**-25  # half the distance of uniform draws, for the one that is 0
+_FLOOR = 1e-6  # least weight, relative to the text's mean: tokens without weight can still be drawn, last and at random
+_HALF = 2.0**-25  # half the step between uniform draws: it stands in for a draw of exactly 0
 
 
 @contextmanager
 def _eager(model: PreTrainedModel) -> Iterator[None]:
-    """Compute attention in the way that shows its weights."""
+    """In the block, let the model compute attention in the eager way, the only one that returns attention weights."""
     before = model.config._attn_implementation
     if before == "eager":
         yield
@@ -58,7 +58,7 @@ def word_losses(model: PreTrainedModel, batch: Batch) -> Tensor:
     with still(model):
         logits = model(**batch.inputs()).logits
     losses = torch.nn.functional.cross_entropy(logits.float().movedim(-1, 1), batch.labels, reduction="none")
-    # the label stands at a word's first subword: take the last one so far, if it is of the same word
+    # only a word's first subword has the label: each subword takes the last label before it, if of the same word
     places = torch.arange(batch.words.shape[1], device=batch.words.device)
     labelled = torch.where(batch.labels >= 0, places, 0).cummax(1).values
     same = batch.words.gather(1, labelled) == batch.words

@@ -42,18 +42,19 @@ class Shared:
         """
         self.head.train(model.training)
         with precision(model):
-            logits = self.head(hidden[hit])  # a few rows of the vocabulary's size, not all of B times T
+            # only the positions that are hit: logits of all B times T would need much memory
+            logits = self.head(hidden[hit])
         total = torch.nn.functional.cross_entropy(logits, targets[hit], reduction="sum")
         return total / hit.sum().clamp(min=1)
 
 
 class Sampler:
-    """θ₀ fills holes with samples of its own; frozen.
+    """Fills holes with samples of the pretrained masked LM (θ₀), which stays frozen.
 
     Parameters
     ----------
     setting
-        Its `vocabulary` are the tokens that may come out.
+        The setting of the run; only tokens of its `vocabulary` are sampled.
     temperature
         What logits are divided by: below 1 likelier tokens are preferred, above 1 unlikelier ones.
     """
@@ -81,6 +82,6 @@ class Sampler:
             hidden = self._encoder(**batch.inputs()).last_hidden_state
             logits = self._head(hidden[batch.hit])
         shares = (logits[:, self._vocabulary] / self._temperature).softmax(-1).cumsum(-1)
-        # the last share is 1 but for rounding
+        # the last cumulative share is 1 up to rounding, so the number is scaled by it
         place = torch.searchsorted(shares, uniform[:, None] * shares[:, -1:], right=True)[:, 0]
         return self._vocabulary[place.clamp(max=len(self._vocabulary) - 1)]

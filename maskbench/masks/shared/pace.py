@@ -9,7 +9,7 @@ import torch
 if TYPE_CHECKING:
     from torch import Tensor
 
-_HALF = 0.5  # of what can still be settled, so that there is always enough left to do so
+_HALF = 0.5  # a debt may reach this share of what can still be settled, so that it always can be
 
 
 class Pace:
@@ -37,7 +37,7 @@ class Pace:
     horizon
         Share of the training over which a debt is settled.
     device
-        Where the losses come from; nothing is read back from it.
+        Device of the losses; no value is copied back from it, so nothing waits for a GPU.
     """
 
     def __init__(
@@ -75,12 +75,12 @@ class Pace:
         self._spent += torch.stack([(hit & maskable).sum(), maskable.sum()])
 
     def observe(self, loss: Tensor) -> None:
-        """Let a task loss, a scalar, enter the running means; the first one is both of them, NaN says nothing."""
+        """Update the running means with a task loss, a scalar; the first loss starts both means, and NaN is ignored."""
         means = torch.where(self._means.isnan(), loss, self._means)
         self._means = torch.where(loss.isnan(), self._means, self._past * means + (1 - self._past) * loss)
 
     def state(self) -> dict[str, Tensor]:
-        """Return the running means and what was spent."""
+        """Return the running means and the counts of hit and maskable positions."""
         return {"means": self._means, "spent": self._spent}
 
     def restore(self, state: dict[str, Tensor]) -> None:

@@ -1,4 +1,4 @@
-"""What masks on linear modules do not reach, so that a run's record can say so."""
+"""Finds the weights that masks on linear modules do not reach, so that a run's record can name them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def unreached(model: Module, first: int = 0) -> list[str]:
 
 
 def note_on(kind: str, model: Module, first: int = 0) -> list[str]:
-    """Return what the record of a run says of it: nothing, or one sentence."""
+    """Return the notes on such maps for the record of a run: none, or one sentence."""
     names = unreached(model, first)
     if not names:
         return []

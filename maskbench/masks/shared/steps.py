@@ -1,4 +1,4 @@
-"""Steps of the optimiser, made as long as a part of them is."""
+"""Rescales steps of the optimiser to the length of a part of them."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Steps:
     Parameters
     ----------
     model
-        What is trained; all its parameters count.
+        The trained model; all its parameters are part of the step.
     frozen
-        Parameters that do not count in the part that gives the length.
+        Parameters that are left out of the part that gives the length.
     """
 
     def __init__(self, model: Module, frozen: Iterable[Parameter]) -> None:
@@ -33,7 +33,7 @@ class Steps:
 
     @torch.no_grad()
     def before(self, moving: Mapping[str, Tensor]) -> None:
-        """Keep the weights; `moving` is 1 where an entry counts, by name; what is not named counts wholly."""
+        """Keep the weights before a step, and `moving`: by name, 1 where an entry counts; unnamed parameters count."""
         self._moving = moving
         if not (self._frozen or moving):
             return
@@ -57,7 +57,7 @@ class Steps:
             elif name in self._moving:
                 part[place] = torch.linalg.vector_norm(step * self._moving[name])
         norm = torch.linalg.vector_norm
-        # a step of length 0 (a warm-up's first) stays one
+        # a step of length 0 (the first one of a warm-up) stays 0
         ratio = norm(part) / norm(whole).clamp_min(torch.finfo(whole.dtype).tiny)
         torch._foreach_mul_(weights, ratio)
         torch._foreach_add_(weights, self._old)

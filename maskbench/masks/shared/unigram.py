@@ -22,14 +22,14 @@ class Unigram:
     Parameters
     ----------
     setting
-        Its `vocabulary` are the tokens that may come out.
+        The setting of the run; only tokens of its `vocabulary` are drawn.
     temperature
-        Shares are taken to the power of one over it.
+        Shares are raised to the power 1 / temperature.
 
     Raises
     ------
     InputError
-        If no token of the vocabulary is there.
+        If the training split has no token of the vocabulary.
     """
 
     def __init__(self, setting: Setting, temperature: float) -> None:
@@ -41,7 +41,7 @@ class Unigram:
         shares = (counts[tokens] ** (1 / temperature)).cumsum()
         device = setting.model.device
         self._tokens = torch.from_numpy(tokens).to(device)
-        # in float64 first: a sum of many small shares
+        # summed in float64 first, since the shares are many and small
         self._shares = torch.from_numpy((shares / shares[-1]).astype(np.float32)).to(device)
 
     def sample(self, batch: Batch, uniform: Tensor) -> Tensor:

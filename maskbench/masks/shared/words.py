@@ -1,6 +1,6 @@
 """Words as runs of subwords: a key for each type, and how much each type tells about the label or the text.
 
-What a word is, data/segments.py says. A word type is its run of subword ids, so case, a leading space and, for
+data/segments.py says what a word is. A word type is its run of subword ids, so case, a leading space and, for
 tokenizers that cut at white space alone, punctuation count where the tokenizer keeps them.
 """
 
@@ -39,7 +39,7 @@ def starts(words: Tensor) -> Tensor:
 def ordinals(words: Tensor) -> Tensor:
     """Return (B, T) the number of each subword's word in its text, from 0 and without gaps; -1 outside words.
 
-    It is below T, so word space (B, T) holds all words, whatever their indices, and is known without a look at them.
+    It is below T, so all words of a text fit into word space (B, T): its size does not depend on the words' indices.
     """
     return torch.where(words >= 0, starts(words).cumsum(1) - 1, -1)
 

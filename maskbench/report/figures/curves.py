@@ -171,7 +171,7 @@ def dynamic(study: Study) -> Drawing | Nothing:
 
 
 def _unit(name: str) -> str:
-    """Return the unit that an advantage is told in."""
+    """Return the unit in which an advantage is shown."""
     return "% faster" if measure(name).unit in ("ms", "s") else Scale(name).unit
 
 

@@ -51,7 +51,7 @@ class Nothing:
 
 
 def t_interval(values: pd.Series[float] | Array, confidence: float) -> tuple[float, float] | None:
-    """Return the t interval of a mean, or None with too few values for one."""
+    """Return the t interval of the mean of values (n,), or None with too few values for one."""
     found = np.asarray(values, dtype=float)
     if len(found) < LEAST_FOR_T or found.std() == 0:
         return None

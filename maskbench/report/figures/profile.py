@@ -38,7 +38,7 @@ PANELS_APART = 12
 
 
 def heat(axes: Axes, values: Array, limit: float, bold: Array, decimals: int = 1) -> None:
-    """Draw signed numbers as coloured cells with the number in each; NaN leaves a dot on grey."""
+    """Draw signed numbers (rows, columns) as coloured cells with the number in each; NaN leaves a dot on grey."""
     axes.imshow(np.nan_to_num(values), cmap=SIGNED, vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest")
     for (row, column), value in np.ndenumerate(values):
         if np.isnan(value):
