@@ -1,4 +1,4 @@
-"""Of which streams of outcomes.parquet a measure of a run is made: the recipes of the registry, on what a run has."""
+"""Applies the recipes of the registry: of which streams of outcomes.parquet a measure of a run is made."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from maskbench.config.measures.recipes import Part, Recipe
 
 DOCUMENT = f"{TEST}:document"
-"""Tells the document of each test example, as its hit: where texts come in documents, documents are drawn."""
+"""Stream whose hit is the document of each test example: where texts come in documents, documents are resampled."""
 
 
 def recipe(name: str, streams: Iterable[str]) -> tuple[Recipe, list[Part]] | None:

@@ -1,4 +1,4 @@
-"""Measures that take several runs: of the same cell under other seeds, of the baseline, of the task alone.
+"""Measures computed from several runs: of the same cell under other seeds, of the baseline, of the task alone.
 
 A number that cannot be computed is None: a partner is missing or failed, or was not measured. A number that has no
 meaning for a run (forgetting without an earlier task) is left out.

@@ -29,7 +29,7 @@ VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 Outcome = Literal["passed", "failed", "undecided", "not run"]
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
-"""What a gate can come to."""
+"""Possible outcomes of a gate."""
 
 METHODS = ("mixed model", "IQM", "sign flips", "probability of improvement", "ROPE", "failed runs imputed")
 """Other ways to look at the same differences."""

@@ -1,4 +1,4 @@
-"""What stands between a difference and its verdict: the score's price, controls, parts of a mean, machines."""
+"""Checks between a difference and its verdict: its cost in score, controls, parts of a mean, machines."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def _beside(entry: Measure, values: Values) -> str:
 
 
 def standing(gates: list[Checked], name: str) -> dict[str, Outcome]:
-    """Return what each control of a measure came to.
+    """Return the outcome of each control of a measure.
 
     A control has failed if it failed anywhere; it has passed if it passed on the measure itself, where it looks at it,
     else on any.
@@ -157,7 +157,7 @@ def at_sizes(evidence: Evidence, weights: Array) -> list[tuple[str, Evidence, Ar
 
 
 def heed_parts(row: Row, rows: list[Row], resampler: Resampler) -> None:
-    """Do not call equivalent what is so in the mean of train sizes or of tasks alone; tell the sizes of a curve."""
+    """Withdraw "equivalent" if it holds only in the mean of train sizes or of tasks; note the sizes of a curve."""
     evidence = row.evidence
     if evidence.contrast.kind == "curve" and row.spread is not None:
         told: list[str] = []

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MOST_MISSING = 0.2
 """Share of seeds that may be missing, or may lack the outcomes of their texts; beyond it there is no verdict."""
 MOST_UNEVEN = 2
-"""Difference of the arms' failed runs from which on the arm with more of them cannot win."""
+"""If one arm has at least this many more failed runs than the other, it cannot win."""
 COUNTED = ("parameters", "trained_parameters", "changed_weights", "steps", "peak_memory", "memory_overhead")
 """Measures that count weights, updates or memory: they may be the same under every seed and mean it."""
 
@@ -41,14 +41,14 @@ def by_arm(table: pd.DataFrame) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Lost:
-    """What a mean over seeds has to do without."""
+    """What is missing from a mean over seeds."""
 
     pairs: int
     """Differences that are missing."""
     of_pairs: int
     """Differences that there should be."""
     seeds: int
-    """Seeds that lack a difference, and with it count for nothing."""
+    """Seeds that lack a difference, and are therefore left out."""
     of_seeds: int
     """Seeds that an arm was run with."""
     failed: tuple[int, int]

@@ -34,9 +34,9 @@ ASSUMED = {"points": 1.0, "nats": 0.03, "per cent": 5.0, "coefficient": 0.02}
 """SD of a seed's paired difference, mean over tasks, by unit, where no recorded study tells it. Mosbach et al. (2021)
 report SDs of about 1 point between seeds of BERT-large, finetuned stably on small tasks; reruns found 0.7 to 2.2."""
 EFFECTS = (1.0, 2.0, 5.0)
-"""Effects in points that seeds are told for, beside 1.5 δ."""
+"""Effects in points for which the plan says the number of seeds, beside 1.5 δ."""
 EVALUATIONS = 10
-"""Evaluations of a run from which on the moment at which the matched score is reached is mostly seen."""
+"""With at least this many evaluations of a run, the moment at which it reaches the matched score is mostly seen."""
 ON_SETS = ("input", "knowledge", "task")
 """Families of measures that rest on test-time sets of `probes: examples` texts."""
 
@@ -240,7 +240,7 @@ def plan(experiment: Experiment, claims: Claims, recorded: Recorded | None) -> s
 
 
 def _notes(experiment: Experiment, claims: Claims, every: list[Need], recorded: Recorded | None) -> Iterator[str]:
-    """Yield what has to be known to read the plan."""
+    """Yield notes that a reader of the plan needs."""
     yield (
         "Seeds are for 80 % power by the rule of the verdicts, two-sided 5 % with Holm's correction within the claim "
         "(of an interaction, one test for each task). An effect of exactly δ is found half the time however many "

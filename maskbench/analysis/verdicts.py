@@ -297,7 +297,7 @@ def _table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> pd.DataFra
 
 
 def errors(verdicts: pd.DataFrame) -> dict[str, Any]:
-    """Return how many verdicts of a study may be wrong, if none of what is claimed were so.
+    """Return how many verdicts of a study may be wrong by chance, if no claim were true.
 
     Holm's method keeps the chance of any false `supported` or `contradicted` of a claim at 5 %, over its pooled rows;
     equivalence is tested at 5 % row by row.

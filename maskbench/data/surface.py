@@ -1,4 +1,4 @@
-"""What the surface of a text tells about its words: which ones look like names, without a gazetteer."""
+"""Finds the words of a text that look like names, from capitals alone, without a list of names."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _SENTENCE_ENDS = frozenset(".!?:;…\"“”'‘’`")
-"""After a word that ends in one of these, a capital says nothing."""
+"""After a word that ends in one of these, a capital does not mark a name."""
 _PRONOUN = frozenset({"I", "I'", "I’"})
-"""Beginnings of the one word that has a capital anywhere: I, I'm."""
+"""Beginnings of the word that always has a capital, wherever it stands: I, I'm."""
 
 
 def name_like(words: Sequence[str]) -> list[bool]:

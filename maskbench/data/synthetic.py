@@ -1,4 +1,4 @@
-"""Text of which the truth is known: one word of each text tells its label, the others tell nothing.
+"""Made-up text whose labels are known for certain: one word of each text tells its label, the others tell nothing.
 
 The vocabulary is small and of real English words, so that any pretrained tokenizer spells it and a tiny random model
 learns it in seconds. Dials (config/sources.py, SyntheticSource): `noise` flips training labels, `conflict` makes a
@@ -46,7 +46,7 @@ FILLER = (
     *("was", "is", "stood", "waited", "here", "there", "again", "often", "road", "river", "hill", "window", "morning"),
     *("evening", "winter", "summer", "and", "but", "with", "in", "on", "very", "quite", "still", "they", "we"),
 )
-"""Words that tell nothing."""
+"""Words that are not related to any label."""
 SECOND = ("senior", "junior", "minor", "major")
 """Tagging: a third of the mentions end in one of these, which tells nothing about the type."""
 

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 STATUS_WORDS = {"diverged": "diverged", "oom": "out of memory", "crashed": "crashed"}
 
 REJECTING_SEEDS = statistics.least_seeds(statistics.ALPHA)
-"""Below, no exact sign-flip test can reject."""
+"""With fewer seeds, no exact sign-flip test can reject."""
 
 CONFIRMING_SEEDS = 10
-"""Below, an exact sign-flip test could not confirm a direction after Holm's correction."""
+"""With fewer seeds, an exact sign-flip test cannot confirm a direction after Holm's correction."""
 
 
 def _seeds(study: Study) -> list[str]:

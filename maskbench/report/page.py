@@ -1,4 +1,4 @@
-"""The report: one page that needs no other file, answer first."""
+"""The report: one page that needs no other file; it begins with the answers."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ _RC: Any = {
     "grid.color": "#E3E6E8",
     "axes.axisbelow": True,
     "axes.unicode_minus": True,
-    # Names come from the user: a dollar sign in one is no formula.
+    # Names come from the user: a dollar sign in a name does not start a formula.
     "text.parse_math": False,
     "figure.facecolor": "white",
     "savefig.facecolor": "white",

@@ -1,4 +1,4 @@
-"""What the figures have in common: what one is, its panels' marks, and the words of captions."""
+"""What all figures share: the type of a figure, the marks in its panels, and phrases of captions."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def counted(counts: list[int], noun: str = "seeds") -> str:
 
 
 def margins(axes: Axes, include: list[float]) -> None:
-    """Give the data some room at both sides; a single point gets a range around it."""
+    """Leave some room on both sides of the data; a single point gets a range around it."""
     low, high = axes.dataLim.intervalx
     low, high = min([low, *include]), max([high, *include])
     if not (math.isfinite(low) and math.isfinite(high)):

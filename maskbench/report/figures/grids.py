@@ -43,7 +43,7 @@ def grid(names: Sequence[str], height: float = 2.2) -> tuple[Figure, list[Axes],
 
 
 def label(axes: list[Axes], columns: int, x: str, y: str) -> None:
-    """Name the axes where they stand: below the last panel of a column and left of the first of a line."""
+    """Write the names of the axes below the last panel of each column and left of the first panel of each line."""
     for place, panel in enumerate(axes):
         if place + columns >= len(axes):
             panel.set_xlabel(x)

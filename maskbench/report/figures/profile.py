@@ -28,10 +28,10 @@ SIGNED = LinearSegmentedColormap.from_list("signed", ["#B35806", "#F1A340", "#F7
 """Orange is worse, blue is better; people with any colour vision tell them apart."""
 
 STUCK = " \N{DAGGER}"
-"""Stands behind a strategy some of whose runs learned nothing."""
+"""Mark after the name of a strategy if some of its runs learned nothing."""
 
 LIMIT = 3.0
-"""SDs at which the colours end."""
+"""Difference in SDs at which the scale of colours ends."""
 
 PANELS_APART = 12
 """Most strategies for which every task has a panel of its own beside that of all tasks."""

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from maskbench.report.study import Study
 
 MOST_NAMES = 10
-"""Most points that all have their name; beyond, those on the front and the baseline have one."""
+"""Up to this many points all have their names; if there are more, only those on the front and the baseline."""
 
 
 def _of_kind(study: Study, kind: str) -> list[Block]:
@@ -96,7 +96,7 @@ def _front(axes: Axes, study: Study, block: Block) -> None:
             if few and (interval := t_interval(values, study.confidence)):
                 ends = (interval, (y, y)) if horizontal else ((x, x), interval)
                 axes.plot(*ends, color=colour, linewidth=0.9, alpha=0.45, zorder=1)
-        # the baseline on top, smaller: a mask that changes nothing has its very point
+        # the baseline is drawn on top and smaller, since a mask that changes nothing lies on the same point
         size, above = (26, 5) if base else (44, 4)
         axes.scatter([x], [y], marker="D" if base else "o", s=size, color=colour, edgecolors="white", zorder=above)
     axes.margins(0.16, 0.14)

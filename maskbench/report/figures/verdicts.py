@@ -32,7 +32,7 @@ STYLES = {
 """Colour, shape and fill of each verdict; shape and word tell them apart as well."""
 
 SHORT_WORDS = {AT_A_PRICE: "at a price"}
-"""What stands at the right instead of a long verdict; the legend has it in full."""
+"""Short form of a long verdict, written at the right; the legend has it in full."""
 
 FARTHEST = 8.0
 """Multiples of the margin at which the axis ends; what lies beyond is an arrow, with its number at the right."""
