@@ -45,11 +45,11 @@ lint: $(STAMP)  ## run every check but the tests
 reliability: $(STAMP)  ## run the tests that inject faults and write docs/reliability.md from what they injected
 	rm -f $(VENV)/injected
 	INJECTED_FAULTS=$(abspath $(VENV))/injected python -m pytest -m fault --long $(ARGS)
-	python -m tests.injected $(VENV)/injected > $(VENV)/reliability.md
+	python -m tests.helpers.injected $(VENV)/injected > $(VENV)/reliability.md
 	mv $(VENV)/reliability.md docs/reliability.md
 
 models: $(STAMP)  ## try every family of models with masks and write docs/models.md (about ten minutes)
-	python -m tests.models > $(VENV)/models.md
+	python -m tests.helpers.families_page > $(VENV)/models.md
 	mv $(VENV)/models.md docs/models.md
 
 schema: $(STAMP)  ## write config.schema.json, docs/config.md and the comments of config.yaml anew

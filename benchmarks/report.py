@@ -32,7 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=10, help="100 runs for each")
     options = parser.parse_args()
-    from tests.unit import report_samples
+    from tests.helpers import reports as report_samples
 
     strategies = list(report_samples.STRATEGIES.items())
     strategies.append(("keyword", {"input": {"kind": "keyword", "rate": 0.15}}))

@@ -37,15 +37,15 @@ SHARING: dict[str, tuple[str, ...]] = {
     "tests/workflow/test_pipeline.py": (),
     "tests/workflow/test_real_text.py": (),
     "tests/browser/test_page.py": (),
-    "tests/unit/test_every_mask.py": KINDS,
-    "tests/unit/test_known_truth.py": (),
-    "tests/unit/test_probes_run.py": (),
-    "tests/unit/test_regimes.py": (),
-    "tests/unit/test_faults.py": (),
-    "tests/unit/test_figures.py": (),
-    "tests/unit/test_report.py": (),
-    "tests/unit/test_exhibits.py": (),
-    "tests/unit/test_training.py": (),
+    "tests/unit/masks/test_every_mask.py": KINDS,
+    "tests/unit/probes/test_known_truth.py": (),
+    "tests/unit/probes/test_probes_run.py": (),
+    "tests/unit/training/test_regimes.py": (),
+    "tests/unit/training/test_faults.py": (),
+    "tests/unit/report/test_figures.py": (),
+    "tests/unit/report/test_report.py": (),
+    "tests/unit/docs/test_exhibits.py": (),
+    "tests/unit/training/test_training.py": (),
 }
 """Files whose tests share something costly (a scheduler, a study, trained models, figures): one worker takes each; with
 names, one worker for all tests with that name in their parameters."""
@@ -60,7 +60,7 @@ def root() -> Path:
 @pytest.fixture
 def injected(request: pytest.FixtureRequest) -> Callable[..., None]:
     """Note a fault that the test injected and that was survived, for docs/reliability.md: fault, times, recovery_s."""
-    from tests.injected import note
+    from tests.helpers.injected import note
 
     place = f"{request.path.parent.name}/{request.path.name}"
     return partial(note, test=f"{place}::{getattr(request.node, 'originalname', request.node.name)}")

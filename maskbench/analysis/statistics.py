@@ -27,8 +27,8 @@ _HELD = 20_000_000
 """Numbers that the permutation test holds in memory at once (160 MB)."""
 SKEWED = 1.5
 """What the skewness of a sample is multiplied with: small samples of skewed differences look less skewed than they are.
-Chosen by simulation (tests/unit/test_right_numbers.py): with it, intervals of normal, exponential and lognormal
-differences of ten seeds cover in 97, 96 and 94 %, without the adjustment in 95, 90 and 84 %."""
+Chosen by simulation (tests/unit/analysis/test_right_numbers.py): with it, intervals of normal, exponential and
+lognormal differences of ten seeds cover in 97, 96 and 94 %, without the adjustment in 95, 90 and 84 %."""
 LEAST_SHAPE = 6
 """Fewer seeds tell nothing about skewness; and no verdict rests on them."""
 

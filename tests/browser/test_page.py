@@ -12,8 +12,8 @@ import pytest
 
 from maskbench.analysis.findings import VERDICTS
 from maskbench.report.study import Study
-from tests.unit import report_samples
-from tests.unit.test_report import make, make_mixed, report
+from tests.helpers import reports as report_samples
+from tests.unit.report.test_report import make, make_mixed, report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = [

@@ -14,7 +14,7 @@ from maskbench.masks.base import InputMask
 from maskbench.masks.draws import Draws
 from maskbench.masks.registry import find
 from maskbench.masks.shared.words import key_of, per_subword, word_keys
-from tests.unit.texts import MASK, SPECIAL, TAGS, VOCABULARY, Text, batch_of, rows_of, setting_of
+from tests.helpers.texts import MASK, SPECIAL, TAGS, VOCABULARY, Text, batch_of, rows_of, setting_of
 
 if TYPE_CHECKING:
     from maskbench.masks.batch import Batch

@@ -35,10 +35,10 @@ from maskbench.experiment.load import load_file
 from maskbench.experiment.resolved import read_experiment
 from maskbench.report.figures import FIGURES
 from maskbench.report.page import write_page
-from tests.injected import note
-from tests.unit import synthetic
-from tests.unit.given import make_source, make_tagging, make_task
-from tests.unit.tiny import _sentences, _texts, make_model
+from tests.helpers import run_folders as synthetic
+from tests.helpers.injected import note
+from tests.helpers.models import conll_of_sentences, csv_of_texts, make_model
+from tests.helpers.tasks import make_source, make_tagging, make_task
 
 pytestmark = pytest.mark.fault
 
@@ -361,8 +361,8 @@ def test_what_a_study_is_judged_from(study, name, how):
 def data(tmp_path_factory):
     """Fetched, prepared and encoded tasks of both kinds, and a model."""
     folder = tmp_path_factory.mktemp("data")
-    tasks = {"texts": (make_task(max_length=16), "train.csv", _texts(40))}
-    tasks["names"] = (make_tagging(max_length=16), "train.txt", _sentences(40))
+    tasks = {"texts": (make_task(max_length=16), "train.csv", csv_of_texts(40))}
+    tasks["names"] = (make_tagging(max_length=16), "train.txt", conll_of_sentences(40))
     model = make_model(folder / "model")
     for name, (task, file, content) in tasks.items():
         make_source(folder / name / "source", {file: content})

@@ -16,8 +16,8 @@ import pytest
 
 from maskbench.records.probe import ProbeRecord
 from maskbench.records.run import Record
+from tests.helpers.models import csv_of_texts, make_model
 from tests.slurm.cluster import PARTITION, Cluster, UnavailableError, clean, install
-from tests.unit.tiny import _texts, make_model
 from tests.workflow.test_pipeline import REVIEWS, copy_project, edit, write_config
 
 pytestmark = pytest.mark.slurm
@@ -149,7 +149,7 @@ def study(cluster, tmp_path_factory):
     folder = copy_project(tmp_path_factory.mktemp("slurm") / "project").resolve()
     make_model(folder / "data/model")
     (folder / "data/model/source.json").unlink()
-    (folder / "data/reviews.csv").write_text(_texts(120))
+    (folder / "data/reviews.csv").write_text(csv_of_texts(120))
     edit(folder / "profiles/slurm/profile.yaml", "# slurm_partition: gpu", f"slurm_partition: {PARTITION}")
     configure(folder)
     ends = {"none": "cancel", "random": "kill", "span": "requeue", "hot": None}

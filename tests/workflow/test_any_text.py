@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from maskbench.report import text
-from tests.unit import report_samples
-from tests.unit.tiny import _texts, make_model
+from tests.helpers import reports as report_samples
+from tests.helpers.models import csv_of_texts, make_model
 from tests.workflow.test_pipeline import copy_project, edit, planned, snakemake
 
 pytestmark = pytest.mark.workflow
@@ -29,7 +29,7 @@ def project(tmp_path: Path) -> Path:
     """A copy of the project with a study whose every free text is nasty."""
     folder = copy_project(tmp_path / "project")
     make_model(folder / "data {model}/model")
-    (folder / "data {model}" / FILE).write_text(_texts(40))
+    (folder / "data {model}" / FILE).write_text(csv_of_texts(40))
     shutil.copy(folder / "claims.yaml", folder / "-claims {masking}.yaml")
     config = {
         "study": "any",

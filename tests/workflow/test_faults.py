@@ -17,8 +17,8 @@ import pandas as pd
 import pytest
 
 from maskbench.records.run import Record
-from tests.unit.faults import garble
-from tests.unit.tiny import _sentences, _texts, make_model
+from tests.helpers.faults import garble
+from tests.helpers.models import conll_of_sentences, csv_of_texts, make_model
 from tests.workflow.test_pipeline import METRICS, NAMES, REVIEWS, copy_project, planned, snakemake, write_config
 
 pytestmark = pytest.mark.workflow
@@ -31,7 +31,7 @@ def write_study(folder, **changes):
     copy_project(folder)
     make_model(folder / "data/model")
     (folder / "data/model/source.json").unlink()
-    (folder / "data/reviews.csv").write_text(_texts(120))
+    (folder / "data/reviews.csv").write_text(csv_of_texts(120))
     write_config(folder, **{"tasks": [REVIEWS], "strategies": ["none"], "probes": {"measure": []}} | changes)
     return folder
 
@@ -201,7 +201,7 @@ def test_two_snakemakes_in_different_folders_share_the_cards_of_a_host(tmp_path,
 
 def test_a_failed_job_stops_nothing_else_under_keep_going_and_garbled_files_are_made_again(tmp_path, injected):
     folder = write_study(tmp_path / "project", tasks=[REVIEWS, NAMES], seeds=[1])
-    (folder / "data/names.txt").write_text(_sentences(120))
+    (folder / "data/names.txt").write_text(conll_of_sentences(120))
     assert snakemake(folder, METRICS).returncode == 0
     before = numbers(folder)
 

@@ -19,7 +19,7 @@ COMMON = {
     "training": {"epochs": 8.0, "selection": "last", "learning_rate": 3.0e-4},
     "probes": {"examples": 128},
 }
-# the model here has no such head; that of tests/unit/test_probes_run.py has one
+# the model here has no such head; that of tests/unit/probes/test_probes_run.py has one
 MASKED_LM = {name for name, entry in MEASURES.items() if entry.masked_lm}
 
 

@@ -19,7 +19,7 @@ from maskbench.experiment.code import training_code
 from maskbench.masks import Strategy
 from maskbench.records.run import Record
 from tests import warm
-from tests.unit.tiny import _sentences, _texts, make_model
+from tests.helpers.models import conll_of_sentences, csv_of_texts, make_model
 
 pytestmark = pytest.mark.workflow
 
@@ -130,8 +130,8 @@ def study(tmp_path_factory):
     folder = copy_project(tmp_path_factory.mktemp("pipeline") / "project")
     make_model(folder / "data/model", head=True)
     (folder / "data/model/source.json").unlink()
-    (folder / "data/reviews.csv").write_text(_texts(120))
-    (folder / "data/names.txt").write_text(_sentences(120))
+    (folder / "data/reviews.csv").write_text(csv_of_texts(120))
+    (folder / "data/names.txt").write_text(conll_of_sentences(120))
     write_config(folder)
     result = snakemake(folder)
     assert result.returncode == 0, result.stdout

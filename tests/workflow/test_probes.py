@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.tiny import _texts, make_model
+from tests.helpers.models import csv_of_texts, make_model
 from tests.workflow.test_pipeline import METRICS, REVIEWS, copy_project, planned, snakemake, to_do, write_config
 
 pytestmark = pytest.mark.workflow
@@ -26,7 +26,7 @@ def test_another_probe_trains_nothing_again_where_models_are_kept_and_says_so_wh
     folder = copy_project(tmp_path / "project")
     make_model(folder / "data/model")
     (folder / "data/model/source.json").unlink()
-    (folder / "data/reviews.csv").write_text(_texts(120))
+    (folder / "data/reviews.csv").write_text(csv_of_texts(120))
     configure(folder, keep, "calibration")
     result = snakemake(folder, METRICS)
     assert result.returncode == 0, result.stdout

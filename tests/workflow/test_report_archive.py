@@ -10,7 +10,7 @@ import yaml
 
 from maskbench.report.figures import FIGURES
 from maskbench.report.tables import NAMES
-from tests.unit import report_samples
+from tests.helpers import reports as report_samples
 from tests.workflow.test_pipeline import ROOT, copy_project, snakemake
 
 pytestmark = pytest.mark.workflow

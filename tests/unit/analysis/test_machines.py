@@ -1,0 +1,81 @@
+"""Times and memory are compared between runs on one kind of machine alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from maskbench.analysis.compare import Settings, compare
+from maskbench.analysis.derived import Run, machines, overheads
+from maskbench.analysis.verdicts import judge
+from tests.unit.analysis.test_verdicts import claims, row, study
+
+FASTER = {"name": "none vs x", "of": "none", "against": "x"}
+
+
+def timed(kinds, measure="step_time"):
+    """Return a study whose second arm takes 25 % longer; `kinds` gives the machine of a run by (strategy, seed)."""
+
+    def values(task, seed, size, place):
+        found = {}
+        for name, ms in (("none", 100.0), ("x", 125.0)):
+            kind = kinds(name, seed)
+            # the other kind of machine is ten times as fast
+            found[name] = {"score": 0.8, measure: ms * (1 + 0.01 * seed) / (10 if kind == 2 else 1)}
+            found[name] |= {} if kind is None else {"machine": kind}
+        return found
+
+    return study(values, tasks=("a",))
+
+
+def verdict(metrics, measure="step_time"):
+    return row(judge(metrics, None, claims(FASTER, measures=[measure])).verdicts, scope="pooled")
+
+
+def test_pairs_on_machines_of_two_kinds_are_not_compared():
+    some = verdict(timed(lambda name, seed: 2.0 if name == "x" and seed == 1 else 1.0))
+    assert (some["estimate"], some["n_seeds"]) == (pytest.approx(25.0), 9)
+    assert "1 of 10 pairs ran on machines of different kinds" in some["note"]
+    every = verdict(timed(lambda name, seed: 2.0 if name == "x" else 1.0))
+    assert every["verdict"] == "inconclusive"
+    assert np.isnan(every["estimate"])
+    assert "10 of 10 pairs ran on machines of different kinds" in every["note"]
+
+
+@pytest.mark.parametrize("measure", ["step_time", "peak_memory", "train_time"])
+def test_what_is_known_of_the_machines_is_said_in_the_row(measure):
+    assert "machine" not in verdict(timed(lambda name, seed: 1.0, measure), measure)["note"]
+    alike = verdict(timed(lambda name, seed: 1.0 + seed % 2, measure), measure)
+    assert alike["estimate"] == pytest.approx(25.0)
+    assert "2 kinds of machines, the two of a pair on the same kind" in alike["note"]
+    unknown = verdict(timed(lambda name, seed: None, measure), measure)
+    assert "is not recorded" in unknown["note"]
+
+
+def test_a_score_does_not_mind_the_machine():
+    metrics = timed(lambda name, seed: 2.0 if name == "x" else 1.0)
+    assert verdict(metrics, "score")["n_seeds"] == 10
+
+
+def test_comparisons_heed_it_too():
+    metrics = timed(lambda name, seed: 2.0 if name == "x" and seed < 3 else 1.0)
+    found = compare(metrics, None, Settings("none", 100, 0.95, 0)).set_index("measure")
+    assert found.loc["step_time", ["n_seeds", "missing_pairs"]].tolist() == [8, 2]
+    assert found.loc["step_time", "estimate"] == pytest.approx(25.0)
+    assert found.loc["score", "n_seeds"] == 10
+
+
+def test_overheads_are_ratios_on_one_kind_of_machine():
+    about = {"task": "a", "model": "m", "regime": "single", "condition": "clean", "train_size": "full"}
+    about |= {"seed": 1, "completed": True}
+    runs = [
+        Run("n", strategy="none", step_time=100.0, peak_memory=10.0, machine="cpu, 1 threads", **about),
+        Run("x", strategy="x", step_time=125.0, peak_memory=10.0, machine="cpu, 1 threads", **about),
+        Run("y", strategy="y", step_time=12.5, peak_memory=10.0, machine="cuda, 1 threads", **about),
+        Run("z", strategy="z", step_time=60.0, peak_memory=10.0, machine="cpu, 2 threads", **about),
+    ]
+    found = pd.DataFrame(overheads(runs, "none")).query("measure == 'step_overhead'").set_index("run")["value"]
+    assert found[["n", "x"]].tolist() == [1.0, 1.25]
+    assert found[["y", "z"]].isna().all()
+    assert [value.value for value in machines(runs)] == [1.0, 1.0, 2.0, 3.0]
