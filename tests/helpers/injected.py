@@ -23,10 +23,10 @@ Written by `make reliability`, which runs the tests that inject faults and count
 after the test's own assertions, and the page is written only if all tests pass: a result that was lost, changed or
 half-written is a failed test and no page. *Time to recover* is that of the call that finishes what the fault broke, on
 tiny models: the median, and the longest in brackets; – where nothing was to be finished or nobody took the time. With
-Snakemake it is that of the whole call; under SLURM from the end of the broken job to the end of the next attempt; of a
-single training job without its imports, which take about 8 s.
+Snakemake it is that of the whole call; under SLURM from the fault to the end of the job's next attempt, with the waits
+in between (docs/slurm.md); of a single training job without its imports, which take about 8 s.
 
-What was not injected: the loss of a node, a real preemption, the failure of a GPU (docs/slurm.md, docs/gpus.md).
+What was not injected: the failure of a GPU (docs/gpus.md).
 
 | fault | times injected | results lost | time to recover (s) | test |
 |---|---|---|---|---|

@@ -1,7 +1,8 @@
 """A real SLURM on this machine, for tests: Debian's slurmctld, slurmd and munge in one folder, on the loopback.
 
-Neither systemd nor cgroups nor /etc/slurm are needed, and all daemons end with the process that started them. One node
-with pretended GPUs; `sacct` has nothing to tell (there is no database). By hand::
+Neither systemd nor cgroups nor /etc/slurm are needed, and all daemons end with the process that started them. Two nodes
+with pretended GPUs, each with a slurmd of its own, and two partitions over both: a job in ``urgent`` takes the card of
+one in ``gpu``, which is requeued. `sacct` has nothing to tell (there is no database). By hand::
 
     python tests/slurm/cluster.py FOLDER        # until Ctrl-C; `. FOLDER/environment` in another shell
 
@@ -20,6 +21,8 @@ import stat
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +33,8 @@ PACKAGES = ("munge", "slurmctld", "slurmd", "slurm-client")
 PROGRAMS = ("munged", "munge", "unmunge", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "scancel")
 PATH = os.pathsep.join(["/usr/sbin", "/usr/bin", "/sbin", "/bin"])
 PARTITION = "gpu"
+URGENT = "urgent"
+"""Jobs of this partition preempt those of the other one."""
 
 CONFIGURATION = """\
 ClusterName=maskbench
@@ -39,7 +44,8 @@ SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
 CredType=cred/munge
-AuthInfo=socket={folder}/munge/socket
+# cred_expire: how many seconds a requeued job waits until it may start again (120 by default)
+AuthInfo=socket={folder}/munge/socket,cred_expire={requeue}
 {binding}
 MpiDefault=none
 # no cgroups: processes of a job are found by their parents
@@ -49,11 +55,13 @@ SwitchType=switch/none
 JobAcctGatherType=jobacct_gather/linux
 AccountingStorageType=accounting_storage/none
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
+SlurmdSpoolDir={folder}/spool/%n
 SlurmctldPidFile={folder}/pid/slurmctld
-SlurmdPidFile={folder}/pid/slurmd
+SlurmdPidFile={folder}/pid/slurmd-%n
 SlurmctldLogFile={folder}/log/slurmctld.log
-SlurmdLogFile={folder}/log/slurmd.log
+SlurmdLogFile={folder}/log/slurmd-%n.log
+# how many seconds a node may be silent until it is down, and its jobs are requeued (300 by default)
+SlurmdTimeout={silence}
 ReturnToService=2
 KillWait=5
 MessageTimeout=10
@@ -67,10 +75,17 @@ SelectTypeParameters=CR_Core_Memory
 GresTypes=gpu
 # as many cores as the line says, whatever the machine has
 SlurmdParameters=config_overrides
-NodeName=node NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs={cpus} Boards=1 SocketsPerBoard=1 \
-CoresPerSocket={cpus} ThreadsPerCore=1 RealMemory={memory} Gres=gpu:{gpus} State=UNKNOWN
-PartitionName={partition} Nodes=ALL Default=YES MaxTime=INFINITE DefaultTime=60 State=UP
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+{nodes}
+PartitionName={partition} Nodes=ALL Default=YES MaxTime=INFINITE DefaultTime=60 State=UP PriorityTier=1
+PartitionName={urgent} Nodes=ALL MaxTime=INFINITE DefaultTime=60 State=UP PriorityTier=10
 """
+
+# a node with a larger weight is used when the others are full
+NODE = """\
+NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cpus} Boards=1 SocketsPerBoard=1 \
+CoresPerSocket={cpus} ThreadsPerCore=1 RealMemory={memory} Gres=gpu:{gpus} Weight={weight} State=UNKNOWN"""
 
 SRUN = """\
 #!/bin/sh
@@ -111,22 +126,41 @@ def install() -> None:
 
 
 class Cluster:
-    """One node with pretended GPUs, and its scheduler.
+    """Nodes with pretended GPUs, and their scheduler.
 
     Parameters
     ----------
     folder
         Everything is here; made anew.
     gpus
-        GPUs that the node pretends to have.
+        GPUs that each node pretends to have.
+    nodes
+        How many nodes there are: ``node1``, ``node2``, ... SLURM fills them in this order.
     cpus, memory
-        Its cores and its main memory in MB, whatever the machine has.
+        Cores of a node and its main memory in MB, whatever the machine has.
     age
         Seconds that `squeue` shows an ended job.
+    silence
+        Seconds after which a node that does not answer is down.
+    requeue
+        Seconds that a requeued job waits before it starts again.
     """
 
-    def __init__(self, folder: Path, gpus: int = 4, cpus: int = 16, memory: int = 64000, age: int = 600) -> None:
-        self.folder, self.gpus, self.cpus, self.memory, self.age = folder.absolute(), gpus, cpus, memory, age
+    def __init__(
+        self,
+        folder: Path,
+        gpus: int = 4,
+        nodes: int = 2,
+        *,
+        cpus: int = 16,
+        memory: int = 64000,
+        age: int = 3600,
+        silence: int = 15,
+        requeue: int = 10,
+    ) -> None:
+        self.folder, self.gpus = folder.absolute(), gpus
+        self.nodes = [f"node{number}" for number in range(1, nodes + 1)]
+        self.cpus, self.memory, self.age, self.silence, self.requeue = cpus, memory, age, silence, requeue
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
 
     # --- from outside
@@ -186,7 +220,7 @@ class Cluster:
         UnavailableError
             If something does not come up.
         """
-        for name in ("munge", "state", "spool", "pid", "log", "bin"):
+        for name in ("munge", "state", "pid", "log", "bin", *(f"spool/{node}" for node in self.nodes)):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         (self.folder / "munge").chmod(0o711)
         self._configure()
@@ -199,9 +233,11 @@ class Cluster:
         self._wait("munged", lambda: (munge / "socket").exists())
         conf = str(self.folder / "slurm.conf")
         self._launch("slurmctld", "-D", "-i", "-f", conf)
-        self._launch("slurmd", "-D", "-N", "node", "-f", conf)
+        for node in self.nodes:
+            self._launch("slurmd", "-D", "-N", node, "-f", conf, daemon=self._slurmd(node))
         self._wait("slurmctld", lambda: "UP" in self.call("scontrol", "ping", check=False))
-        self._wait("slurmd", lambda: self.call("sinfo", "-h", "-o", "%T", check=False) == "idle")
+        for node in self.nodes:
+            self._wait(self._slurmd(node), partial(self._is_idle, node))
         given = self.call("srun", "--gpus=1", "--time=1", "--mem=50", "sh", "-c", "echo card:$CUDA_VISIBLE_DEVICES")
         if given not in {f"card:{number}" for number in range(self.gpus)}:
             raise UnavailableError(f"a first job got no card: {given!r}; see {self.folder / 'log'}")
@@ -212,7 +248,7 @@ class Cluster:
             self.call("scancel", "--user", str(os.getuid()), check=False)
             # job steps would outlive slurmd
             _until(lambda: not self.call("squeue", "-h", "-o", "%A", check=False), 20)
-        for name in ("slurmd", "slurmctld", "munged"):
+        for name in (*map(self._slurmd, self.nodes), "slurmctld", "munged"):
             daemon = self._daemons.pop(name, None)
             if daemon is not None and daemon.poll() is None:
                 daemon.terminate()
@@ -222,18 +258,58 @@ class Cluster:
                     daemon.kill()
                     daemon.wait()
 
+    def lose(self, node: str) -> None:
+        """Let a node die: its daemon, the daemons of its jobs and all processes of the jobs end at once by SIGKILL.
+
+        The scheduler is told nothing, and the node does not come back.
+        """
+        jobs = {job["JobId"] for job in self.jobs(NodeList=node, JobState="RUNNING")}
+        daemon = self._daemons.pop(self._slurmd(node))
+        daemon.kill()
+        daemon.wait()
+        while found := [process for process in _processes() if self._is_of(process, jobs)]:
+            for process in found:
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
+            time.sleep(0.05)
+
+    def _is_of(self, process: int, jobs: set[str]) -> bool:
+        """Tell whether a process belongs to one of these jobs, or watches over it."""
+        try:
+            known = Path(f"/proc/{process}/environ").read_bytes().decode(errors="replace").split("\0")
+            title = Path(f"/proc/{process}/cmdline").read_bytes().decode(errors="replace")
+        except OSError:
+            return False
+        if f"SLURM_CONF={self.folder / 'slurm.conf'}" not in known:
+            return False
+        return any(f"SLURM_JOB_ID={job}" in known or title.startswith(f"slurmstepd: [{job}.") for job in jobs)
+
     def _configure(self) -> None:
         """Write all files."""
         host = socket.gethostname().split(".")[0]
         key = self.folder / "munge/key"
         key.write_bytes(os.urandom(128))
         key.chmod(0o400)
+        ports = _free_ports(1 + len(self.nodes))
+        nodes = [
+            NODE.format(
+                name=node,
+                host=host,
+                port=ports[weight],
+                weight=weight,
+                cpus=self.cpus,
+                memory=self.memory,
+                gpus=self.gpus,
+            )
+            for weight, node in enumerate(self.nodes, start=1)
+        ]
         text = CONFIGURATION.format(
-            host=host, ports=_free_ports(2), user=_user(), folder=self.folder, binding=_binding(host), age=self.age,
-            cpus=self.cpus, memory=self.memory, gpus=self.gpus, partition=PARTITION,
+            host=host, ports=ports, user=_user(), folder=self.folder, binding=_binding(host), age=self.age,
+            silence=self.silence, requeue=self.requeue, nodes="\n".join(nodes), partition=PARTITION, urgent=URGENT,
         )  # fmt: skip
         (self.folder / "slurm.conf").write_text(text)
-        (self.folder / "gres.conf").write_text(f"AutoDetect=off\nNodeName=node Name=gpu File={self._cards()}\n")
+        cards = [f"NodeName={node} Name=gpu File={self._cards()}\n" for node in self.nodes]
+        (self.folder / "gres.conf").write_text("".join(["AutoDetect=off\n", *cards]))
         (self.folder / "cgroup.conf").write_text("")
         srun = self.folder / "bin/srun"
         srun.write_text(SRUN.format(conf=self.folder / "slurm.conf", srun=shutil.which("srun", path=PATH)))
@@ -250,13 +326,23 @@ class Cluster:
             return f"/dev/tty[20-{19 + self.gpus}]"
         return f"{self.folder}/card[0-{self.gpus - 1}]"
 
-    def _launch(self, name: str, *arguments: str) -> None:
-        """Start a daemon that ends with this process."""
+    def _is_idle(self, node: str) -> bool:
+        """Tell whether a node waits for jobs."""
+        return self.call("sinfo", "-h", "-N", "-n", node, "-p", PARTITION, "-o", "%T", check=False) == "idle"
+
+    @staticmethod
+    def _slurmd(node: str) -> str:
+        """Return what the daemon of a node is called here."""
+        return f"slurmd-{node}"
+
+    def _launch(self, name: str, *arguments: str, daemon: str | None = None) -> None:
+        """Start a daemon that ends with this process; `daemon` is what it is called here, if not like its program."""
         program = shutil.which(name, path=PATH)
         if program is None:
             raise UnavailableError(f"{name} is not here")
-        with (self.folder / f"log/{name}.out").open("ab") as log:
-            self._daemons[name] = subprocess.Popen(
+        daemon = daemon or name
+        with (self.folder / f"log/{daemon}.out").open("ab") as log:
+            self._daemons[daemon] = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "TERM", program, *arguments],
                 env={**clean(), **self.environment}, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True,
@@ -284,6 +370,11 @@ def _until(done: Callable[[], bool], seconds: float) -> bool:
             return False
         time.sleep(0.1)
     return True
+
+
+def _processes() -> list[int]:
+    """Return all processes of this machine."""
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
 
 
 def _user() -> str:

@@ -53,6 +53,11 @@ def test_only_the_profile_retries_and_only_what_may_go_well_another_time(profile
             assert re.search(r"runtime=growing\(.*\),", body), name
 
 
+def test_slurm_itself_starts_a_job_again_that_is_preempted_or_loses_its_node(profiles):
+    """Without it, many sites end such a job for good; Snakemake would use up an attempt and ask for more memory."""
+    assert profiles["slurm"]["slurm-requeue"] is True
+
+
 def test_rules_know_nothing_of_the_cluster(root):
     for path in [root / "Snakefile", *(root / "rules").glob("*.smk")]:
         assert not re.search("slurm|sbatch|srun|partition", path.read_text(), re.IGNORECASE), path

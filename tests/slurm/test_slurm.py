@@ -1,4 +1,8 @@
-"""A small study through profiles/slurm, on a real scheduler with four pretended GPUs; some jobs are ended by force."""
+"""A small study through profiles/slurm, on a real scheduler with two nodes of pretended GPUs, and its jobs disturbed.
+
+The study has four jobs of eight cells each. All run at once, and each is hit in the middle, in its fourth cell: by a
+preemption, by scancel, by a SIGKILL and by the loss of its node.
+"""
 
 from __future__ import annotations
 
@@ -8,31 +12,76 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 
+from maskbench.experiment.layout import Layout
 from maskbench.records.probe import ProbeRecord
 from maskbench.records.run import Record
 from tests.helpers.models import csv_of_texts, make_model
-from tests.slurm.cluster import PARTITION, Cluster, UnavailableError, clean, install
+from tests.slurm.cluster import PARTITION, URGENT, Cluster, UnavailableError, clean, install
 from tests.workflow.test_pipeline import REVIEWS, copy_project, edit, write_config
 
 pytestmark = pytest.mark.slurm
 
+SLOW = {"name": "slow", "training": {"epochs": 30}}  # some seconds, and a checkpoint in each of 30 passes
 HOT = {"name": "hot", "training": {"learning_rate": 1e30}}  # diverges
-STRATEGIES = ["none", "random", "span", "hot"]
+STRATEGIES = ["none", "random", "span", SLOW, "static", HOT, "window", "fixed-positions"]
+NAMES = [strategy if isinstance(strategy, str) else strategy["name"] for strategy in STRATEGIES]
+HIT = NAMES.index("slow")
+SEEDS = [1, 2, 3, 4]
 TARGET = "results/mine/metrics.csv"
+LAYOUT = Layout(Path("results/mine"))
+
+ENDS = {"preemption": "COMPLETED", "scancel": "CANCELLED", "SIGKILL": "FAILED", "loss of the node": "COMPLETED"}
+"""What the jobs are hit by, and the state in which SLURM sees the job that was hit at last."""
+
+RESUBMITTED = {fault: state for fault, state in ENDS.items() if state != "COMPLETED"}
+REQUEUED = [fault for fault in ENDS if fault not in RESUBMITTED]
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast the scheduler and Snakemake notice things.
+
+    Attributes
+    ----------
+    silence, requeue
+        Of `Cluster`, in seconds.
+    poll
+        Seconds until Snakemake asks the scheduler for the first time.
+    patience_s
+        After which the study ought to be finished.
+    """
+
+    silence: int
+    requeue: int
+    poll: int
+    patience_s: int
+
+
+QUICK = Speed(silence=15, requeue=10, poll=3, patience_s=1500)
+DEFAULTS = Speed(silence=300, requeue=120, poll=20, patience_s=3000)
+"""SLURM's own, and the profile's."""
+
+
+@pytest.fixture(
+    scope="module", params=[QUICK, pytest.param(DEFAULTS, marks=pytest.mark.long)], ids=["quick", "defaults"]
+)
+def speed(request) -> Speed:
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
+def cluster(speed, tmp_path_factory):
     """A scheduler, if one can be had here."""
     try:
         install()
-        with Cluster(tmp_path_factory.mktemp("cluster")) as running:
+        with Cluster(tmp_path_factory.mktemp("cluster"), silence=speed.silence, requeue=speed.requeue) as running:
             yield running
     except UnavailableError as error:
         if os.environ.get("MASKBENCH_REQUIRE_SLURM"):
@@ -40,237 +89,275 @@ def cluster(tmp_path_factory):
         pytest.skip(f"no SLURM: {error}")
 
 
-def configure(folder: Path, *probes: str, **changes: object) -> None:
-    keys = {"tasks": [REVIEWS], "strategies": ["none", "random", "span", HOT], "seeds": [1]}
-    keys["resources"] = {"cells_per_job": 1}
-    keys["training"] = {"batch_size": 8, "epochs": 30}  # some seconds, and a checkpoint in each of 30 passes
-    write_config(folder, **keys | {"probes": {"measure": list(probes)}} | changes)
+def start(cluster: Cluster, folder: Path, poll: int) -> subprocess.Popen[bytes]:
+    """Start Snakemake in a study; what it says is in the file `log`."""
+    quick = ["--slurm-init-seconds-before-status-checks", str(poll)]
+    call = [sys.executable, "-m", "snakemake", "--profile", "profiles/slurm", *quick, TARGET]
+    environment = {name: value for name, value in clean().items() if name != "MASKBENCH_GPUS"} | cluster.environment
+    with (folder / "log").open("w") as log:
+        return subprocess.Popen(call, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
 
 
-def command(*arguments: str) -> list[str]:
-    quick = ["--slurm-init-seconds-before-status-checks", "3"]
-    return [sys.executable, "-m", "snakemake", "--profile", "profiles/slurm", *quick, TARGET, *arguments]
+def job_of(seed: int) -> str:
+    return f"reviews.tiny.single.clean.full.s{seed}.0"
 
 
-def environment(cluster: Cluster) -> dict[str, str]:
-    return {name: value for name, value in clean().items() if name != "MASKBENCH_GPUS"} | cluster.environment
+def run_of(strategy: str, seed: int) -> str:
+    return f"reviews.tiny.{strategy}.single.clean.full.s{seed}"
 
 
-def submit(cluster: Cluster, folder: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        command(*arguments), cwd=folder, env=environment(cluster),
-        text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=600, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout
-    return done.stdout
-
-
-class Interference:
-    """Waits until the first attempts of all cells run, and ends some of them, each in its own way.
-
-    Parameters
-    ----------
-    ends
-        How, by strategy; None: not.
-    """
-
-    def __init__(self, cluster: Cluster, folder: Path, ends: dict[str, str | None]) -> None:
-        self.cluster, self.folder = cluster, folder
-        self.ends = {strategy: end for strategy, end in ends.items() if end is not None}
-        self.strategies = list(ends)
-        self.devices: dict[str, str] = {}
-        """Of each cell while all ran at once, as the scheduler says."""
-        self.ended: dict[str, str] = {}
-        """Of each cell whose training was ended, the job."""
-
-    def look(self) -> None:
-        """End the training of every cell that has a checkpoint and is to be ended."""
-        if not self.devices:
-            found = {strategy: self.cluster.jobs(of(strategy), JobState="RUNNING") for strategy in self.strategies}
-            if not all(found.values()):
-                return
-            self.devices = {strategy: re.search(r"IDX:(\d)", jobs[0]["GRES"])[1] for strategy, jobs in found.items()}
-        for strategy in self.ends.keys() - self.ended.keys():
-            process = training(self.folder, job_of(strategy))
-            if process is not None and list(self.folder.glob(f"{output_of(strategy)}/checkpoints/*/sha256.json")):
-                (job,) = self.cluster.jobs(of(strategy), JobState="RUNNING")
-                self.ended[strategy] = job["JobId"]
-                self.end(self.ends[strategy], job["JobId"], process)
-
-    def end(self, how: str, job: str, process: int) -> None:
-        """End a job."""
-        if how == "kill":
-            os.kill(process, signal.SIGKILL)
-        elif how == "cancel":
-            self.cluster.call("scancel", job)
-        else:
-            self.cluster.call("scontrol", "requeue", job)
-            # by itself SLURM waits for two minutes
-            until(lambda: self.cluster.jobs(JobId=job)[0]["JobState"] == "PENDING")
-            self.cluster.call("scontrol", "update", f"JobId={job}", "StartTime=now")
-
-
-def job_of(strategy: str, seed: int = 1) -> str:
-    """Return the id of the job that trains a strategy: with one cell each, they are numbered."""
-    return f"reviews.tiny.single.clean.full.s{seed}.{STRATEGIES.index(strategy)}"
-
-
-def of(strategy: str) -> str:
-    """Return how the plugin's comment on the jobs begins that train a strategy."""
-    return f"rule_train_wildcards_{job_of(strategy)}"
-
-
-def output_of(strategy: str, seed: int = 1) -> str:
-    return f"results/mine/training/reviews.tiny.{strategy}.single.clean.full.s{seed}"
-
-
-def training(folder: Path, job: str) -> int | None:
-    """Return the process that works on a job of a study here."""
-    for entry in Path("/proc").iterdir():
-        try:
-            words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
-            if words[1].endswith("scripts/train.py") and job in words and (entry / "cwd").readlink() == folder:
-                return int(entry.name)
-        except (OSError, IndexError):
-            continue
-    return None
-
-
-def until(done, seconds: float = 30) -> None:
+def until(done, seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not done():
         assert time.monotonic() < end
-        time.sleep(0.2)
+        time.sleep(0.1)
+
+
+def stamps(folder: Path, seed: int) -> dict[Path, int]:
+    """Return the files that the finished cells of a job have left, and when each was written."""
+    made = [LAYOUT.record, LAYOUT.predictions, LAYOUT.train_log, LAYOUT.probe_record, LAYOUT.probe_log]
+    files = [folder / path(run_of(strategy, seed)) for strategy in NAMES[:HIT] for path in made]
+    return {file: file.stat().st_mtime_ns for file in files}
+
+
+@dataclass
+class Study:
+    """A study of four jobs that run at once, each of which is hit in the middle.
+
+    Attributes
+    ----------
+    devices
+        Of each seed while all ran: node and number of the card, as the scheduler says.
+    seeds
+        Of each fault, the seed whose job was hit by it.
+    ids
+        Of each fault, the number of the job that was hit.
+    times
+        When that was.
+    finished
+        Of each fault, what the finished cells had left then.
+    urgent
+        Number of the job that preempted one.
+    output
+        What Snakemake said.
+    """
+
+    cluster: Cluster
+    folder: Path
+    devices: dict[int, tuple[str, str]] = field(default_factory=dict)
+    seeds: dict[str, int] = field(default_factory=dict)
+    ids: dict[str, str] = field(default_factory=dict)
+    times: dict[str, datetime] = field(default_factory=dict)
+    finished: dict[str, dict[Path, int]] = field(default_factory=dict)
+    urgent: str = ""
+    output: str = ""
+
+    # --- the jobs
+
+    def attempts(self, seed: int) -> list[dict[str, str]]:
+        """Return the jobs that worked on a seed, as the scheduler describes them, in their order."""
+        found = self.cluster.jobs(f"rule_train_wildcards_{job_of(seed)}")
+        return sorted(found, key=lambda job: int(job["JobId"]))
+
+    def state(self, seed: int) -> str:
+        """Return the state of the last job that worked on a seed; empty if there is none yet."""
+        return (self.attempts(seed) or [{"JobState": ""}])[-1]["JobState"]
+
+    def processes(self) -> dict[int, int]:
+        """Return the processes that work on the study here, by their seeds."""
+        found = {}
+        names = {job_of(seed): seed for seed in SEEDS}
+        for entry in Path("/proc").iterdir():
+            try:
+                words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+                if words[1].endswith("scripts/train.py") and (entry / "cwd").readlink() == self.folder:
+                    found |= {names[word]: int(entry.name) for word in words if word in names}
+            except (OSError, IndexError):
+                continue
+        return found
+
+    def record(self, strategy: str, seed: int) -> Record:
+        return Record.read(self.folder / LAYOUT.record(run_of(strategy, seed)))
+
+    # --- what happens to them
+
+    def take(self, seconds: int) -> str:
+        """Let an urgent job take a card of the first node; returns its number. It writes which one it got."""
+        return self.cluster.call(
+            "sbatch", "--parsable", f"--partition={URGENT}", "--nodelist=node1", "--gpus=1", "--mem=50", "--time=70",
+            f"--output={self.folder}/urgent-%j", "--wrap", f"echo $CUDA_VISIBLE_DEVICES; sleep {seconds}",
+        )  # fmt: skip
+
+    def pause(self, snakemake: subprocess.Popen[bytes]) -> dict[int, int]:
+        """Stop each job in the middle of its slow cell, so that all are hit there; returns the processes."""
+        stopped: dict[int, int] = {}
+
+        def all_stopped() -> bool:
+            assert snakemake.poll() is None, (self.folder / "log").read_text()
+            for seed in set(SEEDS) - stopped.keys():
+                checkpoints = self.folder / LAYOUT.record(run_of("slow", seed)).parent / "checkpoints"
+                if list(checkpoints.glob("*/sha256.json")):
+                    stopped[seed] = self.processes()[seed]
+                    os.kill(stopped[seed], signal.SIGSTOP)
+            return len(stopped) == len(SEEDS)
+
+        until(all_stopped, 1500)
+        return stopped
+
+    def disturb(self, processes: dict[int, int]) -> None:
+        """Hit each job; the scheduler chooses which one is preempted."""
+        jobs = {seed: self.attempts(seed)[0] for seed in SEEDS}
+        self.devices = {seed: (job["NodeList"], re.search(r"IDX:(\d)", job["GRES"])[1]) for seed, job in jobs.items()}
+        kept = {seed: stamps(self.folder, seed) for seed in SEEDS}
+        first = [seed for seed, (node, _) in self.devices.items() if node == "node1"]
+
+        def note(fault: str, seed: int) -> None:
+            self.seeds[fault], self.ids[fault], self.finished[fault] = seed, jobs[seed]["JobId"], kept[seed]
+            self.times[fault] = datetime.now()
+
+        (alone,) = set(SEEDS) - set(first)
+        note("loss of the node", alone)
+        self.cluster.lose("node2")
+        self.urgent = self.take(5)
+        until(lambda: any(self.state(seed) != "RUNNING" for seed in first))
+        (preempted,) = (seed for seed in first if self.state(seed) != "RUNNING")
+        note("preemption", preempted)
+        cancelled, killed = (seed for seed in first if seed != preempted)
+        note("SIGKILL", killed)
+        os.kill(processes[killed], signal.SIGKILL)
+        note("scancel", cancelled)
+        self.cluster.call("scancel", jobs[cancelled]["JobId"])
 
 
 @pytest.fixture(scope="module")
-def study(cluster, tmp_path_factory):
-    """A study whose first attempt at three of four cells was ended: by scancel, by a SIGKILL and by a requeue."""
+def study(cluster, speed, tmp_path_factory):
     folder = copy_project(tmp_path_factory.mktemp("slurm") / "project").resolve()
     make_model(folder / "data/model")
     (folder / "data/model/source.json").unlink()
     (folder / "data/reviews.csv").write_text(csv_of_texts(120))
     edit(folder / "profiles/slurm/profile.yaml", "# slurm_partition: gpu", f"slurm_partition: {PARTITION}")
-    configure(folder)
-    ends = {"none": "cancel", "random": "kill", "span": "requeue", "hot": None}
-    interference = Interference(cluster, folder, ends)
-    with (folder / "log").open("w") as log:
-        snakemake = subprocess.Popen(
-            command(), cwd=folder, env=environment(cluster), stdout=log, stderr=subprocess.STDOUT
-        )
-        end = time.monotonic() + 600
-        while snakemake.poll() is None and time.monotonic() < end:
-            interference.look()
-            time.sleep(0.1)
+    write_config(
+        folder, tasks=[REVIEWS], strategies=STRATEGIES, seeds=SEEDS, training={"batch_size": 8},
+        probes={"measure": ["calibration"]}, resources={"cells_per_job": 8},
+    )  # fmt: skip
+    study = Study(cluster, folder)
+    reserved = study.take(3600)  # so that three of the four jobs run on the first node, and one on the second
+    snakemake = start(cluster, folder, speed.poll)
+    try:
+        study.disturb(study.pause(snakemake))
+        cluster.call("scancel", reserved)
+        snakemake.wait(speed.patience_s)
+    finally:
         snakemake.kill()
-    output = (folder / "log").read_text()
-    assert snakemake.wait() == 0, output
-    return SimpleNamespace(folder=folder, output=output, ended=interference.ended, devices=interference.devices)
+        study.output = (folder / "log").read_text()
+    assert snakemake.wait() == 0, study.output
+    return study
 
 
-def record(folder: Path, strategy: str, seed: int = 1) -> Record:
-    return Record.read(folder / output_of(strategy, seed) / "metrics.json")
+every_fault = pytest.mark.parametrize("fault", ENDS)
 
 
-def attempts(cluster: Cluster, strategy: str) -> list[dict[str, str]]:
-    """Return the jobs that trained a strategy's first cell, as the scheduler describes them, in their order."""
-    return sorted(cluster.jobs(of(strategy)), key=lambda job: int(job["JobId"]))
+@every_fault
+def test_jobs_of_eight_cells_lose_none_and_train_no_finished_one_again(study, speed, injected, fault):
+    seed = study.seeds[fault]
+    assert stamps(study.folder, seed) == study.finished[fault]
+    for strategy in NAMES:
+        trained = study.record(strategy, seed)
+        assert trained.status == ("diverged" if strategy == "hot" else "completed")
+        assert ProbeRecord.read(study.folder / LAYOUT.probe_record(run_of(strategy, seed))).status == (
+            "not probed" if strategy == "hot" else "probed"
+        )
+    said = (study.folder / LAYOUT.job_log(job_of(seed))).read_text()  # of the last attempt
+    again = re.findall(r"^run (\S+): done", said, re.MULTILINE)
+    assert list(dict.fromkeys(again)) == [run_of(strategy, seed) for strategy in NAMES[HIT:]]
+    ended = datetime.fromisoformat(study.attempts(seed)[-1]["EndTime"])
+    took = (ended - study.times[fault]).total_seconds()
+    slow = ", with SLURM's own timeouts" if speed is DEFAULTS else ""
+    injected(f"{fault} of a job of eight cells under SLURM{slow}", recovery_s=took)
 
 
-def test_every_cell_is_done_and_what_diverged_is_a_result_that_is_not_tried_again(cluster, study, injected):
-    found = {strategy: record(study.folder, strategy).status for strategy in study.devices}
-    assert found == {"none": "completed", "random": "completed", "span": "completed", "hot": "diverged"}
-    assert [job["JobState"] for job in attempts(cluster, "hot")] == ["COMPLETED"]
-    injected("exploding gradient (recorded as `diverged`)")
+@every_fault
+def test_the_cell_that_was_hit_goes_on_from_its_checkpoint_and_no_other_was_ever_broken_off(study, fault):
+    """After SLURM's SIGTERM from that of the update at which it came."""
+    seed = study.seeds[fault]
+    went_on = {
+        strategy: [
+            int(note.split()[4].rstrip(":"))
+            for note in study.record(strategy, seed).notes
+            if note.startswith("went on")
+        ]
+        for strategy in NAMES
+    }
+    assert {strategy for strategy, updates in went_on.items() if updates} == {"slow"}
+    (update,) = went_on["slow"]
+    assert update > 0
+    assert len(study.record("slow", seed).history) == 30
+    assert not (study.folder / LAYOUT.record(run_of("slow", seed)).parent / "checkpoints").exists()
 
 
-@pytest.mark.parametrize(("strategy", "state"), [("none", "CANCELLED"), ("random", "FAILED")])
-def test_a_cancelled_and_a_killed_job_are_tried_again_with_more_memory_and_time(cluster, study, strategy, state):
-    first, second = attempts(cluster, strategy)
-    assert first["JobId"] == study.ended[strategy]
+@pytest.mark.parametrize(("fault", "state"), RESUBMITTED.items())
+def test_snakemake_submits_a_cancelled_and_a_killed_job_again_with_more_memory_and_time(study, fault, state):
+    first, second = study.attempts(study.seeds[fault])
+    assert first["JobId"] == study.ids[fault]
     assert (first["JobState"], second["JobState"]) == (state, "COMPLETED")
     assert (first["MinMemoryNode"], second["MinMemoryNode"]) == ("3000M", "6000M")
-    assert (first["TimeLimit"], second["TimeLimit"]) == ("02:00:00", "04:00:00")
+    assert (first["TimeLimit"], second["TimeLimit"]) == ("1-00:00:00", "2-00:00:00")  # eight trainings and their probes
     assert f"SLURM-job '{first['JobId']}' failed, SLURM status is: '{state}'" in study.output
 
 
-def test_what_slurm_requeues_is_the_same_job_and_no_further_attempt(cluster, study):
-    (only,) = attempts(cluster, "span")
-    assert only["JobId"] == study.ended["span"]
+@pytest.mark.parametrize("fault", REQUEUED)
+def test_slurm_requeues_what_is_preempted_or_loses_its_node_and_no_attempt_is_used_up(study, fault):
+    (only,) = study.attempts(study.seeds[fault])
+    assert only["JobId"] == study.ids[fault]
     assert (only["JobState"], only["Restarts"], only["MinMemoryNode"]) == ("COMPLETED", "1", "3000M")
+    assert f"SLURM-job '{only['JobId']}' failed" not in study.output
 
 
-@pytest.mark.parametrize("strategy", ["none", "random", "span"])
-def test_what_was_ended_went_on_from_its_checkpoint(cluster, study, injected, strategy):
-    """With scancel and requeue from that of the update at which SLURM's SIGTERM came."""
-    notes = [note for note in record(study.folder, strategy).notes if note.startswith("went on after update ")]
-    assert len(notes) == 1
-    assert len(record(study.folder, strategy).history) == 30
-    updates = int(re.search(r"update (\d+)", notes[0])[1])
-    assert updates > 0
-    assert not (study.folder / output_of(strategy) / "checkpoints").exists()
-    how = {"none": "scancel", "random": "SIGKILL", "span": "requeue"}[strategy]
-    first, *again = (datetime.fromisoformat(job["EndTime"]) for job in attempts(cluster, strategy))
-    took = (again[0] - first).total_seconds() if again else None  # a requeued job stays one, and has one end
-    injected(f"{how} of a job under SLURM", recovery_s=took)
+def test_the_urgent_job_got_the_card_that_it_preempted(study):
+    (urgent,) = study.cluster.jobs(JobId=study.urgent)
+    assert (urgent["JobState"], urgent["NodeList"]) == ("COMPLETED", "node1")
+    card = (study.folder / f"urgent-{study.urgent}").read_text().strip()
+    assert ("node1", card) == study.devices[study.seeds["preemption"]]
 
 
-def test_jobs_that_run_at_once_have_devices_of_their_own_and_records_name_theirs(cluster, study):
-    assert sorted(study.devices.values()) == ["0", "1", "2", "3"]
-    assert record(study.folder, "hot").environment.gpu_uuid == f"node/{study.devices['hot']}"
-    for strategy in study.devices:
-        device = record(study.folder, strategy).environment.gpu_uuid
-        log = study.folder / f"results/mine/logs/train/reviews.tiny.{strategy}.single.clean.full.s1.log"
-        assert f"GPU slot {device.removeprefix('node/')}/0 (scheduler)" in log.read_text()
+def test_the_job_of_the_lost_node_went_on_on_the_other_one(study):
+    seed = study.seeds["loss of the node"]
+    nodes = [study.record(strategy, seed).environment.gpu_uuid.split("/")[0] for strategy in NAMES]
+    assert nodes == ["node2"] * HIT + ["node1"] * (len(NAMES) - HIT)
 
 
-def test_text_is_prepared_and_results_are_collected_without_a_job(cluster, study):
-    rules = {match[1] for job in cluster.jobs() if (match := re.match("rule_([a-z]+)_", job.get("Comment", "")))}
-    assert rules == {"train"}
-    assert (study.folder / TARGET).exists()
+def test_jobs_that_run_at_once_have_devices_of_their_own_and_records_name_theirs(study):
+    assert len(set(study.devices.values())) == len(SEEDS)
+    for seed, (node, card) in study.devices.items():
+        assert study.record("none", seed).environment.gpu_uuid == f"{node}/{card}"
+        log = (study.folder / LAYOUT.train_log(run_of("none", seed))).read_text()
+        assert f"GPU slot {card}/0 (scheduler)" in log
+
+
+def test_text_is_prepared_and_results_are_collected_without_a_job_and_all_cells_are_among_them(study):
+    comments = [job.get("Comment", "") for job in study.cluster.jobs()]
+    assert {match[1] for comment in comments if (match := re.match("rule_([a-z]+)_", comment))} == {
+        "reference",
+        "train",
+    }
+    assert pd.read_csv(study.folder / TARGET)["run"].nunique() == len(NAMES) * len(SEEDS)
+
+
+def test_a_diverged_cell_is_a_result_that_stops_no_job_and_is_not_tried_again(study, injected):
+    for seed in SEEDS:
+        assert study.record("hot", seed).status == "diverged"
+        assert study.record("hot", seed).started < study.record("window", seed).started
+    injected("exploding gradient (recorded as `diverged`)", times=len(SEEDS))
 
 
 def test_logs_of_slurm_are_kept_where_a_job_failed_and_what_it_said_is_shown(study):
-    ended, output = study.ended, study.output
     kept = {path.stem for path in (study.folder / "results/slurm-logs").rglob("*.log")}
-    assert kept == {ended["none"], ended["random"]}
-    assert f"Logfile results/mine/logs/jobs/{job_of('random')}.log" in output
+    assert kept == {study.ids[fault] for fault in RESUBMITTED}
+    assert f"Logfile results/mine/logs/jobs/{job_of(study.seeds['SIGKILL'])}.log" in study.output
 
 
-def test_a_second_call_does_nothing(cluster, study):
-    before = len(cluster.jobs())
-    assert "Nothing to be done" in submit(cluster, study.folder)
-    assert len(cluster.jobs()) == before
-
-
-def test_short_cells_share_a_job_of_one_gpu_and_none_that_is_finished_is_lost_when_it_is_killed(
-    cluster, study, injected
-):
-    """Three new cells and their probes: one submission beside that for the untrained model, killed in a cell."""
-    before = {job["JobId"] for job in cluster.jobs()}
-    configure(study.folder, "calibration", seeds=[2], strategies=STRATEGIES[:3], resources={"cells_per_job": "all"})
-    name, finished = job_of("none", 2), study.folder / output_of("none", 2) / "metrics.json"
-    with (study.folder / "second.log").open("w") as log:
-        call = [*command(), "--jobs", "2"]
-        snakemake = subprocess.Popen(
-            call, cwd=study.folder, env=environment(cluster), stdout=log, stderr=subprocess.STDOUT
-        )
-        until(lambda: list(study.folder.glob(f"{output_of('random', 2)}/checkpoints/*/sha256.json")), 300)
-        written = finished.stat().st_mtime_ns
-        os.kill(training(study.folder, name), signal.SIGKILL)
-        assert snakemake.wait(timeout=600) == 0, (study.folder / "second.log").read_text()
-    jobs = [job for job in cluster.jobs() if job["JobId"] not in before]
-    rules = [job["Comment"].split("_wildcards")[0] for job in jobs]
-    assert sorted(rules) == ["rule_reference", "rule_train", "rule_train"]
-    assert {job["TresPerJob"] for job in jobs} == {"gres:gpu:1"}
-    first, second = sorted((job for job in jobs if "rule_train" in job["Comment"]), key=lambda job: int(job["JobId"]))
-    assert (first["JobState"], second["JobState"]) == ("FAILED", "COMPLETED")
-    assert (first["TimeLimit"], second["TimeLimit"]) == ("09:00:00", "18:00:00")  # three trainings and three probes
-    assert finished.stat().st_mtime_ns == written
-    for strategy in STRATEGIES[:3]:
-        notes = [note for note in record(study.folder, strategy, 2).notes if note.startswith("went on after update ")]
-        assert len(notes) == (strategy == "random")
-        probed = study.folder / f"results/mine/probes/{Path(output_of(strategy, 2)).name}/metrics.json"
-        assert ProbeRecord.read(probed).status == "probed"
-    took = (datetime.fromisoformat(second["EndTime"]) - datetime.fromisoformat(first["EndTime"])).total_seconds()
-    injected("SIGKILL of a job of several cells under SLURM", recovery_s=took)
+def test_a_second_call_does_nothing(study, speed):
+    before = len(study.cluster.jobs())
+    assert start(study.cluster, study.folder, speed.poll).wait(120) == 0
+    assert "Nothing to be done" in (study.folder / "log").read_text()
+    assert len(study.cluster.jobs()) == before
