@@ -265,7 +265,11 @@ def test_an_edit_in_the_core_of_masks_reruns_training(copied):
 
 
 def test_a_comment_or_a_docstring_reruns_nothing(copied):
-    edit(copied / "maskbench/masks/input/random.py", '"""Return (B, T) bool, drawn for each token or each word."""', '"""Draw."""  # for each')
+    edit(
+        copied / "maskbench/masks/input/random.py",
+        '"""Return (B, T) bool, drawn for each token or each word."""',
+        '"""Draw."""  # for each',
+    )
     assert planned(copied) == {}
 
 
