@@ -98,7 +98,7 @@ class Evidence:
 
     @property
     def scale(self) -> Scale:
-        """The measure's scale."""
+        """The scale on which the measure's differences are computed."""
         return Scale(self.measure)
 
     @cached_property

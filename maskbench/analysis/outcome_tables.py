@@ -176,7 +176,7 @@ class OutcomesWriter:
         self.add(_typed(Path("predictions.parquet"), run, table, self.types))
 
     def flush(self) -> None:
-        """Write what waits."""
+        """Write the rows that are held in memory, if any."""
         if self.waiting:
             self.writer.write_table(pa.concat_tables(self.waiting).unify_dictionaries())
             self.waiting.clear()

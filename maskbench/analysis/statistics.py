@@ -56,7 +56,7 @@ class Spread:
 
     @property
     def error(self) -> Array:
-        """Standard error."""
+        """Standard error of the mean, in the shape of the mean."""
         error: Array = np.sqrt(self.seeds + self.examples)
         return error
 

@@ -45,7 +45,7 @@ class Encoder:
 
     @property
     def features(self) -> Features:
-        """Types of the columns."""
+        """Types of the columns of an encoded row."""
         columns = {
             "example": Value("int64"),
             "input_ids": List(Value("int32")),

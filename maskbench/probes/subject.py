@@ -166,7 +166,7 @@ class Subject:
 
     @cached_property
     def record(self) -> Record:
-        """The run's record."""
+        """The record of the run (metrics.json)."""
         return Record.read(self.sources.run / "metrics.json")
 
     @cached_property
@@ -221,7 +221,7 @@ class Subject:
 
     @cached_property
     def texts(self) -> Texts:
-        """The task's fixed texts."""
+        """The fixed texts of the task that all its runs are probed on."""
         return Texts.of(self.splits(self.sources.clean), self.cell.max_test, self.settings.examples)
 
     @cached_property
@@ -257,7 +257,7 @@ class Subject:
 
     @cached_property
     def model(self) -> PreTrainedModel:
-        """The trained model."""
+        """The run's trained model, on the device."""
         return load_model(self.sources.run / "model", self.cell.kind, self.device)
 
     def forward(self, model: PreTrainedModel) -> Forward:
@@ -268,7 +268,7 @@ class Subject:
 
     @cached_property
     def own(self) -> Forward:
-        """The run's model, evaluated."""
+        """The forward pass of the run's model, in eval mode."""
         return self.forward(self.model)
 
     @cached_property

@@ -324,7 +324,7 @@ class Study:
 
     @cached_property
     def seeds(self) -> list[int]:
-        """All seeds, sorted."""
+        """All seeds of the study, in ascending order."""
         return sorted(int(seed) for seed in self.runs["seed"].unique())
 
     def count(self, blocks: Sequence[Block] | None = None) -> str:
@@ -339,7 +339,7 @@ class Study:
 
     @cached_property
     def confidence(self) -> float:
-        """Coverage of the intervals."""
+        """Coverage of the intervals, as a fraction."""
         return float(self.comparisons["confidence"].iloc[0]) if len(self.comparisons) else 0.95
 
     @cached_property
