@@ -120,6 +120,8 @@ def test_classification(tmp_path, bert):
         "truncated_entities": None,
         "tokens": 11,
         "truncated_examples": 0,
+        "text_tokens": 7,
+        "unknown_tokens": 0,
         "truncated_words": 0,
         "words_without_tokens": 0,
     }
