@@ -62,7 +62,7 @@ def injected(request: pytest.FixtureRequest) -> Callable[..., None]:
     """Note a fault that the test injected and that was survived, for docs/reliability.md: fault, times, recovery_s."""
     from tests.helpers.injected import note
 
-    place = f"{request.path.parent.name}/{request.path.name}"
+    place = request.path.relative_to(ROOT / "tests").as_posix()
     return partial(note, test=f"{place}::{getattr(request.node, 'originalname', request.node.name)}")
 
 

@@ -123,8 +123,11 @@ def _read_set_outcomes(path: Path, probes: ProbeRecord, types: list[pa.Field]) -
         return None
     measured = any(_on_sets(item.measure) and item.value is not None for item in probes.metrics)
     columns = ["set", "example", "hit", "weight"]
-    known = set(pq.read_schema(path).names) if path.exists() else set()
-    more = [column.name for column in types[len(OUTCOME_TYPES) :] if column.name in known]
+    more = [column.name for column in types[len(OUTCOME_TYPES) :]]
+    if more:
+        _read_table(path, columns, "a probed run", may_be_empty=not measured)  # a file that is none is refused here
+        known = set(pq.read_schema(path).names)
+        more = [name for name in more if name in known]
     table = _read_table(path, [*columns, *more], "a probed run", may_be_empty=not measured)
     if not table.num_rows:
         return None

@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 
 TRAINING, PROBING = "maskbench/runner/train.py", "maskbench/runner/probe.py"
 """What trains and what probes a cell, by paths from the top of the repository."""
-_GIVEN = ("maskbench.experiment.cell.Cell", "maskbench.masks.slots", "maskbench.masks.strategy.Strategy")
-"""What makes a cell of the JSON that a job gets."""
+_GIVEN = (
+    *("maskbench.experiment.cell.Cell", "maskbench.masks.slots", "maskbench.masks.strategy.Strategy"),
+    *("maskbench.slots.device.choose", "maskbench.training.state.Inputs"),
+)
+"""What makes a cell of the JSON that a job gets, what chooses its device, and what opens its text."""
 
 
 def training_code(strategy: Strategy) -> str:

@@ -467,7 +467,7 @@ def test_only_shifted_text_has_masks(tmp_path):
     source = make_source(tmp_path / "source", {"train.csv": "\n".join(["text,label", *lines]) + "\n"})
     prepare(make_task(), source, tmp_path / "clean")
     model = make_model(tmp_path / "model")
-    encode(make_task(max_length=32), tmp_path / "clean", model, tmp_path / "encoded")
+    encode(make_task(max_length=32, accept=["unknown-tokens"]), tmp_path / "clean", model, tmp_path / "encoded")
     mask = AutoTokenizer.from_pretrained(model).mask_token_id
     assert all(mask not in row for row in load_encoded(tmp_path / "encoded")["train"]["input_ids"][:])
 

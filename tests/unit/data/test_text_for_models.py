@@ -33,7 +33,7 @@ from maskbench.training.collate import collator_for
 from maskbench.training.trainer import seen_loss
 from tests.helpers.tasks import make_source, make_task
 from tests.helpers.texts import setting_of
-from tests.helpers.tokenizers import TOKENIZERS
+from tests.helpers.tokenizer_families import TOKENIZERS
 from tests.unit.data.test_words import encoded
 
 if TYPE_CHECKING:

@@ -40,7 +40,7 @@ from maskbench.models.tokens import encode_as_text
 from maskbench.training.collate import Collator
 from tests.helpers.tasks import make_source, make_tagging, make_task
 from tests.helpers.texts import setting_of
-from tests.helpers.tokenizers import CHINESE, JAPANESE, LETTERS, THAI, TOKENIZERS
+from tests.helpers.tokenizer_families import CHINESE, JAPANESE, LETTERS, THAI, TOKENIZERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

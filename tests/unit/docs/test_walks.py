@@ -152,9 +152,7 @@ def test_a_probe_of_ones_own(copy, root):
     file = folder / "maskbench/config/measures/input.py"
     file.write_text(re.sub(r"\n\)\n\Z", lambda end: f"\n{code['entry']})\n", file.read_text()))
     file = folder / "maskbench/probes/input.py"
-    file.write_text(
-        f"{file.read_text()}\n\n{code['probe']}".replace("import probe, score", "import only, probe, score")
-    )
+    file.write_text(f"{file.read_text()}\n\n{code['probe']}".replace("import score\n", "import only, score\n"))
     found = measure_in(folder, root, "length", "length_gap")
     assert len(found) == 2
     for value, *streams in found.values():

@@ -172,14 +172,14 @@ def test_a_strategy_is_a_mix_of_masks() -> None:
         "name": "both",
         "input": {"kind": "random", "rate": 0.3},
         "parameter": {"kind": "freeze", "layers": 1, "embeddings": False},
-        "learning_rate": "1e-4",
+        "training": {"learning_rate": "1e-4"},
     }
     strategy = Strategy.model_validate(entry)
     assert strategy.input == Random(rate=0.3)
     assert strategy.parameter == Freeze(layers=1, embeddings=False)
     assert strategy.attention is None
     assert strategy.objective is None
-    assert strategy.learning_rate == 1e-4
+    assert strategy.training.learning_rate == 1e-4
     assert Strategy.model_validate_json(strategy.model_dump_json()) == strategy
     written = json.loads(strategy.model_dump_json())
     assert written["input"] == {

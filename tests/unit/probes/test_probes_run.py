@@ -191,7 +191,7 @@ def test_each_set_of_texts_is_passed_over_once(bench):
     handle = base.register_forward_pre_hook(
         lambda module, args, keys: texts.append(len(args[0] if args else keys["input_ids"])), with_kwargs=True
     )
-    for name in PROBES:
+    for name in subject.wanted:
         if name != "trajectory":
             list(REGISTRY[name](subject))
     assert sum(texts) == EXAMPLES * (7 + 1 + 1 + 1)
@@ -591,7 +591,7 @@ def test_a_mention_is_in_the_group_of_what_stands_before_it(bench, monkeypatch):
         tags = texts[name]["tags"]
         return SimpleNamespace(table=pd.DataFrame({"example": tags.index, "prediction": tags, "label": tags}))
 
-    groups = input._tagged_groups(subject, right, words)
+    groups = input._groups(subject, right, words)
     assert all(hit for hits in groups.values() for _, hit in hits)
     count, half = len(conflicting), (len(conflicting) + 1) // 2
     assert {name: len(hits) for name, hits in groups.items()} == {

@@ -606,7 +606,9 @@ def test_two_hundred_runs_take_seconds_and_no_torch(tmp_path):
     start = time.monotonic()
     for name, arguments in calls.items():
         script = ROOT / "scripts" / f"{name}.py"
-        code = f"import runpy, sys; sys.argv = {[str(script), *arguments]!r}\n"
+        code = (
+            f"import runpy, sys; sys.argv = {[str(script), *arguments]!r}; sys.path.insert(0, {str(script.parent)!r})\n"
+        )
         code += f"runpy.run_path(sys.argv[0], run_name='__main__')\nprint({heavy})"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr

@@ -43,7 +43,7 @@ def test_everything_is_read(recorded):
     [
         ("verdicts.csv", ",inconclusive,", ",maybe,", r"verdicts\.csv: line \d+: verdict: expected one of supported,"),
         ("verdicts.csv", ",0.0234,", ",1.5,", r"line 2: p_holm: expected a number from 0 to 1 or nothing, got '1\.5'"),
-        ("verdicts.csv", ",loss_gap,", ",los_gap,", r"line 2: measure: expected a measure of maskbench"),
+        ("verdicts.csv", ",loss_gap,", ",los_gap,", r"line 2: measure: expected a measure of docs/measures"),
         ("verdicts.csv", report_samples.HASH, "another", r"verdicts\.csv: claims_hash: expected c1a1m5c1a1m5"),
         ("verdicts.csv", "C02,", "C99,", r"verdicts\.csv: no row for claim C02 of .*claims\.json"),
         (

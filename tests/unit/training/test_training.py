@@ -18,6 +18,7 @@ from maskbench.errors import InputError
 from maskbench.masks.base import AttentionMask, InputMask, Objective, ParameterMask
 from maskbench.records.run import Record
 from maskbench.slots.device import choose
+from maskbench.training import run as module
 from maskbench.training.arguments import arguments
 from maskbench.training.run import Inputs, Run, run_cell
 from maskbench.training.subsets import subset
@@ -39,10 +40,10 @@ def folders(tmp_path_factory):
 def train(folders, tmp_path):
     """Train a cell and return its record, outcome and final weights."""
 
-    def call(kind=KINDS[0], strategy=None, encoded=None, **keys):
+    def call(kind=KINDS[0], strategy=None, encoded=None, load=load_encoded, **keys):
         cell = make_cell(kind, strategy, **keys)
         kept = tmp_path / hashlib.sha256(cell.model_dump_json().encode()).hexdigest()[:8]
-        inputs = Inputs(encoded or folders[kind], folders["model"], tmp_path / "work", kept)
+        inputs = Inputs(encoded or folders[kind], folders["model"], tmp_path / "work", kept, load=load)
         record, outcome = run_cell(cell, inputs, choose(cell.training), code="c", command="x")
         weights = load_file(kept / "model.safetensors") if record.status == "completed" else None
         return SimpleNamespace(record=record, outcome=outcome, weights=weights, folder=kept)
@@ -76,14 +77,13 @@ def test_a_run_repeats_itself_and_another_seed_does_not(train):
 def test_the_number_of_workers_does_not_matter(train, monkeypatch):
     strategy = {"name": "r", "input": {"kind": "span", "rate": 0.4}}
     alone = train(strategy=strategy)
-    arguments = Run.arguments
 
-    def with_workers(self):
-        made = arguments(self)
+    def with_workers(run, examples):
+        made = arguments(run, examples)
         made.dataloader_num_workers = 2
         return made
 
-    monkeypatch.setattr(Run, "arguments", with_workers)
+    monkeypatch.setattr(module, "arguments", with_workers)
     assert same(alone.weights, train(strategy=strategy).weights)
 
 
@@ -158,9 +158,7 @@ def test_evaluation_sees_the_text_as_it_is(folders, train, kind, monkeypatch):
     assert texts["validation"] | texts["test"] < evaluated < set.union(*texts.values())
 
 
-def test_the_selected_checkpoint_does_not_depend_on_the_test_split(train, folders, tmp_path, monkeypatch):
-    import maskbench.training.run as module
-
+def test_the_selected_checkpoint_does_not_depend_on_the_test_split(train):
     none = train(training={"epochs": 3})
 
     def other(folder):
@@ -168,8 +166,7 @@ def test_the_selected_checkpoint_does_not_depend_on_the_test_split(train, folder
         flipped = splits["test"].map(lambda row: {"labels": 1 - row["labels"]}, load_from_cache_file=False)
         return splits | {"test": flipped}
 
-    monkeypatch.setattr(module, "load_encoded", other)
-    changed = train(training={"epochs": 3})
+    changed = train(training={"epochs": 3}, load=other)
     assert same(none.weights, changed.weights)
     assert changed.outcome.score == pytest.approx(1 - none.outcome.score)
 
