@@ -61,7 +61,7 @@ def progress(layout: Layout) -> str | None:
     if not cells:
         return None
     done = 0
-    with os.scandir(layout.folder / "training") as runs:
+    with suppress(FileNotFoundError), os.scandir(layout.folder / "training") as runs:  # no cell was recorded yet
         for run in runs:
             with suppress(OSError):
                 done += os.stat(f"{run.path}/metrics.json").st_mtime >= started  # noqa: PTH116 (10,000 at once)

@@ -149,7 +149,7 @@ def third_party(root: Path, files: list[Path]) -> set[str]:
 
 def _of_training(file: Path) -> bool:
     """Tell whether only training asks for a part of a kind of task (test_report.py looks what the analysis loads)."""
-    return "kinds" in file.parts and file.stem in {"encoding", "head", "metric"}
+    return "kinds" in file.parts and file.stem in {"encoding", "head", "metric", "iob2", "probing"}
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -436,3 +436,13 @@ def test_what_rests_on_files_that_are_made_in_the_same_call_counts_as_changed(co
     assert Planned.of(copied.jobs, copied.layout, copied.jobs.by_id, made).cells == 2
     assert Planned.of(copied.jobs, copied.layout, copied.jobs.by_id, ()).cells == 0
     assert Planned.of(copied.jobs, copied.layout, (), ()).lines == ()
+
+
+def test_the_line_about_progress_needs_no_recorded_cell(tmp_path, monkeypatch):
+    """The first cell of a study may fail before the folder of runs is there."""
+    from maskbench.experiment.layout import Layout
+    from maskbench.runner.logs import progress
+
+    monkeypatch.setenv("MASKBENCH_CELLS", "2")
+    monkeypatch.setenv("MASKBENCH_STARTED", "0")
+    assert progress(Layout(tmp_path)).startswith("cells: 0 of 2 done, 2 left")
