@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
 import platform
 import resource
@@ -77,6 +79,9 @@ class Device:
         if self.kind == "cuda":
             torch.cuda.reset_peak_memory_stats()
         else:
+            gc.collect()
+            with suppress(OSError, AttributeError):  # glibc keeps freed memory, which the next cell would use again
+                ctypes.CDLL(None).malloc_trim(0)
             with suppress(OSError):  # only Linux has this file
                 Path("/proc/self/clear_refs").write_text("5")
                 pages = int(Path("/proc/self/statm").read_text().split()[1])
