@@ -32,16 +32,19 @@ LOSS, DISAGREEMENT = f"{TEST}:loss", f"{TEST}:disagreement"
 """In the column `set`: what test examples contribute to the cross-entropy, and to the disagreement of seeds."""
 
 
-def _read_table(path: Path, columns: list[str], what: str, *, may_be_empty: bool = False) -> pa.Table:
-    """Read some columns of a parquet file, none of whose values may be missing."""
+def _read_table(
+    path: Path, columns: list[str], what: str, *, optional: Sequence[str] = (), may_be_empty: bool = False
+) -> pa.Table:
+    """Read some columns of a parquet file, and optional ones if it has them; no value of them may be missing."""
     try:
-        table = pq.read_table(path, columns=columns)
+        known = pq.read_schema(path).names if optional else ()
+        table = pq.read_table(path, columns=[*columns, *(name for name in optional if name in known)])
     except (OSError, pa.ArrowException) as error:
         raise InputError(
             f"{path}: expected a parquet file with {', '.join(columns)} of {what} ({error}); "
             f"delete {path.parent} and run again"
         ) from None
-    if (table.num_rows == 0 and not may_be_empty) or any(table[name].null_count for name in columns):
+    if (table.num_rows == 0 and not may_be_empty) or any(column.null_count for column in table.columns):
         raise InputError(f"{path}: expected a row for each test example and no empty values")
     return table
 
@@ -123,12 +126,9 @@ def _read_set_outcomes(path: Path, probes: ProbeRecord, types: list[pa.Field]) -
         return None
     measured = any(_on_sets(item.measure) and item.value is not None for item in probes.metrics)
     columns = ["set", "example", "hit", "weight"]
-    more = [column.name for column in types[len(OUTCOME_TYPES) :]]
-    if more:
-        _read_table(path, columns, "a probed run", may_be_empty=not measured)  # a file that is none is refused here
-        known = set(pq.read_schema(path).names)
-        more = [name for name in more if name in known]
-    table = _read_table(path, [*columns, *more], "a probed run", may_be_empty=not measured)
+    optional = [column.name for column in types[len(OUTCOME_TYPES) :]]
+    table = _read_table(path, columns, "a probed run", optional=optional, may_be_empty=not measured)
+    more = [name for name in optional if name in table.column_names]
     if not table.num_rows:
         return None
     table = _typed(path, probes.run, table, types)
