@@ -13,6 +13,7 @@ from maskbench.kinds import probing
 from maskbench.probes.errors import UnmeasuredError
 from maskbench.probes.forward import outcome
 from maskbench.probes.registry import probe
+from maskbench.probes.subject import once
 from maskbench.probes.trained import load_model
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def _require(rows: Rows) -> None:
         raise UnmeasuredError("no label among the run's training texts was flipped")
 
 
-@cache
+@once
 def _twin(subject: Subject) -> pd.DataFrame:
     """Return how often the clean-trained twin, when its training is over, predicts the flipped labels."""
     rows, flips = flipped(subject)
@@ -137,7 +138,7 @@ def _share(subject: Subject, name: str, found: pd.DataFrame) -> float:
     return float(found["hit"].sum() / found["weight"].sum())
 
 
-@cache
+@once
 def flipped(subject: Subject) -> tuple[Rows, Flips]:
     """Return the run's training texts of which a label was flipped, and what was flipped to what."""
     noisy = subject.trained_on

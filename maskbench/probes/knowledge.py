@@ -10,6 +10,7 @@ from maskbench.probes import drift, holes, linear
 from maskbench.probes.errors import UnmeasuredError
 from maskbench.probes.reference import start
 from maskbench.probes.registry import probe
+from maskbench.probes.subject import once
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,7 +48,7 @@ def layer_drifts(subject: Subject) -> list[float]:
     return [1 - drift.debiased_cka(old, new) for old, new in zip(before, states, strict=True)]
 
 
-@cache
+@once
 def _theta(subject: Subject) -> dict[str, Tensor]:
     """Return θ₀'s weights by name, without those that its file lacks."""
     pad = subject.model.config.pad_token_id
@@ -84,7 +85,7 @@ def _finite(value: float) -> float:
     return value
 
 
-@cache
+@once
 def _head(subject: Subject) -> Head:
     """Return θ₀'s masked-LM head, loaded once."""
     return holes.original_head(subject.sources.pretrained, subject.own.model)

@@ -16,6 +16,7 @@ from maskbench.probes.errors import UnmeasuredError
 from maskbench.probes.forward import outcome
 from maskbench.probes.reference import Texts
 from maskbench.probes.registry import probe
+from maskbench.probes.subject import once
 from maskbench.probes.trained import load_model, only, read_predictions, score
 from maskbench.records.run import Record
 from maskbench.training.fresh import fresh_model
@@ -85,7 +86,7 @@ def transplant(donor: Module, model: Module) -> None:
         taken[name].copy_(given[name])
 
 
-@cache
+@once
 def first_of(subject: Subject) -> First:
     """Return the first task of a sequential run, loaded once."""
     return First(subject)

@@ -138,8 +138,8 @@ class Timings(Part):
     wall_s: Finite
     train_s: Finite | None
     cpu_s: Finite | None = None
-    """CPU time of the job's process for this run, imports included if it was the job's first; of a run that went on, of
-    its last part."""
+    """CPU time of the job's process for this run, without the imports before it; of a run that went on, of its last
+    part."""
 
 
 class Record(Stored):

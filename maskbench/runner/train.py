@@ -70,9 +70,8 @@ def train(
     OSError
         If a file cannot be read or written.
     """
-    cpu = time.process_time() if _STARTED else 0.0
-    _STARTED.append(True)
-    device.forget_peak_memory()
+    cpu = time.process_time()
+    device.memory.begin()
     about = {"code": code, "command": command, "gpu_uuid": gpu_uuid}
     if len(cells) == 1:
         results = [run_cell(cells[0], inputs[0], device, **about)]  # type: ignore[arg-type]
@@ -90,7 +89,3 @@ def _write(record: Record, outcome: Outcome | None, output: Path, cpu: float, ke
             outcome.table.to_parquet(path, index=False)
     # no part of the key: claims that change train nothing again
     return write_record(record, output, cpu, claims=os.environ.get(environment.CLAIMS), key=key)
-
-
-_STARTED: list[bool] = []
-"""Has something as soon as the process has trained a cell: the first one's CPU time includes the imports."""

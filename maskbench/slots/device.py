@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import os
 import platform
-import resource
-import sys
-from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -20,6 +16,7 @@ from maskbench.errors import InputError
 from maskbench.io import environment
 from maskbench.models.loading import takes_sdpa
 from maskbench.records.run import Environment
+from maskbench.slots.memory import Memory
 
 if TYPE_CHECKING:
     from maskbench.config.training import Training
@@ -51,6 +48,11 @@ class Device:
     notes: tuple[str, ...] = ()
     """What a reader of a record has to know about it."""
 
+    @cached_property
+    def memory(self) -> Memory:
+        """What counts the memory of the cell that is trained."""
+        return Memory(self.kind)
+
     @property
     def name(self) -> str:
         """The card's or the processor's name."""
@@ -73,35 +75,6 @@ class Device:
             threads=self.threads,
             packages={name: version(name) for name in PACKAGES},
         )
-
-    def forget_peak_memory(self) -> None:
-        """Let `peak_memory` begin anew from what is in use now, where the system can: a job trains several cells."""
-        if self.kind == "cuda":
-            torch.cuda.reset_peak_memory_stats()
-        else:
-            gc.collect()
-            with suppress(OSError, AttributeError):  # glibc keeps freed memory, which the next cell would use again
-                ctypes.CDLL(None).malloc_trim(0)
-            with suppress(OSError):  # only Linux has this file
-                Path("/proc/self/clear_refs").write_text("5")
-                pages = int(Path("/proc/self/statm").read_text().split()[1])
-                _IN_USE.append(pages * resource.getpagesize() / 2**20)
-
-    def peak_memory(self) -> float:
-        """Return the peak memory since `forget_peak_memory` in MiB: the card's on CUDA, the process's elsewhere.
-
-        What the process kept of earlier cells of its job (libraries that were imported for their probes, text that is
-        open) is taken off, so that a cell's number does not depend on its place in the job.
-        """
-        if self.kind == "cuda":
-            return torch.cuda.max_memory_allocated() / 2**20
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        kept = _IN_USE[-1] - _IN_USE[0] if _IN_USE else 0.0
-        return (peak / 2**20 if sys.platform == "darwin" else peak / 2**10) - kept
-
-
-_IN_USE: list[float] = []
-"""What the process held before each of its cells, in MiB."""
 
 
 def _processor() -> str:

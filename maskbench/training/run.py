@@ -163,6 +163,7 @@ class Run(State):
             "strategy": self.cell.strategy,
             "seed": self.cell.seed,
             "mask_id": cast("int", tokenizer.mask_token_id),
+            "memory": self.device.memory,
         }
 
     def _trainer(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> MaskedTrainer:
@@ -300,7 +301,6 @@ class Run(State):
             "step_time": 1000 * float(np.median(durations)),
             "throughput": examples / sum(durations),
             "fit_time": self.fit_time,
-            "peak_memory": self.device.peak_memory(),
             "steps": len(durations),
             **counts,
             "trained_parameters": self.trained_parameters,
@@ -311,7 +311,8 @@ class Run(State):
             "attention_mask_rate": masking.realised_attention_rate,
             "objective_mask_rate": objective.realised_rate if objective is not None else None,
         }
-        values |= {name: rate for name, rate in rates.items() if rate is not None}
+        told = rates | {"peak_memory": self.device.memory.peak(trainer.whole)}
+        values |= {name: value for name, value in told.items() if value is not None}
         return [number("run", name, float(value)) for name, value in values.items()]
 
 

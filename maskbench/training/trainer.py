@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from maskbench.kinds.head import Head
     from maskbench.masks import Strategy
+    from maskbench.slots.memory import Memory
 
 _NOTED = "noted.json"  # file in a checkpoint with what `noted` returned
 
@@ -118,6 +119,27 @@ class Clock(TrainerCallback):
         self.durations.append(time.perf_counter() - self._began)
 
 
+class Watch(TrainerCallback):
+    """Tells what counts the memory when an update begins and ends.
+
+    Parameters
+    ----------
+    memory
+        Counts the memory of the run.
+    """
+
+    def __init__(self, memory: Memory) -> None:
+        self.memory = memory
+
+    def on_step_begin(self, *_: Any, **kwargs: Any) -> None:
+        """Note that an update begins."""
+        self.memory.enter(kwargs["optimizer"])
+
+    def on_step_end(self, *_: Any, **kwargs: Any) -> None:
+        """Note that an update is over."""
+        self.memory.leave(kwargs["optimizer"])
+
+
 class Hooks(TrainerCallback):
     """Lets the strategy act around each update: gradients before it, weights after it, its own modules with it.
 
@@ -174,23 +196,34 @@ class MaskedTrainer(Trainer):
         Seed of the run; order, dropout and masks are derived from it.
     mask_id
         Token id of [MASK] for the model.
+    memory
+        Counts the memory of the run.
     group_by_length
         Whether batches are made of examples of similar length.
     """
 
     def __init__(
-        self, *args: Any, head: Head, strategy: Strategy, seed: int, mask_id: int, group_by_length: bool, **kwargs: Any
+        self,
+        *args: Any,
+        head: Head,
+        strategy: Strategy,
+        seed: int,
+        mask_id: int,
+        group_by_length: bool,
+        memory: Memory,
+        **kwargs: Any,
     ) -> None:
         self._head = head
         kwargs |= {"compute_loss_func": self._task_loss, "preprocess_logits_for_metrics": self._reduced}
         super().__init__(*args, **kwargs)
-        self.seed, self.mask_id, self.group_by_length = seed, mask_id, group_by_length
+        self.seed, self.mask_id, self.group_by_length, self.memory = seed, mask_id, group_by_length, memory
         self.masking = self.moving = Masking(strategy, seed)
         """The masks that batches see, and those that decide which parameters move."""
         self._stream = Stream(self.masking)
         self._noise = 0
         self._step: ExitStack | None = None  # contexts that stay open until the backward pass is over
         self.clock = Clock()
+        self.add_callback(Watch(memory))
         self.add_callback(self.clock)
         self.add_callback(Hooks(self.moving, self.modules))
 
@@ -274,6 +307,7 @@ class MaskedTrainer(Trainer):
         with ExitStack() as self._step:
             loss = super().training_step(model, inputs, num_items_in_batch)
         self._step = None
+        self.memory.note()
         if not torch.isfinite(loss):
             raise DivergedError(f"loss is {loss.item()} at update {self.state.global_step + 1}")
         return loss
@@ -293,6 +327,7 @@ class MaskedTrainer(Trainer):
         with ExitStack() as here:
             (self._step or here).enter_context(masking.showing(bare, masked))
             loss, outputs = self._masked_loss(model, inputs, clean, masked, num_items_in_batch)
+        self.memory.note()
         return (loss, outputs) if return_outputs else loss
 
     def _masked_loss(

@@ -48,7 +48,10 @@ COST = (
         unit="MiB",
         better="lower",
         family="cost",
-        definition="Most memory that was allocated on the GPU; without one, most memory that the process held.",
+        definition=(
+            "Most memory that was allocated on the GPU. On CPUs, most that the run had allocated at the end of a "
+            "forward or a backward pass (Linux with glibc; elsewhere empty)."
+        ),
         split="run",
         of_texts=False,
         of_machine=True,

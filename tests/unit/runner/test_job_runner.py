@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 import signal
@@ -9,6 +10,7 @@ import signal
 import pandas as pd
 import pytest
 from safetensors.torch import load_file
+from transformers import PreTrainedModel
 
 from maskbench.errors import InputError
 from maskbench.experiment.finished import NO_ALONG, NOT_KEPT, Keys, State, void
@@ -69,6 +71,12 @@ def numbers(study, run):
     )
 
 
+def peak(study, run):
+    """Peak memory of a run, in MiB."""
+    (metric,) = (one for one in Record.read(study.layout.record(run)).metrics if one.measure == "peak_memory")
+    return metric.value
+
+
 def check_same(one, other):
     assert one[0] == other[0]
     pd.testing.assert_frame_equal(one[1], other[1], check_exact=True)
@@ -93,6 +101,15 @@ def test_a_job_leaves_records_logs_and_an_index_and_no_model(done):
             assert lines[2].startswith("device ")
         assert "learning_rate" in done.layout.train_log(cell.run).read_text()
     assert not done.layout.models(JOB).exists()  # nobody needs its models
+
+
+def test_a_job_keeps_no_model_of_its_cells_in_memory(copied):
+    shutil.rmtree(copied.layout.folder / "training")
+    gc.collect()
+    before = {id(one) for one in gc.get_objects() if issubclass(type(one), PreTrainedModel)}
+    copied.run()
+    gc.collect()
+    assert not [one for one in gc.get_objects() if issubclass(type(one), PreTrainedModel) and id(one) not in before]
 
 
 def test_a_second_run_touches_no_record_and_takes_no_slot(copied, monkeypatch):
@@ -129,6 +146,7 @@ def test_the_numbers_of_a_cell_do_not_depend_on_its_neighbours(tmp_path, regime)
         for member in study.jobs.by_id[name].members:
             for cell in member:
                 check_same(numbers(last, cell.run), numbers(study, cell.run))
+                assert peak(last, cell.run) == pytest.approx(peak(study, cell.run), abs=2)
         shutil.rmtree(study.layout.folder)
 
 
