@@ -14,7 +14,7 @@ SHOWN = [
     LAYOUT.file("metrics.csv"),
     *rules.compare.output,
     *rules.verdicts.output,
-    *there("along.csv"),
+    *CALL.collected("along.csv"),
 ]
 
 
@@ -82,7 +82,7 @@ rule figures:
 rule page:
     input:
         shown=SHOWN,
-        manifest=there("manifest.json"),
+        manifest=CALL.collected("manifest.json"),
         tables=rules.tables.output,
         figures=rules.plots.output,
     output:
@@ -94,7 +94,7 @@ rule page:
     conda:
         ENVS / "analysis.yaml"
     params:
-        command=given(shlex.join(COMMAND)),
+        command=given(shlex.join(CALL.command)),
         code=code_hash("page.py"),
     shell:
         'python "$MASKBENCH/scripts/page.py" --results $(dirname {output:q}) --experiment $(dirname {output:q})/experiment.json'

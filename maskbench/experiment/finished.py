@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from maskbench.models.fetched import model_hash
 
 NOT_KEPT = "models were not kept (keep_models: true)"
 NO_ALONG = "weights along the way were not kept (probe: trajectory)"
+FORCED = "the call forces it (--forcerun, --forceall, --force)"
 """Why a finished cell is trained again."""
 
 
@@ -126,12 +127,14 @@ class State:
     ----------
     keys
         What the records should say.
+    forced
+        Jobs whose cells are not finished, whatever is there.
     remember
         Read every record once. Whoever asks while jobs write has to leave it out.
     """
 
-    def __init__(self, keys: Keys, *, remember: bool = False) -> None:
-        self.keys, self.jobs, self.layout = keys, keys.jobs, keys.layout
+    def __init__(self, keys: Keys, *, forced: Container[str] = (), remember: bool = False) -> None:
+        self.keys, self.jobs, self.layout, self._forced = keys, keys.jobs, keys.layout, forced
         self._known: dict[Path, tuple[Any, Any]] | None = {} if remember else None
 
     def _record(self, path: Path) -> tuple[Any, Any]:
@@ -149,6 +152,12 @@ class State:
 
     def trained(self, cell: Cell) -> bool:
         """Tell whether a cell has the record, and the predictions, that a training now would leave."""
+        return self._recorded(cell) and not self._is_forced(cell)
+
+    def _is_forced(self, cell: Cell) -> bool:
+        return self.jobs.job_of[cell.run] in self._forced
+
+    def _recorded(self, cell: Cell) -> bool:
         key, status = self._record(self.layout.record(cell.run))
         if key is None or key != self.keys.training(cell):
             return False
@@ -158,6 +167,8 @@ class State:
         """Tell whether a cell has the probe record that its probes would leave now, or is not to have one."""
         if not self.jobs.probes:
             return True
+        if self._is_forced(cell):
+            return False
         key, status = self._record(self.layout.probe_record(cell.run))
         if key is None or key != self.keys.probing(cell):
             return False
@@ -193,7 +204,8 @@ class State:
     def todo(self, member: Member) -> Todo:
         """Return what is left to do of what is trained at once."""
         if not all(self.trained(cell) for cell in member):
-            return Todo(True, None, member if self.jobs.probes else ())
+            why = FORCED if all(self._recorded(cell) for cell in member) else None
+            return Todo(True, why, member if self.jobs.probes else ())
         why = next((why for cell in member if (why := self._lost(cell))), None)
         return Todo(why is not None, why, tuple(cell for cell in member if not self.probed(cell)))
 

@@ -157,7 +157,23 @@ def test_a_killed_snakemake_leaves_nothing_that_is_read_as_a_result(undisturbed,
     assert result.returncode == 0, result.stdout
     pd.testing.assert_frame_equal(numbers(folder), numbers(undisturbed))
     assert planned(folder, METRICS) == {}
+    assert "trained again" not in result.stdout  # Snakemake forces what is incomplete, too
     injected("SIGKILL of Snakemake and its jobs", recovery_s=took)
+
+
+def test_a_forced_call_trains_again_and_the_next_one_does_nothing(undisturbed, tmp_path):
+    folder = tmp_path / "project"
+    shutil.copytree(undisturbed, folder, symlinks=True)
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("results/mine/training/*/metrics.json")}
+    result = snakemake(folder, METRICS, "--forcerun", "train")
+    assert result.returncode == 0, result.stdout
+    assert "2 finished runs are trained again: the call forces it" in result.stdout
+    assert "cells: 2 of 2 done, 0 left" in result.stdout
+    assert len(before) == 2
+    assert all(path.stat().st_mtime_ns > time_before for path, time_before in before.items())
+    assert not list(folder.glob("results/mine/jobs/*.forced"))
+    pd.testing.assert_frame_equal(numbers(folder), numbers(undisturbed))
+    assert planned(folder, METRICS) == {}
 
 
 def test_a_second_snakemake_in_one_folder_is_refused_and_the_first_goes_on(undisturbed, tmp_path, injected):
