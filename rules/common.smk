@@ -60,11 +60,6 @@ def given(value):
     return lambda wildcards: value
 
 
-def shown(path, caption, category, **labels):
-    """A file of Snakemake's own report (snakemake --report report.zip)."""
-    return report(path, caption=f"captions/{caption}.rst", category=category, labels=labels)
-
-
 def planned():
     """What this call trains and probes, said before it starts or after a dry run, and the jobs that it was told to force."""
     # needrun_jobs() leaves out jobs that a dry run has already planned

@@ -12,7 +12,7 @@ from maskbench.errors import InputError
 from maskbench.experiment.cell import Cell
 from maskbench.experiment.jobs import Job, Jobs, Member
 from maskbench.experiment.layout import Layout
-from maskbench.io.files import canonical, read_json, sha256_text
+from maskbench.io.files import canonical, read_json, sha256_file, sha256_text
 from maskbench.models.fetched import model_hash
 
 NOT_KEPT = "models were not kept (keep_models: true)"
@@ -211,16 +211,39 @@ class State:
 
 
 def void(jobs: Jobs, layout: Layout) -> Iterator[Path]:
-    """Yield the indexes of jobs one of whose records is gone, and the files that stand for models that are gone.
+    """Yield the indexes of jobs whose records are not as they left them, and what stands for models that are gone.
 
     Snakemake knows nothing of records and models; without these files, it runs the jobs again where it has to.
     """
     for name, job in jobs.by_id.items():
         index, models = layout.index(name), layout.models(name)
-        if index.exists() and not all(file.exists() for file in _records(jobs, job, layout)):
+        if index.exists() and not _is_true(index, _records(jobs, job, layout)):
             yield index
         if models.exists() and not all(layout.model(cell.run).exists() for cell in job.cells):
             yield models
+
+
+def _is_true(index: Path, records: Iterator[Path]) -> bool:
+    """Tell whether all records are there, and those that were changed after the index still have the hashes in it.
+
+    A record that was changed before has been read since, by the job that wrote the index.
+    """
+    changed = []
+    written = index.stat().st_mtime_ns
+    for record in records:
+        try:
+            if record.stat().st_mtime_ns > written:
+                changed.append(record)
+        except OSError:
+            return False
+    if not changed:
+        return True
+    try:
+        cells = read_json(index)["cells"]
+        known = {one["record"] for cell in cells for one in (cell, cell.get("probes", cell))}
+        return all(sha256_file(record) in known for record in changed)
+    except (InputError, OSError, KeyError, TypeError, AttributeError):
+        return False
 
 
 def _records(jobs: Jobs, job: Job, layout: Layout) -> Iterator[Path]:

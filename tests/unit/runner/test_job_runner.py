@@ -474,6 +474,23 @@ def test_indexes_of_records_that_are_gone_and_markers_of_models_that_are_gone_ar
     assert list(void(study.jobs, study.layout)) == [study.layout.index(JOB), study.layout.models(FIRST)]
 
 
+def test_a_record_that_was_damaged_is_noticed_and_its_cell_alone_is_trained_again(copied):
+    """Whether or not its metrics are made again; a record that is only newer, as after a copy, is as good as before."""
+    one, other = (copied.layout.record(run_of(name)) for name in ("none", "random"))
+    before = copied.trained()
+    for path in (one, copied.layout.probe_record(run_of("none"))):
+        path.write_bytes(path.read_bytes())
+    assert list(void(copied.jobs, copied.layout)) == []
+    other.write_bytes(other.read_bytes()[:-200])
+    assert list(void(copied.jobs, copied.layout)) == [copied.layout.index(JOB)]
+    copied.layout.index(JOB).unlink()
+    before[run_of("none")] = copied.trained()[run_of("none")]
+    copied.run()
+    assert {run for run, time in copied.trained().items() if time != before[run]} == {run_of("random")}
+    assert list(void(copied.jobs, copied.layout)) == []
+    assert copied.todo() == {}
+
+
 def test_what_rests_on_files_that_are_made_in_the_same_call_counts_as_changed(copied):
     made = {copied.layout.encoded("texts", "tiny", "clean")}
     assert Planned.of(copied.jobs, copied.layout, copied.jobs.by_id, made).cells == 2
