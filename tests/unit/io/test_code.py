@@ -357,7 +357,7 @@ ANALYSIS = {"collect.py", "compare.py", "verdicts.py"}
             "float(found[2]) / 2",
             EVERY_CELL | {"condition.py"} | ANALYSIS | REPORT,
         ),
-        ("config/conditions.py", "LEVELS = (5, 10, 20)", "LEVELS = (5, 10, 30)", {"figures.py", "page.py"}),
+        ("config/conditions.py", "LEVELS = (5, 10, 20)", "LEVELS = (5, 10, 30)", {"figures.py"}),
         # training
         ("training/conflict.py", "EXAMPLES = 64", "EXAMPLES = 32", TRAINS),
         ("config/training.py", "learning_rate: Positive = 2e-4", "learning_rate: Positive = 2e-5", set()),
