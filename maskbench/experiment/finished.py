@@ -152,16 +152,20 @@ class State:
 
     def trained(self, cell: Cell) -> bool:
         """Tell whether a cell has the record, and the predictions, that a training now would leave."""
-        return self._recorded(cell) and not self._is_forced(cell)
-
-    def _is_forced(self, cell: Cell) -> bool:
-        return self.jobs.job_of[cell.run] in self._forced
-
-    def _recorded(self, cell: Cell) -> bool:
+        if self._is_forced(cell):
+            return False
         key, status = self._record(self.layout.record(cell.run))
         if key is None or key != self.keys.training(cell):
             return False
         return status != "completed" or self.layout.predictions(cell.run).exists()
+
+    def _is_forced(self, cell: Cell) -> bool:
+        return self.jobs.job_of[cell.run] in self._forced
+
+    def _was_finished(self, cell: Cell) -> bool:
+        """Tell whether a cell has a record that nothing speaks against; what it depends on may be about to change."""
+        key, _ = self._record(self.layout.record(cell.run))
+        return key is not None and self.keys.training(cell) in (key, None)
 
     def probed(self, cell: Cell) -> bool:
         """Tell whether a cell has the probe record that its probes would leave now, or is not to have one."""
@@ -204,7 +208,8 @@ class State:
     def todo(self, member: Member) -> Todo:
         """Return what is left to do of what is trained at once."""
         if not all(self.trained(cell) for cell in member):
-            why = FORCED if all(self._recorded(cell) for cell in member) else None
+            forced = all(self._is_forced(cell) and self._was_finished(cell) for cell in member)
+            why = FORCED if forced else None
             return Todo(True, why, member if self.jobs.probes else ())
         why = next((why for cell in member if (why := self._lost(cell))), None)
         return Todo(why is not None, why, tuple(cell for cell in member if not self.probed(cell)))

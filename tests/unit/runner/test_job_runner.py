@@ -355,6 +355,9 @@ def test_a_forced_job_trains_its_finished_cells_again_and_only_once(three, undis
         f"3 finished runs are trained again: {FORCED}",
         "of 3 cells, 3 to train, 3 to probe, in 1 job",
     )
+    made = {three.layout.encoded("texts", "tiny", "clean")}  # as --forceall has it
+    assert Planned.of(three.jobs, three.layout, [JOB], made, forced={JOB}).lines == plan.lines
+    assert FORCED not in Planned.of(three.jobs, three.layout, [JOB], made).lines[0]
     known.replace([JOB])
     run = run_of("random")
     assert faults.job(three.arguments(JOB), log, killed_in_step_of=(run, 8)) == -signal.SIGKILL
