@@ -176,6 +176,24 @@ def test_a_forced_call_trains_again_and_the_next_one_does_nothing(undisturbed, t
     assert planned(folder, METRICS) == {}
 
 
+def test_a_forced_job_that_a_scheduler_starts_twice_trains_once(undisturbed, tmp_path):
+    """The process that a scheduler starts knows no option of the call, and is started again after a preemption."""
+    folder = tmp_path / "project"
+    shutil.copytree(undisturbed, folder, symlinks=True)
+    job = "reviews.tiny.single.clean.full.s1.0"
+    mark = folder / f"results/mine/jobs/{job}.forced"
+    mark.touch()
+    (record,) = folder.glob("results/mine/training/*.s1/metrics.json")
+    times = [record.stat().st_mtime_ns]
+    for _ in range(2):
+        here = ["--mode", "remote", "--target-jobs", f"train:job={job}", "--allowed-rules", "train"]
+        result = snakemake(folder, *here, "--force", "--no-hooks", "--nolock", "--ignore-incomplete")
+        assert result.returncode == 0, result.stdout
+        times.append(record.stat().st_mtime_ns)
+        assert not mark.exists()
+    assert times[0] < times[1] == times[2]
+
+
 def test_a_second_snakemake_in_one_folder_is_refused_and_the_first_goes_on(undisturbed, tmp_path, injected):
     folder = write_study(tmp_path / "project")
     first = started(folder)
