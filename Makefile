@@ -55,7 +55,7 @@ models: $(STAMP)  ## try every family of models with masks and write docs/models
 schema: $(STAMP)  ## write config.schema.json, docs/config.md and the comments of config.yaml anew
 	python -m maskbench schema
 
-env: $(STAMP)  ## build .venv from requirements.lock
+env: $(STAMP)  ## build .venv from requirements.lock, with a link to this checkout's maskbench
 
 $(STAMP):
 	@command -v $(PYTHON) > /dev/null || { echo "make: $(PYTHON) not found; install Python 3.11 or newer, or name it: make PYTHON=python3.12" >&2; exit 1; }
@@ -64,6 +64,8 @@ $(STAMP):
 	@echo "installing requirements.lock into $(VENV), a few minutes; tail -f $(VENV)/install.log shows how far it is"
 	@python -m pip install --disable-pip-version-check --progress-bar off -r requirements.lock > $(VENV)/install.log 2>&1 \
 		|| { tail -n 20 $(VENV)/install.log >&2; exit 1; }
+	@PYTHONPATH= python -m pip install --disable-pip-version-check --no-index --no-deps --no-build-isolation --editable . \
+		>> $(VENV)/install.log 2>&1 || { tail -n 20 $(VENV)/install.log >&2; exit 1; }
 	@touch $@
 
 # Versions of a fresh resolution of pyproject.toml. Without local parts (+cpu), so that every index can serve them.

@@ -16,7 +16,7 @@ rule experiment:
         'python "$MASKBENCH/scripts/experiment.py" --experiment {params.experiment:q} --output {output:q} > {log:q} 2>&1'
 
 
-if not RECORDED:
+if not CALL.recorded:
 
     rule collect:
         input:
@@ -44,7 +44,7 @@ if not RECORDED:
 rule compare:
     input:
         metrics=LAYOUT.file("metrics.csv"),
-        outcomes=there("outcomes.parquet"),
+        outcomes=CALL.collected("outcomes.parquet"),
     output:
         LAYOUT.file("analysis/comparisons.csv"),
     log:
@@ -67,8 +67,8 @@ rule compare:
 rule verdicts:
     input:
         metrics=LAYOUT.file("metrics.csv"),
-        outcomes=there("outcomes.parquet"),
-        manifest=there("manifest.json"),
+        outcomes=CALL.collected("outcomes.parquet"),
+        manifest=CALL.collected("manifest.json"),
     output:
         verdicts=LAYOUT.file("verdicts.csv"),
         pairs=LAYOUT.file("analysis/pairs.csv"),

@@ -15,7 +15,7 @@ rule fetch_task:
         ENVS / "data.yaml"
     params:
         task=lambda wildcards: TASKS[wildcards.task].content().as_argument(),
-        files=task_files,
+        files=lambda wildcards: task_content(TASKS[wildcards.task]),
         folder=subpath(output.manifest, parent=True),
         code=code_hash("fetch.py"),
     shell:
@@ -33,7 +33,7 @@ rule fetch_model:
         ENVS / "data.yaml"
     params:
         model=lambda wildcards: MODELS[wildcards.model].weights().as_argument(),
-        files=weights_files,
+        files=lambda wildcards: model_content(MODELS[wildcards.model]),
         folder=subpath(output.manifest, parent=True),
         code=code_hash("fetch.py"),
     shell:

@@ -1,20 +1,15 @@
 # tables, figures, page: everything that is shown, from recorded metrics and verdicts alone.
 
+from maskbench.report.figures import FIGURES
+
 TABLES = ["verdicts", "scores", "interference", "comparisons", "cost", "per_class", "sensitivity"]
-FIGURES = {
-    "The answer": ["claims", "profile"],
-    "Scores": ["differences", "scores", "gaps", "classes", "confusions"],
-    "Doses and curves": ["rates", "dynamic", "learning", "robustness"],
-    "Two tasks": ["forgetting", "conflict", "layers"],
-    "Cost": ["cost"],
-}
 SHOWN = [
     # what tables, figures and the page are made from
     LAYOUT.experiment,
     LAYOUT.file("metrics.csv"),
     *rules.compare.output,
     *rules.verdicts.output,
-    *there("along.csv"),
+    *CALL.collected("along.csv"),
 ]
 
 
@@ -23,8 +18,11 @@ rule tables:
         SHOWN,
     output:
         csv=[
-            shown(
-                LAYOUT.file(f"tables/{name}.csv"), "verdicts" if name == "verdicts" else "tables", "Tables", table=name
+            report(
+                LAYOUT.file(f"tables/{name}.csv"),
+                caption="captions/verdicts.rst" if name == "verdicts" else "captions/tables.rst",
+                category="Tables",
+                labels={"table": name},
             )
             for name in TABLES
         ],
@@ -48,13 +46,15 @@ rule plots:
         SHOWN,
     output:
         svg=[
-            shown(LAYOUT.file(f"figures/{name}.svg"), name, "Figures", about=about, figure=name)
-            for about, names in FIGURES.items()
-            for name in names
+            report(
+                LAYOUT.file(f"figures/{name}.svg"),
+                caption=str(LAYOUT.file(f"figures/{name}.rst").absolute()),
+                category="Figures",
+                labels={"about": about, "figure": name},
+            )
+            for name, about in FIGURES.items()
         ],
-        png=expand(
-            str(LAYOUT.file("figures/{figure}.png")), figure=[name for names in FIGURES.values() for name in names]
-        ),
+        others=expand(str(LAYOUT.file("figures/{figure}.{ending}")), figure=FIGURES, ending=["png", "rst"]),
         captions=LAYOUT.file("figures/captions.json"),
     log:
         LAYOUT.log("figures"),
@@ -64,7 +64,6 @@ rule plots:
         ENVS / "analysis.yaml"
     params:
         folder=subpath(output.captions, parent=True),
-        seeds=len(EXPERIMENT.seeds),
         code=code_hash("figures.py"),
     shell:
         'python "$MASKBENCH/scripts/figures.py" --results $(dirname {params.folder:q}) --output-dir {params.folder:q}'
@@ -82,11 +81,11 @@ rule figures:
 rule page:
     input:
         shown=SHOWN,
-        manifest=there("manifest.json"),
+        manifest=CALL.collected("manifest.json"),
         tables=rules.tables.output,
         figures=rules.plots.output,
     output:
-        shown(LAYOUT.file("report.html"), "page", "Page", page="report"),
+        report(LAYOUT.file("report.html"), caption="captions/page.rst", category="Page", labels={"page": "report"}),
     log:
         LAYOUT.log("page"),
     retries: 0
@@ -94,7 +93,7 @@ rule page:
     conda:
         ENVS / "analysis.yaml"
     params:
-        command=given(shlex.join(COMMAND)),
+        command=given(shlex.join(CALL.command)),
         code=code_hash("page.py"),
     shell:
         'python "$MASKBENCH/scripts/page.py" --results $(dirname {output:q}) --experiment $(dirname {output:q})/experiment.json'

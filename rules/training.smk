@@ -14,8 +14,8 @@ rule reference:
     threads: EXPERIMENT.training.threads
     resources:
         gpu=1,
-        mem_mb=growing(lambda wildcards: EXPERIMENT.resources.memory_mb),
-        runtime=growing(lambda wildcards: JOBS.probe_minutes),
+        mem_mb=lambda wildcards, attempt: CALL.grown(EXPERIMENT.resources.memory_mb, attempt),
+        runtime=lambda wildcards, attempt: CALL.grown(JOBS.probe_minutes, attempt),
     params:
         encoded=subpath(input.encoded, parent=True),
         model=subpath(input.model, parent=True),
@@ -56,8 +56,8 @@ rule train:
     threads: EXPERIMENT.training.threads
     resources:
         gpu=1,
-        mem_mb=growing(lambda wildcards: EXPERIMENT.resources.memory_mb),
-        runtime=growing(lambda wildcards: JOBS.minutes(JOBS.by_id[wildcards.job])),
+        mem_mb=lambda wildcards, attempt: CALL.grown(EXPERIMENT.resources.memory_mb, attempt),
+        runtime=lambda wildcards, attempt: CALL.grown(JOBS.minutes(JOBS.by_id[wildcards.job]), attempt),
     params:
         key=lambda wildcards: JOBS.key(JOBS.by_id[wildcards.job]),
         results=LAYOUT.folder,

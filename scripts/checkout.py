@@ -1,7 +1,7 @@
 """Every script imports this first: it says in one line what to do if maskbench of this checkout cannot be imported.
 
-The Snakefile and the Makefile put the checkout on PYTHONPATH. Nothing is installed for that: several checkouts may
-share an environment, and each record of a run names the code of the checkout that it ran from.
+The Snakefile and the Makefile put the checkout on PYTHONPATH. The link that `make env` makes would not do: several
+checkouts may share an environment, and each record of a run names the code of the checkout that it ran from.
 """
 
 import importlib.util

@@ -1,4 +1,4 @@
-"""Read what a call of Snakemake names: one configuration file, and other values for some of its keys."""
+"""A call of Snakemake: what its command line names, the experiment that this makes, and what its jobs are told."""
 
 from __future__ import annotations
 
@@ -7,12 +7,22 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from maskbench.errors import InputError
-from maskbench.experiment.load import parse_yaml, read_mapping, show
+from maskbench.experiment.claims import claims_file, claims_hash, read_claims
+from maskbench.experiment.experiment import Experiment
+from maskbench.experiment.finished import void
+from maskbench.experiment.jobs import Jobs
+from maskbench.experiment.layout import Layout
+from maskbench.experiment.load import load, parse_yaml, read_mapping, show
+from maskbench.io import environment
+from maskbench.io.files import write_text
+from maskbench.slots.cards import check_request
 
 _PACKED = "maskbench"
 """The key under which all ``--config`` arguments of a call reach the jobs of a scheduler."""
@@ -127,3 +137,173 @@ def missing_scheduler(executor: str | None) -> str | None:
         "executor slurm (--profile profiles/slurm): expected a machine that SLURM jobs can be submitted from; to run "
         f"the jobs on this machine, leave the profile out; {why}"
     )
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of Snakemake, read and checked.
+
+    Attributes
+    ----------
+    experiment
+        The experiment.
+    layout
+        Where its files are.
+    recorded
+        Whether the study is there as its recorded metrics alone, without runs: then only analysis and report are made.
+    file
+        The configuration file, relative to the working folder if it lies below it.
+    named
+        Whether the call names this file; else it is config.yaml.
+    arguments
+        The texts behind ``--config`` as they were typed.
+    slots
+        N of ``--resources gpu=N``; None if it was not given.
+    nodes
+        Jobs that may be with a scheduler at once; None if jobs run on this machine.
+    is_job
+        Whether this process is a job that another call of Snakemake has submitted.
+    """
+
+    experiment: Experiment
+    layout: Layout
+    recorded: bool
+    file: Path
+    named: bool
+    arguments: tuple[str, ...]
+    slots: int | None
+    nodes: int | None
+    is_job: bool
+
+    @classmethod
+    def read(
+        cls,
+        files: Sequence[str | Path],
+        arguments: Sequence[str],
+        *,
+        slots: int | None,
+        nodes: int | None,
+        is_job: bool,
+        say: Callable[[str], None],
+    ) -> Self:
+        """Read what a call names, and check all that can be checked before anything starts.
+
+        Parameters
+        ----------
+        files
+            Files behind ``--configfile``; config.yaml if there is none.
+        arguments
+            Texts behind ``--config``, typed or `packed`.
+        slots, nodes, is_job
+            As the attributes of these names.
+        say
+            Is given a line that the user should know before any mistake is told.
+
+        Raises
+        ------
+        InputError
+            With one line for each mistake, in the configuration, in its claims or in the number of slots.
+        """
+        # An experiment file is complete by itself: config.yaml is read only when no other file is named.
+        config, file = read_call(files, arguments)
+        layout = Layout.of(str(config.get("study")))
+        # metrics.csv alone may be there (results/reference, a download), and what training needs may be elsewhere
+        recorded = layout.file("metrics.csv").exists() and not layout.file("training").exists()
+        if recorded:
+            say(f"{layout.folder}: metrics.csv without runs: analysis and report only; to train, remove metrics.csv")
+        experiment = load(config, [file], runs_here=not recorded)
+        read_claims(claims_file(experiment))
+        call = cls(experiment, layout, recorded, file, bool(files), tuple(unpacked(arguments)), slots, nodes, is_job)
+        if not call.submits:
+            check_request(slots, experiment.resources.slots_per_gpu)
+        return call
+
+    @property
+    def submits(self) -> bool:
+        """Whether jobs go to a scheduler, or this process is such a job."""
+        return self.nodes is not None or self.is_job
+
+    @property
+    def at_once(self) -> int | None:
+        """Jobs that the call would train at once; None if it does not say."""
+        return self.nodes if self.slots is None else self.slots
+
+    @cached_property
+    def jobs(self) -> Jobs:
+        """All jobs of the experiment."""
+        return Jobs(self.experiment)
+
+    @property
+    def command(self) -> list[str]:
+        """The command that makes the study, as the page shows it."""
+        command = ["snakemake", "--cores", "all"]
+        if self.named:
+            command += ["--configfile", os.path.relpath(self.file)]
+        if self.arguments:
+            command += ["--config", *self.arguments]
+        return command
+
+    @property
+    def handed_on(self) -> list[str]:
+        """The ``--config`` arguments for jobs of a scheduler, which read them from a command line that is quoted."""
+        return [packed(self.arguments)] if self.arguments else []
+
+    def grown(self, amount: int, attempt: int) -> int:
+        """Return an amount of memory or time that a job asks a scheduler for: as much again at each further attempt.
+
+        On this machine nobody enforces the amount, and it is the same at each attempt.
+        """
+        return amount * attempt if self.submits else amount
+
+    def collected(self, name: str) -> list[Path]:
+        """Return a file that `collect` makes, as the list of inputs that it is: a recorded study may lack it."""
+        path = self.layout.file(name)
+        return [path] if not self.recorded or path.exists() else []
+
+    @property
+    def resolved(self) -> Path:
+        """File from which jobs read the experiment.
+
+        It is no input of theirs: then all of them would run again whenever a word of the configuration changed.
+        """
+        return Path(f".snakemake/maskbench-experiment-{self.experiment.study}.json")
+
+    def write_resolved(self) -> None:
+        """Write the experiment for the jobs."""
+        write_text(self.resolved, self.experiment.as_argument(exclude={"cache"}))
+
+    def environment(self, checkout: str) -> dict[str, str]:
+        """Return the variables of jobs: what they need to know, but need not run again for when it changes.
+
+        Parameters
+        ----------
+        checkout
+            Folder of the Snakefile.
+        """
+        path = os.environ.get(environment.PATH, "")
+        found = {
+            # `python` in a rule is the one that runs Snakemake; a conda environment, if asked for, still goes before it
+            environment.PATH: os.pathsep.join([str(Path(sys.executable).parent), path]),
+            environment.CHECKOUT: checkout,
+            # for the record of each run: what was claimed before it
+            environment.CLAIMS: claims_hash(claims_file(self.experiment)),
+            environment.SLOTS_PER_GPU: str(self.experiment.resources.slots_per_gpu),
+            environment.EXPERIMENT: str(self.resolved),
+        }
+        if self.experiment.cache is not None:
+            found[environment.CACHE] = str(Path(self.experiment.cache).expanduser().resolve())
+        return found
+
+    def remove_void(self, locks: Path = Path(".snakemake/locks")) -> None:
+        """Remove the indexes of jobs whose records or models are gone, so that Snakemake plans these jobs again.
+
+        Not while another call works in this folder: its jobs may be making, or may just have removed, what is missing.
+
+        Parameters
+        ----------
+        locks
+            Folder of Snakemake's locks.
+        """
+        if not (self.recorded or self.is_job or any(locks.glob("*"))):
+            for path in void(self.jobs, self.layout):
+                path.unlink(missing_ok=True)

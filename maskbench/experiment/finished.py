@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,12 @@ from maskbench.errors import InputError
 from maskbench.experiment.cell import Cell
 from maskbench.experiment.jobs import Job, Jobs, Member
 from maskbench.experiment.layout import Layout
-from maskbench.io.files import canonical, read_json, sha256_text
+from maskbench.io.files import canonical, read_json, sha256_file, sha256_text
 from maskbench.models.fetched import model_hash
 
 NOT_KEPT = "models were not kept (keep_models: true)"
 NO_ALONG = "weights along the way were not kept (probe: trajectory)"
+FORCED = "the call forces it (--forcerun, --forceall, --force)"
 """Why a finished cell is trained again."""
 
 
@@ -126,12 +127,14 @@ class State:
     ----------
     keys
         What the records should say.
+    forced
+        Jobs whose cells are not finished, whatever is there.
     remember
         Read every record once. Whoever asks while jobs write has to leave it out.
     """
 
-    def __init__(self, keys: Keys, *, remember: bool = False) -> None:
-        self.keys, self.jobs, self.layout = keys, keys.jobs, keys.layout
+    def __init__(self, keys: Keys, *, forced: Container[str] = (), remember: bool = False) -> None:
+        self.keys, self.jobs, self.layout, self._forced = keys, keys.jobs, keys.layout, forced
         self._known: dict[Path, tuple[Any, Any]] | None = {} if remember else None
 
     def _record(self, path: Path) -> tuple[Any, Any]:
@@ -149,15 +152,27 @@ class State:
 
     def trained(self, cell: Cell) -> bool:
         """Tell whether a cell has the record, and the predictions, that a training now would leave."""
+        if self._is_forced(cell):
+            return False
         key, status = self._record(self.layout.record(cell.run))
         if key is None or key != self.keys.training(cell):
             return False
         return status != "completed" or self.layout.predictions(cell.run).exists()
 
+    def _is_forced(self, cell: Cell) -> bool:
+        return self.jobs.job_of[cell.run] in self._forced
+
+    def _was_finished(self, cell: Cell) -> bool:
+        """Tell whether a cell has a record that nothing speaks against; what it depends on may be about to change."""
+        key, _ = self._record(self.layout.record(cell.run))
+        return key is not None and self.keys.training(cell) in (key, None)
+
     def probed(self, cell: Cell) -> bool:
         """Tell whether a cell has the probe record that its probes would leave now, or is not to have one."""
         if not self.jobs.probes:
             return True
+        if self._is_forced(cell):
+            return False
         key, status = self._record(self.layout.probe_record(cell.run))
         if key is None or key != self.keys.probing(cell):
             return False
@@ -193,22 +208,47 @@ class State:
     def todo(self, member: Member) -> Todo:
         """Return what is left to do of what is trained at once."""
         if not all(self.trained(cell) for cell in member):
-            return Todo(True, None, member if self.jobs.probes else ())
+            forced = all(self._is_forced(cell) and self._was_finished(cell) for cell in member)
+            why = FORCED if forced else None
+            return Todo(True, why, member if self.jobs.probes else ())
         why = next((why for cell in member if (why := self._lost(cell))), None)
         return Todo(why is not None, why, tuple(cell for cell in member if not self.probed(cell)))
 
 
 def void(jobs: Jobs, layout: Layout) -> Iterator[Path]:
-    """Yield the indexes of jobs one of whose records is gone, and the files that stand for models that are gone.
+    """Yield the indexes of jobs whose records are not as they left them, and what stands for models that are gone.
 
     Snakemake knows nothing of records and models; without these files, it runs the jobs again where it has to.
     """
     for name, job in jobs.by_id.items():
         index, models = layout.index(name), layout.models(name)
-        if index.exists() and not all(file.exists() for file in _records(jobs, job, layout)):
+        if index.exists() and not _is_true(index, _records(jobs, job, layout)):
             yield index
         if models.exists() and not all(layout.model(cell.run).exists() for cell in job.cells):
             yield models
+
+
+def _is_true(index: Path, records: Iterator[Path]) -> bool:
+    """Tell whether all records are there, and those that were changed after the index still have the hashes in it.
+
+    A record that was changed before has been read since, by the job that wrote the index.
+    """
+    changed = []
+    written = index.stat().st_mtime_ns
+    for record in records:
+        try:
+            if record.stat().st_mtime_ns > written:
+                changed.append(record)
+        except OSError:
+            return False
+    if not changed:
+        return True
+    try:
+        cells = read_json(index)["cells"]
+        known = {one["record"] for cell in cells for one in (cell, cell.get("probes", cell))}
+        return all(sha256_file(record) in known for record in changed)
+    except (InputError, OSError, KeyError, TypeError, AttributeError):
+        return False
 
 
 def _records(jobs: Jobs, job: Job, layout: Layout) -> Iterator[Path]:

@@ -40,6 +40,7 @@ _FILES = {
     "outcomes": f"probes/{_RUN}/outcomes.parquet",
     "index": f"jobs/{_JOB}.json",
     "models": f"jobs/{_JOB}.models",
+    "forced": f"jobs/{_JOB}.forced",
     "train_log": f"logs/train/{_RUN}.log",
     "probe_log": f"logs/probe/{_RUN}.log",
     "job_log": f"logs/jobs/{_JOB}.log",
@@ -264,6 +265,10 @@ class Layout:
     def models(self, job: str) -> Path:
         """Return the small file that stands for the models of a job's runs while others need them."""
         return self._of_job("models", job)
+
+    def forced(self, job: str) -> Path:
+        """Return the empty file that is there while a job that was told to run again has not begun."""
+        return self._of_job("forced", job)
 
     def job_log(self, job: str) -> Path:
         """Return the log of a job."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Container, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -11,6 +12,7 @@ from typing import Self
 from maskbench.experiment.finished import Keys, State
 from maskbench.experiment.jobs import Jobs
 from maskbench.experiment.layout import Layout
+from maskbench.io import environment
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,14 @@ class Planned:
 
     @classmethod
     def of(
-        cls, jobs: Jobs, layout: Layout, names: Iterable[str], made: Collection[Path], slots: int | None = None
+        cls,
+        jobs: Jobs,
+        layout: Layout,
+        names: Iterable[str],
+        made: Collection[Path],
+        *,
+        forced: Container[str] = (),
+        slots: int | None = None,
     ) -> Self:
         """Find out what the cells of some jobs need.
 
@@ -44,10 +53,12 @@ class Planned:
             The jobs that are to run.
         made
             Files that the call makes before: what rests on them counts as changed.
+        forced
+            The jobs among `names` that train all of their cells, finished or not.
         slots
             Jobs that the call would run at once; None: it says nothing about it.
         """
-        state = State(Keys(jobs, layout, made), remember=True)
+        state = State(Keys(jobs, layout, made), forced=forced, remember=True)
         again: Counter[str] = Counter()
         trained = probed = running = 0
         for name in sorted(names):
@@ -66,6 +77,10 @@ class Planned:
             if (advice := jobs.advice(slots)) is not None:
                 lines.append(advice)
         return cls(trained, tuple(lines))
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that the line about progress needs: how many cells the call trains, and since when."""
+        return {environment.CELLS: str(self.cells), environment.STARTED: str(time.time())}
 
 
 def _count(number: int, what: str) -> str:

@@ -29,6 +29,10 @@ from maskbench.config.kinds import KINDS
 PARTS = ("traits", "reading", "changing", "encoding", "head", "score", "probing")
 """The parts of a kind; for io/code.py, a module that imports a part imports that part of all kinds."""
 
+FOR_TRAINING = ("encoding", "head", "probing", "metric", "iob2")
+"""Modules of kinds that run only where text is encoded and models are trained or probed: readers of results may import
+them for a name, but are without the libraries that these ask for when they work."""
+
 
 def part(kind: str, name: str) -> Any:
     """Return a part of a kind.

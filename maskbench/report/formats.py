@@ -116,3 +116,12 @@ def latex(table: Table) -> str:
             "",
         ]
     )
+
+
+_RST = re.compile(r"([^\w\s.,;{}]|_)|([{}])")
+
+
+def rst(words: str) -> str:
+    """Write a paragraph as a template of reStructuredText, so that Snakemake's report shows these very words."""
+    escaped = _RST.sub(lambda found: f"\\{found[1]}" if found[1] else f"{{{{ '{found[2]}' }}}}", words)
+    return f"\\ {' '.join(escaped.split())}\n"

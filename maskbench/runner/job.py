@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from maskbench.errors import InputError
 from maskbench.experiment.finished import Keys, State
+from maskbench.experiment.forced import Forced
 from maskbench.io import environment
 from maskbench.io.files import sha256_file, write_json
 from maskbench.io.script import disk_line
@@ -51,6 +52,7 @@ class Runner:
 
     def __init__(self, job: Job, jobs: Jobs, layout: Layout, command: str, say: Callable[[str], None]) -> None:
         self.job, self.jobs, self.layout, self.command, self.say = job, jobs, layout, command, say
+        self.forced = Forced(layout)
         self.failed: list[str] = []
 
     def run(self) -> None:
@@ -61,6 +63,7 @@ class Runner:
         InputError
             A line for each cell that could not be worked on; the others are done, and the index is not written.
         """
+        self._forget_if_forced()
         state = self._state()
         if any(state.todo(member) for member in self.job.members):
             # torch is imported only when the slot is held
@@ -79,7 +82,16 @@ class Runner:
 
     def _state(self) -> State:
         """Return which cells are finished at this moment; it changes, since other jobs work on the same study."""
-        return State(Keys(self.jobs, self.layout))
+        return State(Keys(self.jobs, self.layout), forced=self.forced)
+
+    def _forget_if_forced(self) -> None:
+        """Forget what the job has left before, if the call was told to run it again and it did not begin yet."""
+        name = str(self.job.id)
+        if name in self.forced:
+            for cell in self.job.cells:
+                self._forget(self._training_files(cell) + self._probe_files(cell))
+                shutil.rmtree(self._checkpoints(cell), ignore_errors=True)
+            self.forced.begun(name)
 
     def _member(self, member: Member, place: Place, shelf: Shelf) -> None:
         """Train and probe what is left of one member; an error in it does not stop the other members."""
@@ -163,7 +175,7 @@ class Runner:
         return Inputs(
             encoded=layout.encoded(cell.task, cell.model, cell.condition.name).parent,
             model=layout.model_source(cell.model).parent,
-            work=layout.record(cell.run).parent / "checkpoints",
+            work=self._checkpoints(cell),
             keep_model=layout.model(cell.run) if wanted else None,
             along=self.jobs.along,
             start=None if before is None else layout.record(before.run).parent,
@@ -188,6 +200,9 @@ class Runner:
             code=self.jobs.probe_code_of(cell) or "",
             gpu_uuid=place.slot.name,
         )
+
+    def _checkpoints(self, cell: Cell) -> Path:
+        return self.layout.record(cell.run).parent / "checkpoints"
 
     def _training_files(self, cell: Cell) -> list[Path]:
         return [self.layout.record(cell.run), self.layout.predictions(cell.run)]

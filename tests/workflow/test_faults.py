@@ -19,7 +19,7 @@ import pytest
 from maskbench.records.run import Record
 from tests.helpers.faults import garble
 from tests.helpers.models import conll_of_sentences, csv_of_texts, make_model
-from tests.workflow.test_pipeline import METRICS, NAMES, REVIEWS, copy_project, planned, snakemake, write_config
+from tests.workflow.test_pipeline import METRICS, NAMES, REVIEWS, copy_project, planned, snakemake, to_do, write_config
 
 pytestmark = pytest.mark.workflow
 
@@ -157,7 +157,41 @@ def test_a_killed_snakemake_leaves_nothing_that_is_read_as_a_result(undisturbed,
     assert result.returncode == 0, result.stdout
     pd.testing.assert_frame_equal(numbers(folder), numbers(undisturbed))
     assert planned(folder, METRICS) == {}
+    assert "trained again" not in result.stdout  # Snakemake forces what is incomplete, too
     injected("SIGKILL of Snakemake and its jobs", recovery_s=took)
+
+
+def test_a_forced_call_trains_again_and_the_next_one_does_nothing(undisturbed, tmp_path):
+    folder = tmp_path / "project"
+    shutil.copytree(undisturbed, folder, symlinks=True)
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("results/mine/training/*/metrics.json")}
+    result = snakemake(folder, METRICS, "--forcerun", "train")
+    assert result.returncode == 0, result.stdout
+    assert "2 finished runs are trained again: the call forces it" in result.stdout
+    assert "cells: 2 of 2 done, 0 left" in result.stdout
+    assert len(before) == 2
+    assert all(path.stat().st_mtime_ns > time_before for path, time_before in before.items())
+    assert not list(folder.glob("results/mine/jobs/*.forced"))
+    pd.testing.assert_frame_equal(numbers(folder), numbers(undisturbed))
+    assert planned(folder, METRICS) == {}
+
+
+def test_a_forced_job_that_a_scheduler_starts_twice_trains_once(undisturbed, tmp_path):
+    """The process that a scheduler starts knows no option of the call, and is started again after a preemption."""
+    folder = tmp_path / "project"
+    shutil.copytree(undisturbed, folder, symlinks=True)
+    job = "reviews.tiny.single.clean.full.s1.0"
+    mark = folder / f"results/mine/jobs/{job}.forced"
+    mark.touch()
+    (record,) = folder.glob("results/mine/training/*.s1/metrics.json")
+    times = [record.stat().st_mtime_ns]
+    for _ in range(2):
+        here = ["--mode", "remote", "--target-jobs", f"train:job={job}", "--allowed-rules", "train"]
+        result = snakemake(folder, *here, "--force", "--no-hooks", "--nolock", "--ignore-incomplete")
+        assert result.returncode == 0, result.stdout
+        times.append(record.stat().st_mtime_ns)
+        assert not mark.exists()
+    assert times[0] < times[1] == times[2]
 
 
 def test_a_second_snakemake_in_one_folder_is_refused_and_the_first_goes_on(undisturbed, tmp_path, injected):
@@ -226,16 +260,20 @@ def test_a_failed_job_stops_nothing_else_under_keep_going_and_garbled_files_are_
     pd.testing.assert_frame_equal(numbers(folder), before)
     injected("encoded text garbled, under `--keep-going`", recovery_s=took)
 
-    # a record
+    # a record, first by a disk that tells nothing
     (record,) = folder.glob("results/mine/training/reviews*/metrics.json")
+    written = record.stat().st_mtime_ns
     record.write_bytes(record.read_bytes()[:-200])
+    os.utime(record, ns=(written, written))
     (folder / METRICS).unlink()  # while it stands, nobody reads records
     result = snakemake(folder, METRICS)
     assert result.returncode != 0
-    assert str(record.relative_to(folder)) in result.stdout
+    assert re.search(rf"^{re.escape(str(record.relative_to(folder)))}: .*delete it and run again$", result.stdout, re.M)
     assert "Traceback" not in result.stdout
-    shutil.rmtree(record.parent)
+    record.touch()
     began = time.monotonic()
-    assert snakemake(folder, METRICS).returncode == 0
+    result = snakemake(folder, METRICS)
+    assert result.returncode == 0, result.stdout
+    assert to_do(result.stdout) == (1, 0)
     pd.testing.assert_frame_equal(numbers(folder), before)
     injected("metrics.json of a run cut short", recovery_s=time.monotonic() - began)

@@ -243,6 +243,24 @@ def test_a_run_that_is_deleted_is_made_again_and_nothing_else(copied):
     assert to_do(snakemake(copied, "--dry-run", METRICS).stdout) == (1, 1)
 
 
+@pytest.mark.parametrize(
+    ("options", "cells"),
+    [
+        (("--forcerun", "train"), 8),
+        (("--forceall",), 8),
+        (("--forcerun", "results/mine/jobs/names.tiny.single.clean.full.s2.1.json"), 1),
+        (("--forcerun", "collect"), 0),
+    ],
+)
+def test_forced_jobs_train_finished_cells_again(study, options, cells):
+    output = snakemake(study[0], "--dry-run", METRICS, *options).stdout
+    assert to_do(output) == (cells, cells)
+    assert len(re.findall(r"^\d finished runs? (are|is) trained again: the call forces it ", output, re.M)) == bool(
+        cells
+    )
+    assert not list((study[0] / "results/mine/jobs").glob("*.forced"))
+
+
 def test_an_edit_in_a_mask_reruns_the_cells_that_use_it(copied):
     edit(copied / "maskbench/masks/input/random.py", "else [])) < self.rate", "else [])) <= self.rate")
     output = snakemake(copied, "--dry-run").stdout

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import zipfile
 
@@ -42,5 +44,10 @@ def test_the_report_of_a_recorded_study(tmp_path):
         names = {name.rpartition("/")[2] for name in archive.namelist()}
         page = archive.read("report/report.html").decode()
     assert names >= {f"{name}.svg" for name in FIGURES} | {f"{name}.csv" for name in NAMES} | {"report.html"}
-    for words in ("Score on the test split of every run.", "up to 2 seeds", "Doses and curves", "The answer", "Tables"):
+    captions = json.loads((results / "figures/captions.json").read_text())
+    first = {
+        name: re.match(r"[\w ]{10,}", words.get("caption", words.get("why")))[0] for name, words in captions.items()
+    }
+    assert first.keys() == FIGURES.keys()
+    for words in (*first.values(), "Doses and curves", "The answer", "Tables"):
         assert words in page, words

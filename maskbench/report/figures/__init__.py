@@ -4,65 +4,73 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from maskbench.io.files import write_json
-from maskbench.report.figures.classes import classes, confusions
-from maskbench.report.figures.contrasts import cost, differences
-from maskbench.report.figures.curves import dynamic, learning, rates, robustness
-from maskbench.report.figures.drawing import Drawing, Nothing
-from maskbench.report.figures.profile import profile
-from maskbench.report.figures.runs import gaps, scores
-from maskbench.report.figures.tasks import conflict, forgetting, layers
-from maskbench.report.figures.verdicts import claims
-from maskbench.report.style import canvas, save, style
+from maskbench.io.files import write_json, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from matplotlib.figure import Figure
-
+    from maskbench.report.figures.drawing import Drawing, Nothing
     from maskbench.report.study import Study
 
-FIGURES: dict[str, Callable[[Study], Drawing | Nothing]] = {
-    "claims": claims,
-    "profile": profile,
-    "differences": differences,
-    "scores": scores,
-    "gaps": gaps,
-    "rates": rates,
-    "dynamic": dynamic,
-    "learning": learning,
-    "robustness": robustness,
-    "forgetting": forgetting,
-    "conflict": conflict,
-    "layers": layers,
-    "classes": classes,
-    "confusions": confusions,
-    "cost": cost,
+FIGURES = {
+    "claims": "The answer",
+    "profile": "The answer",
+    "differences": "Scores",
+    "scores": "Scores",
+    "gaps": "Scores",
+    "rates": "Doses and curves",
+    "dynamic": "Doses and curves",
+    "learning": "Doses and curves",
+    "robustness": "Doses and curves",
+    "forgetting": "Two tasks",
+    "conflict": "Two tasks",
+    "layers": "Two tasks",
+    "classes": "Scores",
+    "confusions": "Scores",
+    "cost": "Cost",
 }
-"""All figures by the name of their files, in the order of the page."""
+"""All figures by the name of their files, in the order of the page, each with its group in Snakemake's own report.
+
+The rules read this list at every call of Snakemake, so nothing that draws is imported with it.
+"""
 
 
-def _line(nothing: Nothing) -> Figure:
-    """Return a picture of the line that says why there is none."""
-    figure, (axes,) = canvas((9.0, 0.6), 1, 1)
-    axes.set_axis_off()
-    axes.text(0.5, 0.5, f"{nothing.title}: {nothing.why}", ha="center", va="center", fontsize=8.5)
-    return figure
+def functions() -> dict[str, Callable[[Study], Drawing | Nothing]]:
+    """Return the function that draws each figure; its name is that of the figure."""
+    from maskbench.report.figures.classes import classes, confusions
+    from maskbench.report.figures.contrasts import cost, differences
+    from maskbench.report.figures.curves import dynamic, learning, rates, robustness
+    from maskbench.report.figures.profile import profile
+    from maskbench.report.figures.runs import gaps, scores
+    from maskbench.report.figures.tasks import conflict, forgetting, layers
+    from maskbench.report.figures.verdicts import claims
+
+    every: list[Callable[[Study], Drawing | Nothing]] = [
+        *(claims, profile, differences, scores, gaps, rates, dynamic, learning, robustness),
+        *(forgetting, conflict, layers, classes, confusions, cost),
+    ]
+    return {draw.__name__: draw for draw in every}
 
 
 def write_figures(study: Study, folder: Path) -> None:
-    """Write every figure as SVG and PNG, and all titles and captions as captions.json.
+    """Write every figure as SVG and PNG, its caption for Snakemake's report, and all captions as captions.json.
 
     A figure that the study has no data for is a picture of one line that says why; in captions.json it has `why`
     instead of `caption`.
     """
+    from maskbench.report.figures.drawing import Drawing, line
+    from maskbench.report.formats import rst
+    from maskbench.report.style import save, style
+
     captions = {}
-    for name, draw in FIGURES.items():
+    draw = functions()
+    for name in FIGURES:
         with style():
-            drawing = draw(study)
-            figure = drawing.figure if isinstance(drawing, Drawing) else _line(drawing)
+            drawing = draw[name](study)
+            figure = drawing.figure if isinstance(drawing, Drawing) else line(drawing)
         save(figure, folder, name)
         words = {"caption": drawing.caption} if isinstance(drawing, Drawing) else {"why": drawing.why}
         captions[name] = {"title": drawing.title, **words}
+        write_text(folder / f"{name}.rst", rst(f"{drawing.title}. {next(iter(words.values()))}"))
     write_json(folder / "captions.json", captions)

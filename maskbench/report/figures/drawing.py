@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from scipy import stats
 
 from maskbench.report import text
-from maskbench.report.style import BLUE, GREY, INK, ORANGE, legible
+from maskbench.report.style import BLUE, GREY, INK, ORANGE, canvas, legible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,6 +48,14 @@ class Nothing:
     title: str
     why: str
     """One sentence."""
+
+
+def line(nothing: Nothing) -> Figure:
+    """Return a picture of the line that says why there is no figure."""
+    figure, (axes,) = canvas((9.0, 0.6), 1, 1)
+    axes.set_axis_off()
+    axes.text(0.5, 0.5, f"{nothing.title}: {nothing.why}", ha="center", va="center", fontsize=8.5)
+    return figure
 
 
 def t_interval(values: pd.Series[float] | Array, confidence: float) -> tuple[float, float] | None:

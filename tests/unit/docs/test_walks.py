@@ -1,4 +1,4 @@
-"""docs/add-a-task.md and docs/add-a-model.md, followed to the letter."""
+"""The pages docs/add-a-*.md, followed to the letter; add-a-mask.md and add-a-kind.md have tests of their own."""
 
 from __future__ import annotations
 
@@ -158,3 +158,42 @@ def test_a_probe_of_ones_own(copy, root):
     for value, *streams in found.values():
         assert -100 <= float(value) <= 100
         assert {"test:short", "test:long"} <= set(streams)
+
+
+DRAWN = """
+import sys
+from pathlib import Path
+from maskbench.report.figures import FIGURES
+assert "matplotlib" not in sys.modules  # rules read the list at every call
+from maskbench.report.figures import functions
+from maskbench.report.style import save, style
+from tests.helpers.reports import STRATEGIES, write_all
+assert functions().keys() == FIGURES.keys()
+study = write_all(Path("study"), ["conll2003"], {name: STRATEGIES[name] for name in ("none", "random")}, 2, full=False)
+with style():
+    drawing = functions()["spread"](study)
+save(drawing.figure, Path("figures"), "spread")
+print(list(FIGURES).index("spread"), FIGURES["spread"], drawing.caption)
+"""
+
+
+def test_a_figure_of_ones_own(copy, root):
+    folder, put = copy
+    code = parts(root, "add-a-figure.md")
+    (folder / "maskbench/report/figures/spread.py").write_text(code["file"])
+    registry = "report/figures/__init__.py"
+    put(registry, code["name"], '    "rates": ')
+    put(registry, code["import"], "\n    every: list")
+    put(registry, code["function"], "    ]\n    return {draw.__name__")
+    done = subprocess.run(
+        [sys.executable, "-c", DRAWN],
+        env={"PYTHONPATH": f"{folder}:{root}", "PATH": "", "OMP_NUM_THREADS": "1", "HOME": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        cwd=folder,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "5 Scores SD over seeds, n = 2 seeds; no interval is drawn and no test is made.\n"
+    assert (folder / "figures/spread.svg").stat().st_size > 5000

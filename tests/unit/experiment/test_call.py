@@ -17,9 +17,10 @@ from maskbench.config.sources import LocalSource
 from maskbench.data.prepare import prepare
 from maskbench.data.sources import fetch_task
 from maskbench.errors import InputError
-from maskbench.experiment.call import check_files, read_arguments, read_call
+from maskbench.experiment.call import Call, check_files, read_arguments, read_call
 from maskbench.experiment.claims import claims_file, read_claims
 from maskbench.experiment.load import load
+from maskbench.experiment.user_files import model_content, task_content
 from maskbench.io.files import fingerprint, sha256_file
 
 TEXT = "text,label\n" + "".join(f"film {number},{'up' if number % 2 else 'down'}\n" for number in range(40))
@@ -181,6 +182,126 @@ def test_json_is_read_as_json(text: str, line: str, tmp_path: Path) -> None:
         read_call([file], [])
     file.write_text(json.dumps({"question": "\U0001f600\t{x}"}))
     assert read_call([file], [])[0] == {"question": "\U0001f600\t{x}"}
+
+
+# --- the call as a whole
+
+
+def a_call(*files: str, **keys: Any) -> tuple[Call, list[str]]:
+    """Read a call of the folder's config.yaml, and return what it says."""
+    said: list[str] = []
+    known: dict[str, Any] = {"arguments": [], "slots": None, "nodes": None, "is_job": False}
+    return Call.read(list(files), say=said.append, **known | keys), said
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in which Snakemake would run, with a configuration and its data."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.csv").write_text(TEXT)
+    (tmp_path / "config.yaml").write_text(json.dumps(small(".", "train.csv")))
+    return tmp_path
+
+
+def test_the_command_names_what_the_call_named(folder: Path) -> None:
+    plain, said = a_call()
+    assert (plain.command, plain.handed_on, said) == (["snakemake", "--cores", "all"], [], [])
+    (folder / "other").mkdir()
+    (folder / "config.yaml").rename(folder / "other/mine.yaml")
+    call, _ = a_call(str(folder / "other/mine.yaml"), arguments=["seeds=[1, 2]", "question=a b"])
+    options = ["--configfile", "other/mine.yaml", "--config", "seeds=[1, 2]", "question=a b"]
+    assert call.command == ["snakemake", "--cores", "all", *options]
+    assert len(call.jobs.cells) == 2
+    (packed,) = call.handed_on
+    again, _ = a_call(str(folder / "other/mine.yaml"), arguments=[f"'{packed}'"])
+    assert again == call
+
+
+def test_a_study_that_is_there_as_metrics_alone_trains_nothing(folder: Path) -> None:
+    (folder / "train.csv").unlink()  # what training needs may be elsewhere
+    (folder / "results/s").mkdir(parents=True)
+    (folder / "results/s/metrics.csv").touch()
+    call, said = a_call()
+    assert call.recorded
+    assert said == ["results/s: metrics.csv without runs: analysis and report only; to train, remove metrics.csv"]
+    assert call.collected("outcomes.parquet") == []
+    (folder / "results/s/outcomes.parquet").touch()
+    assert call.collected("outcomes.parquet") == [Path("results/s/outcomes.parquet")]
+    (folder / "results/s/training").mkdir()
+    with pytest.raises(InputError, match=r"train\.csv does not exist"):
+        a_call()
+    (folder / "train.csv").write_text(TEXT)
+    call, said = a_call()
+    assert (call.recorded, said, len(call.collected("nothing.csv"))) == (False, [], 1)
+
+
+def test_slots_are_checked_where_jobs_run_here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MASKBENCH_GPUS", "0,1")
+    monkeypatch.setenv("MASKBENCH_LEASES", str(folder / "leases"))
+    with pytest.raises(InputError, match=r"^--resources gpu=3: there are 2 slots here"):
+        a_call(slots=3)
+    here, _ = a_call(slots=2)
+    assert (here.submits, here.at_once, here.grown(5, 3)) == (False, 2, 5)
+    for keys in ({"nodes": 32}, {"is_job": True}):
+        there, _ = a_call(slots=3, **keys)
+        assert (there.submits, there.at_once, there.grown(5, 3)) == (True, 3, 15)
+    assert a_call(nodes=32)[0].at_once == 32
+
+
+def test_mistakes_in_the_claims_are_told_before_anything_starts(folder: Path) -> None:
+    (folder / "my.yaml").write_text("[]")
+    with pytest.raises(InputError, match=r"^my\.yaml: expected a mapping with margins, claims and gates$"):
+        a_call(arguments=["claims=my.yaml"])
+
+
+def test_jobs_are_told_what_must_not_run_them_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/mine")
+    call, _ = a_call(arguments=["cache=~/x", "resources={slots_per_gpu: 2}"])
+    found = call.environment("/checkout")
+    assert found == {
+        "PATH": f"{Path(sys.executable).parent}:/mine",
+        "MASKBENCH": "/checkout",
+        "MASKBENCH_CLAIMS": sha256_file(claims_file(call.experiment))[:16],
+        "MASKBENCH_SLOTS_PER_GPU": "2",
+        "MASKBENCH_EXPERIMENT": ".snakemake/maskbench-experiment-s.json",
+        "MASKBENCH_CACHE": str(Path("~/x").expanduser().resolve()),
+    }
+    assert "MASKBENCH_CACHE" not in a_call()[0].environment("/checkout")
+    call.write_resolved()
+    resolved = json.loads((folder / found["MASKBENCH_EXPERIMENT"]).read_text())
+    assert resolved["study"] == "s"
+    assert "cache" not in resolved
+
+
+@pytest.mark.parametrize(
+    ("is_job", "locked", "left"), [(False, False, False), (True, False, True), (False, True, True)]
+)
+def test_indexes_without_records_go_unless_another_call_works_here(
+    folder: Path, is_job: bool, locked: bool, left: bool
+) -> None:
+    call, _ = a_call(is_job=is_job)
+    (name,) = call.jobs.by_id
+    index = call.layout.index(name)
+    index.parent.mkdir(parents=True)
+    index.write_text("{}")
+    (folder / "locks").mkdir()
+    if locked:
+        (folder / "locks/0.input.lock").touch()
+    call.remove_void(folder / "locks")
+    assert index.exists() == left
+
+
+def test_the_users_own_files_are_told_by_their_content(folder: Path) -> None:
+    (folder / "model").mkdir()
+    (folder / "model/config.json").write_text("{}")
+    models = [{"name": "mine", "source": {"local": "model"}}, "minilm-l6"]
+    experiment = load(
+        small(".", "train.csv", models=models) | {"tasks": [*small(".", "train.csv")["tasks"], "conll2003"]}
+    )
+    assert json.loads(task_content(experiment.tasks[0])) == {"train.csv": sha256_file(folder / "train.csv")}
+    assert task_content(experiment.tasks[1]) == ""
+    assert json.loads(model_content(experiment.models[0])) == {"config.json": sha256_file(folder / "model/config.json")}
+    assert model_content(experiment.models[1]) == ""
 
 
 # --- sizes that a task cannot have

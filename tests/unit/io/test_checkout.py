@@ -20,7 +20,8 @@ def call(folder: Path, script: str, path: str | None) -> subprocess.CompletedPro
     variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     if path is not None:
         variables["PYTHONPATH"] = path
-    command = [sys.executable, str(ROOT / "scripts" / script), "--help"]
+    # without PYTHONPATH also without the link to a checkout that `make env` puts into its environment
+    command = [sys.executable, *([] if path else ["-S"]), str(ROOT / "scripts" / script), "--help"]
     return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=60, check=False)
 
 
@@ -50,6 +51,39 @@ def test_with_the_package_a_script_helps_from_any_folder(tmp_path: Path) -> None
 def test_a_link_to_the_checkout_is_the_checkout(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(ROOT)
     assert call(tmp_path, "encode.py", str(tmp_path / "link")).returncode == 0
+
+
+def installed(site: Path, folder: Path, path: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Say where maskbench is imported from with the packages of a folder, in a process that starts somewhere else."""
+    code = f"import site; site.addsitedir({str(site)!r}); import maskbench; print(maskbench.__file__)"
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    variables |= {"PYTHONPATH": path} if path else {}
+    command = [sys.executable, *([] if path else ["-S"]), "-c", code]
+    return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_the_link_of_an_environment_needs_no_network_and_takes_nobodys_place(tmp_path: Path) -> None:
+    """As `make env` makes it; it may lead to a checkout that is gone (.ci/run), and several checkouts may share it."""
+    (line,) = re.findall(
+        r"^\t@PYTHONPATH= python -m (pip install .*--editable \.)", (ROOT / "Makefile").read_text(), re.M
+    )
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, copy)
+    shutil.copytree(ROOT / "maskbench", copy / "maskbench", ignore=shutil.ignore_patterns("__pycache__"))
+    command = [sys.executable, "-m", *line.split(), "--prefix", str(tmp_path / "prefix")]
+    offline = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(command, cwd=copy, env=offline, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (site,) = (tmp_path / "prefix").glob("lib/python*/site-packages")
+    assert installed(site, tmp_path).stdout == f"{copy / 'maskbench/__init__.py'}\n"
+    assert installed(site, tmp_path, str(ROOT)).stdout == f"{ROOT / 'maskbench/__init__.py'}\n"
+    shutil.rmtree(copy)
+    assert installed(site, tmp_path, str(ROOT)).stdout == f"{ROOT / 'maskbench/__init__.py'}\n"
+    gone = installed(site, tmp_path)
+    assert gone.stdout == ""
+    assert gone.stderr.splitlines()[-1] == "ModuleNotFoundError: No module named 'maskbench'"
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

@@ -357,7 +357,7 @@ ANALYSIS = {"collect.py", "compare.py", "verdicts.py"}
             "float(found[2]) / 2",
             EVERY_CELL | {"condition.py"} | ANALYSIS | REPORT,
         ),
-        ("config/conditions.py", "LEVELS = (5, 10, 20)", "LEVELS = (5, 10, 30)", {"figures.py", "page.py"}),
+        ("config/conditions.py", "LEVELS = (5, 10, 20)", "LEVELS = (5, 10, 30)", {"figures.py"}),
         # training
         ("training/conflict.py", "EXAMPLES = 64", "EXAMPLES = 32", TRAINS),
         ("config/training.py", "learning_rate: Positive = 2e-4", "learning_rate: Positive = 2e-5", set()),
@@ -384,7 +384,7 @@ ANALYSIS = {"collect.py", "compare.py", "verdicts.py"}
         # analysis and report
         ("analysis/gates.py", "CHANCE = 0.01", "CHANCE = 0.02", {"verdicts.py"}),
         ("analysis/missing.py", "MOST_UNEVEN = 2", "MOST_UNEVEN = 3", {"verdicts.py"}),
-        ("report/figures/profile.py", "rotation=40", "rotation=50", {"figures.py", "page.py"}),
+        ("report/figures/profile.py", "rotation=40", "rotation=50", {"figures.py"}),
         ("report/templates/page.css", "{", "{ ", {"page.py"}),
         # what nobody uses
         ("io/files.py", "", "EDITED = True\n", set()),

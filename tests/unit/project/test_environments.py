@@ -17,6 +17,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from maskbench.io.code import imported
+from maskbench.kinds import FOR_TRAINING
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +37,7 @@ PACKAGES = {
     "pynvml": "nvidia-ml-py",
 }
 # There by a direct dependency that pins them, and imported for its types or its protocol.
-IMPLIED = {"packaging"}
+IMPLIED = {"packaging", "docutils"}
 
 
 def pins(lines: list[str]) -> dict[str, str]:
@@ -148,8 +149,8 @@ def third_party(root: Path, files: list[Path]) -> set[str]:
 
 
 def _of_training(file: Path) -> bool:
-    """Tell whether only training asks for a part of a kind of task (test_report.py looks what the analysis loads)."""
-    return "kinds" in file.parts and file.stem in {"encoding", "head", "metric", "iob2", "probing"}
+    """Tell whether a module works only where models are trained (test_report.py looks what the analysis loads)."""
+    return "kinds" in file.parts and file.stem in FOR_TRAINING
 
 
 @pytest.mark.parametrize("stage", STAGES)

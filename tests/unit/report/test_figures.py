@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
+from html import unescape
 
 import numpy as np
 import pandas as pd
 import pytest
+from docutils.core import publish_parts
+from jinja2 import Environment
 from matplotlib.text import Text
 
-from maskbench.report.figures import FIGURES, write_figures
+from maskbench.report.figures import FIGURES, functions, write_figures
 from maskbench.report.figures.curves import rated
 from maskbench.report.figures.drawing import Drawing, Nothing, wrapped
 from maskbench.report.figures.profile import profile
 from maskbench.report.figures.tasks import _beats, _cosines, forgetting
+from maskbench.report.formats import rst
 from maskbench.report.interference import drawn, homes, improvement, noise, standardised
 from maskbench.report.limits import limits
 from maskbench.report.study import Study
@@ -43,6 +48,26 @@ def test_a_study_with_everything_has_every_figure_and_its_caption_says_n_interva
     assert "n = " in caption
     assert "interval" in caption
     assert " test " in caption or "Test:" in caption
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "*a* `b` |c| d_ e__ [1]_ <k> a:: \\n",
+        "{x} {{ y }} {% z %} {# k #}",
+        "- a",
+        "1. a",
+        ".. note:: x",
+        "https://a.b/c",
+    ],
+)
+def test_captions_reach_snakemakes_report_as_they_are(words):
+    page = publish_parts(Environment().from_string(rst(words)).render(), writer="html")["body"]
+    assert unescape(re.sub("<.*?>", "", page)).strip() == words
+
+
+def test_each_figure_has_a_function():
+    assert functions().keys() == FIGURES.keys()
 
 
 def test_figures_without_data_say_why_in_a_line(tmp_path):
@@ -136,7 +161,7 @@ def test_no_words_overlap_with_thirty_five_strategies(tmp_path_factory, name):
     if not folder.exists():
         report_samples.write_all(folder, TASKS, MANY, 2)
     with style():
-        drawing = FIGURES[name](Study.read(folder))
+        drawing = functions()[name](Study.read(folder))
         assert isinstance(drawing, Drawing)
         found = boxes(drawing.figure)
     corners = np.array([[box.x0 + 1, box.y0 + 2, box.x1 - 1, box.y1 - 2] for _, box in found])

@@ -165,7 +165,7 @@ def test_figures_and_tables_are_the_same_bytes_again(usual, tmp_path):
     assert study.blocks
     write_figures(Study.read(folder), tmp_path / "figures")
     write_tables(Study.read(folder), tmp_path / "tables")
-    names = [f"figures/{name}.{suffix}" for name in FIGURES for suffix in ("svg", "png")]
+    names = [f"figures/{name}.{suffix}" for name in FIGURES for suffix in ("svg", "png", "rst")]
     names += [
         "figures/captions.json",
         *(f"tables/{name}.{suffix}" for name in NAMES for suffix in ("csv", "md", "tex")),

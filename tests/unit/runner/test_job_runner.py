@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
 from maskbench.errors import InputError
-from maskbench.experiment.finished import NO_ALONG, NOT_KEPT, Keys, State, void
+from maskbench.experiment.finished import FORCED, NO_ALONG, NOT_KEPT, Keys, State, void
+from maskbench.experiment.forced import Forced
 from maskbench.experiment.jobs import Jobs
 from maskbench.experiment.planned import Planned
 from maskbench.records.probe import ProbeRecord
@@ -360,6 +361,37 @@ def test_a_job_that_ends_in_a_cell_goes_on_from_its_checkpoint(three, undisturbe
     injected(f"{'SIGKILL' if how == 'killed' else 'SIGTERM'} of a job in the middle of its cells")
 
 
+# --- jobs that a call forces
+
+
+def test_a_forced_job_trains_its_finished_cells_again_and_only_once(three, undisturbed, tmp_path, injected):
+    log, known = tmp_path / "log", Forced(three.layout)
+    three.run()
+    before = three.trained(), three.probed()
+    plan = Planned.of(three.jobs, three.layout, [JOB], (), forced={JOB})
+    assert plan.lines == (
+        f"3 finished runs are trained again: {FORCED}",
+        "of 3 cells, 3 to train, 3 to probe, in 1 job",
+    )
+    made = {three.layout.encoded("texts", "tiny", "clean")}  # as --forceall has it
+    assert Planned.of(three.jobs, three.layout, [JOB], made, forced={JOB}).lines == plan.lines
+    assert FORCED not in Planned.of(three.jobs, three.layout, [JOB], made).lines[0]
+    known.replace([JOB])
+    run = run_of("random")
+    assert faults.job(three.arguments(JOB), log, killed_in_step_of=(run, 8)) == -signal.SIGKILL
+    assert JOB not in known
+    (first,) = three.trained()
+    assert three.trained()[first] > before[0][first]
+    once = three.trained()[first]
+    assert faults.job(three.arguments(JOB), log) == 0, log.read_text()
+    assert three.trained()[first] == once  # a job that is started again goes on
+    assert "goes on from checkpoint-" in three.layout.train_log(run).read_text()
+    for now, then in zip((three.trained(), three.probed()), before, strict=True):
+        assert all(now[name] > then[name] for name in then)
+    check_as_undisturbed(three, undisturbed)
+    injected("SIGKILL of a job that was forced to train finished cells again")
+
+
 # --- who needs the models of whom
 
 AFTER, FIRST = "texts.tiny.after-names.clean.full.s1.0", "names.tiny.single.clean.full.s1.0"
@@ -399,6 +431,20 @@ def test_models_are_there_while_others_need_them_and_go_with_the_last_one(tmp_pa
     assert {run for run in after if after[run] != before[run]} == set(left)
     assert study.models() == set()
     assert study.todo() == {}
+
+
+def test_a_model_stays_for_a_forced_job_that_has_not_begun(tmp_path):
+    keys = {"tasks": ["texts", "names"], "regimes": ["single", "sequential"], "strategies": ["none"]}
+    study = Study(tmp_path / "mine", **keys, probes={"measure": []})
+    study.run(FIRST, AFTER)
+    before = study.trained()
+    assert study.models() == set()
+    Forced(study.layout).replace([FIRST, AFTER])
+    study.run(FIRST)
+    assert study.models() == {run_of("none", "names")}
+    study.run(AFTER)
+    assert study.models() == set()
+    assert all(study.trained()[run] > before[run] for run in before)
 
 
 def test_a_changed_first_task_changes_what_goes_on_from_it(tmp_path):
@@ -447,6 +493,23 @@ def test_indexes_of_records_that_are_gone_and_markers_of_models_that_are_gone_ar
     study.layout.probe_record(run_of("none")).unlink()
     shutil.rmtree(study.layout.model(run_of("none", "names")))
     assert list(void(study.jobs, study.layout)) == [study.layout.index(JOB), study.layout.models(FIRST)]
+
+
+def test_a_record_that_was_damaged_is_noticed_and_its_cell_alone_is_trained_again(copied):
+    """Whether or not its metrics are made again; a record that is only newer, as after a copy, is as good as before."""
+    one, other = (copied.layout.record(run_of(name)) for name in ("none", "random"))
+    before = copied.trained()
+    for path in (one, copied.layout.probe_record(run_of("none"))):
+        path.write_bytes(path.read_bytes())
+    assert list(void(copied.jobs, copied.layout)) == []
+    other.write_bytes(other.read_bytes()[:-200])
+    assert list(void(copied.jobs, copied.layout)) == [copied.layout.index(JOB)]
+    copied.layout.index(JOB).unlink()
+    before[run_of("none")] = copied.trained()[run_of("none")]
+    copied.run()
+    assert {run for run, time in copied.trained().items() if time != before[run]} == {run_of("random")}
+    assert list(void(copied.jobs, copied.layout)) == []
+    assert copied.todo() == {}
 
 
 def test_what_rests_on_files_that_are_made_in_the_same_call_counts_as_changed(copied):

@@ -1,0 +1,37 @@
+"""What the user's own files of text and models hold, as parameters of the rules that copy them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from maskbench.config.models import Model
+from maskbench.config.sources import LocalSource, model_files
+from maskbench.config.tasks import Task
+from maskbench.io.files import fingerprint
+
+KNOWN = Path(".snakemake/maskbench-files.json")
+"""Hashes from earlier calls, so that a large file is not read at each."""
+
+
+def task_content(task: Task) -> str:
+    """Return hashes of the files of a task, as JSON; empty text if they are not on this machine's disks."""
+    if not isinstance(task.source, LocalSource):
+        return ""
+    return _hashes(dict(task.source.file(name) for name in task.files.values()))
+
+
+def model_content(model: Model) -> str:
+    """Return hashes of the files of a model, as JSON; empty text if they are not on this machine's disks."""
+    if not isinstance(model.source, LocalSource) or not model.source.path.is_dir():
+        return ""
+    return _hashes(model_files(model.source.path))
+
+
+def _hashes(files: Mapping[str, Path]) -> str:
+    """Return hashes of some files as JSON.
+
+    A parameter of a rule and no input: in names of inputs, Snakemake takes {word} and <word> for something to fill in.
+    """
+    return json.dumps(fingerprint(files, KNOWN))
