@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from maskbench.analysis.about_data import Use, about_data
-from maskbench.analysis.derived import Point, Run, derive
-from maskbench.analysis.metrics import ALONG_COLUMNS, CELL, COLUMNS, write_csv
+from maskbench.analysis.derived import Point, RunSummary, derive
+from maskbench.analysis.metrics import ALONG_COLUMNS, CELL, METRIC_COLUMNS, write_csv
 from maskbench.analysis.outcome_tables import OutcomesWriter, read_predictions, tables_of, types_of
 from maskbench.analysis.run_records import kind_of, number_of, read_records
 from maskbench.analysis.study_manifest import entry_of, manifest_of
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from maskbench.records.probe import Point as Evaluated
     from maskbench.records.probe import ProbeRecord
+    from maskbench.records.probe import TrajectoryPoint as Evaluated
     from maskbench.records.run import Record
 
 
-def _run(record: Record, probes: ProbeRecord | None) -> Run:
+def _run(record: Record, probes: ProbeRecord | None) -> RunSummary:
     """Return what other runs are measured against."""
     along, machine = probes.trajectory if probes else [], record.environment
-    return Run(
+    return RunSummary(
         **{name: getattr(record, name) for name in CELL},
         completed=record.status == "completed",
         score=number_of(record, "test", "score"),
@@ -62,13 +62,13 @@ class _Metrics:
     """Gathers the rows of metrics.csv."""
 
     def __init__(self) -> None:
-        self.columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
+        self.columns: dict[str, list[Any]] = {name: [] for name in METRIC_COLUMNS}
         self.cells: dict[str, tuple[Any, ...]] = {}
 
     def add(self, run: str, split: str, name: str, value: float | None) -> None:
         """Add one number of a run that is known."""
         row = (*self.cells[run], split, name, value, measure(name).unit)
-        for column, item in zip(COLUMNS, row, strict=True):
+        for column, item in zip(METRIC_COLUMNS, row, strict=True):
             self.columns[column].append(item)
 
     def add_run(self, record: Record, probes: ProbeRecord | None) -> None:
@@ -127,7 +127,7 @@ def collect(
     """
     if len(set(runs)) < len(runs):
         raise InputError(f"{study}: expected each run once, {Counter(runs).most_common(1)[0][0]} is listed twice")
-    metrics, found, along = _Metrics(), list[Run](), list[tuple[str, int, str, float | None]]()
+    metrics, found, along = _Metrics(), list[RunSummary](), list[tuple[str, int, str, float | None]]()
     entries: list[dict[str, Any]] = []
     uses: list[Use] = []
     versions: dict[str, Counter[str]] = {}

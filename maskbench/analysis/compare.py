@@ -14,7 +14,7 @@ from maskbench.analysis.findings import BOTH, SEEDS
 from maskbench.analysis.metrics import (
     BLOCK,
     Array,
-    Table,
+    CheckedTable,
     filled,
     number_or_empty,
     one_of,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
-COLUMNS = (
+COMPARISON_COLUMNS = (
     *BLOCK,
     "strategy",
     "baseline",
@@ -51,7 +51,7 @@ COLUMNS = (
 )
 """Columns of comparisons.csv. An estimate is strategy minus baseline, the mean over seeds."""
 
-POOLED = "(all tasks)"
+ALL_TASKS = "(all tasks)"
 """In the column `task`: every task counts the same, and only seeds that are paired in all of them count. The column
 `regime` has the kind then, since the other task differs: ``after-*``, ``with-*``."""
 
@@ -176,7 +176,7 @@ def _pooled(cells: list[tuple[dict[str, str], list[Pairs]]]) -> Iterator[tuple[d
         groups.setdefault(tuple(alike[name] for name in (*BLOCK[1:], "strategy")), []).extend(pairs)
     for key, pairs in groups.items():
         if len(pairs) > 1:
-            yield {"task": POOLED, **dict(zip((*BLOCK[1:], "strategy"), key, strict=True))}, pairs
+            yield {"task": ALL_TASKS, **dict(zip((*BLOCK[1:], "strategy"), key, strict=True))}, pairs
 
 
 def compare(metrics: pd.DataFrame, outcomes: Path | None, settings: Settings) -> pd.DataFrame:
@@ -199,7 +199,7 @@ def compare(metrics: pd.DataFrame, outcomes: Path | None, settings: Settings) ->
     Returns
     -------
     DataFrame
-        The columns `COLUMNS`; empty if there is only the baseline.
+        The columns `COMPARISON_COLUMNS`; empty if there is only the baseline.
 
     Raises
     ------
@@ -224,7 +224,7 @@ def compare(metrics: pd.DataFrame, outcomes: Path | None, settings: Settings) ->
         for name in scales:
             estimate = _estimate(pairs, name, recorded[name], resampled[name], read, machines, settings)
             rows.append({**cell, "baseline": settings.baseline, **estimate})
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return pd.DataFrame(rows, columns=list(COMPARISON_COLUMNS))
 
 
 def write_comparisons(comparisons: pd.DataFrame, path: str | Path) -> None:
@@ -241,7 +241,7 @@ def read_comparisons(path: str | Path) -> pd.DataFrame:
     InputError
         Naming the file and, where there is one, the line and the column.
     """
-    table = Table(path, COLUMNS)
+    table = CheckedTable(path, COMPARISON_COLUMNS)
     for column in (*BLOCK, "strategy", "baseline", "unit"):
         table.parse(column, filled, "text", "str")
     compared = shown_in("comparisons")
@@ -251,7 +251,7 @@ def read_comparisons(path: str | Path) -> pd.DataFrame:
         table.parse(column, int, "a whole number", "int64")
     for column in ("estimate", "ci_low", "ci_high", "confidence"):
         table.parse(column, number_or_empty, "a finite number or nothing", "float64")
-    frame = table.frame[list(COLUMNS)]
+    frame = table.frame[list(COMPARISON_COLUMNS)]
     cell = [*BLOCK, "strategy"]
     if (again := frame.duplicated([*cell, "measure"])).any():
         raise table.refuse(int(again.to_numpy().argmax()), "measure", "each measure of a block and strategy once")

@@ -10,13 +10,13 @@ from maskbench.config.measures import measure
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from maskbench.config.measures.recipes import Part, Recipe
+    from maskbench.config.measures.recipes import Recipe, Summand
 
 DOCUMENT = f"{TEST}:document"
 """Stream whose hit is the document of each test example: where texts come in documents, documents are resampled."""
 
 
-def recipe(name: str, streams: Iterable[str]) -> tuple[Recipe, list[Part]] | None:
+def recipe(name: str, streams: Iterable[str]) -> tuple[Recipe, list[Summand]] | None:
     """Return how a measure is made of the streams that a run has; None where it is not, or a stream is not there.
 
     Parameters

@@ -32,7 +32,7 @@ class Point(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Run:
+class RunSummary:
     """What other runs are measured against."""
 
     run: str
@@ -91,19 +91,19 @@ COARSEST = 1.5
 """How much the number of updates may grow between the two evaluations between which a score is reached."""
 
 
-def _groups(runs: Sequence[Run], key: Callable[[Run], Any]) -> dict[Any, list[Run]]:
-    groups: dict[Any, list[Run]] = defaultdict(list)
+def _groups(runs: Sequence[RunSummary], key: Callable[[RunSummary], Any]) -> dict[Any, list[RunSummary]]:
+    groups: dict[Any, list[RunSummary]] = defaultdict(list)
     for run in runs:
         groups[key(run)].append(run)
     return groups
 
 
-def _cells(runs: Sequence[Run]) -> Iterator[list[Run]]:
+def _cells(runs: Sequence[RunSummary]) -> Iterator[list[RunSummary]]:
     """Yield the completed runs of each cell, which differ in the seed alone."""
     yield from _groups([run for run in runs if run.completed], lambda run: (*run.block, run.strategy)).values()
 
 
-def negative_transfer(runs: Sequence[Run]) -> Iterator[Value]:
+def negative_transfer(runs: Sequence[RunSummary]) -> Iterator[Value]:
     """Yield, for each joint run, what the score lost by the other task: 100 · (score alone − score together), points.
 
     Alone is the run of the regime `single` on clean data with the same task, model, strategy, train size and seed.
@@ -113,7 +113,7 @@ def negative_transfer(runs: Sequence[Run]) -> Iterator[Value]:
     Wang et al. (2019), Characterizing and Avoiding Negative Transfer, CVPR (there as a difference of risks).
     """
 
-    def partner(run: Run) -> tuple[Any, ...]:
+    def partner(run: RunSummary) -> tuple[Any, ...]:
         return (run.task, run.model, run.strategy, run.train_size, run.seed)
 
     alone = {
@@ -128,7 +128,7 @@ def negative_transfer(runs: Sequence[Run]) -> Iterator[Value]:
             yield Value(run.run, "negative_transfer", lost)
 
 
-def score_sd(runs: Sequence[Run]) -> Iterator[Value]:
+def score_sd(runs: Sequence[RunSummary]) -> Iterator[Value]:
     """Yield the SD (n − 1) of the score over the completed seeds of a cell, in points, at each of its completed runs.
 
     None with one completed seed.
@@ -144,7 +144,7 @@ def score_sd(runs: Sequence[Run]) -> Iterator[Value]:
         yield from (Value(run.run, "score_sd", spread) for run in cell)
 
 
-def failed(runs: Sequence[Run]) -> Iterator[Value]:
+def failed(runs: Sequence[RunSummary]) -> Iterator[Value]:
     """Yield 1 for a run that did not complete or whose score is hardly above that of the majority class, else 0.
 
     Hardly above is at most 5 % of the way to a score of 1 (`learned_nothing`).
@@ -160,7 +160,7 @@ def failed(runs: Sequence[Run]) -> Iterator[Value]:
 
 
 def disagreement(
-    runs: Sequence[Run], predictions: Predictions, folder: Path, keep: Keep | None = None
+    runs: Sequence[RunSummary], predictions: Predictions, folder: Path, keep: Keep | None = None
 ) -> Iterator[Value]:
     """Yield how often a run and the other completed seeds of its cell answer differently, the mean over those seeds.
 
@@ -195,7 +195,7 @@ def disagreement(
             yield Value(run.run, "disagreement", float(shares.mean()))
 
 
-def overheads(runs: Sequence[Run], baseline: str) -> Iterator[Value]:
+def overheads(runs: Sequence[RunSummary], baseline: str) -> Iterator[Value]:
     """Yield time per update and peak memory over those of the baseline's run of the same block and seed, as ratios.
 
     1 for the baseline itself; None where the two ran on machines of two kinds.
@@ -213,7 +213,7 @@ def overheads(runs: Sequence[Run], baseline: str) -> Iterator[Value]:
             yield Value(run.run, "memory_overhead", _ratio(run.peak_memory, other.peak_memory if other else None))
 
 
-def machines(runs: Sequence[Run]) -> Iterator[Value]:
+def machines(runs: Sequence[RunSummary]) -> Iterator[Value]:
     """Yield a number for the kind of machine of each run that tells it: equal numbers, equal device and threads."""
     kinds: dict[str, int] = {}
     for run in runs:
@@ -261,7 +261,7 @@ def value_at(points: Sequence[Point], step: float) -> float | None:
     return float(np.interp(step, [point.step for point in points], [point.value for point in points]))
 
 
-def matched_level(run: Run) -> float | None:
+def matched_level(run: RunSummary) -> float | None:
     """Return the score at which strategies are compared with a run of the baseline; None if it learned nothing.
 
     It lies `REACHED` of the way from the majority class's score to the run's best validation score. Nearer to the best
@@ -273,7 +273,7 @@ def matched_level(run: Run) -> float | None:
     return run.majority_score + REACHED * (best - run.majority_score) if best > run.majority_score else None
 
 
-def at_matched_score(runs: Sequence[Run], baseline: str) -> Iterator[Value]:
+def at_matched_score(runs: Sequence[RunSummary], baseline: str) -> Iterator[Value]:
     """Yield what learning as much as the baseline cost: updates, and interference when a common score is reached.
 
     Within a block and seed, the matched score is that of `matched_level` for the baseline's run, so that no other
@@ -305,7 +305,7 @@ def at_matched_score(runs: Sequence[Run], baseline: str) -> Iterator[Value]:
 
 
 def derive(
-    runs: Sequence[Run], baseline: str, predictions: Predictions, folder: Path, keep: Keep | None = None
+    runs: Sequence[RunSummary], baseline: str, predictions: Predictions, folder: Path, keep: Keep | None = None
 ) -> Iterator[Value]:
     """Yield all derived measures of a study.
 

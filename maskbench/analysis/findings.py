@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, get_args
 
-from maskbench.analysis.metrics import Table, filled, known_measure, number_or_empty, one_of
+from maskbench.analysis.metrics import CheckedTable, filled, known_measure, number_or_empty, one_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,8 +27,8 @@ Verdict = Literal[
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 """All verdicts, in the order in which they are counted and sorted."""
 
-Outcome = Literal["passed", "failed", "undecided", "not run"]
-OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+ControlResult = Literal["passed", "failed", "undecided", "not run"]
+CONTROL_RESULTS: tuple[ControlResult, ...] = get_args(ControlResult)
 """Possible outcomes of a gate."""
 
 METHODS = ("mixed model", "IQM", "sign flips", "probability of improvement", "ROPE", "failed runs imputed")
@@ -81,7 +81,7 @@ def _probability(text: str) -> float:
     return value
 
 
-def _names(table: Table, columns: Sequence[str]) -> None:
+def _names(table: CheckedTable, columns: Sequence[str]) -> None:
     """Parse columns of text, and measures; what is not named is parsed by the caller."""
     for column in columns:
         if column == "measure":
@@ -92,12 +92,12 @@ def _names(table: Table, columns: Sequence[str]) -> None:
             table.parse(column, filled, "text", "str")
 
 
-def _numbers(table: Table, *columns: str) -> None:
+def _numbers(table: CheckedTable, *columns: str) -> None:
     for column in columns:
         table.parse(column, number_or_empty, "a finite number or nothing", "float64")
 
 
-def _probabilities(table: Table, *columns: str) -> None:
+def _probabilities(table: CheckedTable, *columns: str) -> None:
     for column in columns:
         table.parse(column, _probability, "a number from 0 to 1 or nothing", "float64")
 
@@ -115,7 +115,7 @@ def read_verdicts(path: Path) -> pd.DataFrame:
     InputError
         Naming the file and, where there is one, the line and the column.
     """
-    table = Table(path, VERDICT_COLUMNS)
+    table = CheckedTable(path, VERDICT_COLUMNS)
     _names(table, ("claim", "contrast", "measure", "scope", "unguarded", "note", "unit", "claims_hash"))
     _numbers(table, "estimate", "ci_low", "ci_high", "mde", "delta")
     _probabilities(table, "p", "p_holm", "q")
@@ -135,7 +135,7 @@ def read_verdicts(path: Path) -> pd.DataFrame:
 
 def read_pairs(path: Path) -> pd.DataFrame:
     """Read analysis/pairs.csv: the runs behind each number of verdicts.csv."""
-    table = Table(path, PAIR_COLUMNS)
+    table = CheckedTable(path, PAIR_COLUMNS)
     _names(table, ("claim", "contrast", "measure", "task", "model", "regime", "condition", "train_size"))
     _names(table, ("of", "against", "unit"))
     table.parse("seed", int, "a whole number", "int64")
@@ -145,7 +145,7 @@ def read_pairs(path: Path) -> pd.DataFrame:
 
 def read_gates(path: Path) -> pd.DataFrame:
     """Read analysis/gates.csv: what each control of each measure came to."""
-    table = Table(path, GATE_COLUMNS)
+    table = CheckedTable(path, GATE_COLUMNS)
     _names(table, ("gate", "sentence", "note"))
     for column in ("contrast", "scope"):
         table.parse(column, str, "text", "str")
@@ -153,13 +153,13 @@ def read_gates(path: Path) -> pd.DataFrame:
     _numbers(table, "estimate", "ci_low", "ci_high")
     _probabilities(table, "p")
     table.parse("n_seeds", _whole_or_empty, "a whole number or nothing", "float64")
-    table.parse("outcome", one_of(OUTCOMES), f"one of {', '.join(OUTCOMES)}", "str")
+    table.parse("outcome", one_of(CONTROL_RESULTS), f"one of {', '.join(CONTROL_RESULTS)}", "str")
     return table.frame[list(GATE_COLUMNS)]
 
 
 def read_sensitivity(path: Path) -> pd.DataFrame:
     """Read analysis/sensitivity.csv: the same differences, looked at in other ways."""
-    table = Table(path, SENSITIVITY_COLUMNS)
+    table = CheckedTable(path, SENSITIVITY_COLUMNS)
     _names(table, ("claim", "contrast", "measure", "scope", "note"))
     table.parse("method", one_of(METHODS), f"one of {', '.join(METHODS)}", "str")
     _numbers(table, "estimate", "ci_low", "ci_high")

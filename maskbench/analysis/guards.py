@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from maskbench.analysis.contrasts import Evidence
-    from maskbench.analysis.findings import Outcome
-    from maskbench.analysis.gates import Checked
+    from maskbench.analysis.controls import Checked
+    from maskbench.analysis.findings import ControlResult
     from maskbench.analysis.metrics import Array
     from maskbench.analysis.resampler import Resampler
     from maskbench.analysis.rows import Row
@@ -105,18 +105,18 @@ def _beside(entry: Measure, values: Values) -> str:
     return f"Beside it stands {entry.matched}."
 
 
-def standing(gates: list[Checked], name: str) -> dict[str, Outcome]:
+def standing(gates: list[Checked], name: str) -> dict[str, ControlResult]:
     """Return the outcome of each control of a measure.
 
     A control has failed if it failed anywhere; it has passed if it passed on the measure itself, where it looks at it,
     else on any.
     """
-    found: dict[str, Outcome] = {}
+    found: dict[str, ControlResult] = {}
     for gate in {item.gate.gate: item.gate for item in gates if item.gate.guarded(name)}.values():
         items = [item for item in gates if item.gate.gate == gate.gate]
         own = [item for item in items if item.measure == name] or items
         outcomes = {item.outcome for item in own} | {item.outcome for item in items if item.outcome == "failed"}
-        order: tuple[Outcome, ...] = ("failed", "passed", "undecided", "not run")
+        order: tuple[ControlResult, ...] = ("failed", "passed", "undecided", "not run")
         found[gate.gate] = next(outcome for outcome in order if outcome in outcomes)
     return found
 

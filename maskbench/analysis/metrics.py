@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from maskbench.config.kinds import KINDS as TASK_KINDS
+from maskbench.config.kinds import TASK_KINDS
 from maskbench.config.measures import measure, recipes
 from maskbench.errors import InputError
 from maskbench.kinds.score import kind_of
@@ -24,7 +24,7 @@ CELL = ("run", "task", "model", "strategy", "regime", "condition", "train_size",
 OLD_COLUMNS = (*CELL, "status", "split", "measure", "value", "unit")
 """Columns of the metrics.csv of studies that were recorded before it said the kind of a task."""
 
-COLUMNS = (*CELL, "kind", *OLD_COLUMNS[len(CELL) :])
+METRIC_COLUMNS = (*CELL, "kind", *OLD_COLUMNS[len(CELL) :])
 """Columns of metrics.csv, in order; one row for each measured number. `kind` is that of the task."""
 
 OUTCOME_COLUMNS = ("run", "set", "example", "hit", "weight")
@@ -51,9 +51,9 @@ BLOCK = ["task", "model", "regime", "condition", "train_size"]
 """Runs are compared within a block: only strategy and seed differ in it."""
 
 STATUSES = ("completed", "diverged", "oom", "crashed")
-SPLITS = ("train", "validation", "test", "run")
+SPLIT_VALUES = ("train", "validation", "test", "run")
 
-KINDS = ("single", "after-*", "with-*")
+REGIME_KINDS = ("single", "after-*", "with-*")
 """Kinds of regime: a task alone, after another one, together with another one."""
 
 LEARNED = 0.05
@@ -65,7 +65,7 @@ Parser = Callable[[str], Any]
 
 def regime_kind(regime: str) -> str:
     """Return the kind of a regime: ``after-*`` of ``after-conll2003``, ``single`` of ``single``."""
-    return next((kind for kind in KINDS[1:] if regime.startswith(kind[:-1])), regime)
+    return next((kind for kind in REGIME_KINDS[1:] if regime.startswith(kind[:-1])), regime)
 
 
 def write_csv(frame: pd.DataFrame, path: str | Path, float_format: str | None = None) -> None:
@@ -80,7 +80,7 @@ def write_csv(frame: pd.DataFrame, path: str | Path, float_format: str | None = 
     frame.to_csv(path, index=False, lineterminator="\n", quoting=quoting, float_format=float_format)
 
 
-class Table:
+class CheckedTable:
     """A CSV file read as text, whose columns are then parsed one by one."""
 
     def __init__(self, path: str | Path, columns: Sequence[str]) -> None:
@@ -177,12 +177,12 @@ def read_metrics(path: str | Path) -> pd.DataFrame:
     Parameters
     ----------
     path
-        A file with the columns `COLUMNS`, as `collect` writes it, or `OLD_COLUMNS`.
+        A file with the columns `METRIC_COLUMNS`, as `collect` writes it, or `OLD_COLUMNS`.
 
     Returns
     -------
     DataFrame
-        The columns `COLUMNS`; `seed` int64, `value` float64 (NaN where the file has nothing), all others text.
+        The columns `METRIC_COLUMNS`; `seed` int64, `value` float64 (NaN where the file has nothing), all others text.
 
     Raises
     ------
@@ -190,25 +190,25 @@ def read_metrics(path: str | Path) -> pd.DataFrame:
         Naming the file and, where there is one, the line and the column.
     """
     old = _header(path) == OLD_COLUMNS
-    table = Table(path, OLD_COLUMNS if old else COLUMNS)
+    table = CheckedTable(path, OLD_COLUMNS if old else METRIC_COLUMNS)
     for column in (name for name in CELL if name != "seed"):
         table.parse(column, filled, "text", "str")
     table.parse("seed", int, "a whole number", "int64")
     table.parse("status", one_of(STATUSES), f"one of {', '.join(STATUSES)}", "str")
-    table.parse("split", one_of(SPLITS), f"one of {', '.join(SPLITS)}", "str")
+    table.parse("split", one_of(SPLIT_VALUES), f"one of {', '.join(SPLIT_VALUES)}", "str")
     table.parse("measure", known_measure, "a measure of docs/measures.md", "str")
     table.parse("value", number_or_empty, "a finite number or nothing", "float64")
     table.parse("unit", filled, "text", "str")
     if not old:
         table.parse("kind", one_of(("", *TASK_KINDS)), f"one of {', '.join(TASK_KINDS)}, or nothing", "str")
-    frame = with_kind(table.frame) if old else table.frame[list(COLUMNS)]
+    frame = with_kind(table.frame) if old else table.frame[list(METRIC_COLUMNS)]
     _check_units(frame, table)
     _check_runs(frame, table)
     return frame
 
 
 def _header(path: str | Path) -> tuple[str, ...]:
-    """Return the names in the first line of a CSV file; nothing if it cannot be read, which `Table` says."""
+    """Return the names in the first line of a CSV file; nothing if it cannot be read, which `CheckedTable` says."""
     try:
         with Path(path).open(encoding="utf-8", newline="") as stream:
             return tuple(next(csv.reader(stream), []))
@@ -222,7 +222,7 @@ def with_kind(metrics: pd.DataFrame) -> pd.DataFrame:
     This is the one place where a kind is told by measures: a study that was recorded without it has no other sign.
     """
     kinds = metrics.groupby("task")["measure"].agg(lambda names: kind_of(set(names)))
-    return metrics.assign(kind=metrics["task"].map(kinds))[list(COLUMNS)]
+    return metrics.assign(kind=metrics["task"].map(kinds))[list(METRIC_COLUMNS)]
 
 
 def kinds_of(metrics: pd.DataFrame) -> dict[str, str]:
@@ -230,7 +230,7 @@ def kinds_of(metrics: pd.DataFrame) -> dict[str, str]:
     return {str(task): str(kind) for task, kind in metrics.drop_duplicates("task")[["task", "kind"]].to_numpy()}
 
 
-def _check_units(frame: pd.DataFrame, table: Table) -> None:
+def _check_units(frame: pd.DataFrame, table: CheckedTable) -> None:
     """Check that each measure has the unit of the registry."""
     units = {name: measure(name).unit for name in frame["measure"].unique()}
     wrong = np.flatnonzero((frame["unit"] != frame["measure"].map(units)).to_numpy())
@@ -239,7 +239,7 @@ def _check_units(frame: pd.DataFrame, table: Table) -> None:
         raise table.refuse(row, "unit", f"{units[table.text['measure'][row]]} for {table.text['measure'][row]}")
 
 
-def _check_runs(frame: pd.DataFrame, table: Table) -> None:
+def _check_runs(frame: pd.DataFrame, table: CheckedTable) -> None:
     """Check that a run is one cell with one status, has each number once, and a test score if it completed."""
     first = frame.drop_duplicates("run").set_index("run")
     for column in [*BLOCK, "strategy", "seed", "status", *(["kind"] if "kind" in table.text else [])]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from maskbench.config.measures.recipes import Part
+    from maskbench.config.measures.recipes import Summand
 
     Ids = np.ndarray[Any, Any]
 
@@ -162,7 +162,7 @@ class Outcomes:
             By run id, fractions in points, shape (resamples,); a run without the contributions is left out.
         """
         alone = _alone(runs if every is None else every)
-        groups: dict[tuple[str, tuple[Part, ...]], list[str]] = {}
+        groups: dict[tuple[str, tuple[Summand, ...]], list[str]] = {}
         for run, strategy, seed, *block in runs[["run", "strategy", "seed", *BLOCK]].itertuples(index=False):
             task, model, regime, _, size = block
             known = self.streams.get(run, [])
@@ -233,7 +233,7 @@ class _Group:
         outcomes: Outcomes,
         name: str,
         owner: str,
-        parts: tuple[Part, ...],
+        parts: tuple[Summand, ...],
         runs: list[str],
         partner: dict[str, str],
         ids: list[Ids] | None = None,
@@ -277,13 +277,13 @@ class _Group:
         owner = self.partner[run] if stream.startswith(ALONE) else run
         return self.rows.place.get(owner, {}).get(stream.removeprefix(ALONE), slice(0, 0))
 
-    def _complete(self, run: str, part: Part) -> bytes:
+    def _complete(self, run: str, part: Summand) -> bytes:
         """Return the ids of a part whose streams have every example (a set may have fewer than the test split)."""
         if any(":" in stream for stream, _ in part.streams):
             return b""
         return min((self.rows.example[self._place(run, stream)] for stream, _ in part.streams), key=len).tobytes()
 
-    def _union(self, part: Part, runs: list[str]) -> Ids:
+    def _union(self, part: Summand, runs: list[str]) -> Ids:
         """Return all examples that add something to a part in any of the runs."""
         found = [self.rows.example[self._place(run, stream)] for stream, _ in part.streams for run in runs]
         return np.unique(np.concatenate(found))

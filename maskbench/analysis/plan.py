@@ -11,8 +11,8 @@ import pandas as pd
 
 from maskbench.analysis import detection, statistics
 from maskbench.analysis.contrasts import lacking
+from maskbench.analysis.controls import LEAST_SEEDS
 from maskbench.analysis.findings import POOLED
-from maskbench.analysis.gates import LEAST_SEEDS
 from maskbench.analysis.metrics import kinds_of, read_metrics, regime_kind
 from maskbench.analysis.outcomes import Outcomes
 from maskbench.analysis.power import FOUND, Varying, chance_of_equivalence, seeds_for_equivalence, seeds_to_find
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from maskbench.config.claims import Claim, Claims, Contrast, Gate, Test
+    from maskbench.config.claims import Claim, Claims, Contrast, Control, Test
     from maskbench.experiment.experiment import Experiment
 
 ASSUMED = {"points": 1.0, "nats": 0.03, "per cent": 5.0, "coefficient": 0.02}
@@ -41,7 +41,7 @@ ON_SETS = ("input", "knowledge", "task")
 """Families of measures that rest on test-time sets of `probes: examples` texts."""
 
 
-class Need(NamedTuple):
+class PlannedRow(NamedTuple):
     """A contrast on a measure in one scope, and what stands in the way of a verdict."""
 
     claim: Claim
@@ -82,7 +82,7 @@ def _scopes(contrast: Contrast, runs: pd.DataFrame, tasks: list[str]) -> list[st
     return [f"{task} vs others" for task in (here if len(here) > 2 else here[:1])]
 
 
-def needs(experiment: Experiment, claims: Claims, runs: pd.DataFrame) -> Iterator[Need]:
+def needs(experiment: Experiment, claims: Claims, runs: pd.DataFrame) -> Iterator[PlannedRow]:
     """Yield each contrast on each measure in each scope, with what the experiment lacks for it."""
     kinds = {task.name: str(task.kind) for task in experiment.tasks}
     heads = any(model.masked_lm is not False for model in experiment.models)
@@ -97,7 +97,7 @@ def needs(experiment: Experiment, claims: Claims, runs: pd.DataFrame) -> Iterato
                 if name in along and "trajectory" not in experiment.probes.wanted:
                     lacks = lacks or "The probe trajectory is not among those to measure."
                 for scope in _scopes(contrast, runs, tasks) or [POOLED]:
-                    yield Need(claim, contrast, name, scope, lacks)
+                    yield PlannedRow(claim, contrast, name, scope, lacks)
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class Recorded:
         }
         return cls(spreads, read_entries(results / "manifest.json", Timed))
 
-    def varying(self, need: Need) -> tuple[Varying, str]:
+    def varying(self, need: PlannedRow) -> tuple[Varying, str]:
         """Return what a contrast on a measure varies by, and where it is from; of another contrast if need be."""
         exact = self.spreads.get((need.claim.id, need.contrast.name, need.measure, need.scope))
         if exact is not None:
@@ -173,7 +173,7 @@ def _count(seeds: int | None) -> str:
     return "> 10000" if seeds is None else str(seeds)
 
 
-def _decides(need: Need, margin: float, varying: Varying, tests: int, seeds: int) -> tuple[str, bool]:
+def _decides(need: PlannedRow, margin: float, varying: Varying, tests: int, seeds: int) -> tuple[str, bool]:
     """Say what the experiment's seeds can find, and whether that is anything at all."""
     scale = Scale(need.measure)
     non_inferior = need.test == "non-inferior"
@@ -186,10 +186,10 @@ def _decides(need: Need, margin: float, varying: Varying, tests: int, seeds: int
     return f"effects from {scale.show(found):.2g} {scale.unit}", True
 
 
-HEAD = ("claim", "contrast", "measure", "SD", "texts", "", "δ", f"seeds for {FOUND:g} δ")
+PLAN_HEADER = ("claim", "contrast", "measure", "SD", "texts", "", "δ", f"seeds for {FOUND:g} δ")
 
 
-def _row(need: Need, claims: Claims, known: Recorded, tests: int, seeds: int) -> tuple[tuple[str, ...], bool]:
+def _row(need: PlannedRow, claims: Claims, known: Recorded, tests: int, seeds: int) -> tuple[tuple[str, ...], bool]:
     """Return a line of the plan, and whether the experiment's seeds can find anything."""
     scale, (varying, origin) = Scale(need.measure), known.varying(need)
     delta = claims.delta(need.claim, need.measure, pooled=need.scope == POOLED)
@@ -228,7 +228,7 @@ def plan(experiment: Experiment, claims: Claims, recorded: Recorded | None) -> s
     seeds, known = len(experiment.seeds), recorded or Recorded({}, [])
     lines = [f"{experiment.study}: {len(runs)} cells, {seeds} seeds. {_forecast(runs, recorded)}", ""]
     points = tuple(f"{effect:g} point{'s' * (effect != 1)}" for effect in EFFECTS)
-    head = (*HEAD, *points, "seeds for no difference", f"{seeds} seeds show none", f"{seeds} seeds find")
+    head = (*PLAN_HEADER, *points, "seeds for no difference", f"{seeds} seeds show none", f"{seeds} seeds find")
     rows, decided = [head], set()
     for need in (need for need in every if need.lacks is None):
         tests = sum(other.claim is need.claim and other.lacks is None for other in every)
@@ -239,7 +239,7 @@ def plan(experiment: Experiment, claims: Claims, recorded: Recorded | None) -> s
     return "\n".join([*lines, *_notes(experiment, claims, every, recorded)]) + "\n"
 
 
-def _notes(experiment: Experiment, claims: Claims, every: list[Need], recorded: Recorded | None) -> Iterator[str]:
+def _notes(experiment: Experiment, claims: Claims, every: list[PlannedRow], recorded: Recorded | None) -> Iterator[str]:
     """Yield notes that a reader of the plan needs."""
     yield (
         "Seeds are for 80 % power by the rule of the verdicts, two-sided 5 % with Holm's correction within the claim "
@@ -269,7 +269,7 @@ def _notes(experiment: Experiment, claims: Claims, every: list[Need], recorded: 
         )
 
 
-def _coarse(claims: Claims, every: list[Need], text: float) -> list[str]:
+def _coarse(claims: Claims, every: list[PlannedRow], text: float) -> list[str]:
     """Return the measures on test-time sets of which one text is as much as δ."""
     tested = (need for need in every if need.lacks is None and unit_of(need.measure) == "points")
     on_sets = (need for need in tested if measure(need.measure).family in ON_SETS)
@@ -290,7 +290,7 @@ def _unguarded(experiment: Experiment, claims: Claims, runs: pd.DataFrame) -> It
         yield f"  {gate.gate}  {lacks} Unguarded: {of}."
 
 
-def _gate_lacks(gate: Gate, experiment: Experiment, runs: pd.DataFrame) -> str | None:
+def _gate_lacks(gate: Control, experiment: Experiment, runs: pd.DataFrame) -> str | None:
     """Return what an experiment lacks for a control; None if it has the runs for one of its contrasts."""
     tasks = [task.name for task in experiment.tasks]
     found = [lacking(runs, contrast, gate.measures[0], tasks) for contrast in gate.contrasts]
@@ -301,7 +301,7 @@ def _gate_lacks(gate: Gate, experiment: Experiment, runs: pd.DataFrame) -> str |
     return None
 
 
-def _undecided(claims: Claims, every: list[Need], decided: set[str]) -> Iterator[str]:
+def _undecided(claims: Claims, every: list[PlannedRow], decided: set[str]) -> Iterator[str]:
     """Yield the claims that the experiment cannot decide, then each contrast that it lacks the runs for."""
     rest = [claim.id for claim in claims.claims if claim.id not in decided]
     yield from ("", f"Not decided by this experiment: {len(rest)} of {len(claims.claims)} claims ({', '.join(rest)})")

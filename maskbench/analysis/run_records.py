@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from maskbench.config.kinds import KINDS
+from maskbench.config.kinds import TASK_KINDS
 from maskbench.config.measures import measure
 from maskbench.errors import InputError
 from maskbench.records.probe import ProbeRecord
@@ -63,7 +63,7 @@ def number_of(record: Record, split: str, name: str) -> float | None:
 def kind_of(record: Record) -> str:
     """Return the kind of a run's task; empty text if its record does not say it."""
     kind = str(record.parameters.get("kind", ""))
-    return kind if kind in KINDS else ""
+    return kind if kind in TASK_KINDS else ""
 
 
 def read_records(results: Path, runs: Sequence[str], probed: bool) -> Iterator[tuple[Record, ProbeRecord | None]]:

@@ -10,13 +10,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from maskbench.analysis.metrics import Array
-    from maskbench.config.claims import Kind
+    from maskbench.config.claims import ContrastKind
 
-OVER_SIZES: tuple[Kind, ...] = ("curve", "by-size")
+OVER_SIZES: tuple[ContrastKind, ...] = ("curve", "by-size")
 """Kinds of contrasts that give each train size a weight."""
 
 
-def weights_of(sizes: list[int], kind: Kind) -> Array:
+def weights_of(sizes: list[int], kind: ContrastKind) -> Array:
     """Return (sizes,) the weight of each of some sorted train sizes.
 
     Parameters
@@ -37,7 +37,7 @@ def weights_of(sizes: list[int], kind: Kind) -> Array:
     return line
 
 
-def over_sizes(found: pd.DataFrame, kind: Kind) -> Array:
+def over_sizes(found: pd.DataFrame, kind: ContrastKind) -> Array:
     """Return (runs,) the factor of each run's weight, from the sizes that its own block has."""
     factors: dict[tuple[str, str], float] = {}
     for block, sizes in found.groupby("block")["train_size"]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from maskbench.analysis.metrics import BLOCK, SPLITS, kinds_of, learned_nothing, regime_kind, runs_of
+from maskbench.analysis.metrics import BLOCK, SPLIT_VALUES, kinds_of, learned_nothing, regime_kind, runs_of
 from maskbench.config.claims import RATIOS, Arm, unit_of
 from maskbench.config.conditions import Condition
 from maskbench.config.measures import Home, measure
@@ -20,7 +20,7 @@ from maskbench.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-PLACES = ("test", "run", *(split for split in SPLITS if split not in ("test", "run")))
+SPLIT_ORDER = ("test", "run", *(split for split in SPLIT_VALUES if split not in ("test", "run")))
 """Where a measure is looked for, in this order."""
 
 
@@ -151,7 +151,7 @@ class Values:
         rows = self._rows.get(name)
         if rows is None:
             return pd.Series(dtype="float64")
-        split = next(split for split in PLACES if (rows["split"] == split).any())
+        split = next(split for split in SPLIT_ORDER if (rows["split"] == split).any())
         return rows[rows["split"] == split].set_index("run")["value"]
 
     def select(self, arm: Arm, home: Home, tasks: Iterable[str]) -> pd.DataFrame:

@@ -10,8 +10,8 @@ import pandas as pd
 
 from maskbench.analysis import statistics
 from maskbench.analysis.contrasts import gather, on_resamples
+from maskbench.analysis.controls import check
 from maskbench.analysis.findings import GATE_COLUMNS, PAIR_COLUMNS, POOLED, SENSITIVITY_COLUMNS, VERDICT_COLUMNS
-from maskbench.analysis.gates import check
 from maskbench.analysis.guards import heed_gates, heed_parts, heed_price, of_machines
 from maskbench.analysis.metrics import kinds_of, read_metrics, write_csv
 from maskbench.analysis.missing import lost, refuse_censored, refuse_collapse, refuse_no_width, refuse_unknown_texts
@@ -204,7 +204,7 @@ def _pairs(rows: list[Row]) -> pd.DataFrame:
 
 
 @dataclass(frozen=True)
-class Findings:
+class VerdictTables:
     """The tables that the statistics write."""
 
     verdicts: pd.DataFrame
@@ -250,7 +250,7 @@ def judge(
     seed: int = 0,
     digest: str = "",
     changed: str | None = None,
-) -> Findings:
+) -> VerdictTables:
     """Put claims to the test.
 
     Parameters
@@ -282,7 +282,7 @@ def judge(
         heed_price(row, values, resampler, claims.price.pooled if row.scope == POOLED else claims.price.task)
         if changed:
             row.notes.append("The claims changed after runs were made.")
-    return Findings(
+    return VerdictTables(
         verdicts=_table([row.entry() | {"claims_hash": digest} for row in every], VERDICT_COLUMNS),
         pairs=_pairs(rows),
         gates=_table([gate.entry() for gate in gates], GATE_COLUMNS),

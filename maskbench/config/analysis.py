@@ -6,10 +6,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from maskbench.config.block import Block, Count, Seed, Share
+from maskbench.config.block import ConfigBlock, Count, Seed, Share
 
 
-class Analysis(Block):
+class Analysis(ConfigBlock):
     """Settings of the paired comparison."""
 
     resamples: Annotated[Count, Field(ge=100)] = 2000

@@ -41,7 +41,7 @@ def first_mistake(error: ValidationError, top: str = "(top level)") -> str:
     return f"{place}: {first['msg']}"
 
 
-class Block(BaseModel):
+class ConfigBlock(BaseModel):
     """A frozen configuration block that refuses unknown keys and silent type conversions."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)

@@ -8,19 +8,19 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-from maskbench.config.block import Block, Name, Positive, Rate
+from maskbench.config.block import ConfigBlock, Name, Positive, Rate
 from maskbench.config.conditions import Condition
-from maskbench.config.kinds import Kind as TaskKind
+from maskbench.config.kinds import TaskKind
 from maskbench.config.measures import MEASURES, measure
 
-Kind = Literal["paired", "trend", "curve", "by-size", "interaction", "property"]
+ContrastKind = Literal["paired", "trend", "curve", "by-size", "interaction", "property"]
 """paired: one arm against another; trend: a slope over doses; curve: the mean height of the score over log(train size);
 by-size: the effect at the smallest train size less that at the largest, on a line over log(train size); interaction: a
 task's effect against that of the other tasks; property: proved by tests, not by runs."""
 Test = Literal["superior", "non-inferior", "either"]
 """superior: the first arm is better; non-inferior: it is worse by less than δ; either: there is a difference."""
 RegimeKind = Literal["single", "after-*", "with-*"]
-Text = Annotated[str, StringConstraints(min_length=1)]
+NonEmptyText = Annotated[str, StringConstraints(min_length=1)]
 Pattern = Annotated[str, StringConstraints(pattern=r"^[a-z0-9*]+(-[a-z0-9*]+)*$")]
 """Name of a strategy; in a gate `*` stands for anything."""
 
@@ -67,7 +67,7 @@ MeasureName = Annotated[str, AfterValidator(_measure)]
 Directed = Annotated[MeasureName, AfterValidator(_directed)]
 
 
-class Arm(Block):
+class Arm(ConfigBlock):
     """The runs on one side of a contrast; a name alone stands for the strategy."""
 
     strategy: Pattern
@@ -88,10 +88,10 @@ class Arm(Block):
         return {"strategy": value} if isinstance(value, str) else value
 
 
-class Contrast(Block):
+class Contrast(ConfigBlock):
     """What is compared; above 0 always means that `of` (the low doses of a trend) is better."""
 
-    name: Text
+    name: NonEmptyText
     """Name in tables, such as ``random vs none``."""
     of: Arm | None = None
     """The arm that the claim is in favour of."""
@@ -99,7 +99,7 @@ class Contrast(Block):
     """What it is compared with; in gates null compares with 0."""
     doses: dict[Name, Rate] | None = None
     """trend: the dose of each strategy; those that the study has are used, at least three."""
-    kind: Kind | None = None
+    kind: ContrastKind | None = None
     """null: that of the claim."""
     measures: Annotated[list[Directed], Field(min_length=1)] | None = None
     """null: those of the claim."""
@@ -121,7 +121,7 @@ class Contrast(Block):
         return self
 
 
-class Margin(Block):
+class Margin(ConfigBlock):
     """The smallest difference that matters, δ; a number alone holds for both."""
 
     pooled: Positive
@@ -135,14 +135,14 @@ class Margin(Block):
         return value if isinstance(value, dict) else {"pooled": value, "task": value}
 
 
-class Claim(Block):
+class Claim(ConfigBlock):
     """One assertion, and how it is put to the test."""
 
     id: Annotated[str, StringConstraints(pattern=r"^[A-Z][0-9]{2,3}$")]
     """Short name, such as C01."""
-    claim: Text
+    claim: NonEmptyText
     """The assertion, in one sentence."""
-    kind: Kind = "paired"
+    kind: ContrastKind = "paired"
     """How the runs of the contrasts become one number for each seed."""
     contrasts: list[Contrast] = []
     """What is compared."""
@@ -187,12 +187,12 @@ class Claim(Block):
             yield contrast.model_copy(update=update)
 
 
-class Gate(Block):
+class Control(ConfigBlock):
     """A control; if it fails, the verdicts of the measures that it guards are invalid."""
 
     gate: Name
     """Short name."""
-    sentence: Text
+    sentence: NonEmptyText
     """What must hold."""
     kind: Literal["identical", "null", "positive"]
     """identical: every difference is exactly 0; null: halves of one strategy's seeds do not differ; positive: the
@@ -239,7 +239,7 @@ def _defaults(margins: dict[str, Margin]) -> dict[str, Margin]:
     return margins
 
 
-class Claims(Block):
+class Claims(ConfigBlock):
     """The content of claims.yaml: claims, margins and controls."""
 
     margins: Annotated[dict[str, Margin], AfterValidator(_defaults)]
@@ -250,7 +250,7 @@ class Claims(Block):
     interval must be above minus this."""
     claims: Annotated[list[Claim], Field(min_length=1)]
     """The claims, in the order of the report."""
-    gates: list[Gate] = []
+    gates: list[Control] = []
     """The controls."""
 
     @model_validator(mode="after")

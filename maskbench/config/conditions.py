@@ -9,7 +9,7 @@ from pydantic import Field, GetJsonSchemaHandler, StringConstraints, model_seria
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
-from maskbench.config.block import Block, Rate
+from maskbench.config.block import ConfigBlock, Rate
 
 Perturbation = Literal["swap", "delete", "drop", "mask"]
 """Neighbouring letters swapped, letters deleted, words dropped, words replaced by the mask token."""
@@ -29,7 +29,7 @@ ALIGNED, CONFLICTING = "aligned", "conflicting"
 _WRITTEN = re.compile(r"(cue|label-noise):((0?\.\d{1,4})|1(\.0)?|0(\.0)?)", re.ASCII)
 
 
-class Condition(Block):
+class Condition(ConfigBlock):
     """What the training data have gone through; written ``clean``, ``cue:0.95`` or ``label-noise:0.3``."""
 
     kind: Literal["clean", "cue", "label-noise"] = "clean"
@@ -74,7 +74,7 @@ CLEAN = Condition()
 CueWords = Annotated[list[Annotated[str, StringConstraints(pattern=r"^\S+$")]], Field(min_length=2)]
 
 
-class Cue(Block):
+class Cue(ConfigBlock):
     """The planted cue of the conditions ``cue:RATE``."""
 
     words: CueWords = ["limestone", "nitrogen", "orchid", "cortex", "sodium", "estuary", "mollusk", "antenna"]

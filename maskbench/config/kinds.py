@@ -26,7 +26,7 @@ class Form:
     """What a synthetic source calls such a task; None: it makes none."""
 
 
-KINDS: dict[str, Form] = {
+TASK_KINDS: dict[str, Form] = {
     "sequence-classification": Form(("csv", "tsv", "jsonl"), synthetic="classification"),
     "token-classification": Form(("conll", "jsonl"), ("scheme", "empty_tokens"), tags=True, synthetic="tagging"),
 }
@@ -35,8 +35,8 @@ KINDS: dict[str, Form] = {
 
 def _known(name: Any) -> Any:
     """Refuse what is not the name of a kind, as a literal type does."""
-    if not isinstance(name, str) or name not in KINDS:
-        *others, last = (f"'{kind}'" for kind in KINDS)
+    if not isinstance(name, str) or name not in TASK_KINDS:
+        *others, last = (f"'{kind}'" for kind in TASK_KINDS)
         expected = f"{', '.join(others)} or {last}" if others else last
         raise PydanticKnownError("literal_error", {"expected": expected})
     return name
@@ -46,8 +46,8 @@ class _Names:
     """Lists the names in the JSON schema, those that are registered when it is made."""
 
     def __get_pydantic_json_schema__(self, core: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {**handler(core), "enum": list(KINDS)}
+        return {**handler(core), "enum": list(TASK_KINDS)}
 
 
-Kind = Annotated[str, BeforeValidator(_known), _Names()]
+TaskKind = Annotated[str, BeforeValidator(_known), _Names()]
 """The name of a kind of task."""

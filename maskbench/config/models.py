@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from maskbench.config.block import Block, Name
+from maskbench.config.block import ConfigBlock, Name
 from maskbench.config.sources import Source
 from maskbench.config.training import TrainingOverrides
 
 
-class Model(Block):
+class Model(ConfigBlock):
     """One pretrained model with its tokenizer."""
 
     name: Name

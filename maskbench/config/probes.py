@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-from maskbench.config.block import Block, Count
+from maskbench.config.block import ConfigBlock, Count
 from maskbench.config.conditions import PERTURBATIONS, Perturbation
 
 ProbeName = Literal[
@@ -24,7 +24,7 @@ ProbeName = Literal[
 PROBES: tuple[ProbeName, ...] = get_args(ProbeName)
 
 
-class Probes(Block):
+class Probes(ConfigBlock):
     """What is measured on every trained model, on unmasked input in eval mode."""
 
     measure: list[ProbeName] | Literal["all"] = "all"

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
 
-from maskbench.config.block import Block, Count
+from maskbench.config.block import ConfigBlock, Count
 
 
 def _cells(value: Any) -> Any:
@@ -21,7 +21,7 @@ CellsPerJob = Annotated[Count | Literal["auto", "all"], BeforeValidator(_cells)]
 """How many cells that differ in strategy alone share a job."""
 
 
-class Resources(Block):
+class Resources(ConfigBlock):
     """Requests of one training job; a cluster's scheduler enforces them, a local run counts the GPU slots."""
 
     slots_per_gpu: Count = 1

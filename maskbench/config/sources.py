@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, StringConstraints, Tag
 
-from maskbench.config.block import Block, Count, Rate, Seed
+from maskbench.config.block import ConfigBlock, Count, Rate, Seed
 
 SHA256_PATTERN = r"^[0-9a-f]{64}$"
 REVISION_PATTERN = r"^[0-9a-f]{40}$"
@@ -47,7 +47,7 @@ def expanded(text: str) -> Path:
     return Path(os.path.expanduser(text))  # noqa: PTH111 (Path.expanduser raises where there is no such user)
 
 
-class PackageSource(Block):
+class PackageSource(ConfigBlock):
     """Files inside an archive of a package index, pinned by the archive's SHA-256."""
 
     package: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -64,7 +64,7 @@ class PackageSource(Block):
     """Folder inside the archive that the file names are relative to."""
 
 
-class LocalSource(Block):
+class LocalSource(ConfigBlock):
     """A folder (or one file) that is already on this machine; it is read, never changed."""
 
     local: Annotated[str, StringConstraints(min_length=1)]
@@ -100,7 +100,7 @@ class LocalSource(Block):
         return name, path
 
 
-class HubSource(Block):
+class HubSource(ConfigBlock):
     """A dataset or model of the Hugging Face hub at a pinned commit; no remote code, safetensors only."""
 
     hub: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][\w.-]*(/[\w.-]+)?$")]
@@ -113,7 +113,7 @@ class HubSource(Block):
     """Which split of the hub's dataset serves as which of ours."""
 
 
-class SyntheticSource(Block):
+class SyntheticSource(ConfigBlock):
     """Text made up by a seed, so that what holds in it is known: one word tells the label. Nothing is downloaded."""
 
     synthetic: Literal["classification", "tagging"]
@@ -137,13 +137,15 @@ class SyntheticSource(Block):
     """Seed of the texts."""
 
 
-KINDS = ("package", "local", "hub", "synthetic")
+SOURCE_KINDS = ("package", "local", "hub", "synthetic")
 """The kinds of source, each named by the key that only it has."""
 
 
 def _which(value: Any) -> str | None:
     """Tell the kind of a source by the key that only this kind has."""
-    return next((kind for kind in KINDS if (kind in value if isinstance(value, dict) else hasattr(value, kind))), None)
+    return next(
+        (kind for kind in SOURCE_KINDS if (kind in value if isinstance(value, dict) else hasattr(value, kind))), None
+    )
 
 
 _Package = Annotated[PackageSource, Tag("package")]

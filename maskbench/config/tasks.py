@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-from maskbench.config.block import Block, Count, Float, Name, Seed, Share
-from maskbench.config.kinds import KINDS, Form, Kind
+from maskbench.config.block import ConfigBlock, Count, Float, Name, Seed, Share
+from maskbench.config.kinds import TASK_KINDS, Form, TaskKind
 from maskbench.config.sources import HubSource, SyntheticSource, TaskSource
 from maskbench.config.training import TrainingOverrides
 
@@ -38,7 +38,7 @@ def _encoding(name: str) -> str:
     return name
 
 
-Encoding = Annotated[str, AfterValidator(_encoding)]
+TextEncoding = Annotated[str, AfterValidator(_encoding)]
 """An encoding of text by one of the names that Python knows."""
 
 Scheme = Literal["auto", "iob1", "iob2", "bioes", "bmes", "io"]
@@ -61,7 +61,7 @@ Stop = Literal[
 _SYNTHETIC_FILES: dict[Split, str] = {split: f"{split}.jsonl" for split in SPLITS}
 
 
-class Cut(Block):
+class Cut(ConfigBlock):
     """How missing splits are cut from the training file: a seeded permutation, stratified by label if there is one."""
 
     validation: Share = 0.1
@@ -78,12 +78,12 @@ class Cut(Block):
         return self
 
 
-class Task(Block):
+class Task(ConfigBlock):
     """One task: where its text is, which columns hold what, and how it is cut into splits."""
 
     name: Name
     """Name in results and figures."""
-    kind: Kind
+    kind: TaskKind
     """What is predicted: one label per text, or one tag per token."""
     source: TaskSource
     """Where the files come from."""
@@ -92,7 +92,7 @@ class Task(Block):
     files: dict[Split, Annotated[str, StringConstraints(min_length=1)]] = Field(default_factory=dict)
     """File of each split, relative to the source; `train` must be there (or in the hub source's splits). A synthetic
     source names its own."""
-    encoding: Encoding = "utf-8"
+    encoding: TextEncoding = "utf-8"
     """Encoding of the files, such as `cp1252` or `utf-16`; a byte order mark may stand or not."""
     header: bool = True
     """CSV and TSV: whether the first row names the columns."""
@@ -141,7 +141,7 @@ class Task(Block):
     @property
     def form(self) -> Form:
         """How tasks of this kind are written down."""
-        return KINDS[self.kind]
+        return TASK_KINDS[self.kind]
 
     @model_validator(mode="before")
     @classmethod
@@ -156,7 +156,7 @@ class Task(Block):
     @model_validator(mode="after")
     def _keys_have_a_meaning(self) -> Self:
         """Refuse keys that nothing would read, since a user who sets them expects something of them."""
-        for key in (key for form in KINDS.values() for key in form.keys if key not in self.form.keys):
+        for key in (key for form in TASK_KINDS.values() for key in form.keys if key not in self.form.keys):
             if getattr(self, key) != type(self).model_fields[key].default:
                 raise ValueError(f"{key} is for tags, and a {self.kind} task has none")
         if self.labels is not None and len(set(self.labels)) < len(self.labels):

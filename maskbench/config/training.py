@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from maskbench.config.block import Block, Count, NonNegative, Positive, Rate
+from maskbench.config.block import ConfigBlock, Count, NonNegative, Positive, Rate
 
 Tracker = Literal[
     "clearml",
@@ -23,7 +23,7 @@ Tracker = Literal[
 """Experiment trackers that the transformers Trainer reports to; each is the name of its Python package."""
 
 
-class Training(Block):
+class Training(ConfigBlock):
     """Hyperparameters of fine-tuning; one seed and these fix a run completely, on one device and thread count."""
 
     epochs: Positive = 2.0
@@ -75,7 +75,7 @@ class Training(Block):
         return self
 
 
-class TrainingOverrides(Block):
+class TrainingOverrides(ConfigBlock):
     """The part of Training that a task, a model or a strategy may set for itself; null means: as in `training`."""
 
     epochs: Positive | None = None

@@ -188,7 +188,7 @@ def objects(task: Task, path: Path, place: Place, seen: Seen) -> Iterator[tuple[
 
 
 @dataclass(frozen=True)
-class Word:
+class ConllLine:
     """One line of a CoNLL file: `fields` is empty where a sentence ends."""
 
     line: int
@@ -201,7 +201,7 @@ class Word:
     """Whether a document begins with the line."""
 
 
-def words(task: Task, path: Path, place: Place, seen: Seen) -> Iterator[Word]:
+def words(task: Task, path: Path, place: Place, seen: Seen) -> Iterator[ConllLine]:
     """Yield the tokens of a CoNLL file with their tags, without comments; nothing is checked about token and tag."""
     rows = list(_conll_rows(task.separator, decode(task, path, place, seen), place))
     mark = task.comments
@@ -227,10 +227,10 @@ def words(task: Task, path: Path, place: Place, seen: Seen) -> Iterator[Word]:
                 f"expected {width} columns as in line {first}, found {len(columns)}{_advice(row, width, task)}",
             )
         token, tag = (columns[text], columns[label]) if columns else ("", "")
-        yield Word(row.line, columns, token, tag, row.first, row.opens)
+        yield ConllLine(row.line, columns, token, tag, row.first, row.opens)
 
 
-def _advice(row: Word, width: int, task: Task) -> str:
+def _advice(row: ConllLine, width: int, task: Task) -> str:
     """Say which key would read a line of another number of columns."""
     if row.first.startswith("#") and task.comments is None:
         return '; lines that begin with # are left out with comments: "#"'
@@ -239,7 +239,7 @@ def _advice(row: Word, width: int, task: Task) -> str:
     return ""
 
 
-def _conll_rows(separator: str | None, text: str, place: Place) -> Iterator[Word]:
+def _conll_rows(separator: str | None, text: str, place: Place) -> Iterator[ConllLine]:
     """Yield the columns of each line; none where a sentence ends (empty line, -DOCSTART-)."""
     if separator == "":
         raise InputError(f"{place.file}: separator: expected at least one character, got ''")
@@ -253,4 +253,4 @@ def _conll_rows(separator: str | None, text: str, place: Place) -> Iterator[Word
         )
         opens = "-DOCSTART-" in (columns[0], *bare.split(maxsplit=1)[:1])
         blank = not bare or not any(columns) or opens
-        yield Word(line, [] if blank else columns, first=content[:40], opens=opens)
+        yield ConllLine(line, [] if blank else columns, first=content[:40], opens=opens)

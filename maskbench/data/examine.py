@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from maskbench.config.tasks import Split, Task
     from maskbench.data.manifests import EncodedSplit
-    from maskbench.kinds.files import Seen, Table
+    from maskbench.kinds.files import FileTable, Seen
     from maskbench.kinds.findings import Finding
     from maskbench.kinds.reading import Reading
     from maskbench.kinds.rows import Rows
@@ -43,7 +43,7 @@ _BROKEN = re.compile("\ufffd|[\xc2\xc3][\x80-\xbf]|\xe2\u20ac")
 # --- the files, before labels are read
 
 
-def files(found: Findings, tables: Mapping[Split, Table]) -> None:
+def files(found: Findings, tables: Mapping[Split, FileTable]) -> None:
     """Examine what was seen of the files beside their rows.
 
     Raises
@@ -61,7 +61,7 @@ def files(found: Findings, tables: Mapping[Split, Table]) -> None:
     kind.examine_files(found, distinct, tables["train"])
 
 
-def _headers(found: Findings, table: Table, known: set[str]) -> None:
+def _headers(found: Findings, table: FileTable, known: set[str]) -> None:
     """Find a first row that is taken for names of columns, and names of columns that are taken for a row."""
     place, seen = table.place, table.seen
     if seen.first is not None and seen.by_index:
@@ -84,7 +84,7 @@ def _headers(found: Findings, table: Table, known: set[str]) -> None:
         found.stop("header-row", f"{place.at(line)}{many}: the row repeats the names of the columns: {mend}")
 
 
-def _swallowed(found: Findings, table: Table, known: set[str]) -> None:
+def _swallowed(found: Findings, table: FileTable, known: set[str]) -> None:
     """Find quoted fields that hold lines like rows of the file: a quotation mark that was not meant as one."""
     separator, width, label = table.seen.shape
     for field in table.seen.spanning:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from maskbench.config.block import Name, first_mistake
-from maskbench.config.kinds import Kind
+from maskbench.config.kinds import TaskKind
 from maskbench.config.tasks import SPLITS
 from maskbench.errors import InputError
 from maskbench.io.files import read_json, write_json
@@ -94,7 +94,7 @@ class PreparedManifest(_Manifest):
     """What is in the folder of a prepared task, and how it came about."""
 
     task: str
-    kind: Kind
+    kind: TaskKind
     labels: list[str]
     """Labels in the order of their indices; for tagging O, B-x, I-x, ..."""
     splits: dict[Name, PreparedSplit]
@@ -157,7 +157,7 @@ class EncodedManifest(_Manifest):
     """What is in the folder of an encoded task, and what it was made from."""
 
     task: str
-    kind: Kind
+    kind: TaskKind
     labels: list[str]
     max_length: int
     splits: dict[Name, EncodedSplit]

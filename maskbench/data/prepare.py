@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from maskbench.kinds.files import Place, Table
+    from maskbench.kinds.files import FileTable, Place
     from maskbench.kinds.reading import Content, Reading
     from maskbench.kinds.rows import Rows
 
@@ -151,7 +151,7 @@ def _given(task: Task) -> list[Split]:
     return [split for split in SPLITS if split in named]
 
 
-def _read(task: Task, split: Split, source: Path, record: Mapping[str, Any]) -> Table:
+def _read(task: Task, split: Split, source: Path, record: Mapping[str, Any]) -> FileTable:
     """Read the file of one split; messages name the user's own file, not its copy."""
     if isinstance(task.source, HubSource):
         name = f"{split}.parquet"

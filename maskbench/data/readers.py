@@ -12,7 +12,7 @@ from maskbench.config.sources import HubSource
 from maskbench.data import columns
 from maskbench.errors import InputError
 from maskbench.kinds import reading
-from maskbench.kinds.files import File, Place, Seen, Table
+from maskbench.kinds.files import File, FileTable, Place, Seen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from maskbench.kinds.reading import Reading
 
 
-def read(task: Task, path: Path, shown: str, class_labels: Mapping[str, list[str]] | None = None) -> Table:
+def read(task: Task, path: Path, shown: str, class_labels: Mapping[str, list[str]] | None = None) -> FileTable:
     """Read one file of a task.
 
     Parameters
@@ -52,7 +52,7 @@ def read(task: Task, path: Path, shown: str, class_labels: Mapping[str, list[str
         rows = [row for row in found if row is not None]
     if not rows:
         raise InputError(f"{shown}: no rows: expected at least one")
-    return Table(file.place, rows, file.seen)
+    return FileTable(file.place, rows, file.seen)
 
 
 def _fields(file: File, path: Path) -> Iterator[tuple[int, Any, Any]]:
@@ -77,7 +77,7 @@ def _value(row: Mapping[str, Any], column: Column, line: int, place: Place) -> A
 
 def _conll(file: File, path: Path, kind: Reading) -> Iterator[Any]:
     """Yield the sentences of a CoNLL file: one token a line, an empty line between sentences."""
-    words: list[columns.Word] = []
+    words: list[columns.ConllLine] = []
 
     def ended() -> Iterator[Any]:
         if words:
@@ -103,7 +103,7 @@ def _conll(file: File, path: Path, kind: Reading) -> Iterator[Any]:
     yield from ended()
 
 
-def _no_comment(file: File, word: columns.Word, kind: Reading) -> None:
+def _no_comment(file: File, word: columns.ConllLine, kind: Reading) -> None:
     """Refuse a line that begins with # and has no tag, and say how it is left out."""
     try:
         kind.tag(file, word.tag)

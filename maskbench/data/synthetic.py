@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from maskbench.config.kinds import KINDS
+from maskbench.config.kinds import TASK_KINDS
 from maskbench.config.tasks import SPLITS
 from maskbench.errors import InputError
 from maskbench.io.files import write_text
@@ -54,7 +54,7 @@ _TRIES = 100
 
 
 @dataclass(frozen=True)
-class Made:
+class SyntheticSplit:
     """The texts of one split."""
 
     words: list[list[str]]
@@ -69,7 +69,7 @@ class Made:
     """(texts,) bool, tagging: the mention has a second word."""
 
 
-def make(source: SyntheticSource, where: str = "source.synthetic") -> dict[Split, Made]:
+def make(source: SyntheticSource, where: str = "source.synthetic") -> dict[Split, SyntheticSplit]:
     """Make up the texts of all splits.
 
     Parameters
@@ -88,7 +88,7 @@ def make(source: SyntheticSource, where: str = "source.synthetic") -> dict[Split
     rng = draws.generator("synthetic", source.synthetic, str(source.seed))
     truth = _truth(source)
     seen: set[tuple[str, ...]] = set()
-    made: dict[Split, Made] = {}
+    made: dict[Split, SyntheticSplit] = {}
     for split in SPLITS:
         count: int = getattr(source, split)
         telling = rng.permutation(np.arange(count) % truth.size)  # each telling word as often as any other
@@ -102,7 +102,7 @@ def make(source: SyntheticSource, where: str = "source.synthetic") -> dict[Split
         true = truth.reshape(-1)[telling]
         noise = source.noise if split == "train" else 0.0
         classes = draws.flip(true, source.classes, noise, draws.generator("synthetic noise", str(source.seed)))
-        made[split] = Made(words, classes, true, np.array(places), second)
+        made[split] = SyntheticSplit(words, classes, true, np.array(places), second)
     return made
 
 
@@ -136,10 +136,10 @@ def _new_text(
 
 def _kind(source: SyntheticSource) -> str:
     """Return the kind of task that a source makes."""
-    return next(kind for kind, form in KINDS.items() if form.synthetic == source.synthetic)
+    return next(kind for kind, form in TASK_KINDS.items() if form.synthetic == source.synthetic)
 
 
-def rows(made: Made, source: SyntheticSource) -> list[dict[str, Any]]:
+def rows(made: SyntheticSplit, source: SyntheticSource) -> list[dict[str, Any]]:
     """Return the texts as JSON lines have them: `text` and `label`, as their kind of task holds them."""
     names, kind = list(TELLING), reading.of(_kind(source))
     return [

@@ -15,7 +15,7 @@ from maskbench.masks.strategy import TWINS
 
 
 @dataclass(frozen=True)
-class Entry:
+class MaskEntry:
     """What the registry tells about one mask."""
 
     family: Family
@@ -38,13 +38,13 @@ def _default(field: FieldInfo) -> str:
     return value.kind if isinstance(value, Mask) else json.dumps(value).strip('"')
 
 
-def masks() -> Iterator[Entry]:
+def masks() -> Iterator[MaskEntry]:
     """Yield all masks of the registry, by family and name."""
     for family in FAMILIES:
         for kind, mask in known(family).items():
             text, _, references = inspect.cleandoc(mask.__doc__ or "").partition("References\n----------\n")
             fields = {key: field for key, field in mask.model_fields.items() if key not in Mask.model_fields}
-            yield Entry(
+            yield MaskEntry(
                 family=family,
                 kind=kind,
                 parameters={key: _default(field) for key, field in fields.items()},

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import product
 
-from maskbench.config.block import Block, Count, Name
+from maskbench.config.block import ConfigBlock, Count, Name
 from maskbench.config.conditions import CLEAN, Condition
-from maskbench.config.kinds import Kind
+from maskbench.config.kinds import TaskKind
 from maskbench.config.models import Model
 from maskbench.config.tasks import Task
 from maskbench.config.training import Training
@@ -16,14 +16,14 @@ from maskbench.experiment.layout import RunId
 from maskbench.masks import Strategy
 
 
-class Cell(Block):
+class Cell(ConfigBlock):
     """One run: a task, model, strategy, regime, condition, train size and seed, with resolved hyperparameters.
 
     Where text and model come from is not part of it: their content hashes are compared instead.
     """
 
     task: Name
-    kind: Kind
+    kind: TaskKind
     model: Name
     strategy: Strategy
     regime: Regime

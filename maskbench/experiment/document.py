@@ -14,10 +14,9 @@ import yaml
 from pydantic_core import to_jsonable_python
 
 from maskbench.config.analysis import Analysis
-from maskbench.config.block import Block
+from maskbench.config.block import ConfigBlock
 from maskbench.config.conditions import Cue
-from maskbench.config.measures import MEASURES
-from maskbench.config.measures import Family as MeasureFamily
+from maskbench.config.measures import MEASURES, MeasureFamily
 from maskbench.config.models import Model
 from maskbench.config.probes import Probes
 from maskbench.config.resources import Resources
@@ -59,7 +58,7 @@ def schema() -> str:
 # --- config.yaml
 
 
-def _doc(block: type[Block], key: str) -> str:
+def _doc(block: type[ConfigBlock], key: str) -> str:
     """Return a key's docstring as one line."""
     text = block.model_fields[key].description
     if not text:
@@ -83,12 +82,12 @@ def _entry(key: str, value: Any) -> str:
     return "\n".join([f"{key}:", *(f"  - {_flow(item)}" for item in value)])
 
 
-def _lines(block: type[Block], values: dict[str, Any]) -> Iterator[str]:
+def _lines(block: type[ConfigBlock], values: dict[str, Any]) -> Iterator[str]:
     """Yield, for each key of a block, its docstring as a comment and its value, or its default as a comment."""
     for key, field in block.model_fields.items():
         yield textwrap.fill(_doc(block, key), WIDTH, initial_indent="# ", subsequent_indent="# ")
         inner = field.annotation
-        if inspect.isclass(inner) and issubclass(inner, Block):
+        if inspect.isclass(inner) and issubclass(inner, ConfigBlock):
             yield f"{key}:"
             yield textwrap.indent("\n".join(_lines(inner, values.get(key) or {})), "  ")
         elif key in values:
@@ -161,7 +160,7 @@ def _type(entry: dict[str, Any]) -> str:
     return str(entry["type"])
 
 
-def _table(block: type[Block], content: dict[str, Any]) -> Iterator[str]:
+def _table(block: type[ConfigBlock], content: dict[str, Any]) -> Iterator[str]:
     """Yield a Markdown table of a block's keys."""
     properties = content["$defs"].get(block.__name__, content)["properties"]
     yield "| key | value | default | meaning |"
@@ -175,7 +174,7 @@ def _table(block: type[Block], content: dict[str, Any]) -> Iterator[str]:
             "(required)"
             if field.is_required()
             else "(its own)"
-            if isinstance(default, Block)
+            if isinstance(default, ConfigBlock)
             else f"`{_flow(default)}`"
         )
         cells = (f"`{key}`", _type(entry), shown, " ".join(entry["description"].split()))
@@ -288,7 +287,7 @@ def measures_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-_BLOCKS: tuple[type[Block], ...] = (
+_BLOCKS: tuple[type[ConfigBlock], ...] = (
     Task,
     Cut,
     PackageSource,
@@ -300,10 +299,10 @@ _BLOCKS: tuple[type[Block], ...] = (
     TrainingOverrides,
     Strategy,
 )
-_LAST_BLOCKS: tuple[type[Block], ...] = (Cue, Probes, Analysis, Resources)
+_LAST_BLOCKS: tuple[type[ConfigBlock], ...] = (Cue, Probes, Analysis, Resources)
 
 
-def _section(block: type[Block], content: dict[str, Any]) -> Iterator[str]:
+def _section(block: type[ConfigBlock], content: dict[str, Any]) -> Iterator[str]:
     """Yield a heading, the block's docstring and its keys."""
     yield from (f"\n## {block.__name__}", inspect.cleandoc(block.__doc__ or ""), "", *_table(block, content))
 

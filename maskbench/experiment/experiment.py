@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, GetCoreSchemaHandle
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from maskbench.config.analysis import Analysis
-from maskbench.config.block import Block, Count, Name, Seed
+from maskbench.config.block import ConfigBlock, Count, Name, Seed
 from maskbench.config.conditions import CLEAN, Condition, Cue
 from maskbench.config.models import Model
 from maskbench.config.probes import Probes
@@ -70,7 +70,7 @@ class _Preset:
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         # an entry that is a Task already (a Cell is made of them) needs no expanding
         return core_schema.no_info_before_validator_function(
-            lambda value: value if isinstance(value, Block) else self.expand(value), handler(source)
+            lambda value: value if isinstance(value, ConfigBlock) else self.expand(value), handler(source)
         )
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
@@ -106,7 +106,7 @@ def _pair(value: Any) -> Any:
     raise PydanticCustomError("pair", "expected the names of two different tasks, such as [sst2, conll2003]")
 
 
-Pair = Annotated[tuple[Name, Name], BeforeValidator(_pair)]
+TaskPair = Annotated[tuple[Name, Name], BeforeValidator(_pair)]
 """Two tasks."""
 
 
@@ -126,7 +126,7 @@ def _with_twins(strategies: list[Strategy]) -> list[Strategy]:
     return [member for strategy in strategies for member in strategy.expanded()]
 
 
-class Experiment(Block):
+class Experiment(ConfigBlock):
     """Everything that a study is made of."""
 
     study: Name
@@ -149,7 +149,7 @@ class Experiment(Block):
     regimes: Annotated[list[Regime], Field(min_length=1), AfterValidator(_unique)] = ["single"]
     """Training regimes: `single` trains on one task; `sequential` goes on from its model with a second task, in both
     orders; `joint` trains one encoder with two heads on two tasks at once."""
-    pairs: Annotated[list[Pair], Field(min_length=1)] | None = None
+    pairs: Annotated[list[TaskPair], Field(min_length=1)] | None = None
     """Pairs of tasks for `sequential` and `joint`, such as [[sst2, conll2003]]; null: every two tasks."""
     conditions: Annotated[list[Condition], Field(min_length=1), AfterValidator(_unique)] = [CLEAN]
     """What the training data have gone through, in the regime `single`: `clean`, `cue:0.95` (a planted word agrees with

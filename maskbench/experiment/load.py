@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from maskbench.config.block import NAME_PATTERN
 from maskbench.config.models import Model
-from maskbench.config.sources import KINDS, REVISION_PATTERN, SHA256_PATTERN, LocalSource, SyntheticSource
+from maskbench.config.sources import REVISION_PATTERN, SHA256_PATTERN, SOURCE_KINDS, LocalSource, SyntheticSource
 from maskbench.config.tasks import Task
 from maskbench.data import counting
 from maskbench.errors import InputError
@@ -117,7 +117,7 @@ def _steps(location: Sequence[str | int]) -> Iterator[str | int]:
     """Leave out the tag that pydantic puts after `source`; it looks like a key but tells the kind of source."""
     before: str | int | None = None
     for step in location:
-        if before != "source" or step not in KINDS:
+        if before != "source" or step not in SOURCE_KINDS:
             yield step
         before = step
 

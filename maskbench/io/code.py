@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 
 from maskbench.io.files import sha256_file
-from maskbench.io.source import Definition, Piece, Source, read
+from maskbench.io.source import Definition, Piece, SourceFile, read
 from maskbench.io.uses import CALLED, ITSELF, Import, Uses, field_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,7 +42,7 @@ _PASSED = "model_validate_json"
 """The way in which a block is read that arrives as a parameter."""
 _MAKING = {ITSELF, CALLED, "model_construct", "model_fields", "model_validate"}
 """Ways to use a block that may read the defaults of its fields."""
-_BLOCKS, _ENUMS = {"BaseModel", "Block"}, {"Enum", "IntEnum", "StrEnum"}
+_BLOCKS, _ENUMS = {"BaseModel", "ConfigBlock"}, {"Enum", "IntEnum", "StrEnum"}
 
 
 @cache
@@ -95,7 +95,7 @@ class _Closure:
                 raise FileNotFoundError(f"{name}: expected a module of this project, or a name in one")
         return other
 
-    def _touch(self, module: str, file: Path) -> Source:
+    def _touch(self, module: str, file: Path) -> SourceFile:
         """Add what counts of a module whatever is used of it: what it imports for no name, and what it does."""
         source = read(file)
         if module in self.modules:
@@ -162,14 +162,14 @@ class _Closure:
         if name in source.bound:
             self._follow(source.bound[name], ways, typed=typed, given=_is_in(module, _PARAMETERS))
 
-    def _add(self, module: str, source: Source, item: Definition, part: str, piece: Piece) -> None:
+    def _add(self, module: str, source: SourceFile, item: Definition, part: str, piece: Piece) -> None:
         """Add a piece of a module and all that it uses."""
         key = (module, item.place, f"{item.title}.{part}" if part else item.title)
         if key not in self.parts:
             self.parts[key] = piece.text
             self._use(module, source, piece.uses)
 
-    def _use(self, module: str, source: Source, uses: Uses) -> None:
+    def _use(self, module: str, source: SourceFile, uses: Uses) -> None:
         """Add what code in a module uses."""
         given = _is_in(module, _PARAMETERS)
         for item in uses.imports:

@@ -168,7 +168,7 @@ def _target(node: ast.stmt) -> str:
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceFile:
     """A Python source file of the package, as its hash needs it."""
 
     tree: ast.Module
@@ -222,7 +222,7 @@ def _bare(body: list[ast.stmt]) -> list[ast.stmt]:
 
 
 @cache
-def read(file: Path) -> Source:
+def read(file: Path) -> SourceFile:
     """Read a file; later changes of it are not seen."""
     text = file.read_text(encoding="utf-8")
     tree = ast.parse(text)
@@ -232,7 +232,7 @@ def read(file: Path) -> Source:
     definitions = tuple(Definition(place, tuple(_defined(node)), node) for place, node in enumerate(others))
     local = frozenset(name for item in definitions for name in item.names)
     whole = [item.module for node in tree.body for item in imported(node) if item.name is None and _is_dotted(item)]
-    return Source(tree, bound, definitions, local, tuple(whole), "noqa: F401" in text)
+    return SourceFile(tree, bound, definitions, local, tuple(whole), "noqa: F401" in text)
 
 
 def _is_dotted(item: Import) -> bool:

@@ -24,7 +24,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from maskbench.config.kinds import KINDS
+from maskbench.config.kinds import TASK_KINDS
 
 PARTS = ("traits", "reading", "changing", "encoding", "head", "score", "probing")
 """The parts of a kind; for io/code.py, a module that imports a part imports that part of all kinds."""
@@ -42,6 +42,6 @@ def part(kind: str, name: str) -> Any:
     KeyError
         If there is no such kind.
     """
-    if kind not in KINDS:
+    if kind not in TASK_KINDS:
         raise KeyError(kind)
     return import_module(f"{__name__}.{kind.replace('-', '_')}.{name}").PART

@@ -87,7 +87,7 @@ class File:
 
 
 @dataclass(frozen=True)
-class Table:
+class FileTable:
     """All rows of one file."""
 
     place: Place

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from maskbench.config.tasks import Split, Task
-    from maskbench.kinds.files import File, Table
+    from maskbench.kinds.files import File, FileTable
     from maskbench.kinds.findings import Findings
     from maskbench.kinds.rows import Rows
 
@@ -86,7 +86,7 @@ class Reading(ABC):
         raise NotImplementedError(f"{type(self).__name__} has no tags")
 
     @abstractmethod
-    def content(self, task: Task, tables: Mapping[Split, Table]) -> Content:
+    def content(self, task: Task, tables: Mapping[Split, FileTable]) -> Content:
         """Turn the labels of all rows into what the task predicts.
 
         Raises
@@ -133,11 +133,11 @@ class Reading(ABC):
 
     # --- what is odd
 
-    def known(self, table: Table) -> set[str]:
+    def known(self, table: FileTable) -> set[str]:
         """Return the labels of a file as they are compared with the names of columns; empty where they are not."""
         return set()
 
-    def examine_files(self, found: Findings, tables: Mapping[str, Table], train: Table) -> None:
+    def examine_files(self, found: Findings, tables: Mapping[str, FileTable], train: FileTable) -> None:
         """Examine labels before they are read.
 
         Parameters

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 
-from maskbench.config.kinds import KINDS
+from maskbench.config.kinds import TASK_KINDS
 from maskbench.config.measures import pair
 from maskbench.kinds import part
 
@@ -171,7 +171,7 @@ def kind_of(measures: Collection[str]) -> str:
 
     For studies that were recorded before metrics.csv said the kind. Nothing else tells a kind by measures.
     """
-    return next((kind for kind in KINDS if of(kind).measure in measures), "")
+    return next((kind for kind in TASK_KINDS if of(kind).measure in measures), "")
 
 
 def outcome_of(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar, cast
 
-from maskbench.config.kinds import KINDS
+from maskbench.config.kinds import TASK_KINDS
 from maskbench.kinds import part
 
 if TYPE_CHECKING:
@@ -43,9 +43,9 @@ def of(kind: str) -> Traits:
 
 def with_mentions() -> list[str]:
     """Return the kinds whose labels mark mentions."""
-    return [kind for kind in KINDS if of(kind).mentions]
+    return [kind for kind in TASK_KINDS if of(kind).mentions]
 
 
 def pooled() -> list[str]:
     """Return the kinds whose head gives one answer for a text."""
-    return [kind for kind in KINDS if not of(kind).per_token]
+    return [kind for kind in TASK_KINDS if not of(kind).per_token]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from maskbench.config.block import Block
+from maskbench.config.block import ConfigBlock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module, Parameter
 
-    from maskbench.config.kinds import Kind
+    from maskbench.config.kinds import TaskKind
     from maskbench.masks.batch import Batch
     from maskbench.masks.draws import Draws
     from maskbench.masks.setting import Setting
@@ -25,7 +25,7 @@ Need = Literal["a masked-LM head", "gold mentions"]
 """What a mask cannot work without: the weights of the model's masked-LM head, or tags that mark entities."""
 
 
-class Mask(Block):
+class Mask(ConfigBlock):
     """A mask: its parameters are the fields, its behaviour the hooks that it overrides.
 
     A subclass names its `kind` with a Literal default and stands in the module of that name in the folder of its
@@ -55,7 +55,7 @@ class Mask(Block):
         """Return what the model and the task must have, checked before anything starts."""
         return frozenset()
 
-    def mixes(self, kind: Kind) -> bool:
+    def mixes(self, kind: TaskKind) -> bool:
         """Tell whether the mask blends embeddings with that of [MASK] (`Batch.mix`); fitting tests the model for it."""
         return False
 

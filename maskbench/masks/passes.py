@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from maskbench.masks.batch import Batch
 
-    Layout = Literal["plain", "transposed", "shifted"]
+    TokenLayout = Literal["plain", "transposed", "shifted"]
     """How the tokens of a batch lie in what a module looks up: (B, T), (T, B), or (B, T) one place later."""
 
 
@@ -72,7 +72,7 @@ class _Mixed:
         How the tokens of a batch lie in what an encoder looks up.
     """
 
-    def __init__(self, weights: Tensor, mask_id: int, layout: Layout) -> None:
+    def __init__(self, weights: Tensor, mask_id: int, layout: TokenLayout) -> None:
         self.weights, self.mask_id, self.layout, self.around = weights, mask_id, layout, layout
         self.asked = False
         """Whether any token was looked up."""

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from maskbench.config.kinds import Kind
+    from maskbench.config.kinds import TaskKind
 
 
 @dataclass(frozen=True)
 class Setting:
     """The run that a mask is part of: its training split and its model at θ₀."""
 
-    kind: Kind
+    kind: TaskKind
     """What is predicted."""
     labels: tuple[str, ...]
     """Names of the classes or tags, in the order of their indices."""

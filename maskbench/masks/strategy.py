@@ -7,7 +7,7 @@ from typing import Any, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from maskbench.config.block import Block, Name
+from maskbench.config.block import ConfigBlock, Name
 from maskbench.config.training import TrainingOverrides
 from maskbench.masks import registry
 from maskbench.masks.base import FAMILIES, Family, Mask
@@ -17,7 +17,7 @@ Twin = Literal["noise-twin", "rate-twin", "compute-twin", "step-twin", "drawn-no
 """Controls that are made of a strategy; docs/masks.md says what each holds equal."""
 
 
-class Strategy(Block):
+class Strategy(ConfigBlock):
     """A named mix of masks; an empty one is plain fine-tuning."""
 
     name: Name

@@ -45,7 +45,7 @@ NO_CHECKPOINTING = frozenset({"albert", "funnel", "mpnet", "squeezebert", "xlnet
 """Model types that transformers cannot recompute activations of."""
 READ_TWICE = frozenset({"bart", "mbart", "mvp", "plbart", "t5", "mt5", "umt5"})
 """Encoder-decoders: what classifies reads the text in the encoder, and in the decoder once more, shifted by one."""
-NO_PAIRS = {
+NO_TEXT_PAIRS = {
     "longformer": "it attends within windows that it fills up",
     "funnel": "it pools its tokens",
     "convbert": "its convolutions mix tokens beside its attention",

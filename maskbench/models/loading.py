@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from maskbench.config.kinds import Kind
+    from maskbench.config.kinds import TaskKind
     from maskbench.config.training import Training
     from maskbench.models.refusals import Asked
 
 
-def require_served(folder: Path, name: str, kind: Kind, strategy: Asked, training: Training) -> None:
+def require_served(folder: Path, name: str, kind: TaskKind, strategy: Asked, training: Training) -> None:
     """Make sure, from its configuration alone, that a model can do what is asked of it.
 
     Parameters
@@ -79,7 +79,7 @@ def read_config(folder: Path) -> Any:
 
 
 def build_model(
-    folder: Path, kind: Kind, labels: Sequence[str], *, seed: int, dropout: float | None, attention: str
+    folder: Path, kind: TaskKind, labels: Sequence[str], *, seed: int, dropout: float | None, attention: str
 ) -> PreTrainedModel:
     """Load a pretrained model with a fresh head, initialised by a seed alone.
 
@@ -110,7 +110,7 @@ def build_model(
     return under_fresh_head(folder, kind, attention, config=config)
 
 
-def under_fresh_head(folder: Path, kind: Kind, attention: str, **settings: Any) -> PreTrainedModel:
+def under_fresh_head(folder: Path, kind: TaskKind, attention: str, **settings: Any) -> PreTrainedModel:
     """Load a pretrained model under the head of a kind of task; what its file lacks (head, pooler) is marked as fresh.
 
     Parameters

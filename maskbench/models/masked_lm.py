@@ -76,7 +76,7 @@ class _Given(Module):
         return _Output(last_hidden_state=input_ids)
 
 
-class Head(Module):
+class MaskedLMHead(Module):
     """The masked-LM head alone, for BERT, RoBERTa, DistilBERT, ELECTRA, ModernBERT and what is built like them.
 
     Its parameters are the head's own: a decoder that is tied to the token embeddings uses those of `trained`, and

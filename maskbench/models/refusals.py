@@ -9,7 +9,7 @@ from maskbench.models.families import (
     NO_ATTENTIONS,
     NO_CHECKPOINTING,
     NO_LINEAR,
-    NO_PAIRS,
+    NO_TEXT_PAIRS,
     NO_TOKEN_HEAD,
     READ_TWICE,
     TWICE,
@@ -18,7 +18,7 @@ from maskbench.models.families import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from maskbench.config.kinds import Kind
+    from maskbench.config.kinds import TaskKind
     from maskbench.config.training import Training
 
 
@@ -37,7 +37,7 @@ class Asked(Protocol):
     def objective(self) -> Any: ...  # noqa: D102
 
 
-def refusals(about: Mapping[str, Any], kind: Kind, strategy: Asked, training: Training) -> Iterator[str]:
+def refusals(about: Mapping[str, Any], kind: TaskKind, strategy: Asked, training: Training) -> Iterator[str]:
     """Yield what a model cannot do of what is asked of it, each as the key that asks and the reason.
 
     Parameters
@@ -57,7 +57,7 @@ def refusals(about: Mapping[str, Any], kind: Kind, strategy: Asked, training: Tr
         yield f"training.gradient_checkpointing: transformers has none for the type {model}; expected false"
     twice = model in READ_TWICE and pooled
     attention = strategy.attention
-    if attention is not None and (why := TWICE if twice else NO_PAIRS.get(model)):
+    if attention is not None and (why := TWICE if twice else NO_TEXT_PAIRS.get(model)):
         yield f"strategies ({strategy.name}).attention: nothing can be hidden from a model of type {model}: {why}"
     if twice and strategy.objective is not None and strategy.objective.kind in ("consistency", "mlm-auxiliary"):
         yield (

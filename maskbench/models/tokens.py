@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
     from transformers import PreTrainedTokenizerBase
 
-    from maskbench.config.kinds import Kind
+    from maskbench.config.kinds import TaskKind
 
 MASKED = "\ufdd0"
 """Stands for the mask token in prepared text; Unicode keeps this code point free, so no text has it."""
@@ -166,7 +166,7 @@ def require_pad_and_ids(tokenizer: PreTrainedTokenizerBase, model: Path) -> None
         raise InputError(f"{model / 'tokenizer.json'}: expected a token for every id, found none for {shown}")
 
 
-def require_head(kind: Kind, model: Path) -> None:
+def require_head(kind: TaskKind, model: Path) -> None:
     """Make sure that transformers has a head for a kind of task on a model.
 
     Raises

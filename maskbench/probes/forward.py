@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch.nn import Module
 
-    from maskbench.config.kinds import Kind
+    from maskbench.config.kinds import TaskKind
     from maskbench.kinds.head import Head
     from maskbench.kinds.score import Outcome
     from maskbench.slots.device import Device
@@ -189,7 +189,7 @@ def _in_order(states: list[tuple[NDArray[np.int64], Tensor]]) -> Tensor:
     return torch.cat([found for _, found in states], dim=1)[:, torch.as_tensor(order)]
 
 
-def outcome(kind: Kind, labels: Sequence[str], rows: Rows, passed: Passed) -> Outcome:
+def outcome(kind: TaskKind, labels: Sequence[str], rows: Rows, passed: Passed) -> Outcome:
     """Return what a model did with each text, as the evaluation of a run does it."""
     columns: Any = {name: [row[name] for row in rows] for name in rows[0]}
     reduced, gold = score.of(kind).padded(list(zip(*passed.reduced, strict=True)), columns["labels"])

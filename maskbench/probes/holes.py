@@ -26,7 +26,7 @@ RATE = 0.15
 """Share of the tokens that are masked, as in BERT's pretraining (Devlin et al. 2019, section 3.1)."""
 
 
-def original_head(folder: Path, like: Module) -> masked_lm.Head:
+def original_head(folder: Path, like: Module) -> masked_lm.MaskedLMHead:
     """Return θ₀'s masked-LM head with its own decoder: the token embeddings of θ₀, where it is tied to them.
 
     Raises
@@ -36,16 +36,16 @@ def original_head(folder: Path, like: Module) -> masked_lm.Head:
     """
     pretrained = masked_lm.pretrained(folder, like)  # type: ignore[arg-type]
     masked_lm.require_same_encoder(pretrained, like)
-    return masked_lm.Head(pretrained, pretrained).eval()
+    return masked_lm.MaskedLMHead(pretrained, pretrained).eval()
 
 
-def loss(forward: Forward, head: masked_lm.Head, rows: Rows) -> float:
+def loss(forward: Forward, head: masked_lm.MaskedLMHead, rows: Rows) -> float:
     """Return the cross-entropy of the true tokens at the masked positions, in nats per token, as `losses` tells it."""
     total, count = losses(forward, head, rows)
     return float(total.sum() / count.sum())
 
 
-def losses(forward: Forward, head: masked_lm.Head, rows: Rows) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def losses(forward: Forward, head: masked_lm.MaskedLMHead, rows: Rows) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Return (N,) the summed cross-entropy at the masked positions of each text, in nats, and (N,) their number.
 
     Every text has the same positions masked in every call: they depend on its example id and the place alone. All are

@@ -15,7 +15,7 @@ from maskbench.probes.subject import once
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from maskbench.models.masked_lm import Head
+    from maskbench.models.masked_lm import MaskedLMHead
     from maskbench.probes.registry import Measured
     from maskbench.probes.subject import Subject
 
@@ -86,7 +86,7 @@ def _finite(value: float) -> float:
 
 
 @once
-def _head(subject: Subject) -> Head:
+def _head(subject: Subject) -> MaskedLMHead:
     """Return θ₀'s masked-LM head, loaded once."""
     return holes.original_head(subject.sources.pretrained, subject.own.model)
 

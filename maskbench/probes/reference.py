@@ -27,7 +27,7 @@ from maskbench.probes import holes, linear
 from maskbench.probes.drift import layer_names
 from maskbench.probes.errors import UnmeasuredError
 from maskbench.probes.forward import Forward
-from maskbench.records.probe import Timings
+from maskbench.records.probe import ProbeTimings
 from maskbench.records.run import Environment
 from maskbench.training.collate import Collator, collator_for
 from maskbench.training.subsets import at_most
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
-    from maskbench.config.kinds import Kind
+    from maskbench.config.kinds import TaskKind
     from maskbench.probes.forward import Rows
     from maskbench.slots.device import Device
 
@@ -83,7 +83,7 @@ def collator(folder: Path, device: Device) -> Collator:
     return collator_for(AutoTokenizer.from_pretrained(folder, local_files_only=True), device, folder)
 
 
-def start(folder: Path, kind: Kind, labels: int, attention: str, pad: int) -> PreTrainedModel:
+def start(folder: Path, kind: TaskKind, labels: int, attention: str, pad: int) -> PreTrainedModel:
     """Load θ₀ as a run on a task starts from it, under a head that is fresh.
 
     So it is the same class of encoder as the run's: Funnel and T5 have others for classification than for tagging. What
@@ -105,7 +105,7 @@ def start(folder: Path, kind: Kind, labels: int, attention: str, pad: int) -> Pr
     return model
 
 
-class Manifest(BaseModel):
+class ReferenceManifest(BaseModel):
     """What is in the folder of a reference."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -125,7 +125,7 @@ class Manifest(BaseModel):
     code: str
     data: dict[str, str]
     environment: Environment
-    timings: Timings
+    timings: ProbeTimings
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class Reference:
     """What was measured of θ₀, read back."""
 
     folder: Path
-    manifest: Manifest
+    manifest: ReferenceManifest
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -145,7 +145,7 @@ class Reference:
             If a file is missing or differs from the manifest.
         """
         try:
-            manifest = Manifest.model_validate(read_json(folder / NAME))
+            manifest = ReferenceManifest.model_validate(read_json(folder / NAME))
         except ValidationError as error:
             raise InputError(f"{folder / NAME}: {first_mistake(error)}; delete {folder} and run again") from None
         verify(folder, manifest.files)
@@ -210,7 +210,7 @@ def make(
     found = _measure(forward, model, texts, places, masked_lm)
     with new_folder(destination) as folder:
         save_file({"states": found.states, "places": torch.as_tensor(places)}, folder / STATES)
-        manifest = Manifest(
+        manifest = ReferenceManifest(
             schema=1,
             examples=[row["example"] for row in texts.test],
             layers=layer_names(len(found.states)),
@@ -221,7 +221,7 @@ def make(
             code=code,
             data={"encoded": about.hash, "model": model_hash(model)},
             environment=device.environment(gpu_uuid),
-            timings=Timings(started=began.isoformat(timespec="seconds"), wall_s=time.perf_counter() - clock),
+            timings=ProbeTimings(started=began.isoformat(timespec="seconds"), wall_s=time.perf_counter() - clock),
         )
         write_json(folder / NAME, manifest.model_dump(mode="json", by_alias=True))
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 REGISTRY: dict[ProbeName, Callable[[Subject], Measured]] = {}
 """Every probe by its name in the configuration; a probe yields its metrics, none if the run has no use for it."""
 
-ALONG: set[ProbeName] = set()
+AT_EVALUATIONS: set[ProbeName] = set()
 """Probes that the probe `trajectory` calls again for each evaluation of the training."""
 
 
@@ -37,7 +37,7 @@ def probe(
         if REGISTRY.setdefault(name, function) is not function:
             raise TypeError(f"two probes are called {name!r}")
         if along:
-            ALONG.add(name)
+            AT_EVALUATIONS.add(name)
         return function
 
     return enter

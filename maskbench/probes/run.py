@@ -19,7 +19,7 @@ from maskbench.probes import fit, input, knowledge, task, trajectory  # noqa: F4
 from maskbench.probes.reference import Reference
 from maskbench.probes.registry import REGISTRY
 from maskbench.probes.subject import Subject
-from maskbench.records.probe import ProbeRecord, Timings
+from maskbench.records.probe import ProbeRecord, ProbeTimings
 from maskbench.records.run import number
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def probe_run(
         code=code,
         data=_data(subject),
         environment=device.environment(gpu_uuid),
-        timings=Timings(started=started.isoformat(timespec="seconds"), wall_s=wall),
+        timings=ProbeTimings(started=started.isoformat(timespec="seconds"), wall_s=wall),
     )
     return record, _outcomes(subject)
 

@@ -38,10 +38,10 @@ if TYPE_CHECKING:
     from maskbench.kinds.probing import Probing
     from maskbench.kinds.score import Outcome
     from maskbench.probes.forward import Rows, Shown
-    from maskbench.records.probe import Point
+    from maskbench.records.probe import TrajectoryPoint
     from maskbench.slots.device import Device
 
-    Split = Literal["train", "validation", "test", "run"]
+    MetricSplit = Literal["train", "validation", "test", "run"]
 
 Result = TypeVar("Result")
 
@@ -124,7 +124,7 @@ class Subject:
         self.notes: list[str] = []
         self.outcomes: dict[str, pd.DataFrame] = {}
         """Examples of each test-time set, and of each thing that is counted besides, with hit and weight."""
-        self.trajectory: list[Point] = []
+        self.trajectory: list[TrajectoryPoint] = []
         self._passed: dict[str, Passed | UnmeasuredError] = {}
         self._step: int | None = None
         """The update after which the model's weights are those that it has now; None: those of the trained model."""
@@ -140,7 +140,7 @@ class Subject:
         if text not in self.notes:
             self.notes.append(text)
 
-    def measured(self, split: Split, name: str, compute: Callable[[], float]) -> Metric:
+    def measured(self, split: MetricSplit, name: str, compute: Callable[[], float]) -> Metric:
         """Return a metric; if it cannot be measured, an empty one and a note that says why.
 
         Of a moment of the training, numbers of a part (of one layer, of one perturbation) are not computed.

@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 from maskbench.config.probes import PROBES
 from maskbench.errors import InputError
 from maskbench.probes.errors import UnmeasuredError
-from maskbench.probes.registry import ALONG, REGISTRY, probe
-from maskbench.records.probe import Point
+from maskbench.probes.registry import AT_EVALUATIONS, REGISTRY, probe
+from maskbench.records.probe import TrajectoryPoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -44,7 +44,7 @@ def trajectory(subject: Subject) -> Measured:
             f"{subject.sources.run / 'model' / 'along'}: expected the weights at steps "
             f"{', '.join(map(str, sorted(progress)))}, found {', '.join(map(str, files)) or 'none'}; train again"
         )
-    names = [name for name in PROBES if name in ALONG and (name in ALWAYS or name in subject.wanted)]
+    names = [name for name in PROBES if name in AT_EVALUATIONS and (name in ALWAYS or name in subject.wanted)]
     found: dict[int, dict[str, float | None]] = {}
     for step, path in files.items():
         with subject.weights(load_file(path, device=str(subject.model.device)), step):
@@ -53,7 +53,7 @@ def trajectory(subject: Subject) -> Measured:
     for step, measures in found.items():
         row = progress[step]
         measures = {name: measures.get(name) for name in everything}
-        subject.trajectory.append(Point(step=step, epoch=row.epoch, score=row.score, measures=measures))
+        subject.trajectory.append(TrajectoryPoint(step=step, epoch=row.epoch, score=row.score, measures=measures))
     yield from ()
 
 

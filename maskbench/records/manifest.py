@@ -12,7 +12,7 @@ from maskbench.errors import InputError
 from maskbench.io.files import read_json
 from maskbench.records.run import Data, Finite, Timings
 
-RunId = Annotated[str, Field(pattern=r"^([^.]+\.){5}(full|n[1-9][0-9]{0,8})\.s[0-9]{1,10}$")]
+RunIdText = Annotated[str, Field(pattern=r"^([^.]+\.){5}(full|n[1-9][0-9]{0,8})\.s[0-9]{1,10}$")]
 
 
 class Claimed(BaseModel):
@@ -27,7 +27,7 @@ class ProbeTimings(BaseModel):
     wall_s: Finite
 
 
-class Probes(BaseModel):
+class ProbesEntry(BaseModel):
     """How a model was probed."""
 
     notes: list[str] = []
@@ -44,12 +44,12 @@ class RunTimings(BaseModel):
 class Timed(BaseModel):
     """A run, for readers that forecast how long other runs will take."""
 
-    run: RunId
+    run: RunIdText
     timings: RunTimings
-    probes: Probes | None
+    probes: ProbesEntry | None
 
 
-class Entry(Claimed):
+class RunEntry(Claimed):
     """A run as the report shows it."""
 
     run: str
@@ -67,10 +67,10 @@ class Entry(Claimed):
     attention: str
     threads: int
     timings: Timings
-    probes: Probes | None
+    probes: ProbesEntry | None
 
 
-class Split(BaseModel):
+class SplitCounts(BaseModel):
     """What is in a split."""
 
     rows: int
@@ -81,7 +81,7 @@ class AboutTask(BaseModel):
     """What was found of the data of a task (analysis/about_data.py)."""
 
     task: str
-    splits: dict[str, Split]
+    splits: dict[str, SplitCounts]
     used: dict[str, list[int]] = {}
     """How many texts of each split the runs use; nothing in studies that were collected before it was recorded."""
     cut: str | None
@@ -89,7 +89,7 @@ class AboutTask(BaseModel):
     findings: list[str]
 
 
-class Manifest(BaseModel):
+class StudyManifest(BaseModel):
     """A study as the report shows it."""
 
     packages: dict[str, str]
@@ -102,7 +102,7 @@ class Manifest(BaseModel):
     probe_s: Finite
     about_data: list[AboutTask] = []
     """None of a study that was collected before this was noted."""
-    records: list[Entry]
+    records: list[RunEntry]
 
 
 class _Of(BaseModel):
@@ -127,7 +127,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     InputError
         If it is missing or not valid.
     """
-    return _checked(path, Manifest, read_json(path)).model_dump()
+    return _checked(path, StudyManifest, read_json(path)).model_dump()
 
 
 def read_entries(path: Path, kind: type[Timed] | type[Claimed]) -> list[dict[str, Any]]:

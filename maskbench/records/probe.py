@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from maskbench.records.run import Environment, Finite, Metric, Part, Stored
+from maskbench.records.run import Environment, Finite, Metric, RecordBlock, Stored
 
 
-class Point(Part):
+class TrajectoryPoint(RecordBlock):
     """One evaluation while training, and what was measured on the model as it was then."""
 
     step: int
@@ -20,7 +20,7 @@ class Point(Part):
     """By name, what the probes measure under the weights of this moment (probes/trajectory.py); no part alone."""
 
 
-class Timings(Part):
+class ProbeTimings(RecordBlock):
     """When, and for how long, in seconds."""
 
     started: str
@@ -40,14 +40,14 @@ class ProbeRecord(Stored):
     error: str | None
     """Why it was not probed, such as a run that did not complete."""
     metrics: list[Metric]
-    trajectory: list[Point] = Field(default_factory=list)
+    trajectory: list[TrajectoryPoint] = Field(default_factory=list)
     notes: list[str] = Field(default_factory=list)
     """Why a number is empty, and what a reader of the numbers has to know."""
     code: str
     data: dict[str, str]
     """Content hashes of what went in, by what it is."""
     environment: Environment
-    timings: Timings
+    timings: ProbeTimings
     key: str | None = None
     """Hash of all that the numbers depend on: the run, the settings, code and data of the probes. None in records that
     were made before there were keys."""

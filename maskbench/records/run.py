@@ -25,13 +25,13 @@ Status = Literal["completed", "diverged", "oom", "crashed"]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
-class Part(BaseModel):
+class RecordBlock(BaseModel):
     """A block of a record: no unknown keys, never changed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Stored(Part):
+class Stored(RecordBlock):
     """A record that is a file of its own."""
 
     what: ClassVar[str]
@@ -61,7 +61,7 @@ class Stored(Part):
             ) from None
 
 
-class Metric(Part):
+class Metric(RecordBlock):
     """One measured number, with its split, measure and unit."""
 
     split: Literal["train", "validation", "test", "run"]
@@ -88,7 +88,7 @@ class Metric(Part):
         return None if value is None or not math.isfinite(value) else float(value)
 
 
-class Progress(Part):
+class Progress(RecordBlock):
     """One evaluation on the validation split while training."""
 
     step: int
@@ -97,7 +97,7 @@ class Progress(Part):
     score: Finite | None
 
 
-class Cosine(Part):
+class Cosine(RecordBlock):
     """The cosine between two tasks' gradients before an update of their joint training."""
 
     step: int
@@ -108,7 +108,7 @@ class Cosine(Part):
     """None where one of them is 0."""
 
 
-class Data(Part):
+class Data(RecordBlock):
     """Content hashes of what went in."""
 
     prepared: str
@@ -116,7 +116,7 @@ class Data(Part):
     model: str
 
 
-class Environment(Part):
+class Environment(RecordBlock):
     """What the run ran on."""
 
     python: str
@@ -131,7 +131,7 @@ class Environment(Part):
     packages: dict[str, str]
 
 
-class Timings(Part):
+class Timings(RecordBlock):
     """When, and for how long, in seconds."""
 
     started: str

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from maskbench.report.study import Study
-    from maskbench.report.verdicts import Evidence
+    from maskbench.report.verdicts import VerdictFiles
 
-SYMBOLS = {
+VERDICT_SYMBOLS = {
     "supported": "✓",
     "contradicted": "✗",
     "equivalent": "=",
@@ -46,7 +46,7 @@ SHOWN_PAIRS = 200
 """Most pairs of runs that the page lists for one contrast and measure; analysis/pairs.csv has all."""
 
 
-class Row(NamedTuple):
+class VerdictLine(NamedTuple):
     """One row of verdicts.csv, in words."""
 
     contrast: str
@@ -73,21 +73,21 @@ class Group:
 
     contrast: str
     measure: str
-    rows: list[Row]
+    rows: list[VerdictLine]
     pairs: list[dict[str, Any]]
     more: int
     """Pairs that are not listed."""
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownClaim:
     """One claim as the page shows it."""
 
     id: str
     claim: str
     about: list[tuple[str, str]]
     """What else its file says of it: expectation, source, why it is not tested."""
-    headlines: list[Row]
+    headlines: list[VerdictLine]
     """The row that stands for the claim, in each scope; the first is that of all tasks together."""
     groups: list[Group]
     tally: str
@@ -165,11 +165,11 @@ def _number(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
 
 
-def row_in_words(row: dict[str, Any]) -> Row:
+def row_in_words(row: dict[str, Any]) -> VerdictLine:
     """Return a row of verdicts.csv as it is shown."""
     unit, p = row["unit"], row["p_holm"] if not math.isnan(row["p_holm"]) else row["p"]
     strength = row["estimate"] / row["delta"] if row["delta"] else math.nan
-    return Row(
+    return VerdictLine(
         contrast=row["contrast"],
         measure=measure(row["measure"]).title + (f": {part}" if (part := row["measure"].partition(":")[2]) else ""),
         scope=_scope(row["scope"]),
@@ -197,7 +197,7 @@ def headline(rows: pd.DataFrame) -> pd.Series[Any]:
     return (tested if len(tested) else rows).iloc[0]
 
 
-def scope_words(evidence: Evidence) -> list[str]:
+def scope_words(evidence: VerdictFiles) -> list[str]:
     """Return all scopes as they are written, that of all tasks first."""
     found = sorted(evidence.verdicts["scope"].unique(), key=lambda scope: scope != POOLED)
     return [_scope(scope) for scope in found]
@@ -207,7 +207,7 @@ def _scope(scope: str) -> str:
     return "all tasks" if scope == POOLED else scope
 
 
-def headlines(evidence: Evidence) -> pd.DataFrame:
+def headlines(evidence: VerdictFiles) -> pd.DataFrame:
     """Return the row that stands for each claim, pooled where there is one, in the order of the claims."""
     table, rows = evidence.verdicts, []
     for claim in evidence.claims:
@@ -229,7 +229,7 @@ def _group(key: tuple[str, str], rows: pd.DataFrame, pairs: pd.DataFrame) -> Gro
     return Group(key[0], words[0].measure, words, listed, len(pairs) - len(listed))
 
 
-def shown(study: Study) -> list[Shown]:
+def shown(study: Study) -> list[ShownClaim]:
     """Return all claims as the page shows them."""
     evidence = study.evidence
     by_claim = dict(tuple(evidence.verdicts.groupby("claim", sort=False)))
@@ -244,7 +244,7 @@ def shown(study: Study) -> list[Shown]:
         ordered = sorted(rows["scope"].unique(), key=lambda scope: scope != POOLED)
         heads = [row_in_words(records(headline(rows[rows["scope"] == scope]).to_frame().T)[0]) for scope in ordered]
         about = [(words, str(claim[key])) for key, words in _ABOUT if claim.get(key)]
-        found.append(Shown(claim["id"], claim["claim"], about, heads, groups, tally(list(rows["verdict"]))))
+        found.append(ShownClaim(claim["id"], claim["claim"], about, heads, groups, tally(list(rows["verdict"]))))
     return found
 
 

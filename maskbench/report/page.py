@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from maskbench.analysis.metrics import regime_kind
-from maskbench.config.block import Block
+from maskbench.config.block import ConfigBlock
 from maskbench.errors import InputError
 from maskbench.experiment.code import core_of
 from maskbench.io.files import read_json, write_text
@@ -42,14 +42,14 @@ _ALWAYS = ("rate", "share", "layers")
 """Parameters that are shown even at their default."""
 
 
-def _in_words(mask: Block) -> str:
+def _in_words(mask: ConfigBlock) -> str:
     """Write a mask's kind and what it sets, such as ``random (rate 0.15)``."""
     shown = []
     for key, field in type(mask).model_fields.items():
         value = getattr(mask, key)
         usual = field.get_default(call_default_factory=True)
         if key != "kind" and value is not None and (value != usual or key in _ALWAYS):
-            words = _in_words(value) if isinstance(value, Block) else json.dumps(value).strip('"')
+            words = _in_words(value) if isinstance(value, ConfigBlock) else json.dumps(value).strip('"')
             shown.append(f"{key.replace('_', ' ')} {words}")
     return str(getattr(mask, "kind", "")) + (f" ({', '.join(shown)})" if shown else "")
 
@@ -257,7 +257,7 @@ def render(
         undecided=not more and not set(evidence.verdicts["verdict"]) <= {"not tested"},
         claims=claims.shown(study),
         scopes=claims.scope_words(evidence),
-        symbols=claims.SYMBOLS,
+        symbols=claims.VERDICT_SYMBOLS,
         meanings=claims.MEANINGS,
         file=evidence.file,
         digest=evidence.digest[:16],

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from maskbench.analysis.compare import POOLED, read_comparisons
+from maskbench.analysis.compare import ALL_TASKS, read_comparisons
 from maskbench.analysis.findings import BOTH
 from maskbench.analysis.metrics import (
     ALONG_COLUMNS,
     BLOCK,
-    Table,
+    CheckedTable,
     filled,
     kinds_of,
     learned_nothing,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from maskbench.report.verdicts import Evidence
+    from maskbench.report.verdicts import VerdictFiles
 
 
 def _whole(text: str) -> int:
@@ -55,7 +55,7 @@ def read_along(path: Path) -> pd.DataFrame:
     InputError
         Naming the file, the line and the column.
     """
-    table = Table(path, ALONG_COLUMNS)
+    table = CheckedTable(path, ALONG_COLUMNS)
     table.parse("run", filled, "text", "str")
     table.parse("step", _whole, "a whole number of at least 0", "int64")
     table.parse("measure", filled, "text", "str")
@@ -94,7 +94,7 @@ class Study:
         metrics: pd.DataFrame,
         comparisons: pd.DataFrame,
         baseline: str,
-        evidence: Evidence,
+        evidence: VerdictFiles,
         along: pd.DataFrame | None,
         settings: dict[str, dict[str, Any]],
     ) -> None:
@@ -130,7 +130,7 @@ class Study:
             raise InputError(f"{results / 'metrics.csv'}: strategy: expected the baseline {baseline} among {known}")
         expected = {(*block.key, name) for block in study.blocks for name in study.strategies_of(block)}
         expected = {cell for cell in expected if cell[-1] != baseline}
-        rows = study.comparisons[study.comparisons["task"] != POOLED]
+        rows = study.comparisons[study.comparisons["task"] != ALL_TASKS]
         found = set(rows[[*BLOCK, "strategy"]].itertuples(index=False, name=None))
         if found != expected or set(study.comparisons["baseline"]) - {baseline}:
             raise InputError(
@@ -209,7 +209,7 @@ class Study:
 
     def members(self, block: Block) -> list[Block]:
         """Return the blocks that a pooled block stands for; of any other, itself."""
-        if block.task != POOLED:
+        if block.task != ALL_TASKS:
             return [block]
         key = (block.model, block.regime, block.condition, block.train_size)
         return [item for item in self.blocks if (item.model, regime_kind(item.regime), *item.key[3:]) == key]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from maskbench.analysis.compare import POOLED
+from maskbench.analysis.compare import ALL_TASKS
 from maskbench.analysis.findings import VERDICT_COLUMNS
 from maskbench.analysis.metrics import BLOCK, write_csv
 from maskbench.analysis.values import Scale
@@ -189,9 +189,9 @@ def comparisons(study: Study) -> Table:
         f"Strategy minus {study.baseline}: mean over seeds, in brackets the interval. Score: {study.interval_words}; "
         "the other measures: over seeds alone. Gap: generalisation gap, how much worse the test split is than the "
         "training split; below zero is a smaller gap. Intervals are not adjusted for the number of comparisons. "
-        f"Pairs: seeds of which both runs completed; a pair is missing where a run failed or was not made. {POOLED}: "
-        "every task counts the same, over the seeds that are paired in all of them; single, sequential and joint "
-        "training, and each condition of the data, are pooled apart.",
+        "Pairs: seeds of which both runs completed; a pair is missing where a run failed or was not made. "
+        f"{ALL_TASKS}: every task counts the same, over the seeds that are paired in all of them; single, sequential "
+        "and joint training, and each condition of the data, are pooled apart.",
         study.comparisons.assign(runs=behind),
         pd.DataFrame(rows, columns=columns),
         names=2,
@@ -200,7 +200,7 @@ def comparisons(study: Study) -> Table:
 
 def _heading(name: str) -> str:
     unit = Scale(name).unit
-    return f"{measure(name).label}, {text.SYMBOLS.get(unit, unit)}"
+    return f"{measure(name).label}, {text.UNIT_SYMBOLS.get(unit, unit)}"
 
 
 def _estimate(row: pd.Series[Any]) -> str:

@@ -17,7 +17,7 @@ DECIMALS_OF_A_VALUE = {"points": 2, "nats": 3, "fraction": 3, "coefficient": 3, 
 ARROWS = {"lower": "↓", "higher": "↑", "neither": ""}
 """Which way is better."""
 
-SYMBOLS = {"per cent": "%", "fraction": "", "coefficient": "", "ratio": ""}
+UNIT_SYMBOLS = {"per cent": "%", "fraction": "", "coefficient": "", "ratio": ""}
 """How a unit is written behind a number, where not by its name."""
 
 
@@ -54,12 +54,12 @@ def signed(value: float, decimals: int = 1) -> str:
 
 def change(value: float, unit: str) -> str:
     """Write a difference with its unit, such as ``+0.40 points``."""
-    return f"{signed(value, DECIMALS.get(unit, 3))} {SYMBOLS.get(unit, unit)}".rstrip()
+    return f"{signed(value, DECIMALS.get(unit, 3))} {UNIT_SYMBOLS.get(unit, unit)}".rstrip()
 
 
 def amount(value: float, unit: str) -> str:
     """Write a size without a sign, with its unit, such as ``0.40 points``."""
-    return f"{plain(abs(value), DECIMALS.get(unit, 3))} {SYMBOLS.get(unit, unit)}".rstrip()
+    return f"{plain(abs(value), DECIMALS.get(unit, 3))} {UNIT_SYMBOLS.get(unit, unit)}".rstrip()
 
 
 def bounds(low: float, high: float, unit: str) -> str:

@@ -20,7 +20,7 @@ FILES = ("verdicts.csv", "analysis/pairs.csv", "analysis/gates.csv", "analysis/s
 
 
 @dataclass(frozen=True)
-class Evidence:
+class VerdictFiles:
     """What the statistics of a study found; the columns of the tables are those of the files."""
 
     claims: list[dict[str, Any]]
@@ -65,7 +65,7 @@ def _kinds(claims: list[dict[str, Any]]) -> dict[tuple[str, str], str]:
     }
 
 
-def read_evidence(results: Path, runs: Collection[str]) -> Evidence:
+def read_evidence(results: Path, runs: Collection[str]) -> VerdictFiles:
     """Read the five files and check that they belong together and to the runs of the study.
 
     Parameters
@@ -98,7 +98,7 @@ def read_evidence(results: Path, runs: Collection[str]) -> Evidence:
     kinds = _kinds(found["claims"])
     keys = zip(verdicts["claim"], verdicts["contrast"], strict=True)
     verdicts = verdicts.assign(kind=[kinds.get(key, "") for key in keys])
-    return Evidence(
+    return VerdictFiles(
         found["claims"],
         found["file"],
         found["hash"],

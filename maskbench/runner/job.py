@@ -13,13 +13,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from maskbench.errors import InputError
-from maskbench.experiment.finished import Keys, State
+from maskbench.experiment.finished import Keys, Progress
 from maskbench.experiment.forced import Forced
 from maskbench.io import environment
 from maskbench.io.files import sha256_file, write_json
 from maskbench.io.script import disk_line
 from maskbench.runner.logs import log_to, progress
-from maskbench.slots.job import Place, on_slot
+from maskbench.slots.job import Allocation, on_slot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -80,9 +80,9 @@ class Runner:
             raise InputError(*self.failed)
         self._write_index()
 
-    def _state(self) -> State:
+    def _state(self) -> Progress:
         """Return which cells are finished at this moment; it changes, since other jobs work on the same study."""
-        return State(Keys(self.jobs, self.layout), forced=self.forced)
+        return Progress(Keys(self.jobs, self.layout), forced=self.forced)
 
     def _forget_if_forced(self) -> None:
         """Forget what the job has left before, if the call was told to run it again and it did not begin yet."""
@@ -93,7 +93,7 @@ class Runner:
                 shutil.rmtree(self._checkpoints(cell), ignore_errors=True)
             self.forced.begun(name)
 
-    def _member(self, member: Member, place: Place, shelf: Shelf) -> None:
+    def _member(self, member: Member, place: Allocation, shelf: Shelf) -> None:
         """Train and probe what is left of one member; an error in it does not stop the other members."""
         todo = self._state().todo(member)
         if todo:
@@ -128,7 +128,7 @@ class Runner:
         print(f"run {run}: {'done' if line is None else 'failed'}, {path}", flush=True)
         return line is None
 
-    def _for_cell(self, place: Place, cell: Cell) -> Place:
+    def _for_cell(self, place: Allocation, cell: Cell) -> Allocation:
         """Return the job's place with the threads, precision and attention that a cell asks for, and print it."""
         from maskbench.slots.device import choose
 
@@ -136,7 +136,7 @@ class Runner:
         print(own, flush=True)
         return own
 
-    def _train(self, member: Member, todo: Todo, place: Place, shelf: Shelf) -> None:
+    def _train(self, member: Member, todo: Todo, place: Allocation, shelf: Shelf) -> None:
         """Train a member, and write its records."""
         from maskbench.runner.train import train
 
@@ -182,7 +182,7 @@ class Runner:
             load=shelf.encoded,
         )
 
-    def _probe(self, cell: Cell, place: Place, shelf: Shelf) -> None:
+    def _probe(self, cell: Cell, place: Allocation, shelf: Shelf) -> None:
         """Measure the model of a cell, and write what was found."""
         from maskbench.runner.probe import probe
 

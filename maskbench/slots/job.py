@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Place:
+class Allocation:
     """Where a job computes.
 
     Attributes
@@ -52,7 +52,7 @@ class Place:
 @contextmanager
 def on_slot(
     name: str, training: Training, model: Path | None = None, tensorboard: Path | None = None
-) -> Iterator[Place]:
+) -> Iterator[Allocation]:
     """Hold a GPU slot while the block runs, and choose the device; says which in one line on standard output.
 
     Torch must not have been imported with cards in sight before: it reads CUDA_VISIBLE_DEVICES once. What is put into
@@ -88,7 +88,7 @@ def on_slot(
             os.environ.setdefault(environment.TENSORBOARD, str(tensorboard))
         from maskbench.slots.device import choose
 
-        place = Place(choose(training, model), slot, waited)
+        place = Allocation(choose(training, model), slot, waited)
         if place.device.kind == "cuda" and slot.origin == "none":
             raise InputError(
                 f"{environment.GPUS}: torch sees a GPU that neither NVML nor nvidia-smi lists, so jobs cannot share it "

@@ -15,7 +15,7 @@ from maskbench.training.along import ALONG, Along
 from maskbench.training.arguments import arguments
 from maskbench.training.attempts import trained
 from maskbench.training.job import carried_out, keep
-from maskbench.training.joint_trainer import JointTrainer, Part, Updates
+from maskbench.training.joint_trainer import JointTask, JointTrainer, Updates
 from maskbench.training.masking import Masking
 from maskbench.training.run import Run
 from maskbench.training.trainer import parameter_counts
@@ -115,7 +115,7 @@ class JointRun:
         )
         own = first.cell.strategy.model_copy(update={"parameter": None})
         parts = [
-            Part(run.cell.task, model, run.head, Masking(own, run.cell.seed), run.validation, run.validation_score)
+            JointTask(run.cell.task, model, run.head, Masking(own, run.cell.seed), run.validation, run.validation_score)
             for run, model in zip(self.runs, pair.models, strict=True)
         ]
         callbacks = [self.conflict, *keys["callbacks"]]

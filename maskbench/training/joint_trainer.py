@@ -108,7 +108,7 @@ def _only(items: list[Any]) -> Any:
 
 
 @dataclass
-class Part:
+class JointTask:
     """A task of a joint run."""
 
     name: str
@@ -152,7 +152,7 @@ class JointTrainer(MaskedTrainer):
     """
 
     def __init__(
-        self, *, parts: Sequence[Part], updates: Updates, strategy: Strategy, seed: int, **kwargs: Any
+        self, *, parts: Sequence[JointTask], updates: Updates, strategy: Strategy, seed: int, **kwargs: Any
     ) -> None:
         self.parts, self.updates = tuple(parts), updates
         alone = strategy.model_copy(update={"input": None, "attention": None, "objective": None})
@@ -195,7 +195,7 @@ class JointTrainer(MaskedTrainer):
         return super().head if self._turn is None else self.parts[self._turn].head
 
     @contextmanager
-    def facing(self, task: int) -> Iterator[Part]:
+    def facing(self, task: int) -> Iterator[JointTask]:
         """Give the turn to one task: in the block, batches belong to it, its head and its masks (`compute_loss`)."""
         if self._turn is not None:
             raise RuntimeError(f"{self.parts[task].name}: it is the turn of {self.parts[self._turn].name}")

@@ -115,7 +115,7 @@ def write_probes(folder: Path, run: str, metrics: list, trajectory: list, exampl
         code="fedcba9876543210",
         data={"shifted": "d" * 64},
         environment=ENVIRONMENT,
-        timings=probes.Timings(started="2026-11-22T03:00:00+00:00", wall_s=12.5),
+        timings=probes.ProbeTimings(started="2026-11-22T03:00:00+00:00", wall_s=12.5),
     )
     record.write(folder / "probes" / run / "metrics.json")
     if done:
@@ -138,7 +138,7 @@ def along(score: float, strategy: str, regime: str) -> tuple[list, list]:
     homes |= {"single", "cue", "noise"}
     names = [entry.name for entry in MEASURES.values() if entry.along and entry.home in homes]
     trajectory = [
-        probes.Point(
+        probes.TrajectoryPoint(
             step=item.step, epoch=item.epoch, score=item.score, measures=dict.fromkeys(names, kept * item.epoch)
         )
         for item in history

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from jinja2 import Environment, PackageLoader
 from snakemake.utils import format as snakemake_format
 
-from maskbench.analysis.metrics import ALONG_COLUMNS, Table, write_csv
+from maskbench.analysis.metrics import ALONG_COLUMNS, CheckedTable, write_csv
 from maskbench.config.measures import measure, pair, sides
 from maskbench.errors import InputError
 from maskbench.experiment.call import packed, read_arguments, unpacked
@@ -229,7 +229,7 @@ def test_csv_is_read_as_it_was_written(words: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "along.csv"
         write_csv(frame, path)
-        assert list(Table(path, ALONG_COLUMNS).text["measure"]) == names
+        assert list(CheckedTable(path, ALONG_COLUMNS).text["measure"]) == names
 
 
 def unseen(words: str) -> str:

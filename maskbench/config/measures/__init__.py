@@ -11,7 +11,7 @@ from collections import Counter
 from itertools import chain
 
 from maskbench.config.measures.cost import COST
-from maskbench.config.measures.entry import Family, Home, Measure, Place, registered
+from maskbench.config.measures.entry import Exhibit, Home, Measure, MeasureFamily, registered
 from maskbench.config.measures.fit import FIT
 from maskbench.config.measures.input import INPUT
 from maskbench.config.measures.knowledge import KNOWLEDGE
@@ -20,7 +20,18 @@ from maskbench.config.measures.run import RUN
 from maskbench.config.measures.score import SCORE
 from maskbench.config.measures.task import TASK
 
-__all__ = ["MEASURES", "Family", "Home", "Measure", "Place", "measure", "pair", "registered", "shown_in", "sides"]
+__all__ = [
+    "MEASURES",
+    "Exhibit",
+    "Home",
+    "Measure",
+    "MeasureFamily",
+    "measure",
+    "pair",
+    "registered",
+    "shown_in",
+    "sides",
+]
 
 _ENTRIES = tuple(registered(chain(SCORE, FIT, INPUT, TASK, KNOWLEDGE, COST, RUN)))
 
@@ -51,6 +62,6 @@ def measure(name: str) -> Measure:
     return entry
 
 
-def shown_in(place: Place) -> list[str]:
+def shown_in(place: Exhibit) -> list[str]:
     """Return the names of the measures that a table or figure shows, in the order of the registry."""
     return [entry.name for entry in MEASURES.values() if place in entry.shown]

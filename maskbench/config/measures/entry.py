@@ -10,14 +10,14 @@ if TYPE_CHECKING:
 
     from maskbench.config.measures.recipes import Recipe
 
-Family = Literal["score", "fit", "input", "task", "knowledge", "cost", "run"]
+MeasureFamily = Literal["score", "fit", "input", "task", "knowledge", "cost", "run"]
 """score: how well the task is solved; fit, input, task, knowledge: the four kinds of interference; cost; run: facts."""
 Home = Literal["single", "after-*", "with-*", "cue", "noise"]
 """Runs that a measure is compared on by default: of a single task on clean data, of a second task, of two tasks at
 once, with a planted cue, with flipped labels."""
-Split = Literal["train", "validation", "test", "run", "each"]
+MeasureSplit = Literal["train", "validation", "test", "run", "each"]
 """What a number is of: the texts of a split, the run itself, or of each of the three splits one number."""
-Place = Literal["interference", "comparisons", "cost", "profile", "profile at matched score", "gaps", "dynamic"]
+Exhibit = Literal["interference", "comparisons", "cost", "profile", "profile at matched score", "gaps", "dynamic"]
 """Tables and figures that list measures. interference, comparisons, cost: the tables; profile, gaps, dynamic: the
 figures; profile at matched score: its value at matched score has a column of its own in the profile."""
 
@@ -38,7 +38,7 @@ class Measure:
     """Unit of the `value` column."""
     better: Literal["higher", "lower", "neither"]
     """Which direction is an improvement."""
-    family: Family
+    family: MeasureFamily
     """What it tells about."""
     definition: str
     """How it is computed."""
@@ -48,7 +48,7 @@ class Measure:
     """What may stand behind a colon, as in ``f1:PER``: class, layer, block, perturbation, ...; None: nothing."""
     home: Home = "single"
     """The runs on which strategies are compared by this measure, unless a claim names others."""
-    split: Split = "test"
+    split: MeasureSplit = "test"
     """What it is measured on."""
     derived: bool = False
     """Whether the analysis computes it from several runs, or from what was measured along the training
@@ -76,7 +76,7 @@ class Measure:
     """Whether the SD over seeds says something: not if it is of the whole cell, or 0 or 1 for each run."""
     of_machine: bool = False
     """Whether it depends on the machine: it is compared between runs on one kind of machine alone."""
-    shown: tuple[Place, ...] = ()
+    shown: tuple[Exhibit, ...] = ()
     """Tables and figures that show it; each shows its measures in the order of the registry."""
 
     @property
@@ -103,7 +103,7 @@ def registered(entries: Iterable[Measure]) -> Iterator[Measure]:
 def _at_matched_score(plain: Measure) -> Measure:
     """Return the entry of a measure's value at matched score."""
     assert plain.matched is not None
-    shown: list[Place] = ["interference"] if "interference" in plain.shown else []
+    shown: list[Exhibit] = ["interference"] if "interference" in plain.shown else []
     shown += ["profile"] if "profile at matched score" in plain.shown else []
     second = "second task's " if plain.home == "after-*" else ""
     return Measure(

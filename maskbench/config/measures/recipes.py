@@ -19,7 +19,7 @@ ALONE = "alone>"
 """Prefix of a stream that belongs to the run on the same task alone, on clean data."""
 
 
-class Part(NamedTuple):
+class Summand(NamedTuple):
     """Streams over the same examples, and the function that makes a number of their sums.
 
     ratio: Σ factor · (Σ hit / Σ weight); of a set alone the score that the task's kind makes of its sums stands in the
@@ -36,7 +36,7 @@ class Part(NamedTuple):
 class Recipe:
     """How a measure is made."""
 
-    make: Callable[[str, list[str]], list[Part]]
+    make: Callable[[str, list[str]], list[Summand]]
     """Takes the text after the measure's colon and a run's streams, and gives the parts; none if one is missing."""
     on_sets: bool = False
     """Whether scores on test-time sets are in it: a run that has a number of it has outcomes of such sets, too."""
@@ -57,16 +57,16 @@ def ratio(*streams: tuple[str, float], offset: bool = False, other_task: bool = 
         As in `Recipe`.
     """
     on_sets = any(":" not in name and name.removeprefix(ALONE) != TEST for name, _ in streams)
-    return Recipe(lambda part, _: [] if part else [Part("ratio", streams)], on_sets, offset, other_task)
+    return Recipe(lambda part, _: [] if part else [Summand("ratio", streams)], on_sets, offset, other_task)
 
 
 def drops(*kinds: str) -> Recipe:
     """Return the recipe of a drop of the score over the sets of some kinds: of one set, or the mean over all."""
 
-    def make(wanted: str, known: list[str]) -> list[Part]:
+    def make(wanted: str, known: list[str]) -> list[Summand]:
         found = [one for one in known if ":" not in one and one.partition("-")[0] in kinds and wanted in ("", one)]
         share = 100.0 / max(len(found), 1)
-        return [Part("ratio", ((TEST, share), (one, -share))) for one in found]
+        return [Summand("ratio", ((TEST, share), (one, -share))) for one in found]
 
     return Recipe(make, on_sets=True)
 
@@ -74,10 +74,10 @@ def drops(*kinds: str) -> Recipe:
 def flips(*kinds: str) -> Recipe:
     """Return the recipe of a flip rate over the sets of some kinds: of one set, or the mean over all."""
 
-    def make(wanted: str, known: list[str]) -> list[Part]:
+    def make(wanted: str, known: list[str]) -> list[Summand]:
         sets = [name.removesuffix(":flips") for name in known if name.endswith(":flips")]
         found = [one for one in sets if one.partition("-")[0] in kinds and wanted in ("", one)]
-        return [Part("ratio", ((f"{one}:flips", 100.0 / len(found)),)) for one in found]
+        return [Summand("ratio", ((f"{one}:flips", 100.0 / len(found)),)) for one in found]
 
     return Recipe(make)
 
@@ -85,9 +85,9 @@ def flips(*kinds: str) -> Recipe:
 def all_of(how: Literal["gaps", "least"], beginning: str) -> Recipe:
     """Return a recipe of all streams whose names begin alike."""
 
-    def make(part: str, known: list[str]) -> list[Part]:
+    def make(part: str, known: list[str]) -> list[Summand]:
         found = tuple((name, 100.0) for name in known if name.startswith(beginning))
-        return [Part(how, found)] if found and not part else []
+        return [Summand(how, found)] if found and not part else []
 
     return Recipe(make)
 
@@ -104,8 +104,8 @@ def probes(factor: float, *, offset: bool = False) -> Recipe:
     """
     beginning = f"{TEST}:probing-"
 
-    def make(part: str, known: list[str]) -> list[Part]:
+    def make(part: str, known: list[str]) -> list[Summand]:
         found = [name for name in known if name.startswith(beginning) and part in ("", name[len(beginning) :])]
-        return [Part("ratio", ((name, factor / len(found)),)) for name in found]
+        return [Summand("ratio", ((name, factor / len(found)),)) for name in found]
 
     return Recipe(make, offset=offset)

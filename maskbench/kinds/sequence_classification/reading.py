@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from maskbench.config.tasks import Split, Task
-    from maskbench.kinds.files import File, Place, Table
+    from maskbench.kinds.files import File, FileTable, Place
     from maskbench.kinds.findings import Findings
 
 
@@ -50,7 +50,7 @@ class _Reading(Reading):
         found = word(file.named(label, line), "label", line, file.place)
         return Example(line, written(text, line, file.place), found)
 
-    def content(self, task: Task, tables: Mapping[Split, Table]) -> Content:
+    def content(self, task: Task, tables: Mapping[Split, FileTable]) -> Content:
         """Return the task's content, with labels as indices in the order of the configuration or of their values."""
         dropped: Counter[str] = Counter()
         words = {split: [example.label for example in table.rows] for split, table in tables.items()}
@@ -100,11 +100,11 @@ class _Reading(Reading):
         """Return the words as one text, with the label."""
         return {"text": " ".join(words), "label": label}
 
-    def known(self, table: Table) -> set[str]:
+    def known(self, table: FileTable) -> set[str]:
         """Return the labels as values."""
         return {labels.value(row.label) for row in table.rows}
 
-    def examine_files(self, found: Findings, tables: Mapping[str, Table], train: Table) -> None:
+    def examine_files(self, found: Findings, tables: Mapping[str, FileTable], train: FileTable) -> None:
         """Find headers that were taken for rows, a column that holds no labels, and labels in several spellings."""
         _first_rows(found, list(tables.values()))
         _own_labels(found, train)
@@ -140,7 +140,7 @@ def _fixed(task: Task, file: str) -> list[str] | None:
     return task.labels or (binary if task.binarize is not None else None)
 
 
-def _first_rows(found: Findings, tables: Sequence[Table]) -> None:
+def _first_rows(found: Findings, tables: Sequence[FileTable]) -> None:
     """Find headers by other names than the configuration gives: first rows that are alike and like no other row."""
     if found.task.header or found.task.format not in ("csv", "tsv") or any(table.seen.like_header for table in tables):
         return
@@ -157,7 +157,7 @@ def _first_rows(found: Findings, tables: Sequence[Table]) -> None:
         )
 
 
-def _own_labels(found: Findings, train: Table) -> None:
+def _own_labels(found: Findings, train: FileTable) -> None:
     """Find a column of labels that are not: nearly every text has one of its own."""
     counts = Counter(labels.value(row.label) for row in train.rows)
     if found.task.binarize is None and len(train.rows) >= FEW and len(counts) > len(train.rows) / 2:
@@ -168,7 +168,7 @@ def _own_labels(found: Findings, train: Table) -> None:
         )
 
 
-def _spellings(found: Findings, tables: Mapping[str, Table]) -> None:
+def _spellings(found: Findings, tables: Mapping[str, FileTable]) -> None:
     """Tell which labels are written in several ways, and which may be one but for case, space or accents."""
     written: defaultdict[str, set[str]] = defaultdict(set)
     for table in tables.values():

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from maskbench.config.tasks import Scheme, Split, Task
-    from maskbench.kinds.files import File, Place, Table
+    from maskbench.kinds.files import File, FileTable, Place
     from maskbench.kinds.findings import Findings
 
 
@@ -71,7 +71,7 @@ class _Reading(Reading):
         """Return the tags by the numbers that stand for them."""
         return Writing(task.scheme, tuple(task.labels or ())).names
 
-    def content(self, task: Task, tables: Mapping[Split, Table]) -> Content:
+    def content(self, task: Task, tables: Mapping[Split, FileTable]) -> Content:
         """Convert tags to IOB2 and to indices."""
         train = tables["train"]
         types = _types(task, train)
@@ -216,7 +216,7 @@ def _without_empty(file: File, sentence: Sentence) -> Sentence | None:
     return Sentence(lines[0], tokens, tags, lines) if tokens else None
 
 
-def _types(task: Task, train: Table) -> list[str]:
+def _types(task: Task, train: FileTable) -> list[str]:
     """Return the entity types, in the order of the configuration or of their names."""
     try:
         fixed = _writing(task).types

@@ -15,7 +15,7 @@ from maskbench.masks.batch import Batch
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from maskbench.config.kinds import Kind
+    from maskbench.config.kinds import TaskKind
     from maskbench.masks.draws import Draws
     from maskbench.masks.setting import Setting
 
@@ -60,7 +60,7 @@ class Adaptive(InputMask):
             raise ValueError(f"expected fast below slow, got {self.fast} and {self.slow}")
         return self
 
-    def mixes(self, kind: Kind) -> bool:
+    def mixes(self, kind: TaskKind) -> bool:
         """Tell whether places are drawn by saliency, which is the slope of the loss along such a blend."""
         return self.place == "loss" and not traits.of(kind).per_token
 

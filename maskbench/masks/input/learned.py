@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
 
-    from maskbench.config.kinds import Kind
+    from maskbench.config.kinds import TaskKind
     from maskbench.masks.draws import Draws
     from maskbench.masks.setting import Setting
 
@@ -50,7 +50,7 @@ class Learned(InputMask):
     _gate: Any = None
     _table: Any = None
 
-    def mixes(self, kind: Kind) -> bool:
+    def mixes(self, kind: TaskKind) -> bool:
         """Return True: the gate acts by blending embeddings."""
         return True
 

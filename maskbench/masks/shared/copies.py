@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
 
-    from maskbench.config.kinds import Kind
+    from maskbench.config.kinds import TaskKind
     from maskbench.masks.draws import Draws
     from maskbench.masks.setting import Setting
 
@@ -33,7 +33,7 @@ class MaskedCopy(Objective):
         """Return what the inner mask needs."""
         return self.mask.needs() if self.mask is not None else frozenset()
 
-    def mixes(self, kind: Kind) -> bool:
+    def mixes(self, kind: TaskKind) -> bool:
         """Tell whether the inner mask blends embeddings."""
         return self.mask is not None and self.mask.mixes(kind)
 

@@ -8,7 +8,7 @@ import torch
 
 from maskbench.masks.passes import precision
 from maskbench.models.anatomy import base_of
-from maskbench.models.masked_lm import Head, pretrained, require_same_encoder
+from maskbench.models.masked_lm import MaskedLMHead, pretrained, require_same_encoder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,7 +24,7 @@ class Shared:
     def __init__(self, setting: Setting) -> None:
         model = pretrained(setting.folder, setting.model)
         require_same_encoder(model, setting.model)
-        self.head = Head(model, setting.model)
+        self.head = MaskedLMHead(model, setting.model)
 
     def loss(self, model: Module, hidden: Tensor, hit: Tensor, targets: Tensor) -> Tensor:
         """Return the cross-entropy of the true tokens in nats, a mean over the hit positions; 0 if there are none.
@@ -62,7 +62,7 @@ class Sampler:
     def __init__(self, setting: Setting, temperature: float) -> None:
         model = pretrained(setting.folder, setting.model).requires_grad_(False)
         self._trained, self._encoder = setting.model, base_of(model)
-        self._head = Head(model, model).eval()
+        self._head = MaskedLMHead(model, model).eval()
         self._vocabulary = setting.vocabulary.to(setting.model.device)
         self._temperature = temperature
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.lines import Line2D
 
-from maskbench.analysis.compare import POOLED
+from maskbench.analysis.compare import ALL_TASKS
 from maskbench.analysis.metrics import regime_kind
 from maskbench.report import text
 from maskbench.report.figures.drawing import (
@@ -103,7 +103,7 @@ def _blocks(study: Study) -> list[Block]:
     """Return the main blocks that are compared, and those that pool them."""
     keys = {(block.model, regime_kind(block.regime), *block.key[3:]) for block in study.main_blocks}
     found = study.comparison_blocks()
-    return [item for item in found if item in study.main_blocks or (item.task == POOLED and item.key[1:] in keys)]
+    return [item for item in found if item in study.main_blocks or (item.task == ALL_TASKS and item.key[1:] in keys)]
 
 
 def differences(study: Study) -> Drawing | Nothing:
@@ -119,7 +119,7 @@ def differences(study: Study) -> Drawing | Nothing:
     figure, grid = panels(len(blocks), len(study.others))
     for index, (axes, block) in enumerate(zip(grid, blocks, strict=True)):
         _forest(axes, study, block, "score", "points", lambda _, change: change, by_seed)
-        axes.set_title(study.title(block).replace(POOLED, "all tasks together"))
+        axes.set_title(study.title(block).replace(ALL_TASKS, "all tasks together"))
         axes.set_xlabel(f"score, difference to {study.baseline} (points)")
         strategy_axis(axes, study.others, labelled=index % 2 == 0)
     dot = Line2D([], [], marker="o", linestyle="", color=BLUE, alpha=0.4, markersize=5, label="one pair of runs")

@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 from maskbench.analysis.findings import AT_A_PRICE, POOLED, VERDICTS
 from maskbench.config.measures import measure
 from maskbench.report import text
-from maskbench.report.claims import ANSWERS, SYMBOLS, records
+from maskbench.report.claims import ANSWERS, VERDICT_SYMBOLS, records
 from maskbench.report.figures.drawing import DASHED, Drawing, Nothing, counted, legend
 from maskbench.report.style import BLUE, GREEN, GREY, INK, PURPLE, VERMILION, beside, canvas, legible
 
@@ -115,7 +115,7 @@ def _row(axes: Axes, line: int, row: dict[str, Any], far: float) -> None:
     words = text.change(row["estimate"], row["unit"]) + (f" [{interval}]" if interval else "")
     bare = "°" if row["unguarded"] and row["verdict"] in ANSWERS else ""
     verdict = SHORT_WORDS.get(row["verdict"], row["verdict"])
-    beside(axes, line, f"{SYMBOLS[row['verdict']]} {verdict}{bare}", colour, bold=True)
+    beside(axes, line, f"{VERDICT_SYMBOLS[row['verdict']]} {verdict}{bare}", colour, bold=True)
     at = (1.02, line)
     axes.annotate(words, at, (84, 0), axes.get_yaxis_transform(), "offset points", va="center", fontsize=8.5)
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from maskbench.analysis.collect import collect
-from maskbench.analysis.metrics import COLUMNS, read_metrics
+from maskbench.analysis.metrics import METRIC_COLUMNS, read_metrics
 from maskbench.config.measures import MEASURES, measure
 from maskbench.errors import InputError
 from tests.helpers import run_folders as synthetic
@@ -34,7 +34,7 @@ def test_collects_every_number_and_every_run(study, tmp_path):
     collect("s", folder, runs, folder)
     metrics = read_metrics(folder / "metrics.csv")
     assert list(metrics["run"].unique()) == runs
-    assert list(metrics.columns) == list(COLUMNS)
+    assert list(metrics.columns) == list(METRIC_COLUMNS)
     pd.testing.assert_frame_equal(metrics, pd.read_parquet(folder / "metrics.parquet"), check_dtype=False)
     record = json.loads((folder / "training" / runs[0] / "metrics.json").read_text())
     stored = {(item["split"], item["measure"]): item["value"] for item in record["metrics"]}

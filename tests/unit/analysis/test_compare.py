@@ -12,10 +12,10 @@ from scipy import stats
 from maskbench.analysis.bootstrap import generator, resampled_scores
 from maskbench.analysis.collect import collect
 from maskbench.analysis.compare import (
+    ALL_TASKS,
     BOTH,
     NO_PAIRS,
     ONE_SEED,
-    POOLED,
     SEEDS,
     Settings,
     compare,
@@ -110,7 +110,7 @@ def test_one_difference_has_one_interval_here_and_in_the_verdicts(tmp_path):
     found = judge(metrics, Outcomes(outcomes, SETTINGS.resamples, SETTINGS.seed), claims).verdicts
     for name in ("score", "loss_gap"):
         sign = {"score": 1.0, "loss_gap": -1.0}[name]
-        for task, scope in ((POOLED, "pooled"), ("rt-snippets", "rt-snippets"), ("conll2003", "conll2003")):
+        for task, scope in ((ALL_TASKS, "pooled"), ("rt-snippets", "rt-snippets"), ("conll2003", "conll2003")):
             verdict = found[(found["measure"] == name) & (found["scope"] == scope)].iloc[0]
             difference = row(comparisons, name, task, "freeze")
             ends = sorted(sign * difference[end] for end in ("ci_low", "ci_high"))
@@ -142,7 +142,7 @@ def test_pooled_is_the_mean_over_tasks(tmp_path):
     metrics, outcomes = study(tmp_path, ["rt-snippets", "conll2003"], ["none", "random"], 3)
     comparisons = compare(metrics, outcomes, SETTINGS)
     tasks = [row(comparisons, "score", task)["estimate"] for task in ("rt-snippets", "conll2003")]
-    pooled = row(comparisons, "score", POOLED)
+    pooled = row(comparisons, "score", ALL_TASKS)
     assert pooled["estimate"] == pytest.approx(np.mean(tasks))
     assert pooled["interval"] == BOTH
     assert pooled["n_seeds"] == 3
@@ -153,7 +153,7 @@ def test_only_one_kind_of_training_is_pooled(tmp_path):
     collect("s", tmp_path, runs, tmp_path, probed=True)
     metrics, outcomes = read_metrics(tmp_path / "metrics.csv"), tmp_path / "outcomes.parquet"
     comparisons = compare(metrics, outcomes, SETTINGS).query("measure == 'score'")
-    pooled = comparisons[comparisons["task"] == POOLED].set_index(["regime", "condition"])["estimate"]
+    pooled = comparisons[comparisons["task"] == ALL_TASKS].set_index(["regime", "condition"])["estimate"]
     assert sorted(pooled.index) == [
         ("after-*", "clean"),
         ("single", "clean"),
@@ -161,7 +161,7 @@ def test_only_one_kind_of_training_is_pooled(tmp_path):
         ("single", "noise-30"),
         ("with-*", "clean"),
     ]
-    alone = comparisons[comparisons["task"] != POOLED]
+    alone = comparisons[comparisons["task"] != ALL_TASKS]
     for regime, condition in pooled.index:
         kind = alone["regime"].str.startswith(regime.removesuffix("*")) & (alone["condition"] == condition)
         assert kind.sum() == 2
@@ -170,7 +170,7 @@ def test_only_one_kind_of_training_is_pooled(tmp_path):
 
 def test_one_task_is_not_pooled(tmp_path):
     metrics, _ = study(tmp_path, ["rt-snippets"], ["none", "random"], 2)
-    assert POOLED not in set(compare(metrics, None, SETTINGS)["task"])
+    assert ALL_TASKS not in set(compare(metrics, None, SETTINGS)["task"])
 
 
 def test_failed_runs_are_counted_and_their_pairs_are_missing(tmp_path):
@@ -180,7 +180,7 @@ def test_failed_runs_are_counted_and_their_pairs_are_missing(tmp_path):
     columns = ["n_seeds", "n_failed_strategy", "n_failed_baseline", "missing_pairs"]
     assert row(comparisons, "score", "conll2003")[columns].tolist() == [2, 1, 0, 1]
     assert row(comparisons, "score", "rt-snippets")[columns].tolist() == [2, 0, 1, 1]
-    pooled = row(comparisons, "score", POOLED)
+    pooled = row(comparisons, "score", ALL_TASKS)
     assert pooled[columns].tolist() == [1, 1, 1, 2]
     assert pooled["interval"] == ONE_SEED
     assert math.isnan(pooled["ci_low"])

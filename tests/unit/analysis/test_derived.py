@@ -12,7 +12,7 @@ import pytest
 from maskbench.analysis.collect import collect
 from maskbench.analysis.derived import (
     Point,
-    Run,
+    RunSummary,
     at_matched_score,
     disagreement,
     failed,
@@ -31,11 +31,11 @@ from tests.helpers import run_folders as synthetic
 FOLDER = Path("training")
 
 
-def run(name, strategy="none", seed=1, completed=True, **changes) -> Run:
+def run(name, strategy="none", seed=1, completed=True, **changes) -> RunSummary:
     """Return a run of one block; `changes` are its other fields."""
     about = {"task": "a", "model": "m", "regime": "single", "condition": "clean", "train_size": "full"}
     score = changes.pop("score", 0.8) if completed else None
-    return Run(name, strategy=strategy, seed=seed, completed=completed, score=score, **{**about, **changes})
+    return RunSummary(name, strategy=strategy, seed=seed, completed=completed, score=score, **{**about, **changes})
 
 
 def points(*values, steps=(10, 20, 30, 40)):

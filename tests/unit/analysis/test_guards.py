@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from maskbench.analysis.controls import apart
 from maskbench.analysis.findings import AT_A_PRICE
-from maskbench.analysis.gates import apart
 from maskbench.analysis.metrics import OLD_COLUMNS, learned_nothing, with_kind
 from maskbench.analysis.verdicts import judge
 from maskbench.config.claims import Claims

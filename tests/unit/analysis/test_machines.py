@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from maskbench.analysis.compare import Settings, compare
-from maskbench.analysis.derived import Run, machines, overheads
+from maskbench.analysis.derived import RunSummary, machines, overheads
 from maskbench.analysis.verdicts import judge
 from tests.unit.analysis.test_verdicts import claims, row, study
 
@@ -70,10 +70,10 @@ def test_overheads_are_ratios_on_one_kind_of_machine():
     about = {"task": "a", "model": "m", "regime": "single", "condition": "clean", "train_size": "full"}
     about |= {"seed": 1, "completed": True}
     runs = [
-        Run("n", strategy="none", step_time=100.0, peak_memory=10.0, machine="cpu, 1 threads", **about),
-        Run("x", strategy="x", step_time=125.0, peak_memory=10.0, machine="cpu, 1 threads", **about),
-        Run("y", strategy="y", step_time=12.5, peak_memory=10.0, machine="cuda, 1 threads", **about),
-        Run("z", strategy="z", step_time=60.0, peak_memory=10.0, machine="cpu, 2 threads", **about),
+        RunSummary("n", strategy="none", step_time=100.0, peak_memory=10.0, machine="cpu, 1 threads", **about),
+        RunSummary("x", strategy="x", step_time=125.0, peak_memory=10.0, machine="cpu, 1 threads", **about),
+        RunSummary("y", strategy="y", step_time=12.5, peak_memory=10.0, machine="cuda, 1 threads", **about),
+        RunSummary("z", strategy="z", step_time=60.0, peak_memory=10.0, machine="cpu, 2 threads", **about),
     ]
     found = pd.DataFrame(overheads(runs, "none")).query("measure == 'step_overhead'").set_index("run")["value"]
     assert found[["n", "x"]].tolist() == [1.0, 1.25]

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from maskbench.analysis.derived import Point, Run, at_matched_score
+from maskbench.analysis.derived import Point, RunSummary, at_matched_score
 from maskbench.analysis.metrics import OLD_COLUMNS, with_kind
 from maskbench.analysis.verdicts import judge
 from maskbench.config.measures import measure
@@ -30,7 +30,7 @@ def curves(arms, steps, seeds=10, regime="single", rate=0.0, measured="forgettin
             about = {"task": "a", "model": "m", "regime": regime, "condition": "clean", "train_size": "full"}
             about |= {"majority_score": MAJORITY, "history": history, "trajectory": {measured: lost}}
             cell = f"a.m.{name}.{regime}.clean.full.s{seed}"
-            runs.append(Run(cell, strategy=name, seed=seed, completed=True, score=level, **about))
+            runs.append(RunSummary(cell, strategy=name, seed=seed, completed=True, score=level, **about))
     of = {run.run: (run.run, "a", "m", run.strategy, regime, "clean", "full", run.seed, "completed") for run in runs}
     lines = [(*of[run.run], "test", "score", run.score, "fraction") for run in runs]
     lines += [(*of[run.run], "test", "accuracy", run.score, "fraction") for run in runs]

@@ -15,8 +15,8 @@ import pytest
 import yaml
 from pydantic_core import to_jsonable_python
 
-from maskbench.config.block import Block
-from maskbench.config.kinds import KINDS
+from maskbench.config.block import ConfigBlock
+from maskbench.config.kinds import TASK_KINDS
 from maskbench.config.measures import MEASURES, measure
 from maskbench.config.tasks import Task
 from maskbench.config.training import Training, TrainingOverrides
@@ -471,7 +471,7 @@ def test_generated_files_say_what_the_code_says(root: Path) -> None:
     assert document.outdated(root) == [], "run `make schema`"
 
 
-def _blocks(block: type[Block] = Block) -> list[type[Block]]:
+def _blocks(block: type[ConfigBlock] = ConfigBlock) -> list[type[ConfigBlock]]:
     return [kind for child in block.__subclasses__() for kind in (child, *_blocks(child))]
 
 
@@ -505,7 +505,7 @@ def _documented(lines: list[str]) -> dict[str, tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("block", "key"), [(Experiment, None), (Training, "training")], ids=["top", "training"])
-def test_the_default_has_every_key_under_its_docstring(root: Path, block: type[Block], key: str | None) -> None:
+def test_the_default_has_every_key_under_its_docstring(root: Path, block: type[ConfigBlock], key: str | None) -> None:
     """Checked from the text alone, without the code that writes it."""
     text = (root / "config.yaml").read_text().split("\n\n", 1)[1]
     lines = text.splitlines()
@@ -521,7 +521,7 @@ def test_the_default_has_every_key_under_its_docstring(root: Path, block: type[B
         comment, value = documented[name]
         assert comment == " ".join((field.description or "").split())
         default = field.get_default(call_default_factory=True)
-        if name not in written and not isinstance(default, Block):
+        if name not in written and not isinstance(default, ConfigBlock):
             assert yaml.safe_load(value) == to_jsonable_python(default)
 
 
@@ -536,7 +536,7 @@ def test_the_default_is_written_back_as_it_is_read(root: Path) -> None:
 
 
 def test_a_key_without_a_docstring_is_refused() -> None:
-    class Bare(Block):
+    class Bare(ConfigBlock):
         key: int = 1
 
     with pytest.raises(ValueError, match=r"key Bare\.key has no docstring"):
@@ -651,8 +651,8 @@ def test_every_measure_is_defined_on_the_page(root: Path) -> None:
 
 def test_every_task_kind_has_a_score() -> None:
     kinds = Task.model_json_schema()["properties"]["kind"]["enum"]
-    assert kinds == list(KINDS)
-    assert {score.of(kind).measure for kind in KINDS} <= set(MEASURES)
+    assert kinds == list(TASK_KINDS)
+    assert {score.of(kind).measure for kind in TASK_KINDS} <= set(MEASURES)
 
 
 # --- the command line

@@ -10,7 +10,7 @@ from maskbench.analysis.collect import collect
 from maskbench.analysis.compare import read_comparisons
 from maskbench.analysis.contributions import recipe
 from maskbench.analysis.metrics import read_metrics
-from maskbench.config.claims import Gate
+from maskbench.config.claims import Control
 from maskbench.config.measures import MEASURES, Measure, measure, registered, shown_in
 from maskbench.config.measures.recipes import ratio
 from maskbench.experiment.document import measures_page
@@ -89,7 +89,7 @@ def test_a_measure_is_shown_where_its_entry_says(extra, tmp_path, monkeypatch):
 def test_a_control_of_a_measure_guards_its_value_at_matched_score(extra):
     contrast = {"name": "a vs b", "of": "a", "against": "b"}
     about = {"gate": "g", "sentence": "It holds.", "kind": "positive", "contrasts": [contrast], "measures": [extra]}
-    gate = Gate.model_validate({**about, "guards": [extra]})
+    gate = Control.model_validate({**about, "guards": [extra]})
     assert gate.guarded("surprise")
     assert gate.guarded("matched_surprise")
     assert not gate.guarded("matched_loss_gap")

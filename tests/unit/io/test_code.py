@@ -155,14 +155,14 @@ def number(value):
     return float(value)
 Size = Annotated[float, Field(ge=0), BeforeValidator(number)]
 Word = Literal["x", "y"]
-class Block(BaseModel):
+class ConfigBlock(BaseModel):
     pass
-class Inner(Block):
+class Inner(ConfigBlock):
     depth: int = 1
     @model_validator(mode="after")
     def check(self):
         return self
-class Settings(Block):
+class Settings(ConfigBlock):
     words: ClassVar = ("a",)
     size: Size = 1.0
     word: Word = "x"
@@ -170,9 +170,9 @@ class Settings(Block):
     @property
     def double(self):
         return 2 * self.size
-class Other(Block):
+class Other(ConfigBlock):
     key: int = 1
-class Written(Block):
+class Written(ConfigBlock):
     kind: str = "clean"
     @model_serializer
     def text(self):
@@ -288,18 +288,18 @@ def copied(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def parsed() -> dict[Path, source.Source]:
+def parsed() -> dict[Path, source.SourceFile]:
     """What was read of files that no test has changed."""
     return {}
 
 
 @pytest.fixture
-def edit(copied: Path, parsed: dict[Path, source.Source], monkeypatch: pytest.MonkeyPatch) -> Iterator[Edit]:
+def edit(copied: Path, parsed: dict[Path, source.SourceFile], monkeypatch: pytest.MonkeyPatch) -> Iterator[Edit]:
     """Change a file of the copy; it is as before when the test ends."""
     old: dict[Path, str | None] = {}
 
     @cache
-    def read(file: Path) -> source.Source:
+    def read(file: Path) -> source.SourceFile:
         if file in old:
             return source.read.__wrapped__(file)
         if file not in parsed:
@@ -382,7 +382,7 @@ ANALYSIS = {"collect.py", "compare.py", "verdicts.py"}
         ("probes/linear.py", "_ITERATIONS = 1000", "_ITERATIONS = 100", {"reference.py"} | PROBES),
         ("config/probes.py", "= list(PERTURBATIONS)", '= ["swap"]', set()),
         # analysis and report
-        ("analysis/gates.py", "CHANCE = 0.01", "CHANCE = 0.02", {"verdicts.py"}),
+        ("analysis/controls.py", "CHANCE = 0.01", "CHANCE = 0.02", {"verdicts.py"}),
         ("analysis/missing.py", "MOST_UNEVEN = 2", "MOST_UNEVEN = 3", {"verdicts.py"}),
         ("report/figures/profile.py", "rotation=40", "rotation=50", {"figures.py"}),
         ("report/templates/page.css", "{", "{ ", {"page.py"}),

@@ -18,7 +18,7 @@ from maskbench.analysis.metrics import OLD_COLUMNS, OUTCOME_COLUMNS, kinds_of, r
 from maskbench.analysis.outcomes import Outcomes
 from maskbench.analysis.verdicts import judge
 from maskbench.config.claims import Claims
-from maskbench.config.kinds import KINDS, Form
+from maskbench.config.kinds import TASK_KINDS, Form
 from maskbench.config.measures import MEASURES, Measure, measure
 from maskbench.config.measures.recipes import ratio
 from maskbench.data.encode import encode
@@ -51,7 +51,7 @@ PEARSON = Measure(
 def third(monkeypatch):
     """A third kind of task: its folder is found beside the others, and one line registers it."""
     monkeypatch.setattr(maskbench.kinds, "__path__", [*maskbench.kinds.__path__, str(FOLDER)])
-    monkeypatch.setitem(KINDS, "regression", Form(("csv", "tsv", "jsonl")))
+    monkeypatch.setitem(TASK_KINDS, "regression", Form(("csv", "tsv", "jsonl")))
     monkeypatch.setitem(MEASURES, "pearson", PEARSON)
     yield "regression"
     for name in [name for name in sys.modules if name.startswith("maskbench.kinds.regression")]:
@@ -69,13 +69,13 @@ def sources():
 
 
 def test_no_kind_is_named_outside_of_its_room():
-    scores = {score.of(kind).measure for kind in KINDS}
+    scores = {score.of(kind).measure for kind in TASK_KINDS}
     registries = {Path("maskbench/config/measures/score.py")}
     found = []
     for path, tree in sources():
         for node in ast.walk(tree):
             place = f"{path}:{getattr(node, 'lineno', 0)}"
-            if isinstance(node, ast.Constant) and node.value in set(KINDS):
+            if isinstance(node, ast.Constant) and node.value in set(TASK_KINDS):
                 found.append(f"{place}: the name of a kind")
             if isinstance(node, ast.Constant) and node.value in scores and path not in registries:
                 found.append(f"{place}: a kind, guessed from the measure {node.value}")
@@ -84,13 +84,13 @@ def test_no_kind_is_named_outside_of_its_room():
                 found.append(f"{place}: a name that says tagging")
             if isinstance(node, ast.Import | ast.ImportFrom):
                 module = getattr(node, "module", None) or ""
-                if any(f"kinds.{kind.replace('-', '_')}" in module for kind in KINDS):
+                if any(f"kinds.{kind.replace('-', '_')}" in module for kind in TASK_KINDS):
                     found.append(f"{place}: an import of one kind")
     assert found == []
 
 
 def test_every_kind_has_every_part(third):
-    for kind in KINDS:
+    for kind in TASK_KINDS:
         for name in PARTS:
             assert maskbench.kinds.part(kind, name) is maskbench.kinds.part(kind, name)
     with pytest.raises(KeyError):
@@ -101,7 +101,7 @@ def test_code_hashes_see_the_parts_that_a_stage_uses():
     parts = {"prepare": "reading", "encode": "encoding", "train": "head", "verdicts": "score"}
     modules = {script: {key.partition(":")[0] for key in counted(f"{script}.py")} for script in parts}
     for script, name in parts.items():
-        assert {f"maskbench.kinds.{kind.replace('-', '_')}.{name}" for kind in KINDS} <= modules[script], script
+        assert {f"maskbench.kinds.{kind.replace('-', '_')}.{name}" for kind in TASK_KINDS} <= modules[script], script
     assert not any(name.endswith((".head", ".encoding")) for name in modules["prepare"] if ".kinds." in name)
 
 

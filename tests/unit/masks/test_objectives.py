@@ -20,7 +20,7 @@ from maskbench.masks import Strategy, passes
 from maskbench.masks.objective.augment import Augment
 from maskbench.masks.objective.consistency import Consistency
 from maskbench.masks.objective.mlm_auxiliary import MaskedLMAuxiliary
-from maskbench.models.masked_lm import Head
+from maskbench.models.masked_lm import MaskedLMHead
 from maskbench.slots.device import choose
 from maskbench.training.run import Inputs, Run, run_cell
 from tests.helpers.models import make_cell, make_encoded, make_gpt2, make_model, same
@@ -240,7 +240,7 @@ def test_heads_of_other_models_come_apart_too(config):
     ids = torch.randint(3, 50, (2, 7))
     with torch.no_grad():
         outputs = whole(input_ids=ids, output_hidden_states=True)
-        head = Head(whole, trained).eval()
+        head = MaskedLMHead(whole, trained).eval()
         found = head(outputs.hidden_states[-1].flatten(0, 1))
     torch.testing.assert_close(found, outputs.logits.flatten(0, 1))
     tied = config.tie_word_embeddings

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 from maskbench.analysis.collect import collect
-from maskbench.analysis.compare import POOLED, Settings, compare_files
+from maskbench.analysis.compare import ALL_TASKS, Settings, compare_files
 from maskbench.errors import InputError
 from maskbench.experiment.resolved import read_experiment
 from maskbench.masks import Strategy
@@ -345,7 +345,7 @@ def test_regimes_and_conditions_are_named_in_words(mixed):
         "rt-snippets after conll2003",
         "rt-snippets with conll2003",
     ]
-    pooled = [study.title(block) for block in study.comparison_blocks() if block.task == POOLED]
+    pooled = [study.title(block) for block in study.comparison_blocks() if block.task == ALL_TASKS]
     assert pooled[0] == "(all tasks)"
     assert pooled[-2:] == ["(all tasks) after another task", "(all tasks) with another task"]
     words = Text(page).words

@@ -15,7 +15,7 @@ from maskbench.errors import InputError
 from maskbench.io import environment
 from maskbench.slots import device as devices
 from maskbench.slots.device import Device
-from maskbench.slots.job import Place, on_slot
+from maskbench.slots.job import Allocation, on_slot
 from maskbench.slots.leases import Lease, holders
 
 CPU = Device("cpu", "fp32", "eager", 1)
@@ -57,7 +57,7 @@ def test_a_card_is_leased_and_named_before_the_device_is_chosen(monkeypatch, cho
     monkeypatch.setenv(environment.GPUS, "3")
     seen, training = chosen(CARD), Training(threads=3)
     with on_slot("a run", training, tmp_path / "model") as place:
-        assert place == Place(CARD, Lease("3", 0, None, "pool"), place.waited_s)
+        assert place == Allocation(CARD, Lease("3", 0, None, "pool"), place.waited_s)
         assert 0 <= place.waited_s < 5
         assert [holder.run for holder in holders()] == ["a run"]
         line = "device cuda (a cuda), GPU slot 3/0 (pool), bf16, attention sdpa, 3 thread(s)\n"

@@ -13,7 +13,7 @@ import numpy as np
 from maskbench.analysis import statistics
 from maskbench.analysis.bootstrap import generator
 from maskbench.analysis.contrasts import Evidence, gather, halves, on_resamples
-from maskbench.analysis.findings import GATE_COLUMNS, POOLED, Outcome
+from maskbench.analysis.findings import GATE_COLUMNS, POOLED, ControlResult
 from maskbench.analysis.missing import lost, of_no_width
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from maskbench.analysis.metrics import Array
     from maskbench.analysis.resampler import Resampler
     from maskbench.analysis.values import Values
-    from maskbench.config.claims import Claims, Contrast, Gate
+    from maskbench.config.claims import Claims, Contrast, Control
 
 CHANCE = 0.01
 """Level of the test of halves: equal halves fail it this often, and then all verdicts that they guard are invalid."""
@@ -36,10 +36,10 @@ LEAST_SEEDS = next(n for n in range(2, 40, 2) if 2.0 / math.comb(n, n // 2) <= C
 class Checked:
     """One contrast of a gate on one measure."""
 
-    gate: Gate
+    gate: Control
     contrast: str
     measure: str
-    outcome: Outcome = "not run"
+    outcome: ControlResult = "not run"
     note: str = ""
     estimate: float | None = None
     ci_low: float | None = None
