@@ -15,6 +15,7 @@ from maskbench.analysis.bootstrap import generator
 from maskbench.analysis.contrasts import Evidence, gather, halves, on_resamples
 from maskbench.analysis.findings import GATE_COLUMNS, POOLED, ControlResult
 from maskbench.analysis.missing import lost, of_no_width
+from maskbench.config.science import CONFIDENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -112,7 +113,7 @@ def _measured(item: Checked, evidence: Evidence, resampler: Resampler, seed: int
         return None
     show = evidence.scale.show
     item.estimate = show(float(spread.estimate))
-    item.ci_low, item.ci_high = (show(float(end)) for end in spread.interval(0.95))
+    item.ci_low, item.ci_high = (show(float(end)) for end in spread.interval(CONFIDENCE))
     differences = evidence.mean(weights)
     item.p = float(
         statistics.sign_flip(differences, generator(seed, "flips", item.gate.gate, item.contrast, item.measure))

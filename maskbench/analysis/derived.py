@@ -18,6 +18,7 @@ import numpy as np
 from maskbench.analysis.metrics import BLOCK, learned_nothing, regime_kind
 from maskbench.config.conditions import CLEAN
 from maskbench.config.measures import measure
+from maskbench.config.science import WIDEST_STEP
 from maskbench.errors import InputError
 
 if TYPE_CHECKING:
@@ -87,8 +88,6 @@ Keep = Callable[[str, np.ndarray[Any, Any], np.ndarray[Any, Any]], None]
 
 REACHED = 0.9
 """Share of the way from the majority class's score to the baseline's best at which all are compared."""
-COARSEST = 1.5
-"""How much the number of updates may grow between the two evaluations between which a score is reached."""
 
 
 def _groups(runs: Sequence[RunSummary], key: Callable[[RunSummary], Any]) -> dict[Any, list[RunSummary]]:
@@ -246,12 +245,12 @@ def side_of(history: Sequence[Point], level: float) -> int:
     """Say whether the evaluations show when a score was reached: 0 yes, 1 it never was, −1 they are too few.
 
     There are too few if the first evaluation already has the score, or if the number of updates grows by more than the
-    factor `COARSEST` between the two evaluations around it: a straight line over so much of a curve measures nothing.
+    factor `WIDEST_STEP` between the two evaluations around it.
     """
     index = _crossing(history, level)
     if index is None:
         return 1
-    return -1 if index == 0 or history[index].step > COARSEST * history[index - 1].step else 0
+    return -1 if index == 0 or history[index].step > WIDEST_STEP * history[index - 1].step else 0
 
 
 def value_at(points: Sequence[Point], step: float) -> float | None:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import stats
 
-from maskbench.analysis.statistics import ALPHA, LEAST_SHAPE, Spread, degrees, skewness_of, smallest_p, stretched
+from maskbench.analysis.statistics import Spread, degrees, skewness_of, smallest_p, stretched
+from maskbench.config.science import EQUIVALENCE_CONFIDENCE, LEVEL, POWER, SEEDS_FOR_SKEWNESS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from maskbench.analysis.metrics import Array
 
-POWER = 0.8
 _STUDIES = 8192
 """Studies that power is computed from."""
 _EXACT = 10
@@ -73,7 +73,7 @@ def _needed(
     drawn = variance * seeds
     off = sd * mean + np.sqrt(examples) * last  # the estimate less the effect
     df = degrees(drawn, np.full_like(drawn, examples), n, n_examples)
-    down = stretched(skewness_of(single), n, 1 - alpha)[0] if LEAST_SHAPE <= n <= _DRAWN else 1.0
+    down = stretched(skewness_of(single), n, 1 - alpha)[0] if SEEDS_FOR_SKEWNESS <= n <= _DRAWN else 1.0
     half = np.maximum(stats.t.ppf(1 - alpha / 2, df) * np.sqrt(drawn * down**2 + examples), reach)
     if n <= _EXACT:
         flips = -(sd * _least_typical(n, round(level * 2 ** (n - 1))) + np.sqrt(examples) * last)
@@ -112,19 +112,21 @@ def equivalence(seeds: float, examples: float, n: int, n_examples: int, delta: f
 
     Over the studies that `power` looks at; parameters as there.
     """
-    if smallest_p(n) > ALPHA or seeds + examples <= 0:
+    if smallest_p(n) > LEVEL or seeds + examples <= 0:
         return 0.0  # so few, or so much alike, that it shows nothing
     mean, variance, single, last = _studies(n)
     drawn, off = variance * seeds, np.sqrt(seeds * n) * mean + np.sqrt(examples) * last
-    quantile = stats.t.ppf(0.95, degrees(drawn, np.full_like(drawn, examples), n, n_examples))
-    sides = stretched(skewness_of(single), n, 0.90) if LEAST_SHAPE <= n <= _DRAWN else (1.0, 1.0)
+    quantile = stats.t.ppf(1 - LEVEL, degrees(drawn, np.full_like(drawn, examples), n, n_examples))
+    sides = (
+        stretched(skewness_of(single), n, EQUIVALENCE_CONFIDENCE) if SEEDS_FOR_SKEWNESS <= n <= _DRAWN else (1.0, 1.0)
+    )
     down, up = (quantile * np.sqrt(drawn * side**2 + examples) for side in sides)
     return float(((off - down > -delta) & (off + up < delta)).mean())
 
 
 def detectable(spread: Spread, tests: int, delta: float) -> float:
     """Return the smallest effect that is found with 80 % power; NaN if this many seeds can find none."""
-    alpha = ALPHA / tests
+    alpha = LEVEL / tests
     reach = 0.0 if spread.few is None else float(spread.few.reach(1 - alpha)[0])
     needed = _needed(float(spread.seeds), float(spread.examples), spread.n, spread.n_examples, alpha, delta, reach)
     return np.nan if needed is None else float(max(np.quantile(needed, POWER), 0.0))
@@ -148,7 +150,7 @@ def seeds_needed(
     """
 
     def found(n: int) -> bool:
-        return power(effect, variance / n, examples, n, n_examples, ALPHA / tests, delta) >= POWER
+        return power(effect, variance / n, examples, n, n_examples, LEVEL / tests, delta) >= POWER
 
     return fewest_seeds(found)
 

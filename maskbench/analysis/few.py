@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import stats
 
+from maskbench.config.science import FEW_TEXTS
+
 if TYPE_CHECKING:
     from maskbench.analysis.metrics import Array
-
-_FEW = 10
-"""Below this many texts that differ, their number does not vary as the normal distribution does."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Few:
         """
         confidence = np.asarray(confidence, dtype=float)
         unseen = -np.log1p(-confidence) * np.sqrt((self.unit**2).sum())
-        few = (self.ahead + self.behind).sum(axis=-1) < _FEW
+        few = (self.ahead + self.behind).sum(axis=-1) < FEW_TEXTS
         down, up = self._sides((1 - confidence)[..., None] / 2, 0.5)
         return np.maximum(unseen, np.where(few, down, 0.0)), np.maximum(unseen, np.where(few, up, 0.0))
 

@@ -12,6 +12,7 @@ from maskbench.analysis.findings import AT_A_PRICE, POOLED
 from maskbench.analysis.missing import MOST_UNEVEN, by_arm, used
 from maskbench.analysis.values import Scale
 from maskbench.config.measures import measure
+from maskbench.config.science import CONFIDENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,7 +80,7 @@ def heed_price(row: Row, values: Values, resampler: Resampler, margin: float) ->
     more = (failed[0] - failed[1]) * (1 if first else -1)
     told, free = "unknown", False
     if spread is not None and spread.n > 1:
-        ends = spread.interval(0.95)
+        ends = spread.interval(CONFIDENCE)
         low, high = ends if first else (-ends[1], -ends[0])
         told = f"{float(spread.estimate) * (1 if first else -1):+.2f} points [{float(low):.2f}, {float(high):.2f}]"
         free = bool(low > -margin) and more < MOST_UNEVEN

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from maskbench.config.kinds import TASK_KINDS
 from maskbench.config.measures import measure, recipes
+from maskbench.config.science import LEAST_LEARNED
 from maskbench.errors import InputError
 from maskbench.kinds.score import kind_of
 
@@ -55,9 +56,6 @@ SPLIT_VALUES = ("train", "validation", "test", "run")
 
 REGIME_KINDS = ("single", "after-*", "with-*")
 """Kinds of regime: a task alone, after another one, together with another one."""
-
-LEARNED = 0.05
-"""Share of the way from the majority class's score to a score of 1 below which a run has failed."""
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 Parser = Callable[[str], Any]
@@ -278,15 +276,14 @@ def values_of(metrics: pd.DataFrame, split: str, name: str) -> pd.Series[float]:
 def learned_nothing(score: Any, majority: Any) -> Any:
     """Tell whether a score is not worth calling learned: at most 5 % of the way from the majority class's to 1.
 
-    A tagger that finds next to no entity has a score of .01 where the majority class has 0, and a classifier of 1,000
-    texts is .01 above it by chance. NaN is not known to have learned nothing.
+    The share is `LEAST_LEARNED`. NaN is not known to have learned nothing.
 
     Parameters
     ----------
     score, majority
         Fractions, or columns of them.
     """
-    return score <= majority + LEARNED * (1.0 - majority)
+    return score <= majority + LEAST_LEARNED * (1.0 - majority)
 
 
 def check_counts(path: str | Path, sums: Mapping[str, Array], *, signed: bool = False) -> None:

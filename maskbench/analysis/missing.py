@@ -9,6 +9,7 @@ import numpy as np
 
 from maskbench.analysis import statistics
 from maskbench.config.measures import measure
+from maskbench.config.science import CONFIDENCE
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -170,7 +171,7 @@ def of_no_width(spread: Spread, name: str, margin: float) -> str | None:
     margin
         δ on its scale.
     """
-    if spread.n < 2 or measure(name).name in COUNTED or bool(statistics.wide(spread.interval(0.95), margin)):
+    if spread.n < 2 or measure(name).name in COUNTED or bool(statistics.wide(spread.interval(CONFIDENCE), margin)):
         return None
     return (
         f"All {spread.n} seeds give the same difference, so that the interval has no width: that nothing varied is no "

@@ -15,11 +15,12 @@ from maskbench.analysis.controls import LEAST_SEEDS
 from maskbench.analysis.findings import POOLED
 from maskbench.analysis.metrics import kinds_of, read_metrics, regime_kind
 from maskbench.analysis.outcomes import Outcomes
-from maskbench.analysis.power import FOUND, Varying, chance_of_equivalence, seeds_for_equivalence, seeds_to_find
+from maskbench.analysis.power import Varying, chance_of_equivalence, seeds_for_equivalence, seeds_to_find
 from maskbench.analysis.values import Scale
 from maskbench.analysis.verdicts import measured, tasks_of
 from maskbench.config.claims import unit_of
 from maskbench.config.measures import MEASURES, measure
+from maskbench.config.science import ASSUMED_SD, EFFECT_TO_FIND, EVALUATIONS_TO_MATCH, LEVEL, PLANNED_EFFECTS, POWER
 from maskbench.experiment.cell import cells
 from maskbench.records.manifest import Timed, read_entries
 
@@ -30,13 +31,6 @@ if TYPE_CHECKING:
     from maskbench.config.claims import Claim, Claims, Contrast, Control, Test
     from maskbench.experiment.experiment import Experiment
 
-ASSUMED = {"points": 1.0, "nats": 0.03, "per cent": 5.0, "coefficient": 0.02}
-"""SD of a seed's paired difference, mean over tasks, by unit, where no recorded study tells it. Mosbach et al. (2021)
-report SDs of about 1 point between seeds of BERT-large, finetuned stably on small tasks; reruns found 0.7 to 2.2."""
-EFFECTS = (1.0, 2.0, 5.0)
-"""Effects in points for which the plan says the number of seeds, beside 1.5 δ."""
-EVALUATIONS = 10
-"""With at least this many evaluations of a run, the moment at which it reaches the matched score is mostly seen."""
 ON_SETS = ("input", "knowledge", "task")
 """Families of measures that rest on test-time sets of `probes: examples` texts."""
 
@@ -144,7 +138,7 @@ class Recorded:
         if alike:
             seeds, examples = (float(np.median([one[part] for one in alike])) for part in (0, 1))
             return Varying(seeds, examples, min(one.n_examples for one in alike)), "recorded, others"
-        return Varying(Scale(need.measure).hide(ASSUMED[unit_of(need.measure)]) ** 2), "assumed"
+        return Varying(Scale(need.measure).hide(ASSUMED_SD[unit_of(need.measure)]) ** 2), "assumed"
 
     def seconds(self, run: str) -> float | None:
         """Return how long a cell will take: the mean of the recorded runs that are most like it; None without any."""
@@ -179,14 +173,14 @@ def _decides(need: PlannedRow, margin: float, varying: Varying, tests: int, seed
     non_inferior = need.test == "non-inferior"
     found = detection.detectable(varying.spread(max(seeds, 1)), tests, 0.0 if non_inferior else margin)
     if not math.isfinite(found):
-        least = statistics.least_seeds(statistics.ALPHA / tests)
+        least = statistics.least_seeds(LEVEL / tests)
         return f"nothing: {seeds} seeds can never reject, {least} can", False
     if non_inferior:
         return f"not worse, from {scale.show(found - margin):.2g} {scale.unit}", True
     return f"effects from {scale.show(found):.2g} {scale.unit}", True
 
 
-PLAN_HEADER = ("claim", "contrast", "measure", "SD", "texts", "", "δ", f"seeds for {FOUND:g} δ")
+PLAN_HEADER = ("claim", "contrast", "measure", "SD", "texts", "", "δ", f"seeds for {EFFECT_TO_FIND:g} δ")
 
 
 def _row(need: PlannedRow, claims: Claims, known: Recorded, tests: int, seeds: int) -> tuple[tuple[str, ...], bool]:
@@ -198,8 +192,8 @@ def _row(need: PlannedRow, claims: Claims, known: Recorded, tests: int, seeds: i
     def seeds_for(effect: float) -> str:
         return _count(seeds_to_find(varying, effect, tests, margin, need.test))
 
-    least = seeds_for(0.0 if need.test == "non-inferior" else FOUND * margin)
-    effects = [seeds_for(effect) if scale.unit == "points" else "–" for effect in EFFECTS]
+    least = seeds_for(0.0 if need.test == "non-inferior" else EFFECT_TO_FIND * margin)
+    effects = [seeds_for(effect) if scale.unit == "points" else "–" for effect in PLANNED_EFFECTS]
     finds, anything = _decides(need, margin, varying, tests, seeds)
     equal = (
         _count(seeds_for_equivalence(varying, margin)),
@@ -227,7 +221,7 @@ def plan(experiment: Experiment, claims: Claims, recorded: Recorded | None) -> s
     every = list(needs(experiment, claims, runs))
     seeds, known = len(experiment.seeds), recorded or Recorded({}, [])
     lines = [f"{experiment.study}: {len(runs)} cells, {seeds} seeds. {_forecast(runs, recorded)}", ""]
-    points = tuple(f"{effect:g} point{'s' * (effect != 1)}" for effect in EFFECTS)
+    points = tuple(f"{effect:g} point{'s' * (effect != 1)}" for effect in PLANNED_EFFECTS)
     head = (*PLAN_HEADER, *points, "seeds for no difference", f"{seeds} seeds show none", f"{seeds} seeds find")
     rows, decided = [head], set()
     for need in (need for need in every if need.lacks is None):
@@ -242,10 +236,10 @@ def plan(experiment: Experiment, claims: Claims, recorded: Recorded | None) -> s
 def _notes(experiment: Experiment, claims: Claims, every: list[PlannedRow], recorded: Recorded | None) -> Iterator[str]:
     """Yield notes that a reader of the plan needs."""
     yield (
-        "Seeds are for 80 % power by the rule of the verdicts, two-sided 5 % with Holm's correction within the claim "
-        "(of an interaction, one test for each task). An effect of exactly δ is found half the time however many "
-        f"seeds there are, since the estimate must reach δ, too: hence {FOUND:g} δ (of a test of non-inferiority: no "
-        "difference). No difference: two arms that are equal are called equivalent."
+        f"Seeds are for {100 * POWER:g} % power by the rule of the verdicts, two-sided {100 * LEVEL:g} % with Holm's "
+        "correction within the claim (of an interaction, one test for each task). An effect of exactly δ is found "
+        "half the time however many seeds there are, since the estimate must reach δ, too: hence "
+        f"{EFFECT_TO_FIND:g} δ (of a test of non-inferiority: no difference). No difference: two arms that are equal are called equivalent."
     )
     if recorded is None:
         yield (
@@ -262,10 +256,11 @@ def _notes(experiment: Experiment, claims: Claims, every: list[PlannedRow], reco
     training = experiment.training
     evaluations = math.floor(training.evaluations_per_epoch * training.epochs)
     matched = sorted({need.measure for need in every if need.lacks is None and measure(need.measure).at_matched_score})
-    if matched and evaluations < EVALUATIONS:
+    if matched and evaluations < EVALUATIONS_TO_MATCH:
         yield (
             f"{evaluations} evaluations of a run are too few to see when it reaches the matched score, and verdicts on "
-            f"{', '.join(matched)} will be inconclusive; about {EVALUATIONS} do (training: evaluations_per_epoch)."
+            f"{', '.join(matched)} will be inconclusive; about {EVALUATIONS_TO_MATCH} do (training: "
+            "evaluations_per_epoch)."
         )
 
 

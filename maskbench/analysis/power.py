@@ -7,13 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from maskbench.analysis import detection, statistics
+from maskbench.config.science import POWER
 
 if TYPE_CHECKING:
     from maskbench.config.claims import Test
-
-FOUND = 1.5
-"""In multiples of δ, the effect that seeds are told for: one of δ is found half the time however many seeds there are,
-since the estimate must reach δ, too."""
 
 
 class Varying(NamedTuple):
@@ -65,4 +62,4 @@ def chance_of_equivalence(varying: Varying, n: int, margin: float) -> float:
 
 def seeds_for_equivalence(varying: Varying, margin: float) -> int | None:
     """Return how many seeds call equal arms equivalent with a chance of 80 %; None if no number up to 10,000 does."""
-    return detection.fewest_seeds(lambda n: chance_of_equivalence(varying, n, margin) >= detection.POWER)
+    return detection.fewest_seeds(lambda n: chance_of_equivalence(varying, n, margin) >= POWER)

@@ -10,6 +10,7 @@ import numpy as np
 from maskbench.analysis import detection, statistics
 from maskbench.analysis.bootstrap import generator
 from maskbench.analysis.findings import BOTH, PARTLY, POOLED, SEEDS
+from maskbench.config.science import CONFIDENCE, LEVEL
 
 if TYPE_CHECKING:
     from maskbench.analysis.contrasts import Evidence
@@ -93,9 +94,9 @@ class Row:
 
     def decide(self, spread: statistics.Spread, p: float) -> Verdict:
         """Return the verdict of the row's own numbers, or of others in their place."""
-        if statistics.smallest_p(spread.n) > statistics.ALPHA:
+        if statistics.smallest_p(spread.n) > LEVEL:
             return "inconclusive"  # too few seeds to reject anything, so their agreement shows nothing either
-        intervals = spread.interval(0.95), spread.inner()
+        intervals = spread.interval(CONFIDENCE), spread.inner()
         found = statistics.decide(np.asarray(p), *intervals, spread.estimate, self.margin, self.test)
         return str(found)  # type: ignore[return-value]
 
@@ -111,7 +112,7 @@ class Row:
         entry |= {"n_seeds": spread.n, "estimate": evidence.scale.show(float(spread.estimate))}
         if spread.n < 2:
             return entry
-        low, high = spread.interval(0.95)
+        low, high = spread.interval(CONFIDENCE)
         if self.test == "non-inferior":
             mde = detection.detectable(spread, self.tests, 0.0) - self.margin  # the null is at −δ
         else:

@@ -15,6 +15,7 @@ from maskbench.analysis.bootstrap import generator
 from maskbench.analysis.contrasts import with_values
 from maskbench.analysis.findings import POOLED
 from maskbench.analysis.values import Scale, Values
+from maskbench.config.science import CONFIDENCE, LEVEL, TRIMMED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,7 +59,7 @@ def _entry(row: Row, method: str, estimate: float, low: float, high: float, note
 def _agrees(row: Row, low: float, high: float) -> str:
     """Tell whether an interval points where the main one does: above 0, below, or neither."""
     assert row.spread is not None
-    one, other = row.spread.interval(0.95)
+    one, other = row.spread.interval(CONFIDENCE)
     return "yes" if _side(float(one), float(other)) == _side(low, high) else "no"
 
 
@@ -104,14 +105,14 @@ def _iqm(differences: Array, rng: np.random.Generator) -> tuple[float, float, fl
     4, who resample the runs of each task apart and warn of few runs; here each seed's mean over the tasks is resampled.
     """
     drawn = rng.choice(differences, size=(_RESAMPLES, len(differences)))
-    low, high = np.quantile(stats.trim_mean(drawn, 0.25, axis=1), [0.025, 0.975])
-    return float(stats.trim_mean(differences, 0.25)), float(low), float(high)
+    low, high = np.quantile(stats.trim_mean(drawn, TRIMMED, axis=1), [LEVEL / 2, 1 - LEVEL / 2])
+    return float(stats.trim_mean(differences, TRIMMED)), float(low), float(high)
 
 
 def _flips(row: Row) -> tuple[float, float]:
     """Return the interval of the means that the sign-flip test does not reject: outliers count as often as others."""
     differences = row.evidence.mean(row.weights)
-    low, high = statistics.typical_interval(differences, 0.95)
+    low, high = statistics.typical_interval(differences, CONFIDENCE)
     return (low, high) if np.isfinite([low, high]).all() else (np.nan, np.nan)
 
 
@@ -123,7 +124,7 @@ def _improvement(row: Row) -> dict[str, Any]:
     Agarwal et al. (2021), Deep Reinforcement Learning at the Edge of the Statistical Precipice, NeurIPS (probability of
     improvement, there over all pairs of runs).
     """
-    share, low, high = statistics.improvement(row.evidence.mean(row.weights), 0.95)
+    share, low, high = statistics.improvement(row.evidence.mean(row.weights), CONFIDENCE)
     words = f"P(difference above 0) = {share:.2f} [{low:.2f}, {high:.2f}]"
     entry = _entry(row, "probability of improvement", np.nan, np.nan, np.nan, words)
     return entry | {"agrees": _agrees(row, low - 0.5, high - 0.5)}
@@ -140,7 +141,7 @@ def _rope(row: Row) -> dict[str, Any]:
     """
     spread = row.spread
     assert spread is not None
-    low, high = (float(end) for end in spread.interval(0.95))
+    low, high = (float(end) for end in spread.interval(CONFIDENCE))
     estimate, error = float(spread.estimate), float(spread.error)
     below, above = (
         (end - estimate) / error if error > 0 else np.sign(end - estimate) * np.inf for end in (-row.margin, row.margin)
@@ -156,7 +157,7 @@ def _rope(row: Row) -> dict[str, Any]:
         likely["supported"] = chances[0] + chances[2]
     if row.verdict in likely:
         return entry | {"agrees": "yes" if likely[row.verdict] > 0.5 else "no"}
-    return entry | {"agrees": "yes" if max(chances) < 0.95 else "no"}
+    return entry | {"agrees": "yes" if max(chances) < CONFIDENCE else "no"}
 
 
 def _imputed(row: Row, values: Values) -> Iterator[dict[str, Any]]:
@@ -174,7 +175,7 @@ def _imputed(row: Row, values: Values) -> Iterator[dict[str, Any]]:
     if complete.sum() < 2:
         return
     spread = statistics.spread(evidence.mean(row.weights))
-    low, high = spread.interval(0.95)
+    low, high = spread.interval(CONFIDENCE)
     note = (
         f"{len(failed)} failed runs count with the score of the majority class; {spread.n} seeds, interval over seeds."
     )

@@ -13,6 +13,15 @@ import numpy as np
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
+from maskbench.config.science import (
+    CONFIDENCE,
+    EQUIVALENCE_CONFIDENCE,
+    LEVEL,
+    OUTLYING,
+    SEEDS_FOR_SKEWNESS,
+    SKEWNESS_FACTOR,
+)
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -20,17 +29,10 @@ if TYPE_CHECKING:
     from maskbench.analysis.metrics import Array
     from maskbench.config.claims import Test
 
-ALPHA = 0.05
 FLIPS = 100_000
 """Sign flips are all done up to this many, and drawn at random beyond it."""
 _HELD = 20_000_000
 """Numbers that the permutation test holds in memory at once (160 MB)."""
-SKEWED = 1.5
-"""What the skewness of a sample is multiplied with: small samples of skewed differences look less skewed than they are.
-Chosen by simulation (tests/unit/analysis/test_right_numbers.py): with it, intervals of normal, exponential and
-lognormal differences of ten seeds cover in 97, 96 and 94 %, without the adjustment in 95, 90 and 84 %."""
-LEAST_SHAPE = 6
-"""Fewer seeds tell nothing about skewness; and no verdict rests on them."""
 
 
 @dataclass(frozen=True)
@@ -88,10 +90,10 @@ class Spread:
 
         That a difference is small is a statement about what was not seen: no approximation is good enough for it.
         """
-        low, high = self.interval(0.90)
+        low, high = self.interval(EQUIVALENCE_CONFIDENCE)
         if self.few is None:
             return low, high
-        down, up = self.few.exactly(0.90)
+        down, up = self.few.exactly(EQUIVALENCE_CONFIDENCE)
         return np.minimum(low, self.estimate - down), np.maximum(high, self.estimate + up)
 
     def p(self, null: float = 0.0) -> Array:
@@ -125,7 +127,7 @@ def stretched(skewness: Array | float, n: int, confidence: float | Array) -> tup
     confidence
         Of the interval.
     """
-    skew = SKEWED * np.asarray(skewness, dtype=float)
+    skew = SKEWNESS_FACTOR * np.asarray(skewness, dtype=float)
     skew = np.where(np.abs(skew) < 1e-6, 1e-6, skew)
     quantile = np.maximum(stats.t.ppf((1 + np.asarray(confidence)) / 2, n - 1), 1e-9)
 
@@ -141,7 +143,7 @@ def stretched(skewness: Array | float, n: int, confidence: float | Array) -> tup
 def skewness_of(differences: Array) -> Array:
     """Return the skewness of differences over the last axis; 0 where they are too few or do not vary."""
     n = differences.shape[-1]
-    if n < LEAST_SHAPE:
+    if n < SEEDS_FOR_SKEWNESS:
         return np.zeros(differences.shape[:-1])
     centred = differences - differences.mean(axis=-1, keepdims=True)
     sd = differences.std(axis=-1, ddof=1)
@@ -228,7 +230,7 @@ def sign_flip(differences: Array, rng: np.random.Generator, flips: int = FLIPS) 
 def usual_skewness(n: int) -> float:
     """Return the skewness that normal differences of n seeds exceed one time in twenty, either way."""
     drawn = np.random.default_rng(n).normal(size=(20_000, n))
-    return float(np.quantile(np.abs(skewness_of(drawn)), 0.95))
+    return float(np.quantile(np.abs(skewness_of(drawn)), CONFIDENCE))
 
 
 def typical_interval(differences: Array, confidence: float) -> tuple[float, float]:
@@ -257,16 +259,23 @@ def improvement(differences: Array, confidence: float) -> tuple[float, float, fl
 
 
 def outlying(differences: Array) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Return which differences lie more than 5 scaled median absolute deviations from the median (Hampel 1974)."""
+    """Return (seeds,) bool: which differences (seeds,) lie far from their median.
+
+    Far is more than `OUTLYING` median absolute deviations, which are scaled to the SD of normal differences.
+
+    References
+    ----------
+    Hampel (1974).
+    """
     distance = np.abs(differences - np.median(differences))
     scale = 1.4826 * np.median(distance)
-    far: np.ndarray[Any, np.dtype[np.bool_]] = distance > max(5 * scale, 1e-9 * np.abs(differences).max())
+    far: np.ndarray[Any, np.dtype[np.bool_]] = distance > max(OUTLYING * scale, 1e-9 * np.abs(differences).max())
     return far if scale > 0 else np.zeros_like(far)
 
 
 def unseen(n: int) -> float:
     """Return the rate up to which something may happen, with 95 % confidence, that happened in none of n runs."""
-    return float(1 - 0.05 ** (1 / n))
+    return float(1 - LEVEL ** (1 / n))
 
 
 def holm(p: Sequence[float]) -> Array:
@@ -314,7 +323,7 @@ def decide(
     test
         superior, non-inferior (the null is −δ, and `p` is of it) or either.
     """
-    (low, high), found = interval, p < ALPHA
+    (low, high), found = interval, p < LEVEL
     if test == "non-inferior":
         yes, no = found & (low > -delta) & wide(inner, delta), found & (high < -delta)
     elif test == "either":

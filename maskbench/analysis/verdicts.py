@@ -16,12 +16,13 @@ from maskbench.analysis.guards import heed_gates, heed_parts, heed_price, of_mac
 from maskbench.analysis.metrics import kinds_of, read_metrics, write_csv
 from maskbench.analysis.missing import lost, refuse_censored, refuse_collapse, refuse_no_width, refuse_unknown_texts
 from maskbench.analysis.outcomes import Outcomes
-from maskbench.analysis.power import FOUND, Varying, seeds_for_equivalence, seeds_to_find
+from maskbench.analysis.power import Varying, seeds_for_equivalence, seeds_to_find
 from maskbench.analysis.resampler import Resampler
 from maskbench.analysis.rows import NO_CONTRAST, Row, Untested
 from maskbench.analysis.sensitivity import sensitivity
 from maskbench.analysis.values import Values
 from maskbench.config.measures import measure
+from maskbench.config.science import EFFECT_TO_FIND, LEVEL, POWER, SEEDS_FOR_SKEWNESS
 from maskbench.experiment.claims import claims_hash, read_claims
 from maskbench.io.files import atomic, write_json
 from maskbench.records.manifest import Claimed, read_entries
@@ -133,7 +134,7 @@ def _shape(row: Row) -> Iterator[str]:
         return
     if not spread.n_examples and spread.covered is None and measure(name).of_texts:
         yield "Over seeds alone: that other texts would give another number is not in the interval."
-    if spread.n < statistics.LEAST_SHAPE:
+    if spread.n < SEEDS_FOR_SKEWNESS:
         return
     differences = row.evidence.mean(row.weights)
     far, skewness = int(statistics.outlying(differences).sum()), float(spread.skewness)
@@ -159,7 +160,7 @@ def _what_it_takes(row: Row, spread: statistics.Spread) -> Iterator[str]:
     if spread.n < 2:
         yield "One seed says nothing about chance."
         return
-    level = statistics.ALPHA / row.tests
+    level = LEVEL / row.tests
     if statistics.smallest_p(spread.n) > level:
         least = statistics.least_seeds(level)
         among = f" among {row.tests}" if row.tests > 1 else ""
@@ -173,19 +174,22 @@ def _seeds_to_tell(row: Row, varying: Varying, estimate: float) -> Iterator[str]
     if row.test == "non-inferior":
         effect, size = (estimate, "the estimate") if estimate > 0 else (0.0, "no difference")
         telling = f"tell {size} from −δ"
-    elif abs(estimate) > FOUND * margin:
+    elif abs(estimate) > EFFECT_TO_FIND * margin:
         effect, telling = estimate, "find an effect as large as the estimate"
     else:
-        effect, telling = FOUND * margin, f"find an effect of {FOUND:g} δ"
+        effect, telling = EFFECT_TO_FIND * margin, f"find an effect of {EFFECT_TO_FIND:g} δ"
     needed = seeds_to_find(varying, effect, row.tests, margin, row.test)
     if needed is None:
         yield f"To {telling} takes more test examples, not more seeds."
     else:
-        yield f"{needed} seeds {telling} with 80 % power."
+        yield f"{needed} seeds {telling} with {100 * POWER:g} % power."
     if row.test != "non-inferior" and abs(estimate) < margin:
         equal = seeds_for_equivalence(varying, margin)
         if equal is not None:
-            yield f"{equal} seeds show with 80 % power that no difference is as large as δ, if there is none."
+            yield (
+                f"{equal} seeds show with {100 * POWER:g} % power that no difference is as large as δ, if there is "
+                "none."
+            )
 
 
 def _pairs(rows: list[Row]) -> pd.DataFrame:
@@ -309,19 +313,19 @@ def errors(verdicts: pd.DataFrame) -> dict[str, Any]:
     """
     tested = verdicts[verdicts["p"].notna() & ((verdicts["scope"] == POOLED) | verdicts["scope"].str.contains(" vs "))]
     claims, rows = int(tested["claim"].nunique()), len(tested)
-    discoveries = int((tested["q"] < statistics.ALPHA).sum())
+    discoveries = int((tested["q"] < LEVEL).sum())
     return {
         "claims": claims,
         "rows": rows,
-        "expected_false": round(statistics.ALPHA * claims, 2),
-        "expected_false_equivalent": round(statistics.ALPHA * rows, 2),
+        "expected_false": round(LEVEL * claims, 2),
+        "expected_false_equivalent": round(LEVEL * rows, 2),
         "discoveries": discoveries,
         "sentence": (
             f"{claims} claims are tested by {rows} rows. If nothing that is claimed had an effect, up to "
-            f"{statistics.ALPHA * claims:.1f} claims would still be expected with a false supported or contradicted "
-            f"row; if all differences were as large as the margin, up to {statistics.ALPHA * rows:.1f} rows with a "
-            f"false equivalent one. Over all claims together, {discoveries} rows hold with at most 5 % false "
-            "discoveries (q below .05)."
+            f"{LEVEL * claims:.1f} claims would still be expected with a false supported or contradicted "
+            f"row; if all differences were as large as the margin, up to {LEVEL * rows:.1f} rows with a "
+            f"false equivalent one. Over all claims together, {discoveries} rows hold with at most {100 * LEVEL:g} % "
+            f"false discoveries (q below {str(LEVEL).lstrip('0')})."
         ),
     }
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from maskbench.config.science import CALIBRATION_BINS
 from maskbench.kinds import probing
 from maskbench.probes.errors import UnmeasuredError
 from maskbench.probes.forward import outcome
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     """For each text what was flipped."""
     from maskbench.kinds.score import Outcome
 
-BINS = 15
-
 
 @probe("calibration", along=True)
 def calibration(subject: Subject) -> Measured:
@@ -40,7 +39,7 @@ def calibration(subject: Subject) -> Measured:
     sure, right, examples = confidences(subject.predictions)
     yield subject.measured("test", "ece", lambda: ece(sure, right))
     # the same borders of bins, in the same precision, as in torchmetrics
-    bins = (torch.bucketize(_below_one(sure), torch.linspace(0, 1, BINS + 1), right=True) - 1).numpy()
+    bins = (torch.bucketize(_below_one(sure), torch.linspace(0, 1, CALIBRATION_BINS + 1), right=True) - 1).numpy()
     for place in np.unique(bins):
         own = bins == place
         subject.contribute(f"test:confident-{place:02}", examples[own], right[own] - sure[own])
@@ -60,7 +59,7 @@ def _below_one(sure: NDArray[np.float64]) -> torch.Tensor:
 
 
 def ece(sure: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
-    """Return the expected calibration error over 15 bins of equal width: Σ_b n_b/n |accuracy_b − confidence_b|.
+    """Return the expected calibration error over bins of equal width: Σ_b n_b/n |accuracy_b − confidence_b|.
 
     Parameters
     ----------
@@ -77,7 +76,9 @@ def ece(sure: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
 
     if not len(sure):
         raise UnmeasuredError("there are no predictions")
-    return float(binary_calibration_error(_below_one(sure), torch.tensor(right).long(), n_bins=BINS, norm="l1"))
+    return float(
+        binary_calibration_error(_below_one(sure), torch.tensor(right).long(), n_bins=CALIBRATION_BINS, norm="l1")
+    )
 
 
 def brier(predicted: Outcome) -> float:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from maskbench.channels import Fixed, Stream
+from maskbench.config.science import MASKED_LM_RATE
 from maskbench.masks.draws import Draws
 from maskbench.models import masked_lm
 from maskbench.models.anatomy import base_of
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
     from maskbench.probes.forward import Forward, Rows
-
-RATE = 0.15
-"""Share of the tokens that are masked, as in BERT's pretraining (Devlin et al. 2019, section 3.1)."""
 
 
 def original_head(folder: Path, like: Module) -> masked_lm.MaskedLMHead:
@@ -59,7 +57,7 @@ def losses(forward: Forward, head: masked_lm.MaskedLMHead, rows: Rows) -> tuple[
     draws, total, count = Draws(Fixed.HOLES, Stream.HOLES), np.zeros(len(rows)), np.zeros(len(rows), dtype=np.int64)
     encoder = base_of(forward.model)
     for chosen, batch in forward.batches(rows):
-        hit = (draws.uniform(replace(batch, epoch=0)) < RATE) & batch.maskable
+        hit = (draws.uniform(replace(batch, epoch=0)) < MASKED_LM_RATE) & batch.maskable
         if not hit.any():
             continue
         hidden = forward(batch.corrupted(hit, batch.mask_id), model=encoder).last_hidden_state

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from maskbench.config.science import PROBE_STRENGTH, PROBED_WORDS
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
@@ -24,10 +26,8 @@ if TYPE_CHECKING:
     Classes = NDArray[np.int64]
     Word = tuple[int, ...]
 
-WORDS = 4
-"""Number of words whose presence is probed."""
-_STRENGTH = 0.1  # inverse of the L2 penalty: there are about as many features as texts
 _ITERATIONS = 1000
+"""Steps of the solver, at most: some hundred are enough."""
 
 
 def _words(row: dict[str, object]) -> list[Word]:
@@ -53,7 +53,7 @@ def properties(train: Rows, test: Rows) -> dict[str, list[tuple[Classes, Classes
     borders = np.unique(np.quantile(lengths[0], (0.25, 0.5, 0.75)))
     contents = [[set(_words(row)) for row in rows] for rows in (train, test)]
     counts = Counter(word for content in contents[0] for word in content)
-    chosen = sorted(counts, key=lambda word: (abs(counts[word] - len(train) / 2), word))[:WORDS]
+    chosen = sorted(counts, key=lambda word: (abs(counts[word] - len(train) / 2), word))[:PROBED_WORDS]
     found = {
         "length": [tuple(np.searchsorted(borders, length, side="left") for length in lengths)],
         "word-content": [
@@ -86,7 +86,7 @@ def hits(train: Tensor, test: Tensor, classes: list[tuple[Classes, Classes]]) ->
     scale = StandardScaler().fit(train.numpy())
     fitted, tested = scale.transform(train.numpy()), scale.transform(test.numpy())
     right = [
-        LogisticRegression(C=_STRENGTH, max_iter=_ITERATIONS).fit(fitted, known).predict(tested) == wanted
+        LogisticRegression(C=PROBE_STRENGTH, max_iter=_ITERATIONS).fit(fitted, known).predict(tested) == wanted
         for known, wanted in classes
     ]
     mean: NDArray[np.float64] = np.mean(right, axis=0)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from maskbench.analysis.findings import AT_A_PRICE, POOLED, VERDICTS
 from maskbench.config.measures import measure
+from maskbench.config.science import EQUIVALENCE_CONFIDENCE, LEVEL
 from maskbench.report import text
 
 if TYPE_CHECKING:
@@ -29,9 +30,9 @@ VERDICT_SYMBOLS = {
 """A sign for each verdict, beside its word and its colour."""
 
 MEANINGS = {
-    "supported": "corrected p < 0.05, the interval is above zero, and the effect is at least the margin δ",
-    "contradicted": "corrected p < 0.05, and the interval is below zero: the opposite of the claim",
-    "equivalent": "the 90 % interval lies inside ±δ: no difference that matters",
+    "supported": f"corrected p < {LEVEL:g}, the interval is above zero, and the effect is at least the margin δ",
+    "contradicted": f"corrected p < {LEVEL:g}, and the interval is below zero: the opposite of the claim",
+    "equivalent": f"the {100 * EQUIVALENCE_CONFIDENCE:g} % interval lies inside ±δ: no difference that matters",
     "inconclusive": "anything else; how large an effect could have been found is said",
     "invalid": "a control failed, so that the measure cannot be trusted here",
     AT_A_PRICE: "less interference, but of an arm whose score is not shown to be as good: it may have learned less",

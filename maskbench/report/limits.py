@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from maskbench.analysis import statistics
 from maskbench.config.measures import MEASURES
+from maskbench.config.science import CONFIRMING_SEEDS, LEVEL
 from maskbench.report import text
 
 if TYPE_CHECKING:
@@ -13,11 +14,8 @@ if TYPE_CHECKING:
 
 STATUS_WORDS = {"diverged": "diverged", "oom": "out of memory", "crashed": "crashed"}
 
-REJECTING_SEEDS = statistics.least_seeds(statistics.ALPHA)
+REJECTING_SEEDS = statistics.least_seeds(LEVEL)
 """With fewer seeds, no exact sign-flip test can reject."""
-
-CONFIRMING_SEEDS = 10
-"""With fewer seeds, an exact sign-flip test cannot confirm a direction after Holm's correction."""
 
 
 def _seeds(study: Study) -> list[str]:

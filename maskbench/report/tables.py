@@ -13,6 +13,7 @@ from maskbench.analysis.findings import VERDICT_COLUMNS
 from maskbench.analysis.metrics import BLOCK, write_csv
 from maskbench.analysis.values import Scale
 from maskbench.config.measures import measure, shown_in
+from maskbench.config.science import CONFIDENCE, POWER
 from maskbench.io.files import atomic, write_text
 from maskbench.report import text
 from maskbench.report.blocks import Block
@@ -55,10 +56,11 @@ def verdicts(study: Study) -> Table:
     frame = pd.DataFrame(shown, columns=names)
     frame.insert(0, "claim", rows["claim"].to_numpy())
     caption = (
-        "Effects are signed so that + is as the claim says. Interval: 95 %, over seeds and texts, or, where the "
-        "column interval says so, over seeds alone; p is of the same, and never below that of a permutation of the "
-        "signs of whole seeds; Holm's correction within a claim. Least effect "
-        "found: what is found with 80 % power. Unguarded: a control of the measure was not run or is undecided. "
+        f"Effects are signed so that + is as the claim says. Interval: {100 * CONFIDENCE:g} %, over seeds and texts, "
+        "or, where the column interval says so, over seeds alone; p is of the same, and never below that of a "
+        "permutation of the signs of whole seeds; Holm's correction within a claim. Least effect "
+        f"found: what is found with {100 * POWER:g} % power. Unguarded: a control of the measure was not run or is "
+        "undecided. "
         f"Claims: {study.evidence.file}, {study.evidence.digest[:16]}."
     )
     return Table("verdicts", "Verdicts", caption, rows[list(VERDICT_COLUMNS)], frame, names=5)

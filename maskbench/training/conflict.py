@@ -11,6 +11,7 @@ from torchjd.autojac import jac
 from transformers import TrainerCallback
 
 from maskbench.channels import Purpose
+from maskbench.config.science import CONFLICT_EXAMPLES
 from maskbench.kinds.head import count
 from maskbench.masks.passes import still
 from maskbench.models.anatomy import base_of, embeddings_of, layers_of
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from maskbench.records.run import Metric
     from maskbench.training.collate import Collator
 
-EXAMPLES = 64
-"""Number of examples of each task on which the gradients are compared."""
 WHOLE = "all"
 """Name of the group of all shared parameters."""
 _CHUNK = 16  # examples of each task at a time, so that this needs less memory than an update
@@ -110,10 +109,10 @@ def cosines(
 
 def fixed_batches(tasks: Sequence[Dataset], seed: int, collate: Collator) -> list[list[dict[str, Tensor]]]:
     """Return a seeded batch of each task's training examples, in chunks of what the model takes, with labels."""
-    chunks = min(EXAMPLES // _CHUNK, *map(len, tasks))
+    chunks = min(CONFLICT_EXAMPLES // _CHUNK, *map(len, tasks))
     batches = []
     for dataset in tasks:
-        order = np.random.default_rng([seed, Purpose.CONFLICT]).permutation(len(dataset))[:EXAMPLES]
+        order = np.random.default_rng([seed, Purpose.CONFLICT]).permutation(len(dataset))[:CONFLICT_EXAMPLES]
         collated = [collate([dataset[int(row)] for row in rows]) for rows in np.array_split(order, chunks)]
         batches.append([{name: batch[name] for name in batch if name not in BESIDE_TEXT} for batch in collated])
     return batches

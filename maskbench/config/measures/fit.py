@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from maskbench.config.measures.entry import Measure
 from maskbench.config.measures.recipes import TEST, all_of, ratio
+from maskbench.config.science import CALIBRATION_BINS
 
 _CHURN = "Milani Fard et al. (2016), Launch and Iterate: Reducing Prediction Churn, NeurIPS (churn)"
 _STABLE = "Mosbach et al. (2021), On the Stability of Fine-tuning BERT, ICLR (failed runs)"
@@ -45,8 +46,8 @@ FIT = (
         better="lower",
         family="fit",
         definition=(
-            "Mean over 15 equal bins of confidence, weighted by their size, of |share right − mean confidence|; of "
-            "texts, or of words with a prediction."
+            f"Mean over {CALIBRATION_BINS} equal bins of confidence, weighted by their size, of |share right − mean "
+            "confidence|; of texts, or of words with a prediction."
         ),
         source="Guo et al. (2017), On Calibration of Modern Neural Networks, ICML, section 2",
         made_of=all_of("gaps", "test:confident-"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from maskbench.config.measures.entry import Measure
 from maskbench.config.measures.recipes import probes, ratio
+from maskbench.config.science import MASKED_LM_RATE
 
 _CKA = "Kornblith et al. (2019), Similarity of Neural Network Representations Revisited, ICML, section 3; "
 _PROBED = "Alain & Bengio (2017), Understanding Intermediate Layers Using Linear Classifier Probes, ICLR workshop"
@@ -65,7 +66,7 @@ KNOWLEDGE = (
         family="knowledge",
         definition=(
             "Cross-entropy per masked token of the fine-tuned encoder under the pretrained masked-LM head, with fixed "
-            "masks on 15 % of the tokens; for models that have a head."
+            f"masks on {100 * MASKED_LM_RATE:g} % of the tokens; for models that have a head."
         ),
         made_of=ratio(("test:masked-lm", 1.0)),
         masked_lm=True,

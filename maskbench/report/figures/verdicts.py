@@ -10,6 +10,7 @@ from matplotlib.patches import Patch
 
 from maskbench.analysis.findings import AT_A_PRICE, POOLED, VERDICTS
 from maskbench.config.measures import measure
+from maskbench.config.science import CONFIDENCE
 from maskbench.report import text
 from maskbench.report.claims import ANSWERS, VERDICT_SYMBOLS, records
 from maskbench.report.figures.drawing import DASHED, Drawing, Nothing, counted, legend
@@ -81,10 +82,10 @@ def claims(study: Study) -> Drawing | Nothing:
         "Every contrast of every claim that this study tests, on its first measure"
         + ("" if _first(study, rows) else " that has an estimate")
         + ", pooled over the tasks (each counts the same), divided by its margin δ: right of zero is what the claim "
-        "says, inside the band is too small to matter. Line: 95 % interval over seeds and, where they are at hand, "
-        "test examples (t quantiles); an arrow: it goes on, and a mark at the end of the axis lies beyond it. At the "
-        f"right: effect, interval and verdict. {seeds}. Test: permutation of the signs of whole seeds, Holm's "
-        "correction within a claim."
+        f"says, inside the band is too small to matter. Line: {100 * CONFIDENCE:g} % interval over seeds and, where "
+        "they are at hand, test examples (t quantiles); an arrow: it goes on, and a mark at the end of the axis lies "
+        f"beyond it. At the right: effect, interval and verdict. {seeds}. Test: permutation of the signs of whole "
+        "seeds, Holm's correction within a claim."
         + (" °: unguarded, a control of the measure was not run or is undecided." if _bare(rows) else "")
         + (f" Not shown, since there is no estimate: {text.listed(untested)}." if untested else "")
     )

@@ -9,8 +9,9 @@ import pytest
 from maskbench.analysis import detection, statistics
 from maskbench.analysis.metrics import OUTCOME_COLUMNS
 from maskbench.analysis.plan import Recorded, plan
-from maskbench.analysis.power import FOUND, Varying, chance_of_equivalence, seeds_for_equivalence, seeds_to_find
+from maskbench.analysis.power import Varying, chance_of_equivalence, seeds_for_equivalence, seeds_to_find
 from maskbench.analysis.verdicts import judge, measured
+from maskbench.config.science import EFFECT_TO_FIND
 from maskbench.experiment.claims import read_claims
 from maskbench.io.code import ROOT
 from maskbench.io.files import write_json
@@ -45,7 +46,7 @@ def test_seeds_for_equivalence_are_the_fewest_with_power():
     assert chance_of_equivalence(varying, 5, 100.0) == 0.0
 
 
-@pytest.mark.parametrize("effect", [FOUND * 0.5, 1.0])
+@pytest.mark.parametrize("effect", [EFFECT_TO_FIND * 0.5, 1.0])
 def test_seeds_have_the_power_that_they_are_told_for(effect):
     varying = Varying(1.0)
     n = seeds_to_find(varying, effect, 1, 0.5, "superior")

@@ -359,7 +359,7 @@ ANALYSIS = {"collect.py", "compare.py", "verdicts.py"}
         ),
         ("config/conditions.py", "LEVELS = (5, 10, 20)", "LEVELS = (5, 10, 30)", {"figures.py"}),
         # training
-        ("training/conflict.py", "EXAMPLES = 64", "EXAMPLES = 32", TRAINS),
+        ("config/science.py", "CONFLICT_EXAMPLES = 64", "CONFLICT_EXAMPLES = 32", TRAINS),
         ("config/training.py", "learning_rate: Positive = 2e-4", "learning_rate: Positive = 2e-5", set()),
         ("experiment/cell.py", '"sequential": f"after-', '"sequential": f"behind-', EVERY_CELL | {"collect.py"}),
         # masks: the core, what some share, one kind, a control that is made while planning
@@ -381,7 +381,12 @@ ANALYSIS = {"collect.py", "compare.py", "verdicts.py"}
         # probes
         ("probes/linear.py", "_ITERATIONS = 1000", "_ITERATIONS = 100", {"reference.py"} | PROBES),
         ("config/probes.py", "= list(PERTURBATIONS)", '= ["swap"]', set()),
+        ("config/science.py", "CALIBRATION_BINS = 15", "CALIBRATION_BINS = 10", PROBES | ANALYSIS | REPORT),
+        ("config/science.py", "PROBED_WORDS = 4", "PROBED_WORDS = 5", {"reference.py"} | PROBES),
         # analysis and report
+        ("config/science.py", "LEAST_LEARNED = 0.05", "LEAST_LEARNED = 0.1", ANALYSIS | REPORT),
+        ("config/science.py", "WIDEST_STEP = 1.5", "WIDEST_STEP = 2.0", {"collect.py"}),
+        ("config/science.py", "OUTLYING = 5.0", "OUTLYING = 3.0", {"verdicts.py"}),
         ("analysis/controls.py", "CHANCE = 0.01", "CHANCE = 0.02", {"verdicts.py"}),
         ("analysis/missing.py", "MOST_UNEVEN = 2", "MOST_UNEVEN = 3", {"verdicts.py"}),
         ("report/figures/profile.py", "rotation=40", "rotation=50", {"figures.py"}),
@@ -448,7 +453,7 @@ def test_runs_of_different_strategies_can_be_told_to_have_the_same_core(edit: Ed
     found = {name: value for name, value in hashes().items() if name in TRAINS}
     assert len(set(found.values())) == len(STRATEGIES)
     assert {core_of(value) for value in found.values()} == {found["train none"]}
-    edit("maskbench/training/conflict.py", "EXAMPLES = 64", "EXAMPLES = 32")
+    edit("maskbench/config/science.py", "CONFLICT_EXAMPLES = 64", "CONFLICT_EXAMPLES = 32")
     assert core_of(hashes()["train span"]) != found["train none"]
 
 
