@@ -27,6 +27,8 @@ rule reference:
             for name, size in (
                 ("max-test", TASKS[wildcards.task].max_test),
                 ("examples", EXPERIMENT.probes.examples),
+                ("drift-texts", EXPERIMENT.probes.drift_texts),
+                ("drift-tokens", EXPERIMENT.probes.drift_tokens),
             )
             if size is not None
         ),

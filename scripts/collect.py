@@ -30,6 +30,7 @@ def main() -> None:
         options.results,
         baseline=experiment.baseline,
         probed=bool(experiment.probes.wanted),
+        share=experiment.analysis.matched_score,
     )
 
 

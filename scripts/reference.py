@@ -21,6 +21,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--training", required=True, type=Training.model_validate_json, help="hyperparameters as JSON")
     parser.add_argument("--max-test", type=int, help="how many test texts runs are scored on; default: all")
     parser.add_argument("--examples", type=int, help="how many of them are probed; default: all")
+    parser.add_argument("--drift-texts", required=True, type=int, help="on how many of these drift is measured")
+    parser.add_argument("--drift-tokens", required=True, type=int, help="on how many of their tokens, at most")
     parser.add_argument(
         "--no-masked-lm", action="store_true", help="the configuration says that it has no masked-LM head worth using"
     )
@@ -40,6 +42,8 @@ def main() -> None:
             options.destination,
             max_test=options.max_test,
             examples=options.examples,
+            drift_texts=options.drift_texts,
+            drift_tokens=options.drift_tokens,
             batch_size=options.training.eval_batch_size,
             device=place.device,
             masked_lm=not options.no_masked_lm,

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from maskbench.analysis.about_data import Use, about_data
-from maskbench.analysis.derived import Point, RunSummary, derive
+from maskbench.analysis.derived import MATCHED, Point, RunSummary, derive
 from maskbench.analysis.metrics import ALONG_COLUMNS, CELL, METRIC_COLUMNS, write_csv
 from maskbench.analysis.outcome_tables import OutcomesWriter, read_predictions, tables_of, types_of
 from maskbench.analysis.run_records import kind_of, number_of, read_records
@@ -100,7 +100,14 @@ def _along(record: Record, probes: ProbeRecord | None) -> Iterator[tuple[str, in
 
 
 def collect(
-    study: str, results: Path, runs: Sequence[str], output: Path, *, baseline: str = "none", probed: bool = False
+    study: str,
+    results: Path,
+    runs: Sequence[str],
+    output: Path,
+    *,
+    baseline: str = "none",
+    probed: bool = False,
+    share: float = MATCHED,
 ) -> None:
     """Write metrics.csv, metrics.parquet, along.csv, outcomes.parquet and manifest.json of a study.
 
@@ -119,6 +126,8 @@ def collect(
     probed
         Whether every run has a ``probes/<run>/metrics.json``, and ``outcomes.parquet`` where test-time sets were
         measured.
+    share
+        Where the matched score lies, from the majority class's score (0) to the baseline's best (1).
 
     Raises
     ------
@@ -149,7 +158,7 @@ def collect(
                 for table in tables_of(results, record, probes, types):
                     outcomes.add(table)
             read = partial(read_predictions, results)
-            for value in derive(found, baseline, read, results / "training", outcomes.keep):
+            for value in derive(found, baseline, read, results / "training", outcomes.keep, share=share):
                 metrics.add(value.run, measure(value.measure).split, value.measure, value.value)
             outcomes.flush()
         frame = metrics.frame()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from maskbench.analysis.metrics import BLOCK, learned_nothing, regime_kind
+from maskbench.config.analysis import Analysis
 from maskbench.config.conditions import CLEAN
 from maskbench.config.measures import measure
 from maskbench.config.science import WIDEST_STEP
@@ -86,8 +87,8 @@ Predictions = Callable[[str], tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]
 Keep = Callable[[str, np.ndarray[Any, Any], np.ndarray[Any, Any]], None]
 """Takes a run id, its test examples, and for each the share of other seeds that answer otherwise."""
 
-REACHED = 0.9
-"""Share of the way from the majority class's score to the baseline's best at which all are compared."""
+MATCHED: float = Analysis.model_fields["matched_score"].default
+"""Share of the way from the majority class's score to the baseline's best at which all are compared, by default."""
 
 
 def _groups(runs: Sequence[RunSummary], key: Callable[[RunSummary], Any]) -> dict[Any, list[RunSummary]]:
@@ -260,19 +261,19 @@ def value_at(points: Sequence[Point], step: float) -> float | None:
     return float(np.interp(step, [point.step for point in points], [point.value for point in points]))
 
 
-def matched_level(run: RunSummary) -> float | None:
+def matched_level(run: RunSummary, share: float = MATCHED) -> float | None:
     """Return the score at which strategies are compared with a run of the baseline; None if it learned nothing.
 
-    It lies `REACHED` of the way from the majority class's score to the run's best validation score. Nearer to the best
+    It lies a share of the way from the majority class's score to the run's best validation score. Nearer to the best
     one the curve is flat: there, a point more or less at its end decides how long it took, and not how fast it was.
     """
     if run.failed is not False or run.majority_score is None or not run.history:
         return None
     best = max(point.value for point in run.history)
-    return run.majority_score + REACHED * (best - run.majority_score) if best > run.majority_score else None
+    return run.majority_score + share * (best - run.majority_score) if best > run.majority_score else None
 
 
-def at_matched_score(runs: Sequence[RunSummary], baseline: str) -> Iterator[Value]:
+def at_matched_score(runs: Sequence[RunSummary], baseline: str, share: float = MATCHED) -> Iterator[Value]:
     """Yield what learning as much as the baseline cost: updates, and interference when a common score is reached.
 
     Within a block and seed, the matched score is that of `matched_level` for the baseline's run, so that no other
@@ -290,7 +291,7 @@ def at_matched_score(runs: Sequence[RunSummary], baseline: str) -> Iterator[Valu
     what was learned.
     """
     for group in _groups(runs, lambda run: (run.block, run.seed)).values():
-        level = next((matched_level(run) for run in group if run.strategy == baseline), None)
+        level = next((matched_level(run, share) for run in group if run.strategy == baseline), None)
         for run in (run for run in group if run.completed and run.history):
             side = None if level is None else side_of(run.history, level)
             step = first_reached(run.history, level) if level is not None and side == 0 else None
@@ -304,7 +305,13 @@ def at_matched_score(runs: Sequence[RunSummary], baseline: str) -> Iterator[Valu
 
 
 def derive(
-    runs: Sequence[RunSummary], baseline: str, predictions: Predictions, folder: Path, keep: Keep | None = None
+    runs: Sequence[RunSummary],
+    baseline: str,
+    predictions: Predictions,
+    folder: Path,
+    keep: Keep | None = None,
+    *,
+    share: float = MATCHED,
 ) -> Iterator[Value]:
     """Yield all derived measures of a study.
 
@@ -320,6 +327,8 @@ def derive(
         Where they are, ``<run>/predictions.parquet``: for messages.
     keep
         Takes what test examples contribute to the disagreement.
+    share
+        Where the matched score lies (`matched_level`).
     """
     return chain(
         failed(runs),
@@ -328,5 +337,5 @@ def derive(
         negative_transfer(runs),
         overheads(runs, baseline),
         machines(runs),
-        at_matched_score(runs, baseline),
+        at_matched_score(runs, baseline, share),
     )

@@ -239,7 +239,8 @@ def _notes(experiment: Experiment, claims: Claims, every: list[PlannedRow], reco
         f"Seeds are for {100 * POWER:g} % power by the rule of the verdicts, two-sided {100 * LEVEL:g} % with Holm's "
         "correction within the claim (of an interaction, one test for each task). An effect of exactly δ is found "
         "half the time however many seeds there are, since the estimate must reach δ, too: hence "
-        f"{EFFECT_TO_FIND:g} δ (of a test of non-inferiority: no difference). No difference: two arms that are equal are called equivalent."
+        f"{EFFECT_TO_FIND:g} δ (of a test of non-inferiority: no difference). No difference: two arms that are equal "
+        "are called equivalent."
     )
     if recorded is None:
         yield (

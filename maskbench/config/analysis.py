@@ -16,5 +16,8 @@ class Analysis(ConfigBlock):
     """Resamples of the test examples, from which the variance behind the intervals is estimated."""
     confidence: Share = 0.95
     """Coverage of the intervals."""
+    matched_score: Share = 0.9
+    """The matched score: how far on the way from the score of the majority class (0) to the baseline's best validation
+    score (1) strategies are compared. Near 1 the curve is flat, and chance decides how long it took."""
     seed: Seed = 0
     """Seed of the generator of resamples and random sign flips."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
+
+from pydantic import Field
 
 from maskbench.config.block import ConfigBlock, Count
 from maskbench.config.conditions import PERTURBATIONS, Perturbation
@@ -37,6 +39,13 @@ class Probes(ConfigBlock):
     """Which perturbations are measured."""
     levels: list[Literal[5, 10, 20]] = [10]
     """How much of a text they change, in percent; the sets are built for 5, 10 and 20."""
+    drift_texts: Count = 64
+    """Of how many of these examples the representations are compared; a pass over them is what each evaluation costs
+    that `trajectory` measures."""
+    drift_tokens: Annotated[Count, Field(ge=4)] = 1000
+    """How many of their tokens, at most, are compared, drawn once for a task and model."""
+    smallest_group: Count = 5
+    """Examples that a group of class and cue must have to count as the worst one: the score of fewer is mostly luck."""
     conflict_points: Count = 8
     """Joint training: at how many updates, evenly spread, the gradients of the two tasks are compared."""
 

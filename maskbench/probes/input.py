@@ -30,9 +30,6 @@ if TYPE_CHECKING:
     from maskbench.probes.registry import Measured
     from maskbench.probes.subject import Subject
 
-SMALLEST_GROUP = 5
-"""Groups with fewer texts (mentions) are left out of the worst one: their score is mostly luck."""
-
 
 @probe("distractor", along=True)
 def distractor(subject: Subject) -> Measured:
@@ -136,9 +133,10 @@ def cue(subject: Subject) -> Measured:
 
 def _worst(subject: Subject, groups: Groups) -> float:
     """Return the lowest share of hits among the groups that are large enough."""
-    large = {name: hits for name, hits in groups.items() if len(hits) >= SMALLEST_GROUP}
+    least = subject.settings.smallest_group
+    large = {name: hits for name, hits in groups.items() if len(hits) >= least}
     if left := sorted(set(groups) - set(large)):
-        subject.note(f"worst_group_score: fewer than {SMALLEST_GROUP} examples of {', '.join(left)}, left out")
+        subject.note(f"worst_group_score: fewer than {least} examples of {', '.join(left)}, left out")
     if not large:
         raise UnmeasuredError("no group is large enough")
     for index, hits in enumerate(large.values()):

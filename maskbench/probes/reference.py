@@ -45,10 +45,6 @@ if TYPE_CHECKING:
     from maskbench.slots.device import Device
 
 STATES = "states.safetensors"
-PLACES = 1000
-"""Tokens whose representations are compared, at most."""
-DRIFTING = 64
-"""Texts that they are drawn from: a pass over them is what each step of a trajectory costs."""
 
 
 @dataclass(frozen=True)
@@ -67,15 +63,25 @@ class Texts:
         return cls(test.to_list(), at_most(splits["train"], len(test)).to_list())
 
 
-def places_of(rows: Rows) -> NDArray[np.int64]:
-    """Return (P, 2) row and token of a fixed sample of the first texts' own tokens, no special ones, in order."""
-    words = enumerate(text["words"] for text in rows[:DRIFTING])
+def places_of(rows: Rows, texts: int, tokens: int) -> NDArray[np.int64]:
+    """Return (P, 2) row and token of a fixed sample of the first texts' own tokens, no special ones, in order.
+
+    Parameters
+    ----------
+    rows
+        Encoded texts.
+    texts
+        How many of them the tokens are drawn from.
+    tokens
+        How many are drawn at most: P is no larger.
+    """
+    words = enumerate(text["words"] for text in rows[:texts])
     own = np.array(
         [(row, token) for row, text in words for token, word in enumerate(text) if word >= 0], dtype=np.int64
     ).reshape(-1, 2)
-    if len(own) <= PLACES:
+    if len(own) <= tokens:
         return own
-    return own[np.sort(np.random.default_rng(Fixed.DRIFT_PLACES).permutation(len(own))[:PLACES])]
+    return own[np.sort(np.random.default_rng(Fixed.DRIFT_PLACES).permutation(len(own))[:tokens])]
 
 
 def collator(folder: Path, device: Device) -> Collator:
@@ -173,6 +179,8 @@ def make(
     *,
     max_test: int | None,
     examples: int | None,
+    drift_texts: int,
+    drift_tokens: int,
     batch_size: int,
     device: Device,
     code: str,
@@ -191,6 +199,8 @@ def make(
         Folder to make, in one piece: manifest.json and states.safetensors.
     max_test, examples
         How many test texts runs are scored on, and how many of them are probed; None: all.
+    drift_texts, drift_tokens
+        On how many of these texts drift is measured, and on how many of their tokens at most.
     masked_lm
         Whether a masked-LM head in the model's file is used; the configuration's `masked_lm: false` says that it must
         not be (a head that was trained for something else).
@@ -206,7 +216,7 @@ def make(
     collate = collator(model, device)
     theta = start(model, about.kind, len(about.labels), device.attention, collate.pad_id)
     forward = Forward(theta, collate, device, batch_size, about.tokenizer.mask_token_id or 0)
-    places = places_of(texts.test)
+    places = places_of(texts.test, drift_texts, drift_tokens)
     found = _measure(forward, model, texts, places, masked_lm)
     with new_folder(destination) as folder:
         save_file({"states": found.states, "places": torch.as_tensor(places)}, folder / STATES)

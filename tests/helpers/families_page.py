@@ -31,6 +31,7 @@ from maskbench.slots.device import choose
 from maskbench.training.run import Inputs, run_cell
 from tests.helpers.families import FAMILIES, HEADS, make_family
 from tests.helpers.models import make_cell, make_encoded
+from tests.helpers.probed_runs import DRIFT
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "models.md"
 STRATEGIES: dict[str, dict[str, Any]] = {
@@ -102,7 +103,7 @@ def outcomes(name: str, kind: str, strategies: list[str], folder: Path) -> dict[
     try:
         encoded = make_encoded(folder / kind, model, kind, count=_EXAMPLES)
         theta = folder / kind / "reference"
-        reference.make(encoded, model, theta, max_test=None, examples=4, batch_size=4, device=device, code="c")
+        reference.make(encoded, model, theta, max_test=None, examples=4, batch_size=4, device=device, code="c", **DRIFT)
     except InputError as error:
         return dict.fromkeys(strategies, _line(error, model))
     found = {}

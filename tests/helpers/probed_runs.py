@@ -65,6 +65,7 @@ class Bench:
                 base / "reference",
                 max_test=None,
                 examples=EXAMPLES,
+                **DRIFT,
                 batch_size=8,
                 device=choose(make_cell(kind).training),
                 code="c",
@@ -132,6 +133,10 @@ class Bench:
     def probe(self, cell: Cell, **keys: Any) -> tuple[ProbeRecord, pd.DataFrame]:
         """Run the probes of a cell."""
         return probe_run(cell, self.sources(cell), settings(**keys), choose(cell.training), code="c")
+
+
+DRIFT = {name: getattr(Probes(), name) for name in ("drift_texts", "drift_tokens")}
+"""What representation drift is measured on."""
 
 
 def settings(**keys: Any) -> Probes:

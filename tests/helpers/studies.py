@@ -95,6 +95,8 @@ class Study:
             self.layout.reference(name, "tiny").parent,
             max_test=None,
             examples=self.jobs.experiment.probes.examples,
+            drift_texts=self.jobs.experiment.probes.drift_texts,
+            drift_tokens=self.jobs.experiment.probes.drift_tokens,
             batch_size=self.jobs.experiment.training.eval_batch_size,
             device=choose(self.jobs.experiment.training),
             code="c",

@@ -149,7 +149,8 @@ INPUT = (
         family="input",
         definition=(
             "Lowest accuracy over the groups of class and cue; in tagging, lowest recall over those of entity type and "
-            "whether the trigger stands before. Groups of fewer than 5 are left out."
+            "whether the trigger stands before. Groups of fewer than `probes: smallest_group` are left "
+            "out."
         ),
         source="Sagawa et al. (2020), Distributionally Robust Neural Networks for Group Shifts, ICLR",
         home="cue",

@@ -182,6 +182,13 @@ def test_all_are_compared_below_the_plateau_of_the_baseline():
     assert found["fast", "matched_censored"] == found["slow", "matched_censored"] == 0.0
 
 
+def test_the_level_lies_where_the_configuration_says():
+    found = {(item.run, item.measure): item.value for item in at_matched_score(matched_study(), "none", 0.5)}
+    assert found["fast", "matched_score"] == pytest.approx(0.45)
+    assert found["fast", "steps_to_score"] is None  # between 10 and 20 updates: too coarse
+    assert found["slow", "steps_to_score"] == pytest.approx(20 + 10 * 0.15 / 0.33)
+
+
 def test_other_strategies_do_not_move_the_level():
     weak = run("weak", "static", score=0.3, majority_score=0.1, history=points(0.1, 0.2, 0.3, 0.3))
     stuck = run("stuck", "span", score=0.1, majority_score=0.1, history=points(0.1, 0.1, 0.1, 0.1))
@@ -260,6 +267,10 @@ def test_derived_measures_of_a_study_are_in_its_metrics(tmp_path):
     rows = metrics[metrics["measure"].isin(derived)]
     assert set(rows["measure"]) == derived.keys()
     assert (rows["split"] == rows["measure"].map(derived)).all()
+    collect("s", tmp_path, runs, tmp_path / "half", probed=True, share=0.5)
+    lower = read_metrics(tmp_path / "half" / "metrics.csv")
+    levels = [table[table["measure"] == "matched_score"]["value"] for table in (metrics, lower)]
+    assert (levels[1] < levels[0]).all()
     kinds = rows.groupby("measure")["regime"].agg(lambda names: {name.partition("-")[0] for name in names}).to_dict()
     assert kinds["negative_transfer"] == {"with"}
     assert kinds["matched_forgetting"] == {"after"}

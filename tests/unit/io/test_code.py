@@ -383,7 +383,9 @@ ANALYSIS = {"collect.py", "compare.py", "verdicts.py"}
         ("config/probes.py", "= list(PERTURBATIONS)", '= ["swap"]', set()),
         ("config/science.py", "CALIBRATION_BINS = 15", "CALIBRATION_BINS = 10", PROBES | ANALYSIS | REPORT),
         ("config/science.py", "PROBED_WORDS = 4", "PROBED_WORDS = 5", {"reference.py"} | PROBES),
+        ("config/probes.py", "smallest_group: Count = 5", "smallest_group: Count = 6", set()),
         # analysis and report
+        ("config/analysis.py", "matched_score: Share = 0.9", "matched_score: Share = 0.8", {"collect.py"}),
         ("config/science.py", "LEAST_LEARNED = 0.05", "LEAST_LEARNED = 0.1", ANALYSIS | REPORT),
         ("config/science.py", "WIDEST_STEP = 1.5", "WIDEST_STEP = 2.0", {"collect.py"}),
         ("config/science.py", "OUTLYING = 5.0", "OUTLYING = 3.0", {"verdicts.py"}),

@@ -31,7 +31,7 @@ from maskbench.records.probe import ProbeRecord
 from maskbench.slots.device import choose
 from maskbench.training.run import Inputs, Run
 from tests.helpers.models import GOOD, make_gpt2
-from tests.helpers.probed_runs import EXAMPLES, TAGS, TEXTS, Bench, cell_of, sequential, settings, values
+from tests.helpers.probed_runs import DRIFT, EXAMPLES, TAGS, TEXTS, Bench, cell_of, sequential, settings, values
 
 KINDS = [TEXTS, TAGS]
 
@@ -531,6 +531,19 @@ def test_groups_that_are_too_small_are_said(bench):
     assert subject.notes == ["worst_group_score: fewer than 5 examples of b, left out"]
     with pytest.raises(input.UnmeasuredError, match="no group is large enough"):
         input._worst(subject, {"b": []})
+    subject.settings = settings(smallest_group=4)
+    assert input._worst(subject, {"b": [(row, False) for row in range(4)]}) == 0.0
+
+
+def test_drift_is_measured_on_so_many_tokens_of_so_many_texts():
+    """Special tokens, of no word (−1), are left out; a smaller sample is another one of the same tokens."""
+    rows = [{"words": [-1, 0, 1, 1, 2, -1]} for _ in range(10)]
+    every = [(row, token) for row in range(3) for token in range(1, 5)]
+    assert [tuple(place) for place in reference.places_of(rows, texts=3, tokens=12).tolist()] == every
+    some = [tuple(place) for place in reference.places_of(rows, texts=3, tokens=5).tolist()]
+    assert len(some) == 5
+    assert some == sorted(set(some) & set(every))
+    assert len(reference.places_of(rows, *DRIFT.values())) == 40
 
 
 def test_label_noise_that_hit_nothing_and_a_missing_twin(bench, tmp_path):
@@ -626,7 +639,7 @@ def test_a_head_that_the_configuration_disowns_is_not_measured(bench, tmp_path):
     cell = cell_of()
     folder, reference_folder = tmp_path / "disowned", bench.sources(cell).reference
     keys = {"max_test": None, "examples": EXAMPLES, "batch_size": 8, "device": choose(cell.training), "code": "c"}
-    reference.make(bench.encoded(TEXTS), bench.model, folder, masked_lm=False, **keys)
+    reference.make(bench.encoded(TEXTS), bench.model, folder, masked_lm=False, **keys, **DRIFT)
     disowned, used = reference.Reference.read(folder).manifest, reference.Reference.read(reference_folder).manifest
     assert used.masked_lm is not None  # the file has a head
     assert disowned.masked_lm is None
