@@ -41,7 +41,7 @@ def terms(values: Values, contrast: Contrast, name: str, tasks: Sequence[str]) -
     """Return the runs that a contrast compares on a measure, each with the weight that its value has.
 
     Every kind of contrast is a weighted sum over the runs of a seed in a block: +1 and −1 for a pair, the weights of a
-    least-squares slope for a trend, those of `sizes.weights_of` over train sizes. A trend is told as the fitted
+    least-squares slope for a trend, those of `sizes.weights_of` over train sizes. A trend is reported as the fitted
     difference between the lowest and the highest dose.
 
     Returns
@@ -62,7 +62,7 @@ def terms(values: Values, contrast: Contrast, name: str, tasks: Sequence[str]) -
     for index, (arm, weight) in enumerate(arms):
         runs = values.select(arm, home, tasks)
         if curve:
-            runs = runs[runs["train_size"] != "full"]  # nobody knows its number here
+            runs = runs[runs["train_size"] != "full"]  # of how many texts it is, is not known here
         block = reduce(lambda one, other: one + "\0" + other, (runs[column] for column in alike))
         parts.append(runs.assign(weight=weight, arm=index, block=block))
     found = pd.concat(parts)

@@ -103,7 +103,7 @@ def _beside(entry: Measure, values: Values) -> str:
         return f"There is no value of {entry.name} at the matched score: it rests on that."
     if values.of(entry.matched).empty:
         return f"No run has a number of {entry.matched} (probe: trajectory): it rests on that."
-    return f"Beside it stands {entry.matched}."
+    return f"See {entry.matched}, too."
 
 
 def standing(gates: list[Checked], name: str) -> dict[str, ControlResult]:

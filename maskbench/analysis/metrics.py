@@ -217,7 +217,8 @@ def _header(path: str | Path) -> tuple[str, ...]:
 def with_kind(metrics: pd.DataFrame) -> pd.DataFrame:
     """Return metrics that do not say the kind of their tasks with the kind that each task's measures tell.
 
-    This is the one place where a kind is told by measures: a study that was recorded without it has no other sign.
+    This is the one place where measures decide what kind a task is: a study that was recorded without it has no other
+    sign.
     """
     kinds = metrics.groupby("task")["measure"].agg(lambda names: kind_of(set(names)))
     return metrics.assign(kind=metrics["task"].map(kinds))[list(METRIC_COLUMNS)]
@@ -266,7 +267,7 @@ def runs_of(metrics: pd.DataFrame) -> pd.DataFrame:
 
 
 def values_of(metrics: pd.DataFrame, split: str, name: str) -> pd.Series[float]:
-    """Return one measure by run id, of the completed runs that have it; `failed` is told of the other runs, too."""
+    """Return one measure by run id, of the completed runs that have it; `failed` is also of the other runs."""
     rows = metrics[(metrics["split"] == split) & (metrics["measure"] == name) & metrics["value"].notna()]
     if name != "failed":
         rows = rows[rows["status"] == "completed"]

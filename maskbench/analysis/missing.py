@@ -109,8 +109,8 @@ def refuse_collapse(row: Row, collapsed: Collection[str]) -> None:
         words = " and ".join(f"{count} of {total}" for count, total in counts)
         row.verdict = "inconclusive"
         row.notes.append(
-            f"refused: {words} completed runs of the arms learned nothing; a mean over both kinds of runs hangs on how "
-            "often that happens. `failed` tells the rates apart."
+            f"refused: {words} completed runs of the arms learned nothing; a mean over both kinds of runs depends on "
+            "how often that happens. The measure `failed` compares the rates."
         )
     elif row.verdict != "inconclusive" and not any(count for count, _ in counts):
         least = min(total for _, total in counts)
@@ -133,8 +133,9 @@ def refuse_censored(row: Row) -> bool:
             words.append(f"{what} in {runs} of the first arm and {second} of the second")
     row.verdict = "inconclusive"
     row.notes.append(
-        f"refused: nobody saw the matched score being reached: {'; '.join(words)}. The values are not known there."
-        + (" More of them (training: evaluations_per_epoch) would tell." if len(early) else "")
+        f"refused: it is not known when the matched score was reached: {'; '.join(words)}. Their values "
+        "there are not known."
+        + (" More of them (training: evaluations_per_epoch) would show it." if len(early) else "")
     )
     return True
 

@@ -52,8 +52,8 @@ class Outcomes:
     resamples, seed
         Of the bootstrap.
     kinds
-        The kind of each task, which says how its score is made. Of a task that is not among them, or whose kind nobody
-        knows (empty text), the score is the sum of hits over the sum of weights: it was recorded when all were.
+        The kind of each task, which says how its score is made. Of a task that is not among them, or whose kind is
+        not known (empty text), the score is the sum of hits over the sum of weights: it was recorded when all were.
     """
 
     def __init__(self, path: Path, resamples: int, seed: int, kinds: Mapping[str, str] | None = None) -> None:

@@ -34,7 +34,7 @@ class Scale:
 
     @property
     def unit(self) -> str:
-        """Unit that differences are told in."""
+        """Unit in which differences are reported."""
         return unit_of(self.name)
 
     @property
@@ -88,7 +88,7 @@ class Values:
             )
         }
         self.kinds = kinds_of(metrics)
-        """The kind of each task, in the order of the file; empty text if nobody knows it."""
+        """The kind of each task, in the order of the file; empty text if it is not known."""
         self._found: dict[str, pd.Series[float]] = {}
 
     @cached_property
@@ -103,7 +103,10 @@ class Values:
         return {*self.runs.index[self.runs["status"] != "completed"], *self.collapsed}
 
     def censored(self, name: str) -> pd.Series[float]:
-        """Return the runs whose value of a measure nobody saw: −1, for want of evaluations; 1, it never came."""
+        """Return a number for each run that has no value at the matched score.
+
+        It is −1 where the evaluations are too few to show when the score was reached, 1 where it never was.
+        """
         found = self.of("matched_censored")
         return found[found != 0] if measure(name).at_matched_score else found.iloc[:0]
 

@@ -15,9 +15,9 @@ CONFIDENCE = 1 - LEVEL
 EQUIVALENCE_CONFIDENCE = 1 - 2 * LEVEL
 """Coverage of the interval that two one-sided tests at `LEVEL` rest on (Schuirmann 1987)."""
 POWER = 0.8
-"""Probability with which a true effect is to be found, where the number of seeds is told."""
+"""Probability with which a true effect is to be found, where a number of seeds is named."""
 EFFECT_TO_FIND = 1.5
-"""In multiples of δ, the effect for which the number of seeds is told. One of δ is found half the time however many
+"""In multiples of δ, the effect for which a number of seeds is named. One of δ is found half the time however many
 seeds there are, since the estimate must reach δ, too."""
 SKEWNESS_FACTOR = 1.5
 """What the skewness of a sample is multiplied with: small samples of skewed differences look less skewed than they are.

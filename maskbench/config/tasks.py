@@ -124,7 +124,7 @@ class Task(ConfigBlock):
     cut: Cut = Field(default_factory=Cut)
     """How missing splits are cut from the training file."""
     accept: list[Stop] = Field(default_factory=list)
-    """Findings about the data that would stop the study and shall only be told (docs/data.md)."""
+    """Findings about the data that would stop the study and are to be reported alone (docs/data.md)."""
     max_length: Count = 128
     """Longest input in subword tokens; the rest of a text is cut off (words cut off count as errors in tagging)."""
     max_validation: Count | None = None

@@ -41,7 +41,7 @@ def cut_off(task: Task, path: Path, wanted: int) -> int:
     Returns
     -------
     int
-        0 where all wanted rows are left, and where nobody can tell: the file cannot be read (preparing says why), or
+        0 where all wanted rows are left, and where it cannot be known: the file cannot be read (preparing says why), or
         `binarize` leaves out rows.
     """
     cuts = (("test", task.cut.test), ("validation", task.cut.validation))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import reduce
 from itertools import product
 
 from maskbench.config.block import ConfigBlock, Count, Name
@@ -53,9 +54,14 @@ class Cell(ConfigBlock):
         return str(RunId(self.task, self.model, name, regime, self.condition.name, size, self.seed))
 
 
-def resolve(training: Training, model: Model, task: Task, strategy: Strategy) -> Training:
-    """Apply what the model, then the task, then the strategy sets for itself."""
-    return strategy.training.apply(task.training.apply(model.training.apply(training)))
+def resolve(training: Training, model: Model, task: Task, strategy: Strategy | None) -> Training:
+    """Return the hyperparameters of a cell: those of the experiment, with what its parts set for themselves.
+
+    The model's come first, then the task's, then the strategy's; what comes later wins. None stands for a model that is
+    not trained, so that there is no strategy.
+    """
+    parts = [part.training for part in (model, task, strategy) if part is not None]
+    return reduce(lambda resolved, own: own.apply(resolved), parts, training)
 
 
 def _settings(experiment: Experiment, task: str) -> Iterator[tuple[Regime, str | None, Condition]]:

@@ -24,7 +24,7 @@ _GIVEN = (
 def training_code(strategy: Strategy) -> str:
     """Return the hash of the code that trains a cell: it changes with the core and with the strategy's own masks.
 
-    The hash of the core alone comes first, so that runs of different strategies can be told to have the same one: that
+    The hash of the core alone comes first, so that runs of different strategies can be seen to have the same one: that
     is all for a strategy without masks; else a hyphen and eight digits follow, for core and masks together. Planning
     asks for each cell; what a set of masks comes to is computed once.
     """

@@ -147,7 +147,7 @@ class Experiment(ConfigBlock):
     baseline: Name = "none"
     """The strategy that the others are compared with."""
     regimes: Annotated[list[Regime], Field(min_length=1), AfterValidator(_unique)] = ["single"]
-    """Training regimes: `single` trains on one task; `sequential` goes on from its model with a second task, in both
+    """Training regimes: `single` trains on one task; `sequential` continues from its model on a second task, in both
     orders; `joint` trains one encoder with two heads on two tasks at once."""
     pairs: Annotated[list[TaskPair], Field(min_length=1)] | None = None
     """Pairs of tasks for `sequential` and `joint`, such as [[sst2, conll2003]]; null: every two tasks."""

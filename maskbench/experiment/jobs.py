@@ -10,7 +10,7 @@ from pathlib import Path
 
 from maskbench.config.conditions import CLEAN, SHIFTED
 from maskbench.config.resources import CellsPerJob
-from maskbench.experiment.cell import Cell, cells
+from maskbench.experiment.cell import Cell, cells, resolve
 from maskbench.experiment.code import probe_code, training_code
 from maskbench.experiment.experiment import Experiment
 from maskbench.experiment.layout import JobId, Layout, RunId
@@ -251,9 +251,9 @@ class Jobs:
 
     def evaluated(self, task: str, model: str) -> str:
         """Return the hyperparameters of a task and model that an evaluation depends on, as JSON."""
-        tasks, models = self.experiment.tasks, self.experiment.models
-        own = next(item.training for item in models if item.name == model).apply(self.experiment.training)
-        resolved = next(item.training for item in tasks if item.name == task).apply(own)
+        own_task = next(item for item in self.experiment.tasks if item.name == task)
+        own_model = next(item for item in self.experiment.models if item.name == model)
+        resolved = resolve(self.experiment.training, own_model, own_task, None)
         return resolved.model_dump_json(include=EVALUATED, ensure_ascii=True)
 
     def advice(self, slots: int | None) -> str | None:

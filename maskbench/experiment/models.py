@@ -1,4 +1,4 @@
-"""What the models of an experiment cannot do, told before anything starts where their config.json is at hand."""
+"""What the models of an experiment cannot do, said before anything starts, if their config.json is there."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """One folder for each kind of task: all that a kind has of its own, and nothing of it stands elsewhere.
 
-A kind has several parts. A part is imported when somebody asks for it, so that readers of results need no torch:
+A kind has several parts. A part is imported when it is asked for, so that readers of results need no torch:
 
 ========= ==================================================================================== ========
 part      says                                                                                 imports

@@ -1,4 +1,4 @@
-"""What tasks of a kind have, told without any library."""
+"""What tasks of a kind have, in plain Python: no library is imported."""
 
 from __future__ import annotations
 

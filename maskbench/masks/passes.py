@@ -132,12 +132,12 @@ def require_mixing(model: Module, batch: Batch) -> None:
             with mixing(model, replace(batch, mix=fed.hit.to(wanted.dtype))):
                 found = model(**batch.inputs()).logits
         except InputError as error:
-            raise InputError(f"embeddings cannot go over to that of [MASK]: {name}: {error}") from None
+            raise InputError(f"embeddings cannot be mixed with that of [MASK]: {name}: {error}") from None
     if not torch.allclose(found, wanted, rtol=1e-3, atol=1e-4 * float(wanted.abs().max())):
         apart = float((found - wanted).abs().max())
         raise InputError(
-            f"embeddings cannot go over to that of [MASK]: {name} computes something else than with [MASK] in place of "
-            f"the tokens (logits differ by up to {apart:.2g})"
+            f"embeddings cannot be mixed with that of [MASK]: {name} computes something else than with [MASK] in "
+            f"place of the tokens (logits differ by up to {apart:.2g})"
         )
 
 

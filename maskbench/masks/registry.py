@@ -30,7 +30,7 @@ def kinds(family: Family) -> list[str]:
 
 
 def find(family: Family, kind: str) -> type[Mask]:
-    """Return the class of a kind of mask, and import its module if nobody did.
+    """Return the class of a kind of mask, and import its module if it is not imported yet.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Special tokens and text: the mask token, and special tokens that somebody wrote in a text."""
+"""Special tokens and text: the mask token, and special tokens that are part of a text."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def read_masked(tokenizer: PreTrainedTokenizerBase) -> int:
     """Let a tokenizer read `MASKED` as one token, which takes in spaces as its mask token does; returns its id.
 
     The model does not have this id: when a text is encoded, the mask token's id takes its place. So a mask token that
-    somebody wrote in a text, which stays text, is not confused with a word that was masked.
+    is part of a text, and stays text, is not confused with a word that was masked.
     """
     from tokenizers import AddedToken
 

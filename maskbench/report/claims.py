@@ -118,7 +118,7 @@ def _found(row: dict[str, Any]) -> str:
     if row["kind"] == "curve":
         title += " over the learning curve"
     sides, scope = _sides(row["contrast"]), "" if row["scope"] == POOLED else f" ({row['scope']})"
-    if unit == "per cent":  # towards the better way; what one side has is told in per cent of what the other has
+    if unit == "per cent":  # towards the better way; what one side has is in per cent of what the other has
         lower = measure(row["measure"]).better != "higher"
         size = text.amount(100.0 * math.expm1((-1.0 if lower else 1.0) * math.log1p(estimate / 100.0)), unit)
     else:

@@ -238,7 +238,7 @@ class Study:
 
     @property
     def unseen(self) -> int:
-        """Of how many runs nobody saw when the matched score was reached."""
+        """Number of runs whose evaluations do not show when the matched score was reached."""
         return int((self._whole.of("matched_censored") != 0).sum())
 
     @property
@@ -272,11 +272,11 @@ class Study:
 
     @cached_property
     def kinds(self) -> dict[str, str]:
-        """The kind of each task; empty text if nobody knows it."""
+        """The kind of each task; empty text if it is not known."""
         return kinds_of(self.metrics)
 
     def score_title(self, task: str) -> str:
-        """Return what the score of a task is; just "score" if nobody knows its kind."""
+        """Return what the score of a task is; just "score" if its kind is not known."""
         kind = self.kinds.get(task)
         return measure(score.of(kind).measure).title if kind else "score"
 

@@ -205,9 +205,11 @@ class Runner:
         return self.layout.record(cell.run).parent / "checkpoints"
 
     def _training_files(self, cell: Cell) -> list[Path]:
+        """Return what a training leaves behind for good: the record and the predictions; models and logs aside."""
         return [self.layout.record(cell.run), self.layout.predictions(cell.run)]
 
     def _probe_files(self, cell: Cell) -> list[Path]:
+        """Return what the probes leave behind: their record, and what each example contributed."""
         return [self.layout.probe_record(cell.run), self.layout.outcomes(cell.run)]
 
     def _forget(self, files: Iterable[Path]) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Shelf:
-    """Encoded tasks and references by their folders; the job owns it, and nobody changes what it gives out."""
+    """Encoded tasks and references by their folders; the job owns it, and what it gives out is never changed."""
 
     def __init__(self) -> None:
         self._encoded: dict[Path, dict[str, Dataset]] = {}

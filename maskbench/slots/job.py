@@ -78,7 +78,7 @@ def on_slot(
     ------
     InputError
         If no slot can be leased (`maskbench.slots.leases.lease`), the device cannot be used as the hyperparameters say
-        (`maskbench.slots.device.choose`), or torch sees a card that nobody can lease.
+        (`maskbench.slots.device.choose`), or torch sees a card that cannot be leased.
     """
     asked = time.perf_counter()
     with lease(_slots_per_gpu(), run=name) as slot:

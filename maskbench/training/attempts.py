@@ -86,7 +86,7 @@ def _trained_once(
             shutil.rmtree(run.left, ignore_errors=True)
     else:
         done = updates_done(checkpoint)
-        print(f"goes on from {checkpoint.name}", flush=True)
+        print(f"continues from {checkpoint.name}", flush=True)
         for run in runs:
             run.notes.append(f"went on after update {done}: wall time and peak memory are of the last part alone")
     termination = Termination()

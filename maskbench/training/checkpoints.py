@@ -182,7 +182,7 @@ class Termination(TrainerCallback):
 
 def _end(why: str) -> None:
     """End the process with the status `TERMINATED`, after a line in the log that says why."""
-    print(f"{why}; the next call goes on from the last checkpoint", flush=True)
+    print(f"{why}; the next call continues from the last checkpoint", flush=True)
     raise SystemExit(TERMINATED)
 
 

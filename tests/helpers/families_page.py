@@ -76,7 +76,7 @@ on every device, and the record says so.
   places: no gradient may pass from the ones to the others. Convolutions (ConvBERT), embeddings of three tokens
   (MobileBERT), windows (Longformer) and pooling (Funnel) fail that, and are refused. BigBird attends to all pairs in
   texts of up to (5 + 2 · `num_random_blocks`) · `block_size` tokens (704); a study with longer ones is refused.
-- **Embeddings that go over to that of [MASK]** (`learned`, `adaptive` with `place: loss` in classification): before
+- **Embeddings that are mixed with that of [MASK]** (`learned`, `adaptive` with `place: loss` in classification): before
   training, a pass in which they go over in full must give what [MASK] in place of the tokens gives.
 - **Hidden states** of an encoder-decoder are those of its encoder, since its decoder reads the text shifted by one
   place; Funnel's pooled ones are repeated as its own upsampling does. Drift and linear probes are measured on these.

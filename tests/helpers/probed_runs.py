@@ -160,7 +160,7 @@ def cell_of(kind: str = TEXTS, **keys: Any) -> Cell:
 
 
 def sequential(kind: str = TEXTS, **keys: Any) -> Cell:
-    """Return a cell that goes on from the task of the other kind."""
+    """Return a cell that continues from the task of the other kind."""
     return cell_of(kind, regime="sequential", other="news" if kind == TEXTS else "reviews", **keys)
 
 

@@ -78,7 +78,7 @@ COST = (
         family="cost",
         definition=(
             "Updates until the validation score first reaches the matched score, linear between evaluations; empty if "
-            "nobody saw it (`matched_censored`)."
+            "the evaluations do not show when (`matched_censored`)."
         ),
         split="run",
         derived=True,

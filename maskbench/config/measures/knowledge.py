@@ -126,8 +126,8 @@ KNOWLEDGE = (
         family="knowledge",
         definition=(
             "Within a block and seed, the share `analysis: matched_score` of the way from the majority class's score "
-            "to the best validation score of the baseline: below its plateau, where a small difference of the end would "
-            "decide, and the same whatever other strategies the study has. Empty where the baseline failed."
+            "to the best validation score of the baseline: below its plateau, where a small difference of the end "
+            "would decide, and the same whatever other strategies the study has. Empty where the baseline failed."
         ),
         split="validation",
         derived=True,

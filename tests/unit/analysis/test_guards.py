@@ -87,7 +87,7 @@ def test_the_value_at_matched_score_is_named_where_there_is_one_and_its_lack_whe
         assert words in found["note"]
     matched = metrics[metrics["measure"] == "loss_gap"].assign(measure="matched_loss_gap")
     found = judge(pd.concat([metrics, matched]), None, claims(PAIR | {"of": "random"}, measures=["loss_gap"])).verdicts
-    assert "Beside it stands matched_loss_gap." in row(found, scope="pooled")["note"]
+    assert "See matched_loss_gap, too." in row(found, scope="pooled")["note"]
 
 
 def test_an_arm_that_claims_less_and_collapses_does_not_win_from_the_other_side_either():

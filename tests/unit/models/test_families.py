@@ -80,7 +80,7 @@ def test_a_frozen_bottom_leaves_what_follows_the_layers() -> None:
         assert any(own.endswith(moves) for own in left), left
 
 
-# --- embeddings that go over to that of [MASK]
+# --- embeddings that are mixed with that of [MASK]
 
 
 @EVERY

@@ -356,7 +356,7 @@ def test_a_job_that_ends_in_a_cell_goes_on_from_its_checkpoint(three, undisturbe
     assert not three.layout.index(JOB).exists()
     assert faults.job(three.arguments(JOB), log) == 0, log.read_text()
     assert three.trained()[run_of("none")] == before[run_of("none")]
-    assert "goes on from checkpoint-" in three.layout.train_log(run_of("random")).read_text()
+    assert "continues from checkpoint-" in three.layout.train_log(run_of("random")).read_text()
     check_as_undisturbed(three, undisturbed)
     injected(f"{'SIGKILL' if how == 'killed' else 'SIGTERM'} of a job in the middle of its cells")
 

@@ -186,7 +186,7 @@ def test_a_job_that_is_asked_to_end_writes_a_checkpoint_first(job, whole, inject
     assert f"asked to end: wrote a checkpoint after update {step} of {UPDATES}" in ended.log
     assert not (ended.outputs[0] / "metrics.json").exists()
     resumed = job(strategy="adaptive")
-    assert f"goes on from checkpoint-{step}\n" in resumed.log
+    assert f"continues from checkpoint-{step}\n" in resumed.log
     check_same(whole(strategy="adaptive"), resumed)
     injected("SIGTERM of a training job", recovery_s=resumed.took)
 
@@ -222,12 +222,12 @@ def test_a_damaged_checkpoint_is_named_and_not_used(job, whole, tmp_path, inject
         resumed = job(strategy="adaptive")
         assert resumed.status == 0, resumed.log
         assert re.search(f"checkpoint-9: not used: .*{what}", resumed.log)
-        assert "goes on from checkpoint-9" not in resumed.log
+        assert "continues from checkpoint-9" not in resumed.log
         check_same(whole(strategy="adaptive"), resumed)
         injected("checkpoint garbled, cut short or incomplete", recovery_s=resumed.took)
     shutil.rmtree(killed.outputs[0])
     shutil.copytree(kept, killed.work)
-    assert "goes on from checkpoint-9" in job(strategy="adaptive").log  # it is the damage, nothing else
+    assert "continues from checkpoint-9" in job(strategy="adaptive").log  # it is the damage, nothing else
 
 
 @pytest.mark.parametrize("change", [{"code": "d"}, {"training": {"learning_rate": 2e-3}}])
@@ -235,7 +235,7 @@ def test_a_checkpoint_of_another_run_is_not_used(job, whole, change):
     assert job(strategy="adaptive", killed_in_step=8).status == -signal.SIGKILL
     other = job(strategy="adaptive", **change)
     assert "checkpoints: not used: of another configuration, code or data" in other.log
-    assert "goes on from" not in other.log
+    assert "continues from" not in other.log
     check_same(whole(strategy="adaptive", **change), other)
 
 
@@ -259,7 +259,7 @@ def test_out_of_memory_is_met_with_smaller_micro_batches_and_the_same_batch(job,
 def test_a_job_that_was_short_of_memory_and_killed_goes_on_with_its_micro_batches(job, whole):
     assert job(memory_for=4, killed_in_step=8).status == -signal.SIGKILL
     resumed = job(memory_for=4)
-    assert "goes on from checkpoint-6" in resumed.log
+    assert "continues from checkpoint-6" in resumed.log
     assert "starting anew" not in resumed.log
     check_same(whole(memory_for=4), resumed)
 

@@ -1,4 +1,4 @@
-"""A run that was killed and goes on from its checkpoint ends as if nothing had happened, masks included."""
+"""A run that was killed and continues from its checkpoint ends as if nothing had happened, masks included."""
 
 from __future__ import annotations
 
