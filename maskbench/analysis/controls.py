@@ -23,14 +23,15 @@ if TYPE_CHECKING:
     from maskbench.analysis.metrics import Array
     from maskbench.analysis.resampler import Resampler
     from maskbench.analysis.values import Values
-    from maskbench.config.claims import Claims, Contrast, Control
+    from maskbench.config.claims import Claims, Contrast, Control, Decision
 
-CHANCE = 0.01
-"""Level of the test of halves: equal halves fail it this often, and then all verdicts that they guard are invalid."""
 DEALS = 20_000
 """Seeds are split into halves in all possible ways if these are at most so many; otherwise at random, so many times."""
-LEAST_SEEDS = next(n for n in range(2, 40, 2) if 2.0 / math.comb(n, n // 2) <= CHANCE)
-"""Fewest seeds with which the test of halves can fail: the ten that a confirmatory contrast takes."""
+
+
+def least_seeds(level: float) -> int:
+    """Return the fewest seeds with which the test of halves can fail: at 1 % the ten that a claim takes to be shown."""
+    return next(n for n in range(2, 40, 2) if 2.0 / math.comb(n, n // 2) <= level)
 
 
 @dataclass
@@ -40,6 +41,7 @@ class Checked:
     gate: Control
     contrast: str
     measure: str
+    rules: Decision
     outcome: ControlResult = "not run"
     note: str = ""
     estimate: float | None = None
@@ -94,7 +96,7 @@ def _heed_missing(item: Checked, evidence: Evidence, weights: Array) -> bool:
     bool
         Whether it is undecided for that.
     """
-    missing = lost(evidence, weights)
+    missing = lost(evidence, weights, item.rules)
     if missing.too_much:
         item.outcome, item.note = "undecided", f"refused: {missing}; what is left may be biased."
     elif missing.pairs:
@@ -161,10 +163,10 @@ def check(claims: Claims, values: Values, resampler: Resampler, seed: int) -> li
             if not members:
                 assert contrast.of is not None
                 note = f"The study has no strategy {contrast.of.strategy}."
-                found += [Checked(gate, contrast.name, name, note=note) for name in gate.measures]
+                found += [Checked(gate, contrast.name, name, claims.decision, note=note) for name in gate.measures]
             for member in members:
                 for name in gate.measures:
-                    item = Checked(gate, member.name, name)
+                    item = Checked(gate, member.name, name, claims.decision)
                     gathered = halves if gate.kind == "null" else gather
                     evidence = gathered(values, member, name, tasks)
                     if isinstance(evidence, str):
@@ -230,7 +232,8 @@ def apart(values: Array, rng: np.random.Generator) -> Array:
 
 
 def _judge_halves(items: list[Checked], seed: int) -> None:
-    """Fail the halves of one strategy that differ at 1 %; too few seeds cannot."""
+    """Fail the halves of one strategy that differ at the level of the claims; too few seeds cannot."""
+    level = items[0].rules.control_level
     common = sorted(set.intersection(*(set(item.singles) for item in items)))
     common = common[: len(common) // 2 * 2]
     least = 2.0 / math.comb(len(common), len(common) // 2) if common else 1.0
@@ -239,6 +242,6 @@ def _judge_halves(items: list[Checked], seed: int) -> None:
     adjusted = apart(values, rng) if common else np.ones(len(items))
     for item, p in zip(items, adjusted, strict=True):
         item.p = float(p)
-        item.outcome = "undecided" if least > CHANCE else "failed" if p < CHANCE else "passed"
+        item.outcome = "undecided" if least > level else "failed" if p < level else "passed"
         if item.outcome == "undecided":
-            item.note = f"{len(common)} seeds can never reject; it takes {LEAST_SEEDS}."
+            item.note = f"{len(common)} seeds can never reject; it takes {least_seeds(level)}."

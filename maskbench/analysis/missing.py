@@ -20,11 +20,8 @@ if TYPE_CHECKING:
     from maskbench.analysis.metrics import Array
     from maskbench.analysis.rows import Row
     from maskbench.analysis.statistics import Spread
+    from maskbench.config.claims import Decision
 
-MOST_MISSING = 0.2
-"""Share of seeds that may be missing, or may lack the outcomes of their texts; beyond it there is no verdict."""
-MOST_UNEVEN = 2
-"""If one arm has at least this many more failed runs than the other, it cannot win."""
 COUNTED = ("parameters", "trained_parameters", "changed_weights", "steps", "peak_memory", "memory_overhead")
 """Measures that count weights, updates or memory: they may be the same under every seed and mean it."""
 
@@ -54,6 +51,8 @@ class Lost:
     """Seeds that an arm was run with."""
     failed: tuple[int, int]
     """Runs of either arm that did not complete."""
+    decision: Decision
+    """How much may be missing."""
     paired: bool = True
     """Whether there are two arms; one alone cannot fail more often than the other."""
 
@@ -64,8 +63,8 @@ class Lost:
         A seed that lacks one block is lost in all: what counts is what the mean leaves out.
         """
         first, second = self.failed
-        uneven = self.paired and bool(self.pairs) and abs(first - second) >= MOST_UNEVEN
-        return self.seeds == self.of_seeds or self.seeds > MOST_MISSING * self.of_seeds or uneven
+        uneven = self.paired and bool(self.pairs) and abs(first - second) >= self.decision.most_uneven
+        return self.seeds == self.of_seeds or self.seeds > self.decision.most_missing * self.of_seeds or uneven
 
     def __str__(self) -> str:
         first, second = self.failed
@@ -80,7 +79,7 @@ class Lost:
         return words
 
 
-def lost(evidence: Evidence, weights: Array) -> Lost:
+def lost(evidence: Evidence, weights: Array, decision: Decision) -> Lost:
     """Count what is missing from the mean of blocks with weights (blocks,), for verdicts and for controls alike."""
     matrix, table = evidence.differences[weights != 0], used(evidence, weights)
     return Lost(
@@ -89,6 +88,7 @@ def lost(evidence: Evidence, weights: Array) -> Lost:
         seeds=int((~evidence.complete(weights)).sum()),
         of_seeds=matrix.shape[1],
         failed=by_arm(table[table["status"] != "completed"]),
+        decision=decision,
         paired=all(by_arm(table)),
     )
 
@@ -149,7 +149,7 @@ def refuse_unknown_texts(row: Row) -> None:
         f"outcomes.parquet has what the texts of {spread.covered} of {spread.n} seeds add to {row.evidence.measure}, "
         "and lacks it for some run of the others"
     )
-    if spread.n - spread.covered > MOST_MISSING * spread.n:
+    if spread.n - spread.covered > row.rules.most_missing * spread.n:
         row.verdict = "inconclusive"
         row.notes.append(f"refused: {words}; how much the texts decide is not known. Collect again.")
         return

@@ -11,7 +11,7 @@ import pandas as pd
 
 from maskbench.analysis import detection, statistics
 from maskbench.analysis.contrasts import lacking
-from maskbench.analysis.controls import LEAST_SEEDS
+from maskbench.analysis.controls import least_seeds
 from maskbench.analysis.findings import POOLED
 from maskbench.analysis.metrics import kinds_of, read_metrics, regime_kind
 from maskbench.analysis.outcomes import Outcomes
@@ -274,7 +274,11 @@ def _coarse(claims: Claims, every: list[PlannedRow], text: float) -> list[str]:
 
 def _unguarded(experiment: Experiment, claims: Claims, runs: pd.DataFrame) -> Iterator[str]:
     """Yield the controls that the experiment lacks, and what their lack leaves unguarded."""
-    missing = [(gate, lacks) for gate in claims.gates if (lacks := _gate_lacks(gate, experiment, runs))]
+    missing = [
+        (gate, lacks)
+        for gate in claims.gates
+        if (lacks := _gate_lacks(gate, experiment, runs, claims.decision.control_level))
+    ]
     if not missing:
         return
     yield from (
@@ -286,14 +290,15 @@ def _unguarded(experiment: Experiment, claims: Claims, runs: pd.DataFrame) -> It
         yield f"  {gate.gate}  {lacks} Unguarded: {of}."
 
 
-def _gate_lacks(gate: Control, experiment: Experiment, runs: pd.DataFrame) -> str | None:
+def _gate_lacks(gate: Control, experiment: Experiment, runs: pd.DataFrame, level: float) -> str | None:
     """Return what an experiment lacks for a control; None if it has the runs for one of its contrasts."""
     tasks = [task.name for task in experiment.tasks]
     found = [lacking(runs, contrast, gate.measures[0], tasks) for contrast in gate.contrasts]
     if all(found):
         return found[0]
-    if gate.kind == "null" and len(experiment.seeds) < LEAST_SEEDS:
-        return f"{len(experiment.seeds)} seeds can never differ at 1 %, {LEAST_SEEDS} can."
+    least = least_seeds(level)
+    if gate.kind == "null" and len(experiment.seeds) < least:
+        return f"{len(experiment.seeds)} seeds can never differ at {100 * level:g} %, {least} can."
     return None
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from maskbench.analysis.contrasts import Evidence
     from maskbench.analysis.findings import Verdict
     from maskbench.analysis.metrics import Array
-    from maskbench.config.claims import Claim, Test
+    from maskbench.config.claims import Claim, Decision, Test
 
 NO_CONTRAST = "(none)"
 """In the column `contrast`: the claim is not tested by runs."""
@@ -48,6 +48,8 @@ class Row:
     """Weight of each block of the evidence."""
     delta: float
     """Margin, in the unit of the row."""
+    rules: Decision
+    """What refuses a verdict."""
     spread: statistics.Spread | None = None
     """None without a seed that is complete."""
     p: float = np.nan

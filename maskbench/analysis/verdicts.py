@@ -67,7 +67,9 @@ def _rows(claims: Claims, values: Values) -> Iterator[Row | Untested]:
                     yield Untested(claim, contrast.name, name, found)
                     continue
                 for scope, weights in found.scopes():
-                    yield Row(claim, found, scope, weights, claims.delta(claim, name, pooled=scope == POOLED))
+                    yield Row(
+                        claim, found, scope, weights, claims.delta(claim, name, pooled=scope == POOLED), claims.decision
+                    )
 
 
 def measured(claims: Claims, metrics: pd.DataFrame, outcomes: Outcomes | None) -> list[Row]:
@@ -112,7 +114,7 @@ def _judge(family: list[Row], seed: int, collapsed: set[str]) -> None:
 
 def _account_for_missing(row: Row, family: list[Row], seed: int) -> None:
     """Say how many pairs are missing and whether the verdict depends on them; too many refuse it."""
-    missing = lost(row.evidence, row.weights)
+    missing = lost(row.evidence, row.weights, row.rules)
     if not missing.pairs:
         return
     if row.spread is None or missing.too_much:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-from maskbench.config.block import ConfigBlock, Name, Positive, Rate
+from maskbench.config.block import ConfigBlock, Count, Name, Positive, Rate
 from maskbench.config.conditions import Condition
 from maskbench.config.kinds import TaskKind
 from maskbench.config.measures import MEASURES, measure
@@ -239,8 +239,19 @@ def _defaults(margins: dict[str, Margin]) -> dict[str, Margin]:
     return margins
 
 
+class Decision(ConfigBlock):
+    """What refuses a verdict: too much that is missing, or a control that failed by its own test."""
+
+    most_missing: Rate = 0.2
+    """Share of the seeds that may be missing, or lack the outcomes of their texts; beyond it there is no verdict."""
+    most_uneven: Count = 2
+    """If one arm has at least so many failed runs more than the other, it cannot win."""
+    control_level: Annotated[float, Field(ge=0.001, le=0.1, allow_inf_nan=False)] = 0.01
+    """Level of the test of halves: equal halves fail it so often, and then all verdicts that they guard are invalid."""
+
+
 class Claims(ConfigBlock):
-    """The content of claims.yaml: claims, margins and controls."""
+    """The content of claims.yaml: claims, margins, what refuses a verdict, and controls."""
 
     margins: Annotated[dict[str, Margin], AfterValidator(_defaults)]
     """δ by the unit in which differences are reported (points, nats, per cent), or by measure: each coefficient has its
@@ -248,6 +259,8 @@ class Claims(ConfigBlock):
     price: Margin = Margin(pooled=1.0, task=2.0)
     """By how many points the score of an arm may be lower, at most, if less interference is to count for it: its
     interval must be above minus this."""
+    decision: Decision = Decision()
+    """What refuses a verdict."""
     claims: Annotated[list[Claim], Field(min_length=1)]
     """The claims, in the order of the report."""
     gates: list[Control] = []

@@ -10,7 +10,7 @@ from maskbench.analysis.controls import apart
 from maskbench.analysis.findings import AT_A_PRICE
 from maskbench.analysis.metrics import OLD_COLUMNS, learned_nothing, with_kind
 from maskbench.analysis.verdicts import judge
-from maskbench.config.claims import Claims
+from maskbench.config.claims import Claims, Decision
 from maskbench.config.measures import MEASURES, measure
 from maskbench.experiment.claims import read_claims
 from maskbench.io.code import ROOT
@@ -169,7 +169,7 @@ HALVES = {
 HALVES["contrasts"] = [{"name": "none", "of": "none"}]
 
 
-def halved(points, seeds=10):
+def halved(points, seeds=10, **decision):
     """Return a study whose odd seeds are better by some points than its even ones."""
 
     def values(task, seed, size, place):
@@ -180,7 +180,8 @@ def halved(points, seeds=10):
             for name, numbers in found.items()
         }
 
-    return judge(study(values, seeds=seeds), None, claims(PAIR, gates=[HALVES]))
+    file = claims(PAIR, gates=[HALVES]).model_copy(update={"decision": Decision(**decision)})
+    return judge(study(values, seeds=seeds), None, file)
 
 
 def test_halves_of_the_ten_seeds_that_a_contrast_takes_can_fail():
@@ -200,6 +201,12 @@ def test_fewer_seeds_leave_the_control_undecided_and_the_verdict_unguarded():
     assert set(found.gates["outcome"]) == {"undecided"}
     assert found.gates["note"].str.contains("8 seeds can never reject; it takes 10").all()
     assert row(found.verdicts, scope="pooled")["unguarded"] == "halves: undecided"
+
+
+def test_the_level_of_the_control_is_that_of_the_claims():
+    found = halved(30.0, control_level=0.001)
+    assert set(found.gates["outcome"]) == {"undecided"}
+    assert found.gates["note"].str.contains("10 seeds can never reject; it takes 14").all()
 
 
 def test_seeds_that_are_alike_fail_the_halves_as_rarely_as_it_says():

@@ -16,7 +16,7 @@ from maskbench.analysis.few import Few
 from maskbench.analysis.metrics import OLD_COLUMNS, OUTCOME_COLUMNS, with_kind
 from maskbench.analysis.outcomes import Outcomes
 from maskbench.analysis.verdicts import errors, judge
-from maskbench.config.claims import Claims
+from maskbench.config.claims import Claims, Decision
 from maskbench.config.measures import MEASURES, measure
 from maskbench.data.readers import read
 from maskbench.kinds.score import outcome_of
@@ -292,6 +292,21 @@ def test_seeds_lost_to_one_missing_block_are_counted_as_lost():
     assert (found["verdict"], found["n_seeds"]) == ("inconclusive", 8)
     assert "12 of 20 seeds are lost" in found["note"]
     assert found["note"].startswith("refused: ")
+    patient = claims("score").model_copy(update={"decision": Decision(most_missing=0.6)})
+    found = one(judge(study(values, seeds=20, tasks=tasks, failed=failed), None, patient), "score")
+    assert found["verdict"] == "supported"
+
+
+@pytest.mark.parametrize(("most_uneven", "verdict"), [(2, "inconclusive"), (3, "supported")])
+def test_an_arm_that_failed_more_often_cannot_win(most_uneven, verdict):
+    metrics = study(
+        lambda task, strategy, seed: {"score": 0.8 + 0.02 * (strategy == "x") + 0.002 * noise(task, strategy, seed)},
+        seeds=20,
+        failed={("a", "x", 1), ("a", "x", 2)},
+    )
+    file = claims("score").model_copy(update={"decision": Decision(most_uneven=most_uneven)})
+    found = one(judge(metrics, None, file), "score")
+    assert (found["verdict"], found["note"].startswith("refused: ")) == (verdict, most_uneven == 2)
 
 
 # --- 14: shape, outliers, collapse

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from maskbench.config.training import TrainingOverrides
 from maskbench.experiment.cell import cells
 from maskbench.experiment.experiment import Experiment
 from maskbench.experiment.jobs import AT_LEAST, Jobs, split
@@ -247,3 +249,14 @@ def test_a_wrong_number_of_cells_is_named(value):
         Exception, match=r"resources\.cells_per_job: expected auto, all, or a whole number of at least 1"
     ):
         experiment(resources={"cells_per_job": value})
+
+
+def test_an_untrained_model_is_evaluated_as_its_model_and_then_its_task_say():
+    base = experiment()
+    model = base.models[0].model_copy(update={"training": TrainingOverrides(attention="eager")})
+    task = base.tasks[0].model_copy(update={"training": TrainingOverrides(attention="sdpa")})
+    found = Jobs(base.model_copy(update={"models": [model], "tasks": [task, base.tasks[1]]}))
+    attention = {
+        name: json.loads(found.evaluated(name, model.name))["attention"] for name in ("rt-snippets", "conll2003")
+    }
+    assert attention == {"rt-snippets": "sdpa", "conll2003": "eager"}

@@ -389,8 +389,8 @@ ANALYSIS = {"collect.py", "compare.py", "verdicts.py"}
         ("config/science.py", "LEAST_LEARNED = 0.05", "LEAST_LEARNED = 0.1", ANALYSIS | REPORT),
         ("config/science.py", "WIDEST_STEP = 1.5", "WIDEST_STEP = 2.0", {"collect.py"}),
         ("config/science.py", "OUTLYING = 5.0", "OUTLYING = 3.0", {"verdicts.py"}),
-        ("analysis/controls.py", "CHANCE = 0.01", "CHANCE = 0.02", {"verdicts.py"}),
-        ("analysis/missing.py", "MOST_UNEVEN = 2", "MOST_UNEVEN = 3", {"verdicts.py"}),
+        ("analysis/controls.py", "DEALS = 20_000", "DEALS = 30_000", {"verdicts.py"}),
+        ("config/claims.py", "most_uneven: Count = 2", "most_uneven: Count = 3", {"verdicts.py"}),
         ("report/figures/profile.py", "rotation=40", "rotation=50", {"figures.py"}),
         ("report/templates/page.css", "{", "{ ", {"page.py"}),
         # what nobody uses
