@@ -103,14 +103,14 @@ class Evidence:
 
     @cached_property
     def places(self) -> tuple[Indices, Indices]:
-        """Block and seed of each term, as indices."""
+        """Block and seed of each term, as indices: twice (terms,)."""
         blocks = {block: index for index, block in enumerate(self.terms["block"].unique())}
         seeds = {seed: index for index, seed in enumerate(self.seeds)}
         found = ([blocks[block] for block in self.terms["block"]], [seeds[seed] for seed in self.terms["seed"]])
         return np.array(found[0], dtype=np.int64), np.array(found[1], dtype=np.int64)
 
     def scopes(self) -> Iterator[tuple[str, Array]]:
-        """Yield each scope with the weights of the blocks: pooled first, then tasks; of an interaction, tasks alone."""
+        """Yield each scope with the weights (blocks,): pooled first, then tasks; of an interaction, tasks alone."""
         names = list(dict.fromkeys(self.tasks))
         of_task = {name: np.array([task == name for task in self.tasks], dtype=float) for name in names}
         mean = {name: weight / weight.sum() for name, weight in of_task.items()}
@@ -125,12 +125,12 @@ class Evidence:
             yield from mean.items()
 
     def complete(self, weights: Array) -> np.ndarray[Any, np.dtype[np.bool_]]:
-        """Return which seeds have a difference in every block that counts."""
+        """Return (seeds,) bool: which have a difference in every block whose weight (blocks,) is not 0."""
         found: np.ndarray[Any, np.dtype[np.bool_]] = np.isfinite(self.differences[weights != 0]).all(axis=0)
         return found
 
     def mean(self, weights: Array) -> Array:
-        """Return one number for each seed that has a difference in every block that counts."""
+        """Return one number for each complete seed (`complete`): the sum of its differences by weights (blocks,)."""
         used = weights != 0
         found: Array = weights[used] @ self.differences[used][:, self.complete(weights)]
         return found

@@ -49,8 +49,9 @@ class Few:
     def exactly(self, confidence: float) -> tuple[Array, Array]:
         """Return how far below and above the estimate the truth may lie by Clopper & Pearson's (1934) exact limits.
 
-        Those of both shares are put together for their difference, and over blocks, by the squares of the distances
-        (Zou & Donner 2008, Construction of confidence limits about effect measures, Statistics in Medicine).
+        Both are of shape (...,). The limits of both shares are put together for their difference, and over blocks, by
+        the squares of the distances (Zou & Donner 2008, Construction of confidence limits about effect measures,
+        Statistics in Medicine).
         """
         return self._sides(np.array((1 - confidence) / 2), 0.0)
 

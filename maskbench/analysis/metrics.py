@@ -288,7 +288,7 @@ def learned_nothing(score: Any, majority: Any) -> Any:
 
 
 def check_counts(path: str | Path, sums: Mapping[str, Array], *, signed: bool = False) -> None:
-    """Refuse what test examples contribute if it is not finite, or hits and weights below 0; `signed` hits may be."""
+    """Refuse contributions (N,) of test examples that are not finite, or are below 0; `signed` hits may be."""
     bounded = ("weight",) if signed else ("hit", "weight")
     if any(not np.isfinite(column).all() for column in sums.values()) or any(
         (sums[name] < 0).any() for name in bounded if name in sums

@@ -145,7 +145,7 @@ def _read_set_outcomes(path: Path, probes: ProbeRecord, types: list[pa.Field]) -
 
 
 def read_predictions(results: Path, run: str) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Return the test examples of a run, sorted, and a code for what it predicted for each."""
+    """Return (N,) the test examples of a run, sorted, and (N,) a code for what it predicted for each."""
     path = results / "training" / run / "predictions.parquet"
     table = _read_table(path, ["example", "prediction"], "a completed run").combine_chunks()
     predicted = table["prediction"]
@@ -173,7 +173,7 @@ class OutcomesWriter:
             self.flush()
 
     def keep(self, run: str, examples: np.ndarray[Any, Any], shares: np.ndarray[Any, Any]) -> None:
-        """Add what test examples contribute to the disagreement of a run with other seeds."""
+        """Add what test examples (N,) contribute to a run's disagreement with other seeds: the shares (N,) of these."""
         table = pa.table({"example": examples, "hit": shares, "weight": np.ones(len(examples))})
         table = table.append_column("set", pa.array([DISAGREEMENT] * len(examples)).dictionary_encode())
         self.add(_typed(Path("predictions.parquet"), run, table, self.types))

@@ -121,7 +121,7 @@ class Outcomes:
 
     @cached_property
     def documents(self) -> dict[str, tuple[Ids, Ids]]:
-        """The test examples of each task whose texts come in documents, sorted, and the document of each."""
+        """By task whose texts come in documents: (N,) its test examples, sorted, and (N,) the document of each."""
         runs = [run for run, names in self.streams.items() if DOCUMENT in names]
         first = {run.partition(".")[0]: run for run in reversed(runs)}
         if not first:
@@ -131,7 +131,7 @@ class Outcomes:
         return {task: (rows.example[place], rows.sums["hit"][place].astype(np.int64)) for task, place in places.items()}
 
     def units(self, owner: str, ids: Ids) -> Ids:
-        """Return for each example of a task the number of what is drawn with it: its document, or itself."""
+        """Return (N,) for each of N examples of a task the number of what is drawn with it: its document, or itself."""
         if owner not in self.documents:
             return np.arange(len(ids))
         example, document = self.documents[owner]
@@ -312,7 +312,7 @@ class _Group:
         return result
 
     def values(self, recorded: pd.Series[float]) -> dict[str, Array]:
-        """Return the measure of each run on every resample, and note what each example moves it by.
+        """Return the measure of each run on every resample (resamples,), and note what each example moves it by.
 
         Raises
         ------

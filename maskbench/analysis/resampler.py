@@ -37,7 +37,7 @@ class Resampler:
         self.outcomes, self.values = outcomes, values
 
     def of(self, name: str, evidences: Iterable[Evidence]) -> dict[str, Array]:
-        """Return, for the runs of some evidence, a measure on every resample, on its scale; empty without outcomes."""
+        """Return, by run of some evidence, a measure on resamples, (resamples,) on its scale; empty without any."""
         recorded = self.values.recorded(name)
         runs = {run for evidence in evidences for run in evidence.terms["run"]} & set(recorded.index)
         if self.outcomes is None or not runs:
@@ -56,9 +56,9 @@ class Resampler:
         evidence
             The differences.
         weights
-            Weight of each of its blocks.
+            (blocks,) weight of each of its blocks.
         resampled
-            The differences on resamples, as `on_resamples` gives them.
+            The differences on resamples, (resamples, blocks, seeds), as `on_resamples` gives them.
         """
         used, seeds = weights != 0, evidence.complete(weights)
         if not seeds.any():

@@ -68,7 +68,7 @@ class Spread:
         return degrees(self.seeds, self.examples, self.n, self.n_examples)
 
     def interval(self, confidence: float | Array) -> tuple[Array, Array]:
-        """Return the interval of the mean; NaN of one seed.
+        """Return both ends of the interval of the mean, each in the shape of the mean; NaN of one seed.
 
         The t interval, as far to either side as skewed differences (`stretched`) and few texts (`Few.reach`) need it.
 
@@ -88,7 +88,8 @@ class Spread:
     def inner(self) -> tuple[Array, Array]:
         """Return the 90 % interval that equivalence rests on: of shares of texts, at least as wide as the exact one.
 
-        That a difference is small is a statement about what was not seen: no approximation is good enough for it.
+        That a difference is small is a statement about what was not seen: no approximation is good enough for it. Both
+        ends have the shape of the mean.
         """
         low, high = self.interval(EQUIVALENCE_CONFIDENCE)
         if self.few is None:
@@ -97,7 +98,7 @@ class Spread:
         return np.minimum(low, self.estimate - down), np.maximum(high, self.estimate + up)
 
     def p(self, null: float = 0.0) -> Array:
-        """Return the two-sided p-value of a mean: 1 − the confidence at which the interval ends at the null."""
+        """Return two-sided p-values in the shape of the mean: 1 − the confidence at which the interval ends at null."""
         distance = np.abs(self.estimate - null)
         with np.errstate(divide="ignore", invalid="ignore"):
             student = 2 * stats.t.sf(np.where(distance > 0, distance / self.error, 0.0), self.df)
@@ -121,7 +122,7 @@ def stretched(skewness: Array | float, n: int, confidence: float | Array) -> tup
     Parameters
     ----------
     skewness
-        Σ (d − d̄)³ n / ((n − 1)(n − 2) S³).
+        Σ (d − d̄)³ n / ((n − 1)(n − 2) S³), of any shape; what is returned has the same shape.
     n
         Number of seeds.
     confidence
@@ -141,7 +142,7 @@ def stretched(skewness: Array | float, n: int, confidence: float | Array) -> tup
 
 
 def skewness_of(differences: Array) -> Array:
-    """Return the skewness of differences over the last axis; 0 where they are too few or do not vary."""
+    """Return the skewness (...,) of differences (..., seeds); 0 where the seeds are too few or do not vary."""
     n = differences.shape[-1]
     if n < SEEDS_FOR_SKEWNESS:
         return np.zeros(differences.shape[:-1])
@@ -155,7 +156,7 @@ def skewness_of(differences: Array) -> Array:
 
 
 def degrees(seeds: Array, examples: Array, n: int, n_examples: int) -> Array:
-    """Return Satterthwaite's degrees of freedom of a sum of two estimated variances."""
+    """Return Satterthwaite's degrees of freedom of a sum of two estimated variances, in their shape."""
     total = np.asarray(seeds + examples, dtype=float)
     parts = seeds**2 / max(n - 1, 1) + (examples**2 / (n_examples - 1) if n_examples > 1 else 0.0)
     df: Array = np.divide(total**2, parts, out=np.full_like(total, max(n - 1, 1)), where=parts > 0)
@@ -234,7 +235,9 @@ def usual_skewness(n: int) -> float:
 
 
 def typical_interval(differences: Array, confidence: float) -> tuple[float, float]:
-    """Return the interval of the means that flipped signs do not reject, of symmetric differences with any tails.
+    """Return the interval of the means that flipped signs do not reject.
+
+    The differences (seeds,) may have any symmetric distribution, whatever its tails.
 
     Its ends are among the means of all subsets of the differences, beyond 16 seeds of random ones (Hartigan 1969,
     Using subsample values as typical values, JASA).
@@ -251,7 +254,15 @@ def typical_interval(differences: Array, confidence: float) -> tuple[float, floa
 
 
 def improvement(differences: Array, confidence: float) -> tuple[float, float, float]:
-    """Return the probability that a seed is better under the first arm, ties halved, with Wilson's (1927) interval."""
+    """Return the probability that a seed is better under the first arm, and both ends of Wilson's (1927) interval.
+
+    Parameters
+    ----------
+    differences
+        Shape (seeds,); one of 0 counts half.
+    confidence
+        Coverage of the interval.
+    """
     share, n = float((np.sign(differences) / 2 + 0.5).mean()), len(differences)
     z2 = stats.norm.ppf((1 + confidence) / 2) ** 2
     middle, half = (share + z2 / (2 * n)) / (1 + z2 / n), np.sqrt(z2 * (share * (1 - share) + z2 / (4 * n)) / n)
@@ -265,7 +276,7 @@ def outlying(differences: Array) -> np.ndarray[Any, np.dtype[np.bool_]]:
 
     References
     ----------
-    Hampel (1974).
+    Hampel (1974), The influence curve and its role in robust estimation, Journal of the American Statistical Association.
     """
     distance = np.abs(differences - np.median(differences))
     scale = 1.4826 * np.median(distance)
@@ -279,7 +290,7 @@ def unseen(n: int) -> float:
 
 
 def holm(p: Sequence[float]) -> Array:
-    """Return p-values adjusted for their number (Holm 1979); NaN, where nothing was tested, does not count."""
+    """Return p-values (n,) adjusted for their number (Holm 1979); NaN, where nothing was tested, does not count."""
     values = np.array(p, dtype=float)
     tested = np.isfinite(values)
     if tested.any():
@@ -288,7 +299,7 @@ def holm(p: Sequence[float]) -> Array:
 
 
 def false_discoveries(p: Sequence[float]) -> Array:
-    """Return p-values adjusted for the share of false discoveries among all rejections; NaN does not count.
+    """Return p-values (n,) adjusted for the share of false discoveries among all rejections; NaN does not count.
 
     By Benjamini & Yekutieli's method (2001), The control of the false discovery rate in multiple testing under
     dependency, Annals of Statistics: it holds however the tests depend on each other, and claims share runs.
@@ -301,7 +312,7 @@ def false_discoveries(p: Sequence[float]) -> Array:
 
 
 def wide(interval: tuple[Array, Array], delta: float) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Tell whether an interval has a width: that nothing varied is no evidence that nothing can."""
+    """Return, in the shape of the ends, which intervals have a width: where nothing varied, nothing is shown."""
     wide: np.ndarray[Any, np.dtype[np.bool_]] = interval[1] - interval[0] > 1e-9 * delta
     return wide
 
@@ -314,10 +325,10 @@ def decide(
     Parameters
     ----------
     p
-        Adjusted p-values.
+        Adjusted p-values, of the shape of the means; so are the verdicts.
     interval, inner
-        The 95 % interval, and the 90 % one (`Spread.inner`) that two one-sided tests rest on (Schuirmann 1987); one of
-        no width shows neither equivalence nor that an arm is not inferior.
+        Both ends of the 95 % interval, and of the 90 % one (`Spread.inner`) that two one-sided tests rest on
+        (Schuirmann 1987); one of no width shows neither equivalence nor that an arm is not inferior.
     estimate, delta
         In one unit.
     test

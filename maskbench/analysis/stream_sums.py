@@ -17,12 +17,22 @@ if TYPE_CHECKING:
 
 
 def share_of(sums: Array) -> Array:
-    """Return Σ hit / Σ weight of the two sums."""
+    """Return Σ hit / Σ weight of the two sums (2, ...), shape (...,)."""
     return ratio(sums[0], sums[1])
 
 
 def by_unit(values: Array, unit: Ids, size: int) -> Array:
-    """Return what the examples of each unit add together, shape (runs, units)."""
+    """Return what the examples of each unit add together, shape (runs, units).
+
+    Parameters
+    ----------
+    values
+        Shape (runs, examples).
+    unit
+        (examples,) number of the unit of each.
+    size
+        Number of units.
+    """
     if size == values.shape[1]:
         return values
     result = np.zeros((len(values), size))
@@ -31,7 +41,7 @@ def by_unit(values: Array, unit: Ids, size: int) -> Array:
 
 
 def influence_of(hit: Array, weight: Array) -> Array:
-    """Return what each example moves Σ hit / Σ weight by (its influence), shape (runs, examples)."""
+    """Return what each example moves Σ hit / Σ weight by (its influence), in the shape of both: (runs, examples)."""
     total = weight.sum(axis=1, keepdims=True)
     whole = ratio(hit.sum(axis=1, keepdims=True), total)
     return ratio(hit - whole * weight, np.broadcast_to(total, hit.shape))
@@ -58,7 +68,7 @@ class StreamSums:
 
     @property
     def value(self) -> Array:
-        """The number of the part."""
+        """The number of the part, in the shape of the sums without their first axis."""
         if self.how == "gaps":
             return ratio(self._first, self._second)
         return np.where(np.isfinite(self._first), self._first, 0.0)

@@ -71,6 +71,6 @@ def score(outcome: Outcome) -> float:
 
 
 def only(outcome: Outcome, examples: Sequence[int] | NDArray[np.int64]) -> Outcome:
-    """Return the outcome of some of the examples, in their order; each must be there."""
+    """Return the outcome of some of the examples, ids (n,), in their order; each must be there."""
     table = outcome.table.set_index("example").loc[list(examples)].reset_index()
     return Outcome(outcome.kind, outcome.labels, table)
