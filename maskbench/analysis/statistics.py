@@ -276,7 +276,8 @@ def outlying(differences: Array) -> np.ndarray[Any, np.dtype[np.bool_]]:
 
     References
     ----------
-    Hampel (1974), The influence curve and its role in robust estimation, Journal of the American Statistical Association.
+    Hampel (1974), The influence curve and its role in robust estimation, Journal of the American Statistical
+    Association.
     """
     distance = np.abs(differences - np.median(differences))
     scale = 1.4826 * np.median(distance)
