@@ -120,7 +120,7 @@ class Todo:
         return self.train or bool(self.probe)
 
 
-class Progress:
+class StudyState:
     """What is done, and which models are needed, as the files say at the moment of the question.
 
     Parameters

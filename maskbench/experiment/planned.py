@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from maskbench.experiment.finished import Keys, Progress
+from maskbench.experiment.finished import Keys, StudyState
 from maskbench.experiment.jobs import Jobs
 from maskbench.experiment.layout import Layout
 from maskbench.io import environment
@@ -58,7 +58,7 @@ class Planned:
         slots
             Jobs that the call would run at once; None: it says nothing about it.
         """
-        state = Progress(Keys(jobs, layout, made), forced=forced, remember=True)
+        state = StudyState(Keys(jobs, layout, made), forced=forced, remember=True)
         again: Counter[str] = Counter()
         trained = probed = running = 0
         for name in sorted(names):

@@ -21,7 +21,7 @@ class Claimed(BaseModel):
     claims: str | None = None
 
 
-class ProbeTimings(BaseModel):
+class ProbeTimes(BaseModel):
     """When a model was probed, and for how long, in seconds."""
 
     wall_s: Finite
@@ -31,7 +31,7 @@ class ProbesEntry(BaseModel):
     """How a model was probed."""
 
     notes: list[str] = []
-    timings: ProbeTimings
+    timings: ProbeTimes
 
 
 class RunTimings(BaseModel):

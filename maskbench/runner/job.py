@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from maskbench.errors import InputError
-from maskbench.experiment.finished import Keys, Progress
+from maskbench.experiment.finished import Keys, StudyState
 from maskbench.experiment.forced import Forced
 from maskbench.io import environment
 from maskbench.io.files import sha256_file, write_json
@@ -80,9 +80,9 @@ class Runner:
             raise InputError(*self.failed)
         self._write_index()
 
-    def _state(self) -> Progress:
+    def _state(self) -> StudyState:
         """Return which cells are finished at this moment; it changes, since other jobs work on the same study."""
-        return Progress(Keys(self.jobs, self.layout), forced=self.forced)
+        return StudyState(Keys(self.jobs, self.layout), forced=self.forced)
 
     def _forget_if_forced(self) -> None:
         """Forget what the job has left before, if the call was told to run it again and it did not begin yet."""

@@ -12,7 +12,7 @@ from maskbench.data.conditions import plant
 from maskbench.data.encode import encode
 from maskbench.data.prepare import prepare
 from maskbench.experiment.experiment import Experiment
-from maskbench.experiment.finished import Keys, Progress, Todo
+from maskbench.experiment.finished import Keys, StudyState, Todo
 from maskbench.experiment.jobs import Jobs
 from maskbench.experiment.layout import Layout
 from maskbench.io.files import write_text
@@ -127,7 +127,7 @@ class Study:
 
     def todo(self) -> dict[str, Todo]:
         """Return what is left to do, by the first run of what is trained at once; what is finished is left out."""
-        state = Progress(Keys(self.jobs, self.layout))
+        state = StudyState(Keys(self.jobs, self.layout))
         members = [member for job in self.jobs.by_id.values() for member in job.members]
         left = {member[0].run: state.todo(member) for member in members}
         return {run: todo for run, todo in left.items() if todo}

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
 from maskbench.errors import InputError
-from maskbench.experiment.finished import FORCED, NO_ALONG, NOT_KEPT, Keys, Progress, void
+from maskbench.experiment.finished import FORCED, NO_ALONG, NOT_KEPT, Keys, StudyState, void
 from maskbench.experiment.forced import Forced
 from maskbench.experiment.jobs import Jobs
 from maskbench.experiment.planned import Planned
@@ -464,7 +464,7 @@ def test_a_changed_first_task_changes_what_goes_on_from_it(tmp_path):
         run_of("none", regime="after-names"),
         run_of("none"),  # its model is needed by the sequential training on names
     }
-    assert Progress(Keys(study.jobs, study.layout)).trained(study.jobs.cells[run_of("none")])
+    assert StudyState(Keys(study.jobs, study.layout)).trained(study.jobs.cells[run_of("none")])
 
 
 def test_a_run_whose_first_task_failed_needs_no_model(tmp_path):
