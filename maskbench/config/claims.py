@@ -127,7 +127,7 @@ class Margin(ConfigBlock):
     pooled: Positive
     """Of the mean over tasks."""
     task: Positive
-    """Of one task."""
+    """Smallest difference that matters, of one task."""
 
     @model_validator(mode="before")
     @classmethod
@@ -145,7 +145,7 @@ class Claim(ConfigBlock):
     kind: ContrastKind = "paired"
     """How the runs of the contrasts become one number for each seed."""
     contrasts: list[Contrast] = []
-    """What is compared."""
+    """Comparisons that put the claim to the test."""
     measures: list[Directed] = []
     """On which measures; the first is the primary one."""
     tasks: Literal["all"] | TaskKind | list[Name] = "all"
@@ -191,16 +191,16 @@ class Control(ConfigBlock):
     """A control; if it fails, the verdicts of the measures that it guards are invalid."""
 
     gate: Name
-    """Short name."""
+    """Short name, for tables and notes."""
     sentence: NonEmptyText
-    """What must hold."""
+    """What must hold, as one sentence."""
     kind: Literal["identical", "null", "positive"]
     """identical: every difference is exactly 0; null: halves of one strategy's seeds do not differ; positive: the
     difference is above 0."""
     contrasts: Annotated[list[Contrast], Field(min_length=1)]
     """What is compared; strategies may be patterns such as `*-rate-zero`."""
     measures: Annotated[list[MeasureName], Field(min_length=1)]
-    """On which measures."""
+    """Measures on which the arms are compared."""
     guards: Annotated[list[MeasureName], Field(min_length=1)] | Literal["all"]
     """Measures whose verdicts rest on it."""
 

@@ -32,13 +32,13 @@ class Spanning(NamedTuple):
     """A field of a CSV file that runs over several lines."""
 
     line: int
-    """Where its row starts."""
+    """Line at which its row starts."""
     height: int
     """How many lines the row has."""
     column: int
-    """Index of the field."""
+    """Index of the field in its row."""
     parts: list[str]
-    """Its lines."""
+    """The lines of the field."""
 
 
 @dataclass

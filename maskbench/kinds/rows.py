@@ -29,7 +29,7 @@ class Rows:
     lines: list[int]
     """Line of the file that each row starts on."""
     place: Place
-    """The file."""
+    """The file that messages name."""
     documents: list[int | None] | None = None
     """Document of each row, where the file says where they begin."""
 

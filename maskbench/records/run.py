@@ -35,7 +35,7 @@ class Stored(RecordBlock):
     """A record that is a file of its own."""
 
     what: ClassVar[str]
-    """What messages call it."""
+    """What messages call such a record."""
 
     def write(self, path: str | Path) -> None:
         """Write the record atomically, after checking it once more against its schema."""
@@ -101,7 +101,7 @@ class Cosine(RecordBlock):
     """The cosine between two tasks' gradients before an update of their joint training."""
 
     step: int
-    """Updates before it."""
+    """Number of updates that were made before it."""
     layer: str
     """``all`` shared parameters, ``embeddings``, ``layer-0``, ..."""
     cosine: Finite | None

@@ -39,7 +39,7 @@ class Measure:
     better: Literal["higher", "lower", "neither"]
     """Which direction is an improvement."""
     family: MeasureFamily
-    """What it tells about."""
+    """The aspect of a run that it is about."""
     definition: str
     """How it is computed."""
     source: str | None = None

@@ -31,7 +31,7 @@ class OracleCue(InputMask):
 
     kind: Literal["oracle-cue"] = "oracle-cue"
     cues: Annotated[list[Annotated[str, StringConstraints(min_length=1)]], Field(min_length=1)]
-    """The words."""
+    """The planted words, which are hit."""
     _spelled: Any = None
     """Token ids of each cue, at the start of a text and behind a space."""
 

@@ -33,7 +33,7 @@ class RateTwin(InputMask):
 
     kind: Literal["rate-twin"] = "rate-twin"
     of: InnerInput
-    """The other mask."""
+    """The mask whose rate this one has."""
 
     @model_validator(mode="before")
     @classmethod

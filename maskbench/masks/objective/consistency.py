@@ -29,7 +29,7 @@ class Consistency(MaskedCopy):
 
     kind: Literal["consistency"] = "consistency"
     weight: NonNegative = 1.0
-    """λ."""
+    """λ, the weight of the distance beside the task loss."""
 
     def penalty(self, model: Module, clean: Batch, masked: Batch) -> Tensor:
         """Return λ times the mean squared distance of the two passes' hidden states, a scalar."""

@@ -36,7 +36,7 @@ class MaskedLMAuxiliary(MaskedCopy):
     mask: InnerInput | None = Random(replacement="bert")
     """What is to be predicted in an extra pass; null: what the strategy's own input mask hits, in the task's pass."""
     weight: NonNegative = 1.0
-    """λ."""
+    """λ, the weight of the masked-LM loss beside the task loss."""
     _shared: Any = None
 
     def needs(self) -> frozenset[Need]:

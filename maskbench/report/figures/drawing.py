@@ -47,7 +47,7 @@ class Nothing:
 
     title: str
     why: str
-    """One sentence."""
+    """Why there is nothing to draw, as one sentence."""
 
 
 def line(nothing: Nothing) -> Figure:
