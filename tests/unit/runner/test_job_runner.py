@@ -385,7 +385,7 @@ def test_a_forced_job_trains_its_finished_cells_again_and_only_once(three, undis
     once = three.trained()[first]
     assert faults.job(three.arguments(JOB), log) == 0, log.read_text()
     assert three.trained()[first] == once  # a job that is started again goes on
-    assert "goes on from checkpoint-" in three.layout.train_log(run).read_text()
+    assert "continues from checkpoint-" in three.layout.train_log(run).read_text()
     for now, then in zip((three.trained(), three.probed()), before, strict=True):
         assert all(now[name] > then[name] for name in then)
     check_as_undisturbed(three, undisturbed)
