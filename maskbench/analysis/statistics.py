@@ -16,10 +16,11 @@ from statsmodels.stats.multitest import multipletests
 from maskbench.config.science import (
     CONFIDENCE,
     EQUIVALENCE_CONFIDENCE,
+    FEWEST_REACH,
     LEVEL,
     OUTLYING,
     SEEDS_FOR_SKEWNESS,
-    SKEWNESS_FACTOR,
+    SKEWNESS_FACTORS,
 )
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def stretched(skewness: Array | float, n: int, confidence: float | Array) -> tup
     """Return how many times as far as the t interval an interval reaches down and up if differences are skewed.
 
     By the ends that Hall's transformation of the t statistic has (1992, On the removal of skewness by transformation,
-    Journal of the Royal Statistical Society B, 54), with 1.5 times the skewness of the sample; never less than 1.
+    Journal of the Royal Statistical Society B, 54), with a multiple of the skewness of the sample; never less than 1.
 
     Parameters
     ----------
@@ -128,7 +129,8 @@ def stretched(skewness: Array | float, n: int, confidence: float | Array) -> tup
     confidence
         Of the interval.
     """
-    skew = SKEWNESS_FACTOR * np.asarray(skewness, dtype=float)
+    factor = SKEWNESS_FACTORS[max(least for least in SKEWNESS_FACTORS if least <= n)]
+    skew = factor * np.asarray(skewness, dtype=float)
     skew = np.where(np.abs(skew) < 1e-6, 1e-6, skew)
     quantile = np.maximum(stats.t.ppf((1 + np.asarray(confidence)) / 2, n - 1), 1e-9)
 
@@ -138,7 +140,8 @@ def stretched(skewness: Array | float, n: int, confidence: float | Array) -> tup
 
     with np.errstate(divide="ignore", invalid="ignore"):
         down, up = end(quantile) / quantile, -end(-quantile) / quantile
-    return np.fmax(down, 1.0), np.fmax(up, 1.0)
+    least = FEWEST_REACH if n == SEEDS_FOR_SKEWNESS else 1.0
+    return np.fmax(down, 1.0) * least, np.fmax(up, 1.0) * least
 
 
 def skewness_of(differences: Array) -> Array:

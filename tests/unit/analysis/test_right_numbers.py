@@ -325,13 +325,14 @@ SHAPES = {
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("seeds", [10, 20])
+@pytest.mark.parametrize("seeds", [6, 7, 8, 10, 20])
 def test_skewed_differences_are_as_rarely_wrong_as_others(shape, seeds):
     drawn = differences(SHAPES[shape], seeds, 4000, [seeds, *shape.encode()])
     spread = statistics.spread(drawn)
     low, high = spread.interval(0.95)
     covers, error = ((low <= 0) & (high >= 0)).mean(), np.sqrt(0.05 * 0.95 / 4000)
-    assert 0.93 - 2 * error <= covers <= 0.97 + 2 * error
+    most = 0.99 if seeds == 6 else 0.97  # where the shape cannot be told, intervals are rather too wide
+    assert 0.93 - 2 * error <= covers <= most + 2 * error
     wrong = (spread.p() < 0.05).mean()
     assert wrong == pytest.approx(1 - covers, abs=1e-3)  # p and interval are one
 
