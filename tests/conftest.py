@@ -39,6 +39,8 @@ SHARING: dict[str, tuple[str, ...]] = {
     "tests/workflow/test_real_text.py": (),
     "tests/browser/test_page.py": (),
     "tests/unit/masks/test_every_mask.py": KINDS,
+    "tests/unit/runner/test_job_runner.py": (),
+    "tests/unit/training/test_resume.py": (),
     "tests/unit/probes/test_known_truth.py": (),
     "tests/unit/probes/test_probes_run.py": (),
     "tests/unit/training/test_regimes.py": (),
