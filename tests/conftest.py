@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -38,6 +39,8 @@ SHARING: dict[str, tuple[str, ...]] = {
     "tests/workflow/test_real_text.py": (),
     "tests/browser/test_page.py": (),
     "tests/unit/masks/test_every_mask.py": KINDS,
+    "tests/unit/runner/test_job_runner.py": (),
+    "tests/unit/training/test_resume.py": (),
     "tests/unit/probes/test_known_truth.py": (),
     "tests/unit/probes/test_probes_run.py": (),
     "tests/unit/training/test_regimes.py": (),
@@ -106,6 +109,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return (*marks, item.nodeid.partition("::")[0] in SHARING, True).index(True)
 
     items.sort(key=place)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Take what the tests imported out of garbage collection.
+
+    That is half a million objects, which a job of cells would go through three times for each of its tiny cells.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -11,12 +11,16 @@ and properties count: they compute what a job works with.
 from __future__ import annotations
 
 import hashlib
+import json
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from copy import copy
 from functools import cache
+from importlib.util import cache_from_source
 from pathlib import Path
 
-from maskbench.io.files import sha256_file
+from maskbench.io.files import sha256_file, write_json
 from maskbench.io.source import Definition, Piece, SourceFile, read
 from maskbench.io.uses import CALLED, ITSELF, Import, Uses, field_of
 
@@ -306,6 +310,15 @@ def code_hash(script: str, *names: str) -> str:
     str
         Sixteen hexadecimal digits.
     """
+    asked = " ".join([script, sha256_file(_entry(script)), *names])
+    if asked not in (known := _known()):
+        known[asked] = _hash_of(script, names)
+        _keep(known)
+    return known[asked]
+
+
+def _hash_of(script: str, names: tuple[str, ...]) -> str:
+    """Find a hash by reading the code, which takes seconds."""
     digest = hashlib.sha256(read(_entry(script)).text.encode())
     code = counted(script, *names)
     for key, text in code.items():
@@ -315,7 +328,42 @@ def code_hash(script: str, *names: str) -> str:
     return digest.hexdigest()[:16]
 
 
+@cache
+def _contents() -> str:
+    """Return a hash of every file that a hash of code can rest on, beside the script that it starts from."""
+    digest = hashlib.sha256()
+    for folder in ("maskbench", "scripts"):
+        for path in sorted(ROOT.joinpath(folder).rglob("*")):
+            if path.is_file() and path.parent.name != "__pycache__":
+                digest.update(f"{path.relative_to(ROOT)} {sha256_file(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def _kept() -> Path:
+    """Return the file of the hashes that were found: beside what Python keeps of this module, by the same rules."""
+    own = Path(cache_from_source(str(ROOT / "maskbench" / "io" / "code.py")))
+    return own.with_name(f"hashes.{sys.implementation.cache_tag}.json")
+
+
+@cache
+def _known() -> dict[str, str]:
+    """Return the hashes that an earlier process found in the same files, by what they are of."""
+    with suppress(OSError, ValueError, TypeError, KeyError):  # not there, or cut short: they are found again
+        kept = json.loads(_kept().read_text(encoding="utf-8"))
+        if kept["contents"] == _contents():
+            return {str(asked): str(found) for asked, found in kept["hashes"].items()}
+    return {}
+
+
+def _keep(known: dict[str, str]) -> None:
+    """Write them for the next process, where Python may write what it compiled."""
+    if not sys.dont_write_bytecode:
+        with suppress(OSError):
+            _kept().parent.mkdir(parents=True, exist_ok=True)
+            write_json(_kept(), {"contents": _contents(), "hashes": known})
+
+
 def forget() -> None:
     """Forget what was read, as a new process would: for programs that change code while they run."""
-    for function in (read, _file, _closure, code_hash):
+    for function in (read, _file, _closure, code_hash, _contents, _known):
         function.cache_clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import runpy
@@ -35,6 +36,7 @@ def _carried_out(script: str, arguments: list[str], log: Path, fault: dict[str, 
 
 def _process(script: str, arguments: list[str], log: str, fault: dict[str, Any]) -> None:
     """Do so, in that process."""
+    gc.freeze()  # what the server has imported
     with open(log, "ab") as stream:  # noqa: PTH123
         os.dup2(stream.fileno(), 1)
         os.dup2(stream.fileno(), 2)

@@ -11,6 +11,7 @@ its own: the process group, so tests that kill whole groups start real interpret
 from __future__ import annotations
 
 import array
+import gc
 import json
 import os
 import runpy
@@ -34,6 +35,8 @@ def serve(address: str) -> None:
     """Import the packages, then fork a process for every job that is asked for."""
     for name in PRELOADED:
         __import__(name)
+    gc.collect()
+    gc.freeze()  # no job goes through what was imported here, or copies it in doing so
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     # Whoever started the server holds the other end of its standard input: with that it ends, too.
     threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()

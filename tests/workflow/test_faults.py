@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 
 from maskbench.records.run import Record
+from tests import warm
 from tests.helpers.faults import garble
 from tests.helpers.models import conll_of_sentences, csv_of_texts, make_model
 from tests.workflow.test_pipeline import METRICS, NAMES, REVIEWS, copy_project, planned, snakemake, to_do, write_config
@@ -70,7 +71,7 @@ def disk(tmp_path):
         subprocess.run(["umount", "--lazy", folder], check=True)
 
 
-@pytest.mark.parametrize("share", [0.1, 0.6])
+@pytest.mark.parametrize("share", [pytest.param(0.1, marks=pytest.mark.long), 0.6])
 def test_a_full_disk_is_named_and_the_next_call_finishes(undisturbed, tmp_path, disk, injected, share):
     """There is room for this share of what the study leaves."""
     folder = write_study(tmp_path / "project")
@@ -141,7 +142,7 @@ def trains(folder):
     return bool(list(folder.glob("results/mine/training/*/checkpoints*/**/*.safetensors")))
 
 
-@pytest.mark.parametrize("arguments", [(), ("--keep-incomplete",)])
+@pytest.mark.parametrize("arguments", [(), pytest.param(("--keep-incomplete",), marks=pytest.mark.long)])
 def test_a_killed_snakemake_leaves_nothing_that_is_read_as_a_result(undisturbed, tmp_path, injected, arguments):
     folder = write_study(tmp_path / "project")
     running = started(folder, *arguments)
@@ -217,7 +218,7 @@ def test_touching_a_half_study_makes_no_results(tmp_path, injected):
 def test_two_snakemakes_in_different_folders_share_the_cards_of_a_host(tmp_path, injected):
     shared = {"MASKBENCH_GPUS": "0", "MASKBENCH_LEASES": str(tmp_path / "leases")}
     folders = [write_study(tmp_path / name, seeds=[1]) for name in ("one", "other")]
-    calls = [started(folder, "--resources", "gpu=1", environment=shared) for folder in folders]
+    calls = [started(folder, "--resources", "gpu=1", environment=warm.environment() | shared) for folder in folders]
     assert [call.wait(timeout=300) for call in calls] == [0, 0]
     stays = []
     for path in tmp_path.glob("*/results/mine/training/*/metrics.json"):

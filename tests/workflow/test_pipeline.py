@@ -48,12 +48,12 @@ NAMES = {
 
 
 def copy_project(folder: Path) -> Path:
-    """Copy what a user runs."""
+    """Copy what a user runs, with what was compiled of it and found out about it before."""
     folder.mkdir(parents=True)
     for part in PARTS:
         source = ROOT / part
         if source.is_dir():
-            shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("*.pyc.*", ".*.tmp"))  # half-written
         else:
             shutil.copy(source, folder / part)
     return folder
@@ -61,11 +61,12 @@ def copy_project(folder: Path) -> Path:
 
 def snakemake(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run Snakemake in a copy of the project; jobs that import torch start in the warm server (tests/warm)."""
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     dry = {"--dry-run", "--unlock", "--lint"} & set(arguments)
     return subprocess.run(
         [sys.executable, "-m", "snakemake", "--cores", "2", *arguments],
         cwd=folder,
-        env={**os.environ, "MASKBENCH_GPUS": "-1", **({} if dry else warm.environment())} | environment,
+        env={**inherited, "MASKBENCH_GPUS": "-1", **({} if dry else warm.environment())} | environment,
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

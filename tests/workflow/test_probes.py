@@ -21,8 +21,9 @@ def configure(folder, keep, *probes, **changes):
     write_config(folder, **keys | changes)
 
 
-@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("keep", [pytest.param(True, marks=pytest.mark.long), False])
 def test_another_probe_trains_nothing_again_where_models_are_kept_and_says_so_where_not(tmp_path, keep):
+    """What a job does where models are kept is in test_job_runner.py at every change."""
     folder = copy_project(tmp_path / "project")
     make_model(folder / "data/model")
     (folder / "data/model/source.json").unlink()

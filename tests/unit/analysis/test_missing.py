@@ -220,8 +220,8 @@ def collapsing(gain, rates, studies, rng):
 @pytest.mark.parametrize(
     ("scenario", "studies"),
     [
-        ("no gain, a tenth of x", 40),
-        ("a gain, a tenth of x", 40),
+        ("no gain, a tenth of x", 20),
+        ("a gain, a tenth of x", 20),
         *(pytest.param(scenario, 2000, marks=pytest.mark.long) for scenario in COLLAPSING),
     ],
 )

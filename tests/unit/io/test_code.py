@@ -254,6 +254,50 @@ def test_more_modules_and_definitions_can_be_named(tree: Path) -> None:
         code.code_hash("one.py", "tests.mine")
 
 
+def refuse(*_: object) -> str:
+    """Stand in for the reading of code where nothing may be read."""
+    raise AssertionError
+
+
+def test_what_an_earlier_process_found_is_taken_as_long_as_every_file_is_the_same(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.dont_write_bytecode", False)
+    found = [fresh_hash("one.py"), fresh_hash("two.py"), fresh_hash("one.py", "maskbench.a.other")]
+    with monkeypatch.context() as patch:
+        patch.setattr(code, "_hash_of", refuse)
+        assert [fresh_hash("one.py"), fresh_hash("two.py"), fresh_hash("one.py", "maskbench.a.other")] == found
+    for name in ("maskbench/a/other.py", "scripts/two.py", "maskbench/page.html"):  # also what is no code
+        with (tree / name).open("a") as stream:
+            stream.write("more = 1\n")
+        with monkeypatch.context() as patch:
+            patch.setattr(code, "_hash_of", refuse)
+            with pytest.raises(AssertionError):
+                fresh_hash("one.py")
+        assert fresh_hash("one.py") == found[0]
+    assert fresh_hash("two.py") != found[1]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"contents": 1}', '{"contents": "x", "hashes": {"one.py": "y"}}'])
+def test_what_an_earlier_process_kept_is_found_again_where_it_is_damaged(
+    tree: Path, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.dont_write_bytecode", False)
+    before = fresh_hash("one.py")
+    code._kept().write_text(text)
+    assert fresh_hash("one.py") == before
+
+
+def test_nothing_is_kept_where_python_keeps_nothing(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.dont_write_bytecode", True)
+    fresh_hash("one.py")
+    assert not code._kept().exists()
+    monkeypatch.setattr("sys.dont_write_bytecode", False)
+    code._kept().parent.parent.mkdir(parents=True)
+    code._kept().parent.write_text("a file, so that nothing can be written there")
+    assert fresh_hash("one.py") == fresh_hash("one.py")
+
+
 def test_a_script_that_is_not_there_is_an_error() -> None:
     with pytest.raises(FileNotFoundError):
         code.code_hash("absent.py")

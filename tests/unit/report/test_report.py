@@ -60,10 +60,11 @@ def make_mixed(folder: Path, strategies=STRATEGIES, seeds=2) -> Study:
     return analysed(folder)
 
 
-def report(folder: Path, study: Study, command: str = COMMAND, **changes) -> str:
-    """Write tables, figures and the page, and return the page."""
+def report(folder: Path, study: Study, command: str = COMMAND, *, draw: bool = True, **changes) -> str:
+    """Write tables, figures (unless those that are there will do) and the page, and return the page."""
     write_tables(study, folder / "tables")
-    write_figures(study, folder / "figures")
+    if draw:
+        write_figures(study, folder / "figures")
     tasks = list(study.runs["task"].unique())
     write_page(folder, synthetic.experiment(tasks, changes.pop("named", study.strategies), **changes), command)
     return (folder / "report.html").read_text(encoding="utf-8")
@@ -213,15 +214,21 @@ def test_the_page_is_the_same_bytes_again(usual):
     assert (folder / "report.html").read_text(encoding="utf-8") == page
 
 
-def test_what_runs_note_is_said_once_with_its_strategies(tmp_path):
-    study = make(tmp_path)
+@pytest.fixture
+def copied(usual, tmp_path):
+    """A copy of the usual study, figures included, that a test may change."""
+    shutil.copytree(usual[0], tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def test_what_runs_note_is_said_once_with_its_strategies(copied):
     note = "evaluated with its attention mask (at: always)"
-    for path in (tmp_path / "training").glob("*.static.*/metrics.json"):
+    for path in (copied / "training").glob("*.static.*/metrics.json"):
         record = json.loads(path.read_text())
         path.write_text(json.dumps(record | {"notes": [note]}))
-    runs = [path.parent.name for path in sorted((tmp_path / "training").glob("*/metrics.json"))]
-    collect("synthetic", tmp_path, runs, tmp_path)
-    assert report(tmp_path, study).count(f"static: {note}") == 1
+    runs = [path.parent.name for path in sorted((copied / "training").glob("*/metrics.json"))]
+    collect("synthetic", copied, runs, copied)
+    assert report(copied, Study.read(copied), draw=False).count(f"static: {note}") == 1
 
 
 def test_from_metrics_alone(tmp_path):
@@ -257,16 +264,15 @@ def test_everything_from_outside_is_escaped(tmp_path):
     assert "<img" not in svg
 
 
-def test_what_was_found_of_the_data_stands_in_a_box(tmp_path):
-    study = make(tmp_path)
-    manifest = tmp_path / "manifest.json"
+def test_what_was_found_of_the_data_stands_in_a_box(copied):
+    manifest = copied / "manifest.json"
     content = json.loads(manifest.read_text())
     counts = {"rows": 1234, "labels": {"<b>pos</b>": 1200, "neg": 34}}
     about = {"task": "rt-snippets", "splits": {"train": counts}, "cut": None, "dropped": {"comment": 2}}
     about["used"] = {"train": [100, 1234], "validation": [30], "test": [60]}
     finding = "my.csv:3: 60 of the 60 distinct texts of test stand in <i>train</i>, too"
     manifest.write_text(json.dumps(content | {"about_data": [about | {"findings": [finding]}]}))
-    page = report(tmp_path, study)
+    page = report(copied, Study.read(copied), draw=False)
     words = " ".join(Text(page).words.split())
     for part in (
         "About the data",
@@ -414,10 +420,9 @@ def test_comparisons_of_another_study_are_refused(usual, tmp_path):
 
 
 @pytest.mark.parametrize("changed", [None, "claims.yaml is not what it was when 3 runs were made."])
-def test_what_changed_in_the_claims_is_said(usual, tmp_path, changed):
-    shutil.copytree(usual[0], tmp_path / "copy")
-    report_samples.write_evidence(tmp_path / "copy", changed=changed)
-    words = Text(report(tmp_path / "copy", Study.read(tmp_path / "copy"))).words
+def test_what_changed_in_the_claims_is_said(copied, changed):
+    report_samples.write_evidence(copied, changed=changed)
+    words = Text(report(copied, Study.read(copied), draw=False)).words
     assert ("The claims changed: claims.yaml is not what it was" in words) == (changed is not None)
     assert ("They have not changed since the runs were made" in words) == (changed is None)
 
@@ -576,12 +581,13 @@ def test_a_missing_figure_and_a_foreign_manifest_are_named(tmp_path):
         write_page(tmp_path, experiment, COMMAND)
 
 
-def test_two_hundred_runs_take_seconds_and_no_torch(tmp_path):
-    """The command lines, each in a process of its own that says which heavy modules it imported."""
+@pytest.mark.parametrize("seeds", [2, pytest.param(10, marks=pytest.mark.long)])
+def test_two_hundred_runs_take_seconds_and_no_torch(tmp_path, seeds):
+    """The command lines, each in a process of its own that says what it imported; forty runs at every change."""
     strategies = [*STRATEGIES, *(f"s{index}" for index in range(6))]
-    runs = synthetic.write_study(tmp_path, TASKS, strategies, 10, examples=100)
-    assert len(runs) == 200
-    experiment = synthetic.experiment(TASKS, strategies, 10)
+    runs = synthetic.write_study(tmp_path, TASKS, strategies, seeds, examples=100)
+    assert len(runs) == 20 * seeds
+    experiment = synthetic.experiment(TASKS, strategies, seeds)
     described = ["--experiment", str(synthetic.write_experiment(tmp_path / "experiment.json", experiment))]
     folder, numbers = str(tmp_path), ["--metrics", str(tmp_path / "metrics.csv")]
     compared = str(tmp_path / "analysis" / "comparisons.csv")
