@@ -4,7 +4,7 @@ MiniLM is trained on an encoded task that a study has left in its results. Plain
 one process and take turns after every update; a seed fixes the batches, so update i of one is compared with update i of
 the other, a moment apart. Collating is the same for all and not part of it; the time to fit a mask is given apart.
 
-    python benchmarks/mask_overhead.py --results results/quickstart --task rt-snippets random span child-f freeze
+    python benchmarks/mask_overhead.py --results results/minilm --task rt-snippets random span child-f freeze
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def main() -> None:
     """Compare each strategy with plain fine-tuning, and print one line for it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("strategies", nargs="+", help="names of presets (docs/config.md)")
-    parser.add_argument("--results", type=Path, default=ROOT / "results/quickstart", help="a finished study")
+    parser.add_argument("--results", type=Path, default=ROOT / "results/minilm", help="a finished study")
     parser.add_argument("--task", default="rt-snippets")
     parser.add_argument("--model", default="minilm-l6")
     parser.add_argument("--updates", type=int, default=40, help="updates of 32 examples")

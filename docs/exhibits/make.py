@@ -1,9 +1,9 @@
 """Run the exhibits and write docs/exhibits.md: each mistake beside the right way, with the damage measured.
 
-    python docs/exhibits/make.py --results results/quickstart
+    python docs/exhibits/make.py --results results/minilm
 
-The study in --results must have fetched and encoded its tasks (`make run` does). About ten minutes on two cores; the
-page has no dates in it, so a second run on the same machine gives the same one.
+The study in --results must have fetched and encoded its tasks, as experiments/minilm.yaml does. About ten minutes on
+two cores; the page has no dates in it, so a second run on the same machine gives the same one.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ run."""
 def main() -> None:
     """Run the exhibits that were asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--results", type=Path, default=ROOT / "results/quickstart", help="a study with both tasks")
+    parser.add_argument("--results", type=Path, default=ROOT / "results/minilm", help="a study with both tasks")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="print these sections; write no page")
     options = parser.parse_args()
     _quiet()
@@ -100,7 +100,7 @@ def _making(material: Material) -> str:
         "All seeds are fixed. Numbers of exhibits marked ⚙ come from models that were trained for them: on another "
         "machine, or with other versions, their last digits move. All others are the same everywhere up to rounding."
     )
-    return f"    python docs/exhibits/make.py --results results/quickstart\n\n{wrapped(text)}"
+    return f"    python docs/exhibits/make.py --results results/minilm\n\n{wrapped(text)}"
 
 
 def _summary(shown: list[Shown]) -> str:

@@ -27,7 +27,7 @@ def article(model: PreTrainedModel, batch: Batch, rate: float) -> Tensor:
 
 
 def right(model: PreTrainedModel, batch: Batch) -> Tensor:
-    """Never mask in evaluation: training/trainer.py asks `model.training` before it does."""
+    """Never mask in evaluation: it has forward passes of its own (training/forward.py), which know no input mask."""
     model.eval()
     return model(**batch.inputs()).logits
 

@@ -73,7 +73,7 @@ class Material:
     Parameters
     ----------
     results
-        Folder of the study, such as results/quickstart.
+        Folder of the study, such as results/minilm.
 
     Raises
     ------
@@ -86,7 +86,7 @@ class Material:
         self.folder = self.data / "models" / MODEL
         for needed in (self.folder, *(self.data / "encoded" / f"{task}.{MODEL}.clean" for task in TRAINING)):
             if not needed.is_dir():
-                raise InputError(f"{needed}: missing; expected a study with {REVIEWS}, {NEWS} and {MODEL} (make run)")
+                raise InputError(f"{needed}: missing; expected a study like experiments/minilm.yaml")
         self.device: Device = choose(Training(threads=1))
         self._encoded: dict[str, dict[Split, Dataset]] = {}
         self._trained: dict[tuple[str, str, int], Trained] = {}

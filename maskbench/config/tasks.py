@@ -130,7 +130,7 @@ class Task(ConfigBlock):
     max_validation: Count | None = None
     """Score at most this many validation examples while training (a seeded subset); null: all."""
     max_test: Count | None = None
-    """Score at most this many test examples (a seeded subset); null: all."""
+    """Score at most this many test examples (a seeded subset), and no more training examples than that; null: all."""
     training: TrainingOverrides = Field(default_factory=TrainingOverrides)
     """Hyperparameters of this task that differ from `training`."""
     licence: str | None = None

@@ -22,6 +22,8 @@ Tracker = Literal[
 ]
 """Experiment trackers that the transformers Trainer reports to; each is the name of its Python package."""
 
+BatchSize = Count | Literal["auto"]
+
 
 class Training(ConfigBlock):
     """Hyperparameters of fine-tuning; one seed and these fix a run completely, on one device and thread count."""
@@ -32,8 +34,9 @@ class Training(ConfigBlock):
     """Examples per update (before it is split into micro-batches)."""
     gradient_accumulation: Count = 1
     """Micro-batches per update; batch_size must be divisible by it."""
-    eval_batch_size: Count = 64
-    """Examples per forward pass in evaluation."""
+    eval_batch_size: BatchSize = "auto"
+    """Examples per forward pass in evaluation; auto: as many as fill a pass of the device (slots/device.py), fewer of
+    long texts than of short ones."""
     learning_rate: Positive = 2e-4
     """Peak learning rate of AdamW."""
     scheduler: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "linear"
@@ -81,7 +84,7 @@ class TrainingOverrides(ConfigBlock):
     epochs: Positive | None = None
     batch_size: Count | None = None
     gradient_accumulation: Count | None = None
-    eval_batch_size: Count | None = None
+    eval_batch_size: BatchSize | None = None
     learning_rate: Positive | None = None
     scheduler: Literal["linear", "cosine", "constant", "constant_with_warmup"] | None = None
     warmup: Rate | None = None

@@ -39,17 +39,31 @@ def debiased_cka(one: Tensor, other: Tensor) -> float:
     estimator of HSIC of Song et al. (2012), Feature selection via dependence maximization (as in Nguyen, Raghu &
     Kornblith 2021, Do wide and deep networks learn the same things?).
     """
-    from cka.hsic import hsic  # its package imports matplotlib
-
-    grams = []
-    for features in (one.double(), other.double()):
-        # centring changes nothing but the rounding: HSIC's unbiased estimator is the same for any origin
-        centred = features - features.mean(0)
-        grams.append((centred @ centred.T)[None])
-    cross, first, second = (float(value.squeeze()) for value in hsic(*grams))
+    # centring changes nothing but the rounding: HSIC's unbiased estimator is the same for any origin
+    one, other = (features.double() - features.double().mean(0) for features in (one, other))
+    cross, first, second = hsic(one, other), hsic(one, one), hsic(other, other)
     if not (math.isfinite(cross) and first > 0 and second > 0):
         raise UnmeasuredError("a layer's representation does not vary over the probed tokens, or is not finite")
     return cross / math.sqrt(first * second)
+
+
+def hsic(one: Tensor, other: Tensor) -> float:
+    """Return the unbiased estimate of the Hilbert-Schmidt independence criterion under linear kernels.
+
+    It is that of Song et al. (2012), equation 5, of the Gram matrices K = X Xᵀ and L = Y Yᵀ without their diagonals.
+    Here it is computed from the features alone, since P tokens are more than H features: tr(K L) = ‖Xᵀ Y‖².
+
+    Parameters
+    ----------
+    one, other
+        (P, H) and (P, G) features of the same P things, P at least 4, in double precision.
+    """
+    count = len(one)
+    diagonals = [features.square().sum(1) for features in (one, other)]
+    sums = [features @ features.sum(0) - own for features, own in zip((one, other), diagonals, strict=True)]
+    trace = (one.T @ other).square().sum() - diagonals[0] @ diagonals[1]
+    whole = sums[0].sum() * sums[1].sum() / ((count - 1) * (count - 2))
+    return float((trace + whole - 2 / (count - 2) * (sums[0] @ sums[1])) / (count * (count - 3)))
 
 
 def layer_names(count: int) -> list[str]:

@@ -12,18 +12,19 @@ import torch
 from maskbench.config.science import CALIBRATION_BINS
 from maskbench.kinds import probing
 from maskbench.probes.errors import UnmeasuredError
-from maskbench.probes.forward import outcome
 from maskbench.probes.registry import probe
-from maskbench.probes.subject import once
-from maskbench.probes.trained import load_model
+from maskbench.probes.subject import Wanted, once
+from maskbench.probes.trained import load_model, predicted
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from maskbench.kinds.probing import Flip
-    from maskbench.probes.forward import Rows
     from maskbench.probes.registry import Measured
     from maskbench.probes.subject import Subject
+    from maskbench.training.forward import Rows
 
     Flips = list[list[Flip]]
     """For each text what was flipped."""
@@ -89,7 +90,12 @@ def brier(predicted: Outcome) -> float:
     return float((table["brier"] * table["units"]).sum() / table["units"].sum())
 
 
-@probe("memorisation", along=True)
+def _trained_with_flips(subject: Subject) -> Iterator[Wanted]:
+    if subject.cell.condition.kind == "label-noise":
+        yield Wanted("flipped", flipped(subject)[0])
+
+
+@probe("memorisation", along=True, reads=_trained_with_flips)
 def memorisation(subject: Subject) -> Measured:
     """Measure how often the model gives a training text the flipped label that it was trained with.
 
@@ -110,7 +116,7 @@ def memorisation(subject: Subject) -> Measured:
     @cache
     def own() -> float:
         _require(rows)
-        return _share(subject, "flipped", agreement(subject.outcome("flipped", rows), flips, subject.labels))
+        return _share(subject, "flipped", agreement(subject.outcome(Wanted("flipped", rows)), flips, subject.labels))
 
     yield subject.measured("train", "flipped_agreement", own)
     yield subject.measured("train", "noise_memorisation", lambda: own() - _share(subject, "twin", _twin(subject)))
@@ -129,8 +135,7 @@ def _twin(subject: Subject) -> pd.DataFrame:
     if twin is None or not (twin / "model" / "config.json").exists():
         raise UnmeasuredError("the clean-trained twin has no model")
     forward = subject.forward(load_model(twin / "model", subject.cell.kind, subject.device))
-    predicted = outcome(subject.cell.kind, subject.labels, rows, forward.read(rows, head=subject.head))
-    return agreement(predicted, flips, subject.labels)
+    return agreement(predicted(forward, subject.cell.kind, subject.labels, rows), flips, subject.labels)
 
 
 def _share(subject: Subject, name: str, found: pd.DataFrame) -> float:

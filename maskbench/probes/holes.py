@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch.nn import Module
 
-    from maskbench.probes.forward import Forward, Rows
+    from maskbench.training.forward import Forward, Rows
 
 
 def original_head(folder: Path, like: Module) -> masked_lm.MaskedLMHead:

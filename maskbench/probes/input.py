@@ -10,28 +10,35 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from maskbench.config.conditions import ALIGNED, CONFLICTING, DISTRACTOR
+from maskbench.config.conditions import ALIGNED, CONFLICTING, DISTRACTOR, PERTURBATIONS
 from maskbench.data.manifests import PreparedManifest
 from maskbench.kinds import probing
 from maskbench.probes.drift import mean
 from maskbench.probes.errors import UnmeasuredError
 from maskbench.probes.registry import probe
+from maskbench.probes.subject import Wanted
 from maskbench.probes.trained import score
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from maskbench.kinds.probing import Groups
     from maskbench.kinds.score import Outcome
-    from maskbench.probes.forward import Rows
     from maskbench.probes.registry import Measured
     from maskbench.probes.subject import Subject
+    from maskbench.training.forward import Rows
 
 
-@probe("distractor", along=True)
+def _shifted(subject: Subject, *names: str) -> Iterator[Wanted]:
+    assert subject.sources.shifted is not None
+    for name in names:
+        yield Wanted(name, subject.rows(subject.sources.shifted, name))
+
+
+@probe("distractor", along=True, reads=lambda subject: _shifted(subject, DISTRACTOR))
 def distractor(subject: Subject) -> Measured:
     """Measure what a sentence that has nothing to do with the task does to a text's prediction.
 
@@ -45,7 +52,13 @@ def distractor(subject: Subject) -> Measured:
     yield subject.measured("test", "distractor_flip_rate", lambda: shift()[1])
 
 
-@probe("perturbation", along=True)
+def _perturbed(subject: Subject, kinds: tuple[str, ...]) -> list[str]:
+    """Return the names of the configured sets of some perturbations."""
+    configured = [kind for kind in kinds if kind in subject.settings.perturbations]
+    return [f"{kind}-{level}" for kind in configured for level in subject.settings.levels]
+
+
+@probe("perturbation", along=True, reads=lambda subject: _shifted(subject, *_perturbed(subject, PERTURBATIONS)))
 def perturbation(subject: Subject) -> Measured:
     """Measure what typing errors and missing words do to a text's prediction; masked words apart, as `masking`.
 
@@ -57,13 +70,7 @@ def perturbation(subject: Subject) -> Measured:
     of inner letters in each longer word; here a share of a text's letters is swapped, the first and last ones, too.
     """
     for family, kinds in (("perturbation", ("swap", "delete", "drop")), ("masking", ("mask",))):
-        names = [
-            f"{kind}-{level}"
-            for kind in kinds
-            if kind in subject.settings.perturbations
-            for level in subject.settings.levels
-        ]
-        shifts = {name: _shift(subject, name) for name in names}
+        shifts = {name: _shift(subject, name) for name in _perturbed(subject, kinds)}
         for place, what in enumerate(("drop", "flip_rate")):
             for name, shift in shifts.items():
                 yield subject.measured("test", f"{family}_{what}:{name}", _part(shift, place))
@@ -88,7 +95,7 @@ def _shift(subject: Subject, name: str) -> Callable[[], tuple[float, float]]:
     def measure() -> tuple[float, float]:
         assert subject.sources.shifted is not None
         rows = subject.rows(subject.sources.shifted, name)
-        shifted = subject.keep(name, subject.outcome(name, rows))
+        shifted = subject.keep(name, subject.outcome(Wanted(name, rows)))
         before = subject.unshifted(shifted)
         drop = 100 * (score(before) - score(shifted))
         changed = flips(subject, before, shifted, rows)
@@ -103,7 +110,14 @@ def flips(subject: Subject, before: Outcome, after: Outcome, rows: Rows) -> NDAr
     return probing.of(before.kind).changed(before, after, subject.texts.test, rows)
 
 
-@probe("cue", along=True)
+def _cued(subject: Subject) -> Iterator[Wanted]:
+    folder, words = subject.sources.cue, subject.sources.cue_words
+    if folder is not None and words is not None:
+        for name in (ALIGNED, CONFLICTING):
+            yield Wanted(name, subject.rows(folder, name))
+
+
+@probe("cue", along=True, reads=_cued)
 def cue(subject: Subject) -> Measured:
     """Measure how much a planted word decides: the score where it agrees with the label minus that where it does not.
 
@@ -121,7 +135,7 @@ def cue(subject: Subject) -> Measured:
 
     @cache
     def outcome(name: str) -> Outcome:
-        return subject.keep(name, subject.outcome(name, subject.rows(folder, name)))
+        return subject.keep(name, subject.outcome(Wanted(name, subject.rows(folder, name))))
 
     yield subject.measured("test", "aligned_score", lambda: score(outcome(ALIGNED)))
     yield subject.measured("test", "conflicting_score", lambda: score(outcome(CONFLICTING)))

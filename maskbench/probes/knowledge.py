@@ -10,7 +10,7 @@ from maskbench.probes import drift, holes, linear
 from maskbench.probes.errors import UnmeasuredError
 from maskbench.probes.reference import start
 from maskbench.probes.registry import probe
-from maskbench.probes.subject import once
+from maskbench.probes.subject import Wanted, once
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from maskbench.probes.subject import Subject
 
 
-@probe("representation-drift", along=True)
+@probe("representation-drift", along=True, reads=lambda subject: [subject.drifting])
 def representation_drift(subject: Subject) -> Measured:
     """Measure how far the representations of the same tokens in the same texts have moved: 1 − debiased linear CKA.
 
@@ -43,9 +43,11 @@ def representation_drift(subject: Subject) -> Measured:
 
 def layer_drifts(subject: Subject) -> list[float]:
     """Return 1 − CKA of the embeddings and of each layer."""
-    states, before = subject.drifting().states, subject.reference.states
+    states, before = subject.passed(subject.drifting).states, subject.reference.states
     assert states is not None
-    return [1 - drift.debiased_cka(old, new) for old, new in zip(before, states, strict=True)]
+    if states.device.type != "cuda":  # Apple's GPUs have no double precision
+        states = states.cpu()
+    return [1 - drift.debiased_cka(old, new) for old, new in zip(before.to(states.device), states, strict=True)]
 
 
 @once
@@ -113,7 +115,13 @@ def masked_lm(subject: Subject) -> Measured:
     yield subject.measured("test", "mlm_forgetting", lambda: loss() - before)
 
 
-@probe("probing", along=True)
+def _features(subject: Subject) -> tuple[Wanted, Wanted]:
+    """Return the fixed texts of the two splits, with their hidden states."""
+    texts = subject.texts
+    return Wanted("train", texts.train, hidden=True), Wanted("test", texts.test, hidden=True)
+
+
+@probe("probing", along=True, reads=_features)
 def probing(subject: Subject) -> Measured:
     """Measure how well linear probes read surface properties of a text from the model's features, and from θ₀'s.
 
@@ -129,8 +137,7 @@ def probing(subject: Subject) -> Measured:
 
     @cache
     def accuracy(name: str) -> float:
-        train = subject.passed("train", subject.texts.train, hidden=True).pooled
-        test = subject.test().pooled
+        train, test = (subject.passed(texts).pooled for texts in _features(subject))
         assert train is not None
         assert test is not None
         right = linear.hits(train, test, classes[name])

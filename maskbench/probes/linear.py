@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from maskbench.probes.forward import Rows
+    from maskbench.training.forward import Rows
 
     Classes = NDArray[np.int64]
     Word = tuple[int, ...]

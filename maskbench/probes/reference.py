@@ -25,11 +25,11 @@ from maskbench.models.fetched import model_hash
 from maskbench.models.loading import under_fresh_head
 from maskbench.probes import holes, linear
 from maskbench.probes.drift import layer_names
-from maskbench.probes.errors import UnmeasuredError
-from maskbench.probes.forward import Forward
+from maskbench.probes.errors import UnmeasuredError, require_finite
 from maskbench.records.probe import ProbeTimings
 from maskbench.records.run import Environment
 from maskbench.training.collate import Collator, collator_for
+from maskbench.training.forward import Forward
 from maskbench.training.subsets import at_most
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from maskbench.config.kinds import TaskKind
-    from maskbench.probes.forward import Rows
     from maskbench.slots.device import Device
+    from maskbench.training.forward import Rows
 
 STATES = "states.safetensors"
 
@@ -181,7 +181,7 @@ def make(
     examples: int | None,
     drift_texts: int,
     drift_tokens: int,
-    batch_size: int,
+    batch_size: int | str,
     device: Device,
     code: str,
     gpu_uuid: str | None = None,
@@ -219,7 +219,7 @@ def make(
     places = places_of(texts.test, drift_texts, drift_tokens)
     found = _measure(forward, model, texts, places, masked_lm)
     with new_folder(destination) as folder:
-        save_file({"states": found.states, "places": torch.as_tensor(places)}, folder / STATES)
+        save_file({"states": found.states.cpu().contiguous(), "places": torch.as_tensor(places)}, folder / STATES)
         manifest = ReferenceManifest(
             schema=1,
             examples=[row["example"] for row in texts.test],
@@ -255,8 +255,8 @@ def _measure(forward: Forward, model: Path, texts: Texts, places: NDArray[np.int
         If θ₀ computes numbers that are not finite.
     """
     try:
-        test = forward.read(texts.test, places, hidden=True)
-        train = forward.read(texts.train, hidden=True)
+        test = require_finite(forward.read(texts.test, places, hidden=True))
+        train = require_finite(forward.read(texts.train, hidden=True))
         loss, notes = (
             _masked_lm(forward, model, texts.test)
             if masked_lm

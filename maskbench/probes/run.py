@@ -17,7 +17,7 @@ from maskbench.models.fetched import model_hash
 # imported for their probes, which enter the registry
 from maskbench.probes import fit, input, knowledge, task, trajectory  # noqa: F401
 from maskbench.probes.reference import Reference
-from maskbench.probes.registry import REGISTRY
+from maskbench.probes.registry import REGISTRY, texts_of
 from maskbench.probes.subject import Subject
 from maskbench.records.probe import ProbeRecord, ProbeTimings
 from maskbench.records.run import number
@@ -104,6 +104,7 @@ def _measure(subject: Subject) -> tuple[list[Metric], str | None]:
     if subject.record.status != "completed":
         return [], f"the run {subject.record.status}" + (f": {subject.record.error}" if subject.record.error else "")
     metrics: list[Metric] = []
+    subject.read(texts_of(subject, subject.wanted))
     for name in subject.wanted:
         metrics += REGISTRY[name](subject)
     _note_constant(subject)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, wraps
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, cast
 
 import numpy as np
 import pandas as pd
@@ -17,15 +17,15 @@ from maskbench.data.manifests import EncodedManifest
 from maskbench.errors import InputError
 from maskbench.kinds import head, probing
 from maskbench.kinds import score as scores
-from maskbench.probes.errors import UnmeasuredError
-from maskbench.probes.forward import Forward, Passed, outcome
+from maskbench.probes.errors import UnmeasuredError, require_finite
 from maskbench.probes.reference import Reference, Texts, collator
 from maskbench.probes.trained import load_model, only, read_predictions
 from maskbench.records.run import Metric, Record, number
+from maskbench.training.forward import Forward, Passed, outcome
 from maskbench.training.subsets import at_most, subset
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from datasets import Dataset
@@ -37,13 +37,17 @@ if TYPE_CHECKING:
     from maskbench.kinds.head import Head
     from maskbench.kinds.probing import Probing
     from maskbench.kinds.score import Outcome
-    from maskbench.probes.forward import Rows, Shown
     from maskbench.records.probe import TrajectoryPoint
     from maskbench.slots.device import Device
+    from maskbench.training.forward import Rows, Shown
 
     MetricSplit = Literal["train", "validation", "test", "run"]
 
 Result = TypeVar("Result")
+
+
+DRIFTING = "drifting"
+"""Name of the set of texts that representation drift is measured on."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,16 @@ def once(function: Callable[[Subject], Result]) -> Callable[[Subject], Result]:
     return computed
 
 
+class Wanted(NamedTuple):
+    """A set of texts that probes read."""
+
+    name: str
+    """No other set of the run has it."""
+    rows: Rows
+    hidden: bool = False
+    """Hidden states are wanted, too: the mean of each text, or those at the reference's places (`Subject.drifting`)."""
+
+
 class Subject:
     """A trained run as probes see it.
 
@@ -125,7 +139,7 @@ class Subject:
         self.outcomes: dict[str, pd.DataFrame] = {}
         """Examples of each test-time set, and of each thing that is counted besides, with hit and weight."""
         self.trajectory: list[TrajectoryPoint] = []
-        self._passed: dict[str, Passed | UnmeasuredError] = {}
+        self._passed: dict[str, Passed] = {}
         self._step: int | None = None
         """The update after which the model's weights are those that it has now; None: those of the trained model."""
         self._splits: dict[Path, dict[str, Dataset]] = {}
@@ -212,7 +226,7 @@ class Subject:
     def predictions(self) -> Outcome:
         """What the run predicted on its test split, unshifted; of a moment of the training, on the fixed test texts."""
         if self._step is not None:
-            return self.outcome("test", self.texts.test)
+            return self.outcome(self.unchanged)
         return read_predictions(self.sources.run, self.cell.kind, self.labels)
 
     @cached_property
@@ -260,7 +274,7 @@ class Subject:
     @cached_property
     def trained_texts(self) -> Rows:
         """Fixed texts of those training texts that the run's own scores on the training split are of."""
-        scored = at_most(self.trained_on, len(self.split(self.sources.encoded, "test")))
+        scored = at_most(self.trained_on, len(at_most(self.split(self.sources.encoded, "test"), self.cell.max_test)))
         return cast("Rows", at_most(scored, self.settings.examples).to_list())
 
     @cached_property
@@ -309,35 +323,57 @@ class Subject:
         masking = fitted(self.cell, self.device, encoded=encoded, pretrained=pretrained, before=before)
         return masking.showing
 
-    def passed(self, name: str, rows: Rows, *, hidden: bool = False) -> Passed:
-        """Return what the run's model computes on a set of texts; each set is passed over once."""
-        if name not in self._passed:
-            places = self.reference.places if name in ("test", "drifting") and hidden else None
-            try:
-                self._passed[name] = self.own.read(rows, places, hidden=hidden, head=self.head)
-            except UnmeasuredError as error:
-                self._passed[name] = error
-        found = self._passed[name]
-        if isinstance(found, UnmeasuredError):
-            raise found
-        return found
+    @property
+    def unchanged(self) -> Wanted:
+        """The fixed test texts as they are."""
+        return Wanted("test", self.texts.test)
 
-    def test(self) -> Passed:
-        """Return the pass over the fixed test texts: hidden states for drift and for linear probes."""
-        return self.passed("test", self.texts.test, hidden=True)
-
-    def drifting(self) -> Passed:
-        """Return the pass over those of the fixed test texts that drift is measured on, with their hidden states."""
-        if "test" in self._passed:
-            return self.test()
+    @property
+    def drifting(self) -> Wanted:
+        """Those of the fixed test texts that drift is measured on, with hidden states at the reference's places."""
         last = int(self.reference.places[:, 0].max(initial=-1))
-        return self.passed("drifting", self.texts.test[: last + 1], hidden=True)
+        return Wanted(DRIFTING, self.texts.test[: last + 1], hidden=True)
 
-    def outcome(self, name: str, rows: Rows) -> Outcome:
+    def read(self, sets: Iterable[Wanted]) -> None:
+        """Let the run's model pass once over all texts that probes will ask for, each text once."""
+        wanted: dict[str, Wanted] = {}
+        for one in sets:
+            hidden = one.hidden or (one.name in wanted and wanted[one.name].hidden)
+            wanted[one.name] = one._replace(hidden=hidden)
+        self._pass([one for one in wanted.values() if one.rows and one.name not in self._passed])
+
+    def _pass(self, sets: list[Wanted]) -> None:
+        """Pass over sets of texts, and keep what is read of each."""
+        if not sets:
+            return
+        rows: list[dict[str, Any]] = []
+        places, slices = None, {}
+        for one in sets:
+            if one.name == DRIFTING:
+                places = self.reference.places + np.array([len(rows), 0])
+            slices[one.name] = slice(len(rows), len(rows) + len(one.rows))
+            rows += one.rows
+        passed = self.own.read(rows, places, hidden=any(one.hidden for one in sets), head=self.head)
+        for one in sets:
+            self._passed[one.name] = passed.part(slices[one.name], hidden=one.hidden, states=one.name == DRIFTING)
+
+    def passed(self, texts: Wanted) -> Passed:
+        """Return what the run's model computes on a set of texts; each set is passed over once.
+
+        Raises
+        ------
+        UnmeasuredError
+            If there is no text, or a number is not finite.
+        """
+        if not texts.rows:
+            raise UnmeasuredError(f"{texts.name}: there are no such texts")
+        if texts.name not in self._passed:
+            self._pass([texts])
+        return require_finite(self._passed[texts.name])
+
+    def outcome(self, texts: Wanted) -> Outcome:
         """Return what the run's model does with a set of texts."""
-        if not rows:
-            raise UnmeasuredError(f"{name}: there are no such texts")
-        return outcome(self.cell.kind, self.labels, rows, self.passed(name, rows))
+        return outcome(self.cell.kind, self.labels, texts.rows, self.passed(texts))
 
     def unshifted(self, shifted: Outcome) -> Outcome:
         """Return what the run predicted for the same examples as they are, from its predictions."""

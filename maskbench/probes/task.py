@@ -9,15 +9,13 @@ import torch
 
 from maskbench.data.encode import load_encoded
 from maskbench.data.manifests import EncodedManifest
-from maskbench.kinds import head
 from maskbench.models.anatomy import base_of
 from maskbench.models.loading import start_from
 from maskbench.probes.errors import UnmeasuredError
-from maskbench.probes.forward import outcome
 from maskbench.probes.reference import Texts
 from maskbench.probes.registry import probe
 from maskbench.probes.subject import once
-from maskbench.probes.trained import load_model, only, read_predictions, score
+from maskbench.probes.trained import load_model, only, predicted, read_predictions, score
 from maskbench.records.run import Record
 from maskbench.training.fresh import fresh_model
 
@@ -62,8 +60,7 @@ class First:
     def after(self) -> Outcome:
         """Return what the first task's head predicts for the same texts on the second run's encoder."""
         transplant(self.subject.model, self.model)
-        passed = self.subject.forward(self.model).read(self.rows, head=head.of(self.kind))
-        return outcome(self.kind, self.labels, self.rows, passed)
+        return predicted(self.subject.forward(self.model), self.kind, self.labels, self.rows)
 
     def forgetting(self, after: Outcome) -> float:
         """Return what the score on the first task lost, in points."""
@@ -117,8 +114,7 @@ def forgetting(subject: Subject) -> Measured:
         model = fresh_model(subject.cell, subject.sources.pretrained, subject.labels, subject.device.attention)
         model.config.pad_token_id = subject.model.config.pad_token_id
         start_from(model, first_of(subject).folder / "model")
-        rows = subject.texts.test
-        return outcome(subject.cell.kind, subject.labels, rows, subject.forward(model).read(rows, head=subject.head))
+        return predicted(subject.forward(model), subject.cell.kind, subject.labels, subject.texts.test)
 
     stages = {
         "1-1": lambda: score(subject.keep("1-1", first_of(subject).before())),

@@ -11,7 +11,8 @@ from maskbench.errors import InputError
 from maskbench.kinds import head
 from maskbench.kinds import score as scores
 from maskbench.kinds.score import Outcome
-from maskbench.probes.errors import UnmeasuredError
+from maskbench.probes.errors import UnmeasuredError, require_finite
+from maskbench.training.forward import outcome
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from transformers import PreTrainedModel
 
+    from maskbench.config.kinds import TaskKind
     from maskbench.slots.device import Device
+    from maskbench.training.forward import Forward, Rows
 
 
 def load_model(folder: Path, kind: str, device: Device) -> PreTrainedModel:
@@ -54,6 +57,17 @@ def read_predictions(folder: Path, kind: Any, labels: Sequence[str]) -> Outcome:
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: expected the predictions of a completed run ({error})") from None
     return Outcome(kind, tuple(labels), table)
+
+
+def predicted(forward: Forward, kind: TaskKind, labels: Sequence[str], rows: Rows) -> Outcome:
+    """Return what a model does with texts.
+
+    Raises
+    ------
+    UnmeasuredError
+        If a number that it computes is not finite.
+    """
+    return outcome(kind, labels, rows, require_finite(forward.read(rows, head=head.of(kind))))
 
 
 def score(outcome: Outcome) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,8 @@ from safetensors.torch import load_file
 from maskbench.config.probes import PROBES
 from maskbench.errors import InputError
 from maskbench.probes.errors import UnmeasuredError
-from maskbench.probes.registry import AT_EVALUATIONS, REGISTRY, probe
+from maskbench.probes.registry import AT_EVALUATIONS, REGISTRY, probe, texts_of
+from maskbench.probes.subject import Wanted
 from maskbench.records.probe import TrajectoryPoint
 
 if TYPE_CHECKING:
@@ -28,7 +28,11 @@ ALWAYS: frozenset[ProbeName] = frozenset(("representation-drift", "parameter-dri
 """Probes that are called at every evaluation, also where the configuration does not name them."""
 
 
-@probe("trajectory")
+def _gap_texts(subject: Subject) -> list[Wanted]:
+    return [Wanted("trained", subject.trained_texts)]
+
+
+@probe("trajectory", reads=_gap_texts)
 def trajectory(subject: Subject) -> Measured:
     """Measure the interference at each evaluation of the training, beside its validation score.
 
@@ -65,8 +69,7 @@ def snapshots(folder: Path) -> dict[int, Path]:
 
 def _measured(subject: Subject, names: Sequence[ProbeName], step: int) -> Iterator[tuple[str, float | None]]:
     """Yield what probes measure of a model during training; of a measure with parts, only the value over all parts."""
-    with suppress(UnmeasuredError):
-        subject.test()  # read with hidden states, so that one pass serves several probes
+    subject.read([*texts_of(subject, names), *_gap_texts(subject), subject.unchanged])
     for name, function in (("gap", _gaps), *((name, REGISTRY[name]) for name in names)):
         try:
             metrics = list(function(subject))
@@ -81,7 +84,7 @@ def _gaps(subject: Subject) -> Measured:
 
     @cache
     def outcomes() -> tuple[Outcome, Outcome]:
-        return subject.outcome("trained", subject.trained_texts), subject.predictions
+        return subject.outcome(_gap_texts(subject)[0]), subject.predictions
 
     def loss() -> float:
         train, test = outcomes()

@@ -17,6 +17,7 @@ from maskbench.experiment.finished import Keys, StudyState
 from maskbench.experiment.forced import Forced
 from maskbench.io import environment
 from maskbench.io.files import sha256_file, write_json
+from maskbench.io.imports import uncollected
 from maskbench.io.script import disk_line
 from maskbench.runner.logs import log_to, progress
 from maskbench.slots.job import Allocation, on_slot
@@ -69,7 +70,9 @@ class Runner:
             # torch is imported only when the slot is held
             first = next(self.job.cells)
             with on_slot(str(self.job.id), first.training, self.layout.model_source(first.model).parent) as place:
-                from maskbench.runner.shelf import Shelf
+                with uncollected():
+                    from maskbench.runner.shelf import Shelf
+                    from maskbench.runner.train import train  # noqa: F401 (imported here, with all that it needs)
 
                 shelf = Shelf()
                 for member in self.job.members:

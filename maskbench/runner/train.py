@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from maskbench.io import environment
 from maskbench.io.files import atomic
 from maskbench.runner.ending import write_record
-from maskbench.training.joint import run_joint
 from maskbench.training.run import run_cell
 
 if TYPE_CHECKING:
@@ -76,6 +75,8 @@ def train(
     if len(cells) == 1:
         results = [run_cell(cells[0], inputs[0], device, **about)]  # type: ignore[arg-type]
     else:
+        from maskbench.training.joint import run_joint  # what compares gradients takes a while to import
+
         results = run_joint(cells, inputs, device, points=points, **about)  # type: ignore[arg-type]
     return [_write(*result, output, cpu, key) for result, output, key in zip(results, outputs, keys, strict=True)]
 

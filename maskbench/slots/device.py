@@ -37,6 +37,18 @@ PACKAGES = (
 """Packages whose versions can change a result."""
 
 
+TOKENS = {"cpu": 2048, "mps": 8192, "cuda": 8192}
+"""Tokens of a forward pass without gradients, padding included, by kind of device: enough to keep it busy, and so few
+that they need less memory than an update does."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error means that memory ran out, on a card or in main memory."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )
+
+
 @dataclass(frozen=True)
 class Device:
     """The device of a run and how it computes there."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from maskbench.errors import InputError
 from maskbench.io import environment
+from maskbench.io.imports import uncollected
 from maskbench.slots.leases import lease
 
 if TYPE_CHECKING:
@@ -86,7 +87,8 @@ def on_slot(
         os.environ |= slot.environment() | {environment.OMP_NUM_THREADS: str(training.threads)}
         if tensorboard is not None:
             os.environ.setdefault(environment.TENSORBOARD, str(tensorboard))
-        from maskbench.slots.device import choose
+        with uncollected():
+            from maskbench.slots.device import choose
 
         place = Allocation(choose(training, model), slot, waited)
         if place.device.kind == "cuda" and slot.origin == "none":

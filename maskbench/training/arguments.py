@@ -28,7 +28,6 @@ def arguments(run: State, examples: int) -> TrainingArguments:
         seed=run.cell.seed,
         num_train_epochs=settings.epochs,
         per_device_train_batch_size=settings.batch_size // run.micro_batches,
-        per_device_eval_batch_size=settings.eval_batch_size,
         gradient_accumulation_steps=run.micro_batches,
         activation_checkpointing=settings.gradient_checkpointing,
         learning_rate=settings.learning_rate,

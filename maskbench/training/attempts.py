@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from maskbench.slots.device import is_out_of_memory
 from maskbench.training.along import ALONG
 from maskbench.training.checkpoints import Termination, Work, updates_done
 from maskbench.training.trainer import MaskedTrainer
@@ -22,13 +23,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TrainerT = TypeVar("TrainerT", bound=MaskedTrainer)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error means that memory ran out, on a card or in main memory."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
-        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-    )
 
 
 def trained(

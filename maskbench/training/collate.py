@@ -43,6 +43,10 @@ class Collator:
     left: bool = False
     multiple: int = 1
 
+    def width(self, longest: int) -> int:
+        """Return the length that texts are padded to, given that of the longest."""
+        return -(-longest // self.multiple) * self.multiple
+
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
         """Pad encoded examples to one length.
 
@@ -58,7 +62,7 @@ class Collator:
             `labels`: (B,) for classification, (B, T) for tagging, -100 where a token has no label.
         """
         lengths = np.array([len(row["input_ids"]) for row in rows])
-        width = int(-(-lengths.max() // self.multiple) * self.multiple)
+        width = self.width(int(lengths.max()))
         columns = np.arange(width)[None, :]
         real = columns >= width - lengths[:, None] if self.left else columns < lengths[:, None]
 

@@ -15,8 +15,8 @@ from maskbench.errors import InputError
 from maskbench.io.files import canonical, disk_error, sha256_files, sha256_text, write_json, write_text
 from maskbench.models.fetched import model_hash
 from maskbench.records.run import Data, Record, Timings, number
+from maskbench.slots.device import is_out_of_memory
 from maskbench.training.along import ALONG
-from maskbench.training.attempts import is_out_of_memory
 from maskbench.training.checkpoints import Work
 from maskbench.training.trainer import DivergedError
 

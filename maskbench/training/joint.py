@@ -115,7 +115,9 @@ class JointRun:
         )
         own = first.cell.strategy.model_copy(update={"parameter": None})
         parts = [
-            JointTask(run.cell.task, model, run.head, Masking(own, run.cell.seed), run.validation, run.validation_score)
+            JointTask(
+                run.cell.task, model, run.head, Masking(own, run.cell.seed), run.splits["validation"], run.validate
+            )
             for run, model in zip(self.runs, pair.models, strict=True)
         ]
         callbacks = [self.conflict, *keys["callbacks"]]

@@ -119,8 +119,8 @@ class JointTask:
     masking: Masking
     """Input mask, attention mask and objective, fitted on the task's training split."""
     validation: Dataset
-    score: Callable[[Any], dict[str, float]]
-    """Takes what an evaluation of `validation` returned, and gives its `score` and `nll`."""
+    validate: Callable[[MaskedTrainer], dict[str, float]]
+    """Takes the trainer when it is the task's turn, and returns `score` and `nll` on `validation`."""
 
 
 class _Precision(TrainerCallback):
@@ -158,7 +158,7 @@ class JointTrainer(MaskedTrainer):
         alone = strategy.model_copy(update={"input": None, "attention": None, "objective": None})
         super().__init__(
             model=parts[0].model, head=parts[0].head, train_dataset=updates, eval_dataset=parts[0].validation,
-            strategy=alone, seed=seed, group_by_length=False, **kwargs,
+            strategy=alone, seed=seed, group_by_length=False, validate=parts[0].validate, **kwargs,
         )  # fmt: skip
         self._streams = [Stream(part.masking, (task,)) for task, part in enumerate(self.parts)]
         self._turn: int | None = None
@@ -193,6 +193,11 @@ class JointTrainer(MaskedTrainer):
     def head(self) -> Head:
         """The head of the task whose turn it is."""
         return super().head if self._turn is None else self.parts[self._turn].head
+
+    @property
+    def own(self) -> Any:
+        """The model of the task whose turn it is."""
+        return super().own if self._turn is None else self.parts[self._turn].model
 
     @contextmanager
     def facing(self, task: int) -> Iterator[JointTask]:
@@ -263,14 +268,8 @@ class JointTrainer(MaskedTrainer):
         metrics: dict[str, float] = {}
         for task in range(len(self.parts)):
             with self.facing(task) as part:
-                output = self.evaluation_loop(
-                    self.get_eval_dataloader(cast("Any", part.validation)),
-                    description="Evaluation",
-                    ignore_keys=ignore_keys,
-                    metric_key_prefix=f"{metric_key_prefix}_{task}",
-                )
-            scores = {f"{metric_key_prefix}_{task}_{name}": value for name, value in part.score(output).items()}
-            metrics |= (output.metrics or {}) | scores
+                scores = part.validate(self)
+            metrics |= {f"{metric_key_prefix}_{task}_{name}": value for name, value in scores.items()}
         for name in ("score", "nll"):
             values = [metrics[f"{metric_key_prefix}_{task}_{name}"] for task in range(len(self.parts))]
             metrics[f"{metric_key_prefix}_{name}"] = sum(values) / len(values)

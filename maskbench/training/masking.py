@@ -166,6 +166,12 @@ class Masking:
         parameter = self.strategy.parameter
         return parameter.held() if parameter is not None and parameter.apply else 0
 
+    @property
+    def finishes(self) -> bool:
+        """Whether `finish` changes the model."""
+        mask = self.strategy.parameter
+        return mask is not None and mask.apply and type(mask).finish is not ParameterMask.finish
+
     def finish(self, model: Module) -> None:
         """Turn the trained model into an ordinary model of its class, in place."""
         if self.strategy.parameter is not None and self.strategy.parameter.apply:

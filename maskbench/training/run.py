@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -20,6 +19,7 @@ from maskbench.training.along import ALONG, Along
 from maskbench.training.arguments import arguments
 from maskbench.training.attempts import trained
 from maskbench.training.collate import BESIDE_TEXT, collator_for, pad_id
+from maskbench.training.forward import outcome
 from maskbench.training.fresh import fresh_model
 from maskbench.training.job import StartError, best_update, carried_out, keep
 from maskbench.training.state import Inputs, State
@@ -29,13 +29,12 @@ from maskbench.training.trainer import DivergedError, MaskedTrainer, parameter_c
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from datasets import Dataset
-
     from maskbench.experiment.cell import Cell
     from maskbench.kinds.score import Outcome
     from maskbench.slots.device import Device
     from maskbench.training.checkpoints import Work
     from maskbench.training.collate import Collator
+    from maskbench.training.forward import Rows
     from maskbench.training.masking import Masking
 
 
@@ -64,11 +63,15 @@ class Run(State):
         self.labels: list[str] = self.manifest["labels"]
         splits = inputs.load(inputs.encoded)
         self.train = subset(splits["train"], cell.train_size, cell.seed)
+        test = at_most(splits["test"], cell.max_test)
         self.splits = {
-            "train": at_most(self.train, len(splits["test"])),
+            "train": at_most(self.train, len(test)),
             "validation": at_most(splits["validation"], cell.max_validation),
-            "test": at_most(splits["test"], cell.max_test),
+            "test": test,
         }
+        self._read: dict[str, Rows] = {}
+        self._validated: dict[int, Outcome] = {}
+        """Outcomes on the validation split, by the update after which they were."""
         self.fit_time = 0.0
         self.trained_parameters = 0
 
@@ -116,7 +119,6 @@ class Run(State):
         self._require_start()
         trainer, tokenizer = trained([self], self.prepare, work)
         trainer.moving.finish(trainer.whole)
-        trainer.compute_metrics = None  # it is made for the validation split; the other splits come now
         outcomes = self.outcomes(trainer)
         self.note(trainer, outcomes, trainer.masking)
         keep(self, trainer, trainer.whole, tokenizer)
@@ -164,6 +166,8 @@ class Run(State):
             "seed": self.cell.seed,
             "mask_id": cast("int", tokenizer.mask_token_id),
             "memory": self.device.memory,
+            "device": self.device,
+            "eval_batch_size": self.cell.training.eval_batch_size,
         }
 
     def _trainer(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> MaskedTrainer:
@@ -172,8 +176,8 @@ class Run(State):
             model=model,
             head=self.head,
             train_dataset=self.train,
-            eval_dataset=self.validation,
-            compute_metrics=self.validation_score,
+            eval_dataset=self.splits["validation"],
+            validate=self.validate,
             group_by_length=self.cell.training.group_by_length,
             **self.trainer_keys(tokenizer),
         )
@@ -208,38 +212,47 @@ class Run(State):
             loss=self.head.loss,
         )
 
-    @property
-    def validation(self) -> Dataset:
-        """The validation split from long to short: little padding, and the largest batch first."""
-        return _by_length(self.splits["validation"])
-
-    def validation_score(self, prediction: Any) -> dict[str, float]:
+    def validate(self, trainer: MaskedTrainer) -> dict[str, float]:
         """Score the validation split while training; the best checkpoint is chosen by this."""
-        outcome = self._outcome(self.validation, prediction)
+        outcome = self._scored(trainer, "validation")["validation"]
+        self._validated[trainer.state.global_step] = outcome
         return {"score": outcome.score, "nll": outcome.loss}
-
-    def score(self, trainer: MaskedTrainer, dataset: Dataset) -> Outcome:
-        """Return the outcome of the trainer's model on a dataset; its rows are in the order of the examples."""
-        ordered = _by_length(dataset)
-        outcome = self._outcome(ordered, trainer.predict(ordered))
-        return replace(outcome, table=outcome.table.sort_values("example", ignore_index=True))
-
-    def _outcome(self, dataset: Dataset, output: Any) -> Outcome:
-        """Build the outcome from what an evaluation loop returned (rows as in `dataset`)."""
-        return score.outcome_of(self.cell.kind, self.labels, dataset, output.predictions, output.label_ids)
 
     def outcomes(self, trainer: MaskedTrainer) -> dict[str, Outcome]:
         """Return the outcome of the trained model on every split.
+
+        The validation split was scored when the training had the model's weights; it is passed over again only if
+        another process did that, or if the parameter mask has changed the model since.
 
         Raises
         ------
         DivergedError
             If its loss on a split is not finite.
         """
-        found = {split: self.score(trainer, dataset) for split, dataset in self.splits.items()}
+        known = None if trainer.moving.finishes else self._validated.get(best_update(trainer))
+        validation = {"validation": known} if known is not None else self._scored(trainer, "validation")
+        both = self._scored(trainer, "train", "test")
+        found = {"train": both["train"], **validation, "test": both["test"]}
         if not all(np.isfinite(outcome.table["nll"]).all() for outcome in found.values()):
             raise DivergedError("the trained model's loss is not finite")
         return found
+
+    def _scored(self, trainer: MaskedTrainer, *splits: str) -> dict[str, Outcome]:
+        """Return the outcome of the trainer's model on splits, in one pass; rows are in the order of the examples."""
+        rows = {split: self._rows(split) for split in splits}
+        passed = trainer.forward().read([row for split in splits for row in rows[split]], head=self.head)
+        found, start = {}, 0
+        for split, own in rows.items():
+            part = passed.part(slice(start, start + len(own)))
+            found[split] = outcome(self.cell.kind, self.labels, own, part)
+            start += len(own)
+        return found
+
+    def _rows(self, split: str) -> Rows:
+        """Return the examples of a split in the order of their numbers, read once."""
+        if split not in self._read:
+            self._read[split] = sorted(self.splits[split].to_list(), key=lambda row: row["example"])
+        return self._read[split]
 
     def note(
         self,
@@ -314,11 +327,6 @@ class Run(State):
         told = rates | {"peak_memory": self.device.memory.peak(trainer.whole)}
         values |= {name: value for name, value in told.items() if value is not None}
         return [number("run", name, float(value)) for name, value in values.items()]
-
-
-def _by_length(dataset: Dataset) -> Dataset:
-    """Order a dataset from long to short."""
-    return dataset.select(np.argsort(-np.asarray(dataset["length"]), kind="stable"))
 
 
 def run_cell(

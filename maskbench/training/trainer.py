@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
-from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
@@ -23,6 +22,7 @@ from maskbench.masks.batch import Batch
 from maskbench.masks.passes import mixing
 from maskbench.models.anatomy import states_of
 from maskbench.training.checkpoints import seal
+from maskbench.training.forward import Forward
 from maskbench.training.masking import Masking
 
 if TYPE_CHECKING:
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 
     from maskbench.kinds.head import Head
     from maskbench.masks import Strategy
+    from maskbench.slots.device import Device
     from maskbench.slots.memory import Memory
+    from maskbench.training.collate import Collator
 
 _NOTED = "noted.json"  # file in a checkpoint with what `noted` returned
 
@@ -200,6 +202,10 @@ class MaskedTrainer(Trainer):
         Counts the memory of the run.
     group_by_length
         Whether batches are made of examples of similar length.
+    validate
+        Takes the trainer, and returns `score` and `nll` of its model on the validation split.
+    device, eval_batch_size
+        What evaluations are computed on, and in batches of how many texts (training/forward.py).
     """
 
     def __init__(
@@ -211,11 +217,14 @@ class MaskedTrainer(Trainer):
         mask_id: int,
         group_by_length: bool,
         memory: Memory,
+        validate: Callable[[MaskedTrainer], dict[str, float]],
+        device: Device,
+        eval_batch_size: int | str,
         **kwargs: Any,
     ) -> None:
-        self._head = head
-        kwargs |= {"compute_loss_func": self._task_loss, "preprocess_logits_for_metrics": self._reduced}
-        super().__init__(*args, **kwargs)
+        self._head, self._validate = head, validate
+        self._device, self._eval_batch_size = device, eval_batch_size
+        super().__init__(*args, **kwargs | {"compute_loss_func": self._task_loss})
         self.seed, self.mask_id, self.group_by_length, self.memory = seed, mask_id, group_by_length, memory
         self.masking = self.moving = Masking(strategy, seed)
         """The masks that batches see, and those that decide which parameters move."""
@@ -240,10 +249,6 @@ class MaskedTrainer(Trainer):
     def _task_loss(self, outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
         """Return the loss of the current task, a scalar in nats."""
         return self.head.loss(outputs, labels, num_items_in_batch)
-
-    def _reduced(self, logits: Any, labels: Tensor) -> tuple[Tensor, ...]:
-        """Return what is kept of an evaluation of the current task, as the head of its kind says."""
-        return self.head.reduced(logits, labels)
 
     def maskings(self) -> Mapping[str, Masking]:
         """Return all masks that are at work, by the name of their file in a checkpoint."""
@@ -297,8 +302,25 @@ class MaskedTrainer(Trainer):
         update = self.args.train_batch_size * self.args.gradient_accumulation_steps
         return PairedOrder(self.seed, update, list(dataset["length"]), self.group_by_length)
 
-    def _get_eval_sampler(self, eval_dataset: Any) -> SequentialSampler:
-        return SequentialSampler(eval_dataset)
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        """Score the validation split; the best checkpoint is chosen by this."""
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in self._validate(self).items()}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def forward(self) -> Forward:
+        """Return the model of the current task as it is evaluated; it is put into eval mode."""
+        shown = self.stream.masking.showing if self.stream.masking.always else None
+        collate = cast("Collator", self.data_collator)
+        return Forward(self.own, collate, self._device, self._eval_batch_size, self.mask_id, shown)
+
+    @property
+    def own(self) -> Any:
+        """The model with the head of the task that the current batch belongs to."""
+        return self.model
 
     def training_step(self, model: Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """Seed dropout by run, update and micro-batch, so that it is the same for every strategy; then train."""

@@ -17,8 +17,8 @@ from safetensors.torch import load_file
 from maskbench.masks.base import Mask
 from maskbench.masks.registry import find
 from maskbench.slots.device import choose
+from maskbench.training.forward import Forward
 from maskbench.training.run import Inputs, run_cell
-from maskbench.training.trainer import MaskedTrainer
 from tests.helpers.masks import MASKS, entry
 from tests.helpers.models import make_cell, make_encoded, make_model, same
 
@@ -37,21 +37,22 @@ def folders(tmp_path_factory):
 @contextmanager
 def watched():
     """Collect a hash of everything that a model is given in evaluation."""
-    original, seen = MaskedTrainer.prediction_step, []
+    original, seen = Forward.__call__, set()
 
     def watch(_, __, keys):
         tensors = {name: value for name, value in keys.items() if torch.is_tensor(value)}
-        seen.append({name: hash(tuple(value.flatten().tolist())) for name, value in sorted(tensors.items())})
+        seen.add(tuple((name, hash(tuple(value.flatten().tolist()))) for name, value in sorted(tensors.items())))
 
-    def prediction_step(self, model, inputs, *args, **kwargs):
-        handle = model.register_forward_pre_hook(watch, with_kwargs=True)
+    def call(self, batch, **keys):
+        assert not self.model.training
+        handle = self.model.register_forward_pre_hook(watch, with_kwargs=True)
         try:
-            return original(self, model, inputs, *args, **kwargs)
+            return original(self, batch, **keys)
         finally:
             handle.remove()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(MaskedTrainer, "prediction_step", prediction_step)
+        patch.setattr(Forward, "__call__", call)
         yield seen
 
 

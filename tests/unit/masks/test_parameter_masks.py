@@ -621,7 +621,7 @@ def test_a_schedule_that_leaves_no_time_is_refused(prepare):
 @pytest.mark.parametrize("entry", [LEARNED, *ADAPTERS], ids=["learned-weights", "lora", "adalora"])
 def test_the_best_checkpoint_is_scored_and_kept_as_a_plain_model(train, monkeypatch, entry):
     scores = iter([0.1, 0.9, 0.2, 0.3])
-    monkeypatch.setattr(Run, "validation_score", lambda self, prediction: {"score": next(scores), "nll": 1.0})
+    monkeypatch.setattr(Run, "validate", lambda self, trainer: {"score": next(scores), "nll": 1.0})
     seen = {}
 
     class Keep(TrainerCallback):

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from cka.hsic import hsic as hsic_of_grams
 from scipy.stats import spearmanr
 from transformers import AutoModel, AutoModelForMaskedLM
 
@@ -18,11 +19,11 @@ from maskbench.kinds.score import Outcome
 from maskbench.kinds.token_classification.probing import shared_words
 from maskbench.probes import drift, fit, holes, linear
 from maskbench.probes.errors import UnmeasuredError
-from maskbench.probes.forward import Forward
 from maskbench.probes.input import flips
 from maskbench.probes.task import transplant
 from maskbench.slots.device import Device
 from maskbench.training.collate import Collator
+from maskbench.training.forward import Forward
 from tests.helpers.models import make_model
 
 CPU = Device("cpu", "fp32", "eager", 1)
@@ -226,6 +227,17 @@ def test_debiased_cka_by_hand():
     other = np.array([[2.0], [1.0], [4.0], [0.0], [1.0]])
     wanted = hsic_by_hand(one, other) / math.sqrt(hsic_by_hand(one, one) * hsic_by_hand(other, other))
     assert drift.debiased_cka(torch.tensor(one), torch.tensor(other)) == pytest.approx(wanted, rel=1e-9)
+
+
+@pytest.mark.parametrize("count", [4, 30, 400])
+def test_hsic_is_that_of_a_library_that_makes_the_gram_matrices(count):
+    rng = np.random.default_rng(count)
+    one = torch.tensor(rng.normal(size=(count, 12)) * np.arange(1, 13) + 5)
+    other = torch.tensor(np.tanh(one.numpy()[:, :7]) + rng.normal(size=(count, 7)))
+    grams = [(features @ features.T)[None] for features in (one, other)]
+    wanted = [float(value.squeeze()) for value in hsic_of_grams(*grams)]
+    found = [drift.hsic(one, other), drift.hsic(one, one), drift.hsic(other, other)]
+    assert found == pytest.approx(wanted, rel=1e-9)
 
 
 def test_debiased_cka_has_its_known_properties():

@@ -23,9 +23,9 @@ from maskbench.config.probes import PROBES, ProbeName
 from maskbench.errors import InputError
 from maskbench.models.tokens import add_mask_token
 from maskbench.probes import fit, input, knowledge, reference, task, trajectory
-from maskbench.probes.registry import REGISTRY, probe
+from maskbench.probes.registry import REGISTRY, probe, texts_of
 from maskbench.probes.run import probe_run
-from maskbench.probes.subject import Subject
+from maskbench.probes.subject import Subject, Wanted
 from maskbench.probes.trained import load_model, only
 from maskbench.records.probe import ProbeRecord
 from maskbench.slots.device import choose
@@ -170,7 +170,7 @@ def test_probes_compute_what_the_evaluation_of_the_run_computed(bench, kind, str
     """Also where an attention mask belongs to the model: probes see it as the run's own evaluation did."""
     cell = cell_of(kind, strategy=strategy)
     subject = bench.subject(cell)
-    found = subject.outcome("test", subject.texts.test).table
+    found = subject.outcome(subject.unchanged).table
     wanted = only(subject.predictions, found["example"]).table
     np.testing.assert_allclose(found["nll"], wanted["nll"], rtol=1e-5, atol=1e-6)
     same = [np.array_equal(*pair) for pair in zip(found["prediction"], wanted["prediction"], strict=True)]
@@ -178,29 +178,31 @@ def test_probes_compute_what_the_evaluation_of_the_run_computed(bench, kind, str
     if strategy is not None:
         subject = bench.subject(cell)
         subject._shown = None  # without the mask it is another model
-        other = subject.outcome("test", subject.texts.test).table
+        other = subject.outcome(subject.unchanged).table
         assert not np.allclose(other["nll"], wanted["nll"], rtol=1e-5)
 
 
-def test_each_set_of_texts_is_passed_over_once(bench):
-    """Seven test-time sets, the test texts, as many training texts, and the masked ones; two of three steps along."""
-    cell = cell_of()
-    subject = bench.subject(cell)
+def test_each_text_is_passed_over_once(bench):
+    """Whatever sets it stands in; for two of three steps along it is again, and the masked texts are for each step."""
+    subject = bench.subject(cell_of())
     texts = []
-    base = subject.model.base_model
-    handle = base.register_forward_pre_hook(
+    handle = subject.model.base_model.register_forward_pre_hook(
         lambda module, args, keys: texts.append(len(args[0] if args else keys["input_ids"])), with_kwargs=True
     )
+    sets = {one.name: one.rows for one in texts_of(subject, subject.wanted)}
+    assert len(sets) == 7 + 4  # test-time sets; test, train and trained texts, and those that drift is measured on
+    distinct = len({(tuple(row["input_ids"]), row["labels"]) for rows in sets.values() for row in rows})
+    assert distinct < sum(len(rows) for rows in sets.values())
+    subject.read(texts_of(subject, subject.wanted))
+    assert sum(texts) == distinct
     for name in subject.wanted:
         if name != "trajectory":
             list(REGISTRY[name](subject))
-    assert sum(texts) == EXAMPLES * (7 + 1 + 1 + 1)
-    subject.outcome("test", subject.texts.test)  # logits are there from the pass that gave the hidden states
-    assert sum(texts) == EXAMPLES * 10
+    assert sum(texts) == distinct + EXAMPLES  # no probe asked for a set that was not read before
     list(REGISTRY["trajectory"](subject))
     handle.remove()
-    # the best step is the model itself: of it, only the masked texts and those of the gap are passed over
-    assert sum(texts) == EXAMPLES * (10 + 2 * (10 + 1) + 2)
+    # the best step is the model itself: of it, only the masked texts are passed over
+    assert sum(texts) == 3 * (distinct + EXAMPLES) + EXAMPLES
 
 
 @pytest.mark.parametrize("cell", [cell_of(condition="label-noise:0.3"), sequential(TAGS)], ids=["noise", "after"])
@@ -213,7 +215,7 @@ def test_a_point_has_the_numbers_of_a_run_that_ended_there(bench, cell, tmp_path
     shutil.copy(model / "along" / f"step-{first.step}.safetensors", model / "model.safetensors")
     ended = Subject(cell, sources, settings(examples=None, levels=[20]), choose(cell.training))
     texts = {"train": ended.trained_texts, "test": ended.split(sources.clean, "test").to_list()}
-    scored = {name: ended.outcome(name, rows) for name, rows in texts.items()}
+    scored = {name: ended.outcome(Wanted(name, rows)) for name, rows in texts.items()}
     scored["test"].table.to_parquet(sources.run / "predictions.parquet")
     wanted = [name for name in PROBES if name != "trajectory"]
     found, _ = probe_run(cell, sources, settings(levels=[20], measure=wanted), choose(cell.training), code="c")
@@ -299,7 +301,7 @@ def toy(bench, condition, share, decide):
     subject.settings = settings(examples=None)
     tokenizer = AutoTokenizer.from_pretrained(bench.model)
     subject.model = Toy(subject.model, tokenizer, share, decide)
-    subject.predictions = subject.outcome("clean", subject.split(subject.sources.clean, "test").to_list())
+    subject.predictions = subject.outcome(Wanted("clean", subject.split(subject.sources.clean, "test").to_list()))
     return subject
 
 
@@ -430,7 +432,7 @@ def test_the_stages_by_hand(bench):
     model = load_model(sources.before / "model", TEXTS, subject.device)
     model.load_state_dict(state)
     first.model = model
-    score = first.outcome("test", first.texts.test).score
+    score = first.outcome(first.unchanged).score
     assert measured["sequence_score:2-1"] == pytest.approx(score)
     clean = only(first.predictions, first.examples).score
     assert measured["sequence_score:1-1"] == pytest.approx(clean)
@@ -439,7 +441,7 @@ def test_the_stages_by_hand(bench):
     run = Run(cell, Inputs(sources.encoded, bench.model, sources.run / "w", start=sources.before), subject.device)
     tokenizer = AutoTokenizer.from_pretrained(bench.model)
     subject.model = run.build(tokenizer, add_mask_token(tokenizer))
-    assert measured["sequence_score:1-2"] == pytest.approx(subject.outcome("test", subject.texts.test).score)
+    assert measured["sequence_score:1-2"] == pytest.approx(subject.outcome(subject.unchanged).score)
 
 
 def test_a_first_run_without_a_model_leaves_its_numbers_empty(bench, tmp_path):

@@ -127,25 +127,20 @@ def test_subsets_are_nested_and_paired(folders):
 # --- evaluation never masks; selection never sees test
 
 
+def _watched(model, watch):
+    model.register_forward_pre_hook(watch, with_kwargs=True)
+    return model
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_evaluation_sees_the_text_as_it_is(folders, train, kind, monkeypatch):
     seen = {True: [], False: []}
-    original = MaskedTrainer.compute_loss
 
-    def spy(self, model, inputs, *args, **kwargs):
-        forward = model.forward
+    def watch(model, args, keys):
+        seen[model.training].append((keys["input_ids"].clone(), keys["attention_mask"].clone()))
 
-        def watch(*a, **k):
-            seen[model.training].append((k["input_ids"].clone(), k["attention_mask"].clone()))
-            return forward(*a, **k)
-
-        model.forward = watch
-        try:
-            return original(self, model, inputs, *args, **kwargs)
-        finally:
-            model.forward = forward
-
-    monkeypatch.setattr(MaskedTrainer, "compute_loss", spy)
+    original = Run.fresh_model
+    monkeypatch.setattr(Run, "fresh_model", lambda self: _watched(original(self), watch))
     train(kind, {"name": "all", "input": {"kind": "random", "rate": 1.0}})
     mask_id = 4
     assert not any((ids == mask_id).any() for ids, _ in seen[False])
@@ -173,7 +168,7 @@ def test_the_selected_checkpoint_does_not_depend_on_the_test_split(train):
 
 def test_the_best_checkpoint_is_kept_and_training_stops_early(train, monkeypatch):
     scores = iter([0.5, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3])
-    monkeypatch.setattr(Run, "validation_score", lambda self, prediction: {"score": next(scores), "nll": 1.0})
+    monkeypatch.setattr(Run, "validate", lambda self, trainer: {"score": next(scores), "nll": 1.0})
     record = train(training={"epochs": 8, "early_stopping": 2}).record
     assert [row.score for row in record.history] == [0.5, 0.9, 0.8, 0.7]
     assert value(record, "run", "selected_epoch") == pytest.approx(2.0)
@@ -181,7 +176,7 @@ def test_the_best_checkpoint_is_kept_and_training_stops_early(train, monkeypatch
 
 def test_the_last_checkpoint_is_kept_on_request(train, monkeypatch):
     scores = iter([0.5, 0.9, 0.8])
-    monkeypatch.setattr(Run, "validation_score", lambda self, prediction: {"score": next(scores), "nll": 1.0})
+    monkeypatch.setattr(Run, "validate", lambda self, trainer: {"score": next(scores), "nll": 1.0})
     last = train(training={"epochs": 3, "selection": "last"})
     assert value(last.record, "run", "selected_epoch") == pytest.approx(3.0)
     scores = iter([0.5, 0.9, 0.8])
