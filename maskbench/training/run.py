@@ -113,8 +113,11 @@ class Run(State):
 
     def fit(self, work: Work) -> Outcome:
         """Train and score the cell; returns its outcome on the test split."""
-        self._require_start()
-        trainer, tokenizer = trained([self], self.prepare, work)
+        self.require_start()
+        return self.ended(*trained([self], self.prepare, work))
+
+    def ended(self, trainer: MaskedTrainer, tokenizer: PreTrainedTokenizerBase) -> Outcome:
+        """Score a cell whose training is complete, and keep its model; returns its outcome on the test split."""
         trainer.moving.finish(trainer.whole)
         trainer.compute_metrics = None  # it is made for the validation split; the other splits come now
         outcomes = self.outcomes(trainer)
@@ -127,7 +130,7 @@ class Run(State):
         first = {"task": self.cell.other, "regime": "single", "other": None}
         return self.cell.model_copy(update=first).run
 
-    def _require_start(self) -> None:
+    def require_start(self) -> None:
         """Make sure that the run that this one starts from has a trained encoder.
 
         Raises
@@ -305,6 +308,9 @@ class Run(State):
             **counts,
             "trained_parameters": self.trained_parameters,
         }
+        if self.stack:  # these are the stack's, and say nothing of one cell
+            for name in ("step_time", "throughput", "peak_memory"):
+                del values[name]
         objective = masking.strategy.objective
         rates = {
             "mask_rate": masking.realised_rate,
