@@ -91,13 +91,16 @@ class Loop:
     ----------
     members
         Cells that may share a stack (`maskbench.training.stack.which`).
+    batched
+        See `Pass`.
     """
 
-    def __init__(self, members: Sequence[Member]) -> None:
+    def __init__(self, members: Sequence[Member], *, batched: bool | None = None) -> None:
         first = members[0]
         self.members, self.updates, self.done = list(members), first.run.updates, 0
         self.device = first.model.device
-        self._passes = Pass(first.model, first.run.head, mixed=first.run.device.precision == "bf16")
+        mixed = first.run.device.precision == "bf16"
+        self._passes = Pass(first.model, first.run.head, mixed=mixed, batched=batched)
         self.stacked = Stacked([item.model for item in members])
         args, trainer = first.trainer.args, first.trainer
         kind, settings = trainer.get_optimizer_cls_and_kwargs(args, first.model)

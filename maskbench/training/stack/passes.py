@@ -33,13 +33,18 @@ class Pass:
         Of the task, for its loss.
     mixed
         Compute in bf16 where autocast does.
+    batched
+        Compute with all models at once; false: with one after another, which leaves the same gradients. None: at once,
+        but not on a CPU. There it gains nothing, and the last bits of a product depend on where in memory its factors
+        begin, so that equal models of a stack would not stay equal.
     """
 
-    def __init__(self, model: PreTrainedModel, head: Head, *, mixed: bool) -> None:
+    def __init__(self, model: PreTrainedModel, head: Head, *, mixed: bool, batched: bool | None = None) -> None:
         self.model = cast("PreTrainedModel", deepcopy(model).to("meta").train())  # type: ignore[arg-type]
         """The model without weights, in training mode."""
         self._buffers = {name: buffer.detach().clone() for name, buffer in model.named_buffers()}
         self._head, self._mixed, self._device = head, mixed, model.device.type
+        self._batched = self._device != "cpu" if batched is None else batched
 
     def losses(
         self,
@@ -86,5 +91,6 @@ class Pass:
             return loss, seen_loss(self._head, outputs, labels) if observed else loss.detach()
 
         places = (0, 0 if ids.dim() == 3 else None, None if visible is None else 0)
-        found: tuple[Tensor, Tensor] = vmap(one, in_dims=places, randomness="same")(dict(weights), ids, visible)
+        every = vmap(one, in_dims=places, randomness="same", chunk_size=None if self._batched else 1)
+        found: tuple[Tensor, Tensor] = every(dict(weights), ids, visible)
         return found

@@ -131,7 +131,7 @@ class Together:
         for item in wanted:
             own = deepcopy(tokenizer)
             try:
-                one = self._member(item, own)
+                one, work = self._member(item, own)
             except Exception as error:
                 if is_out_of_memory(error):
                     raise
@@ -139,7 +139,7 @@ class Together:
                 yield item.place, partial(self._alone, item)
                 continue
             members.append(one)
-            works.append(work_of([one.run], item.code, _STACKED))
+            works.append(work)
             places[item.cell.run] = item, own
         self._models = {}
         if not members:
@@ -155,12 +155,13 @@ class Together:
             yield item.place, partial(self._ended, one, own, item.code, before, diverged)
             waited += time.perf_counter() - paused
 
-    def _member(self, item: Wanted, tokenizer: PreTrainedTokenizerBase) -> Member:
-        """Return a cell that is ready for its first update."""
+    def _member(self, item: Wanted, tokenizer: PreTrainedTokenizerBase) -> tuple[Member, Work]:
+        """Return a cell that is ready for its first update, and its working folder."""
         run = _Copied(item.cell, item.inputs, self.device, self._models)
         run.notes += item.notes[-1:]
         run.require_start()
-        return member(run, run.prepare(tokenizer))
+        work = work_of([run], item.code, _STACKED)
+        return member(run, run.prepare(tokenizer)), work
 
     def _note(self, one: Member, members: Sequence[Member]) -> None:
         """Say in the record of a cell with whom it was trained."""
