@@ -111,7 +111,7 @@ class Bench:
         return self.layout.record(cell.run).parent / "checkpoints"
 
     def forget(self, cell: Cell) -> None:
-        """Remove what a training and its probes leave behind for good, before it is made again; models and logs aside."""
+        """Remove what a training and its probes leave for good, before it is made again; models and logs aside."""
         for file in (self.layout.record(cell.run), self.layout.predictions(cell.run)):
             file.unlink(missing_ok=True)
         self.forget_probes(cell)

@@ -98,9 +98,8 @@ def train_stack(
     What is yielded with it scores the cell, writes what it leaves as `train` does, and returns its record; it raises
     what `train` raises. The parameters are those of `train`, one for each cell.
     """
-    cpu = time.process_time() if _STARTED else 0.0
-    _STARTED.append(True)
-    device.forget_peak_memory()
+    cpu = time.process_time()
+    device.memory.begin()
     every = zip(cells, inputs, codes, strict=True)
     wanted = [Wanted(*one, place=place) for place, one in enumerate(every)]
     alone = 0.0

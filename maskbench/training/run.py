@@ -308,9 +308,6 @@ class Run(State):
             **counts,
             "trained_parameters": self.trained_parameters,
         }
-        if self.stack:  # these are the stack's, and say nothing of one cell
-            for name in ("step_time", "throughput", "peak_memory"):
-                del values[name]
         objective = masking.strategy.objective
         rates = {
             "mask_rate": masking.realised_rate,
@@ -319,6 +316,9 @@ class Run(State):
         }
         told = rates | {"peak_memory": self.device.memory.peak(trainer.whole)}
         values |= {name: value for name, value in told.items() if value is not None}
+        if self.stack:  # these are the stack's, and say nothing of one cell
+            for name in ("step_time", "throughput", "peak_memory"):
+                values.pop(name, None)
         return [number("run", name, float(value)) for name, value in values.items()]
 
 

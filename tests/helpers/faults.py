@@ -94,18 +94,17 @@ def _terminated_in_step(step: int) -> None:
 
 def _signal_in_stack(number: int, update: int) -> None:
     """Send a signal to this process when its stack begins with an update, counted from 1; checkpoints are frequent."""
-    from maskbench.training.stack import checkpoints
     from maskbench.training.stack.loop import Loop
 
     _frequent_checkpoints()
     original = Loop._update
 
-    def one(self: checkpoints.Kept) -> None:
+    def one(self: Loop) -> None:
         if self.done + 1 == update:
             os.kill(os.getpid(), number)
         original(self)
 
-    Loop._update = one  # type: ignore[method-assign,assignment]
+    Loop._update = one  # type: ignore[method-assign]
 
 
 def _frequent_checkpoints() -> None:

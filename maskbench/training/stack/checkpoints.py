@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from maskbench.training.checkpoints import Work
-    from maskbench.training.stack.loop import Member
+    from maskbench.training.stack.loop import StackedCell
     from maskbench.training.trainer import DivergedError
 
 EVERY_S = 60.0
@@ -45,7 +45,7 @@ class Kept(Loop):
         The working folder of each.
     """
 
-    def __init__(self, members: Sequence[Member], works: Sequence[Work]) -> None:
+    def __init__(self, members: Sequence[StackedCell], works: Sequence[Work]) -> None:
         super().__init__(members)
         self._works = {item.run.cell.run: work for item, work in zip(members, works, strict=True)}
         self._written = time.monotonic()
@@ -55,7 +55,7 @@ class Kept(Loop):
         else:
             self._go_on(found)
 
-    def train(self) -> Iterator[tuple[Member, DivergedError | None]]:
+    def train(self) -> Iterator[tuple[StackedCell, DivergedError | None]]:
         """Train on, as `Loop.train` does; on SIGTERM write checkpoints after the update at hand and end the process."""
         with self.termination.heeded():
             self.termination.on_train_begin()
@@ -138,7 +138,7 @@ class Kept(Loop):
             said = "wall time and peak memory are of the last part alone"
             item.run.notes.append(f"went on after update {self.done}: {said}")
 
-    def _load(self, place: int, item: Member, folder: Path) -> None:
+    def _load(self, place: int, item: StackedCell, folder: Path) -> None:
         """Take over the checkpoint of a cell."""
         where = str(self.device)
         saved: dict[str, Any] = torch.load(folder / _MOMENTS, map_location=where, weights_only=True)

@@ -16,9 +16,9 @@ from maskbench.masks.base import Mask, ParameterMask
 from maskbench.masks.batch import Batch
 from maskbench.masks.visibility import count_hidden
 from maskbench.training.stack.attention import recorded, together
-from maskbench.training.stack.parameters import AdamW, Stacked, clip
+from maskbench.training.stack.parameters import Stacked, StackedAdamW, clip
 from maskbench.training.stack.passes import Pass
-from maskbench.training.stack.texts import Order, Texts
+from maskbench.training.stack.texts import EncodedTexts, Order
 from maskbench.training.trainer import DivergedError, derived
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ LOOK = 50
 
 
 @dataclass
-class Member:
+class StackedCell:
     """A cell of a stack."""
 
     run: Run
@@ -69,12 +69,12 @@ class Member:
         return [mask for mask in self.masking.masks.values() if type(mask).observe is not Mask.observe]
 
 
-def member(run: Run, trainer: MaskedTrainer) -> Member:
+def stacked_cell(run: Run, trainer: MaskedTrainer) -> StackedCell:
     """Return a cell of a stack that makes its first update next."""
     trainer.remove_callback(PrinterCallback)
     trainer.state.compute_steps(trainer.args, run.updates)
     trainer.state.max_steps = run.updates
-    return Member(run, trainer, _rates(trainer, run.updates))
+    return StackedCell(run, trainer, _rates(trainer, run.updates))
 
 
 def _rates(trainer: MaskedTrainer, updates: int) -> list[float]:
@@ -95,7 +95,7 @@ class Loop:
         See `Pass`.
     """
 
-    def __init__(self, members: Sequence[Member], *, batched: bool | None = None) -> None:
+    def __init__(self, members: Sequence[StackedCell], *, batched: bool | None = None) -> None:
         first = members[0]
         self.members, self.updates, self.done = list(members), first.run.updates, 0
         self.device = first.model.device
@@ -106,9 +106,9 @@ class Loop:
         kind, settings = trainer.get_optimizer_cls_and_kwargs(args, first.model)
         assert kind is torch.optim.AdamW
         decaying = trainer.get_decay_parameter_names(first.model)
-        self.adam = AdamW(self.stacked, decaying, [item.trainer.args.weight_decay for item in members], settings)
+        self.adam = StackedAdamW(self.stacked, decaying, [item.trainer.args.weight_decay for item in members], settings)
         collator = cast("Any", trainer.data_collator)
-        texts = Texts(first.run.train, collator, self.device)
+        texts = EncodedTexts(first.run.train, collator, self.device)
         parts = first.run.micro_batches
         self._order = Order(trainer._get_train_sampler(), texts, first.run.cell.training.batch_size, parts)
         self._every = int(trainer.state.eval_steps)
@@ -116,9 +116,9 @@ class Loop:
         """(K,) the first update whose loss was not finite, counted from 1; 0: none."""
         self._value = torch.zeros(len(members), device=self.device)
         """(K,) the loss of that update."""
-        self._clock = _Clock(self.device)
+        self._clock = _StackClock(self.device)
 
-    def train(self) -> Iterator[tuple[Member, DivergedError | None]]:
+    def train(self) -> Iterator[tuple[StackedCell, DivergedError | None]]:
         """Train on; yield each cell when its training ends, with the error of one that diverged.
 
         The model of a cell that is yielded has its final weights. While the caller works on it, the others wait.
@@ -220,7 +220,7 @@ class Loop:
 
     # when a training ends
 
-    def _diverged(self) -> Iterator[tuple[Member, DivergedError]]:
+    def _diverged(self) -> Iterator[tuple[StackedCell, DivergedError]]:
         """Take the cells out whose loss was not finite, and yield them."""
         self._clock.read()
         updates, values = self._bad.tolist(), self._value.tolist()
@@ -228,7 +228,7 @@ class Loop:
         for place, item in zip(ends, self._leave(ends), strict=True):
             yield item, DivergedError(f"loss is {values[place]} at update {updates[place]}")
 
-    def _evaluated(self) -> Iterator[tuple[Member, None]]:
+    def _evaluated(self) -> Iterator[tuple[StackedCell, None]]:
         """Score the validation split for each cell, choose its best weights so far, and yield those that stop early."""
         for item in self.members:
             state = item.trainer.state
@@ -248,7 +248,7 @@ class Loop:
         for item in self.members:
             yield item.run.cell.strategy.name, item.trainer.state.log_history[-1]["eval_score"]
 
-    def _leave(self, ends: Sequence[int]) -> list[Member]:
+    def _leave(self, ends: Sequence[int]) -> list[StackedCell]:
         """Take the cells at these places out of the stack and return them; the others go on as if alone."""
         left = [self.members[place] for place in ends]
         for item in left:
@@ -262,13 +262,13 @@ class Loop:
         return left
 
 
-def _weights(item: Member) -> Iterator[tuple[str, Tensor]]:
+def _weights(item: StackedCell) -> Iterator[tuple[str, Tensor]]:
     """Yield the weights of a cell, by name."""
     for name, parameter in item.model.named_parameters():
         yield name, parameter.detach()
 
 
-def _chosen(item: Member) -> Member:
+def _chosen(item: StackedCell) -> StackedCell:
     """Give the model of a cell the weights that it is scored with: the best if they were chosen, else the last."""
     for name, weight in _weights(item) if item.best else ():
         weight.copy_(item.best[name])
@@ -281,12 +281,12 @@ def _told(strategy: str, score: float) -> str:
     return f"{strategy} {score:.4f}"
 
 
-class _Clock:
+class _StackClock:
     """Measures updates: a cell's time is an equal share of its stack's; a card's times are read at the looks."""
 
     def __init__(self, device: torch.device) -> None:
         self._on_card = device.type == "cuda"
-        self._waiting: list[tuple[Any, Any, list[Member]]] = []
+        self._waiting: list[tuple[Any, Any, list[StackedCell]]] = []
         self._began: Any = None
 
     def _now(self) -> Any:
@@ -300,7 +300,7 @@ class _Clock:
         """Begin with an update."""
         self._began = self._now()
 
-    def stop(self, members: Sequence[Member]) -> None:
+    def stop(self, members: Sequence[StackedCell]) -> None:
         """End it."""
         self._waiting.append((self._began, self._now(), list(members)))
 

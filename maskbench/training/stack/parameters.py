@@ -84,7 +84,7 @@ def clip(gradients: Sequence[Tensor], limits: Tensor) -> None:
         gradient.mul_(scale.view(-1, *[1] * (gradient.dim() - 1)))
 
 
-class AdamW:
+class StackedAdamW:
     """AdamW as the Trainer sets it up, on stacked parameters, with a learning rate and a weight decay for each model.
 
     Models in a row with equal rate and decay are updated together; on CPUs each by itself, since there the last bits of

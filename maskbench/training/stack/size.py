@@ -17,7 +17,7 @@ from maskbench.masks import Strategy
 from maskbench.masks.batch import Batch
 from maskbench.training.run import Run
 from maskbench.training.stack.passes import Pass
-from maskbench.training.stack.texts import Texts
+from maskbench.training.stack.texts import EncodedTexts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -136,7 +136,9 @@ def measured(run: Run, trainer: MaskedTrainer, count: int, *, hiding: bool) -> i
 
 def _longest(run: Run, trainer: MaskedTrainer) -> Batch:
     """Return a micro-batch of the longest training texts."""
-    texts = Texts(run.train, cast("Collator", trainer.data_collator), cast("PreTrainedModel", trainer.model).device)
+    texts = EncodedTexts(
+        run.train, cast("Collator", trainer.data_collator), cast("PreTrainedModel", trainer.model).device
+    )
     rows = np.argsort(-texts.lengths)[: run.cell.training.batch_size // run.micro_batches].tolist()
     batch = texts.batch(texts.rows(rows), texts.width(rows))
     return Batch(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from maskbench.training.trainer import PairedOrder
 
 
-class Texts:
+class EncodedTexts:
     """All encoded examples of a split as flat columns on a device; batches equal those of the collator.
 
     Parameters
@@ -107,7 +107,7 @@ class Order:
         Examples of an update, and micro-batches that it is split into.
     """
 
-    def __init__(self, sampler: PairedOrder, texts: Texts, size: int, parts: int) -> None:
+    def __init__(self, sampler: PairedOrder, texts: EncodedTexts, size: int, parts: int) -> None:
         self._sampler, self._texts, self._size, self._micro = sampler, texts, size, size // parts
         self._epoch, self._rows, self._placed = -1, [0], torch.zeros(0)
         self.per_epoch = -(-len(texts.lengths) // size)

@@ -18,7 +18,7 @@ from maskbench.training.attempts import is_out_of_memory
 from maskbench.training.job import Before, carried_out, work_of
 from maskbench.training.run import Run
 from maskbench.training.stack.checkpoints import Kept
-from maskbench.training.stack.loop import member
+from maskbench.training.stack.loop import stacked_cell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from maskbench.records.run import Record
     from maskbench.slots.device import Device
     from maskbench.training.checkpoints import Work
-    from maskbench.training.stack.loop import Member
+    from maskbench.training.stack.loop import StackedCell
     from maskbench.training.state import Inputs
 
     Ended = Callable[[], tuple[Record, Outcome | None]]
@@ -122,7 +122,7 @@ class Together:
     def _stack(self, wanted: Sequence[Wanted]) -> Iterator[tuple[int, Ended]]:
         """Train a stack; a cell that cannot even begin is yielded at once."""
         started, began = datetime.now(UTC), time.perf_counter()
-        members: list[Member] = []
+        members: list[StackedCell] = []
         works: list[Work] = []
         places: dict[str, tuple[Wanted, PreTrainedTokenizerBase]] = {}
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
@@ -155,15 +155,15 @@ class Together:
             yield item.place, partial(self._ended, one, own, item.code, before, diverged)
             waited += time.perf_counter() - paused
 
-    def _member(self, item: Wanted, tokenizer: PreTrainedTokenizerBase) -> tuple[Member, Work]:
+    def _member(self, item: Wanted, tokenizer: PreTrainedTokenizerBase) -> tuple[StackedCell, Work]:
         """Return a cell that is ready for its first update, and its working folder."""
         run = _Copied(item.cell, item.inputs, self.device, self._models)
         run.notes += item.notes[-1:]
         run.require_start()
         work = work_of([run], item.code, _STACKED)
-        return member(run, run.prepare(tokenizer)), work
+        return stacked_cell(run, run.prepare(tokenizer)), work
 
-    def _note(self, one: Member, members: Sequence[Member]) -> None:
+    def _note(self, one: StackedCell, members: Sequence[StackedCell]) -> None:
         """Say in the record of a cell with whom it was trained."""
         one.run.stack = [other.run.cell.run for other in members]
         one.run.notes.append(
@@ -172,7 +172,7 @@ class Together:
         )
 
     def _ended(
-        self, one: Member, tokenizer: PreTrainedTokenizerBase, code: str, before: Before, error: Exception | None
+        self, one: StackedCell, tokenizer: PreTrainedTokenizerBase, code: str, before: Before, error: Exception | None
     ) -> tuple[Record, Outcome | None]:
         """Score a cell whose training has ended, keep its model, and return its record and outcome."""
 

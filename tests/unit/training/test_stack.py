@@ -15,9 +15,9 @@ from maskbench.masks.registry import find
 from maskbench.slots.device import choose
 from maskbench.training.collate import collator_for
 from maskbench.training.run import Inputs, Run, run_cell
-from maskbench.training.stack.loop import Loop, member
+from maskbench.training.stack.loop import Loop, stacked_cell
 from maskbench.training.stack.size import AT_MOST, Trial, largest
-from maskbench.training.stack.texts import Order, Texts
+from maskbench.training.stack.texts import EncodedTexts, Order
 from maskbench.training.stack.together import Together, Wanted
 from maskbench.training.stack.which import alike, can_stack, dealt
 from maskbench.training.trainer import derived
@@ -89,7 +89,7 @@ def pairs(request, prepared):
     if family == "gpt2":
         strategies = {name: strategies[name] for name in WITH_DROPOUT}
     training = {"dropout": 0.0 if family == "bert" else 0.1, "selection": "last"}
-    stacked = stack([member(*prepared(family, name, keys, **training)) for name, keys in strategies.items()])
+    stacked = stack([stacked_cell(*prepared(family, name, keys, **training)) for name, keys in strategies.items()])
     found = {}
     for (name, keys), one in zip(strategies.items(), stacked, strict=True):
         _, trainer = prepared(family, name, keys, **training)
@@ -147,7 +147,7 @@ def test_what_changes_nothing_is_bit_identical_to_none_in_a_stack(prepared, monk
     monkeypatch.setattr("maskbench.training.run.collator_for", lambda tokenizer, device, model: replace(
         collator_for(tokenizer, device, model), multiple=multiple))  # fmt: skip
     strategies = {**NEUTRAL, "random": STACKABLE["random"], "none": {}, "window": STACKABLE["window"], "again": {}}
-    members = [member(*prepared(family, name, keys, epochs=2)) for name, keys in strategies.items()]
+    members = [stacked_cell(*prepared(family, name, keys, epochs=2)) for name, keys in strategies.items()]
     cells = stack(members, batched=multiple > 1)
     weights = {name: item.model.state_dict() for name, item in zip(strategies, cells, strict=True)}
     for name in (*NEUTRAL, "again"):
@@ -159,7 +159,7 @@ def test_what_changes_nothing_is_bit_identical_to_none_in_a_stack(prepared, monk
 @pytest.mark.parametrize("family", ["bert", "gpt2"])
 def test_batches_from_the_device_are_those_of_the_collator(prepared, family):
     run, trainer = prepared(family, "none", {}, gradient_accumulation=2)
-    texts = Texts(run.train, trainer.data_collator, torch.device("cpu"))
+    texts = EncodedTexts(run.train, trainer.data_collator, torch.device("cpu"))
     order = Order(trainer._get_train_sampler(), texts, 8, 2)
     sampler = trainer._get_train_sampler()
     for update in range(2 * order.per_epoch):
@@ -177,7 +177,7 @@ def test_batches_from_the_device_are_those_of_the_collator(prepared, family):
 
 
 def test_micro_batches_make_the_same_update(prepared):
-    cells = [member(*prepared("bert", "random", STACKABLE["random"], gradient_accumulation=2, epochs=2))]
+    cells = [stacked_cell(*prepared("bert", "random", STACKABLE["random"], gradient_accumulation=2, epochs=2))]
     (one,) = stack(cells)
     _, trainer = prepared("bert", "random", STACKABLE["random"], gradient_accumulation=2, epochs=2)
     trainer.train()
