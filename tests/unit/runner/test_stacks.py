@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import signal
+from types import SimpleNamespace
 
 import pytest
 from safetensors.torch import load_file
 
+from maskbench.errors import InputError
 from maskbench.records.probe import ProbeRecord
 from maskbench.records.run import Record
+from maskbench.runner.job import Runner
+from maskbench.runner.shelf import Shelf
+from maskbench.runner.stacks import Stacks
 from tests.helpers import faults
 from tests.helpers.models import same
 from tests.helpers.studies import Study
@@ -64,30 +69,36 @@ def test_cells_that_can_be_stacked_are_trained_together_and_all_are_probed(done)
         assert lines.splitlines()[-1].startswith("completed in ")
 
 
-def test_how_cells_were_stacked_is_no_part_of_their_keys(done, monkeypatch):
+def test_how_cells_were_stacked_is_no_part_of_their_keys(done):
     study, _ = done
     before = study.trained()
     for stack in ("auto", 1, 2):
         study.configure(strategies=STRATEGIES, keep_models=True, training={"stack": stack})
         assert study.todo() == {}
-    study.configure(strategies=[*STRATEGIES, "span"], keep_models=True, training={"stack": 8})
-    assert study.todo().keys() == {run_of("span")}
-    study.run()
-    assert record(study, "span").stack == []  # nobody was left to be stacked with
-    assert {run: study.trained()[run] for run in before} == before
+    assert study.trained() == before
 
 
-def test_on_a_cpu_auto_stacks_nothing(tmp_path):
-    study = stacked(tmp_path / "mine", "auto", probes={"measure": []})
-    study.run()
-    assert {tuple(record(study, strategy).stack) for strategy in STACK} == {()}
-
-
-def test_a_number_bounds_the_stacks(tmp_path):
-    study = stacked(tmp_path / "mine", 2, probes={"measure": []})
-    study.run()
-    assert record(study, "none").stack == record(study, "random").stack == [run_of("none"), run_of("random")]
-    assert record(study, "fisher").stack == []
+@pytest.mark.parametrize(
+    ("stack", "device", "trained"),
+    [
+        (1, "cuda", []),
+        ("auto", "cpu", []),
+        ("auto", "cuda", [["none", "random", "fisher"]]),
+        (2, "cpu", [["none", "random"]]),
+        (3, "cpu", [["none", "random", "fisher"]]),
+    ],
+)
+def test_what_is_trained_in_which_stack(tmp_path, monkeypatch, stack, device, trained):
+    """A number bounds the stacks, and auto asks the card; on a CPU it stacks nothing. A cell that is left is alone."""
+    study, found = stacked(tmp_path / "mine", stack), []
+    monkeypatch.setattr("maskbench.training.stack.size.size_for", lambda cells, device: len(cells))
+    monkeypatch.setattr(Stacks, "_train", lambda self, cells: found.append([run.split(".")[2] for run in cells]))
+    bench = Runner(study.jobs.by_id[JOB], study.jobs, study.layout, "here", print)
+    monkeypatch.setattr(bench, "for_cell", lambda place, cell: place)
+    stacks = Stacks(bench, SimpleNamespace(device=SimpleNamespace(kind=device)), Shelf())
+    for member in bench.job.members:
+        stacks.train_with(member)
+    assert found == trained
 
 
 def test_a_killed_stack_goes_on_from_its_checkpoint_with_the_same_bits(tmp_path, done, injected):
@@ -118,8 +129,6 @@ def test_a_killed_stack_goes_on_from_its_checkpoint_with_the_same_bits(tmp_path,
 def test_a_cell_that_cannot_begin_stops_no_other(tmp_path):
     cue = {"name": "cue", "input": {"kind": "oracle-cue", "cues": ["unheard"]}}  # no word of the tokenizer
     study = Study(tmp_path / "mine", strategies=["none", cue, "random"], training={"stack": 3})
-    from maskbench.errors import InputError
-
     with pytest.raises(InputError) as raised:
         study.run()
     (line,) = str(raised.value).splitlines()
