@@ -35,7 +35,7 @@ _STATE, _MASKS, _NOTED = "trainer_state.json", "masks.pt", "noted.json"
 
 
 class Kept(Loop):
-    """A stack that leaves checkpoints, and goes on from them.
+    """A stack that leaves checkpoints, and continues from them.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ class Kept(Loop):
     def _go_on(self, checkpoints: Mapping[str, Path]) -> None:
         """Take over what the checkpoints hold."""
         self.done = updates_done(next(iter(checkpoints.values())))
-        print(f"goes on from {PREFIX_CHECKPOINT_DIR}-{self.done}", flush=True)
+        print(f"continues from {PREFIX_CHECKPOINT_DIR}-{self.done}", flush=True)
         for place, item in enumerate(self.members):
             folder = checkpoints[item.run.cell.run]
             self._load(place, item, folder)

@@ -110,11 +110,11 @@ def test_a_killed_stack_goes_on_from_its_checkpoint_with_the_same_bits(tmp_path,
     ended = faults.job(study.arguments(JOB), tmp_path / "log", terminated_in_stack=8)
     assert ended == 128 + signal.SIGTERM
     log = study.layout.train_log(run_of("none"))
-    assert "goes on from checkpoint-3\n" in log.read_text()
+    assert "continues from checkpoint-3\n" in log.read_text()
     assert "asked to end: wrote a checkpoint after update 8 of 12" in log.read_text()
     assert study.trained() == {}
     assert faults.job(study.arguments(JOB), tmp_path / "log", killed_before_recording=run_of("random")) < 0
-    assert "goes on from checkpoint-8\n" in log.read_text()
+    assert "continues from checkpoint-8\n" in log.read_text()
     assert study.trained().keys() == {run_of("none")}
     assert faults.job(study.arguments(JOB), tmp_path / "log") == 0
     for strategy in STACK:
