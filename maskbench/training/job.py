@@ -83,8 +83,7 @@ def carried_out(
     before
         What was done for the runs before this call, if anything was.
     """
-    datasets.disable_progress_bars()
-    transformers_logging.disable_progress_bar()
+    quieten()
     began, clock = before or Before(datetime.now(UTC), 0.0), time.perf_counter()
     outcomes: Sequence[Outcome | None] = [None] * len(runs)
     status, message = "completed", None
@@ -119,6 +118,12 @@ def carried_out(
     }
     started = began.started.isoformat(timespec="seconds")
     return [(_record(run, started, wall, **shared), outcome) for run, outcome in zip(runs, outcomes, strict=True)]
+
+
+def quieten() -> None:
+    """Keep progress bars of libraries out of the log."""
+    datasets.disable_progress_bars()
+    transformers_logging.disable_progress_bar()
 
 
 def work_of(runs: Sequence[State], code: str, more: Any = None) -> Work:

@@ -97,14 +97,14 @@ def _signal_in_stack(number: int, update: int) -> None:
     from maskbench.training.stack.loop import Loop
 
     _frequent_checkpoints()
-    original = Loop._update
+    original = Loop.update
 
     def one(self: Loop) -> None:
         if self.done + 1 == update:
             os.kill(os.getpid(), number)
         original(self)
 
-    Loop._update = one  # type: ignore[method-assign]
+    Loop.update = one  # type: ignore[method-assign]
 
 
 def _frequent_checkpoints() -> None:

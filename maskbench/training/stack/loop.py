@@ -116,6 +116,8 @@ class Loop:
         """(K,) the first update whose loss was not finite, counted from 1; 0: none."""
         self._value = torch.zeros(len(members), device=self.device)
         """(K,) the loss of that update."""
+        self._norms: tuple[float, ...] = ()
+        self._limited = torch.zeros(0)
         self._clock = _StackClock(self.device)
 
     def train(self) -> Iterator[tuple[StackedCell, DivergedError | None]]:
@@ -124,7 +126,7 @@ class Loop:
         The model of a cell that is yielded has its final weights. While the caller works on it, the others wait.
         """
         while self.members and self.done < self.updates:
-            self._update()
+            self.update()
             evaluates = self.done % self._every == 0
             if evaluates or self.done % LOOK == 0 or self.done == self.updates:
                 yield from self._diverged()
@@ -145,7 +147,7 @@ class Loop:
 
     # one update
 
-    def _update(self) -> None:
+    def update(self) -> None:
         """Make one update of all cells."""
         self._clock.start()
         batches = list(self._order.batches(self.done))
@@ -214,9 +216,9 @@ class Loop:
 
     def _limits(self, norms: Sequence[float]) -> Tensor:
         """Return the largest gradient norms (K,) on the device; they are copied there once."""
-        if getattr(self, "_norms", None) != (known := tuple(norms)):
-            self._norms, self._on_device = known, torch.tensor(known, device=self.device)
-        return self._on_device
+        if self._norms != (known := tuple(norms)):
+            self._norms, self._limited = known, torch.tensor(known, device=self.device)
+        return self._limited
 
     # when a training ends
 

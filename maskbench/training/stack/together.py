@@ -15,7 +15,7 @@ import torch
 from transformers import AutoTokenizer
 
 from maskbench.training.attempts import is_out_of_memory
-from maskbench.training.job import Before, carried_out, work_of
+from maskbench.training.job import Before, carried_out, quieten, work_of
 from maskbench.training.run import Run
 from maskbench.training.stack.checkpoints import Kept
 from maskbench.training.stack.loop import stacked_cell
@@ -89,6 +89,7 @@ class Together:
         if len(wanted) == 1:
             yield wanted[0].place, partial(self._alone, wanted[0])
             return
+        quieten()
         left = {item.place: item for item in wanted}
         try:
             for place, ended in self._stack(wanted):
