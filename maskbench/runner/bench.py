@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import traceback
 from dataclasses import replace
@@ -120,3 +121,12 @@ class Bench:
         """Remove the files of the probes that are out of date, before they are made again."""
         for file in (self.layout.probe_record(cell.run), self.layout.outcomes(cell.run)):
             file.unlink(missing_ok=True)
+
+
+def free() -> None:
+    """Free the memory that the last cell used, so that each cell begins as the first one did."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

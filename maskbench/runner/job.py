@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import shutil
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from maskbench.errors import InputError
 from maskbench.experiment.finished import Keys
 from maskbench.io import environment
 from maskbench.io.files import sha256_file, write_json
-from maskbench.runner.bench import Bench
+from maskbench.runner.bench import Bench, free
 from maskbench.runner.logs import progress
 from maskbench.runner.stacks import Stacks
 from maskbench.slots.job import on_slot
@@ -79,7 +78,7 @@ class Runner(Bench):
                 self.logged(self.layout.probe_log(cell.run), cell.run, partial(self._probe, cell, place, shelf))
             if line := progress(self.layout):
                 self.say(line)
-            _free()
+            free()
         self._remove_models(member)
 
     def _train(self, member: Member, todo: Todo, place: Allocation, shelf: Shelf) -> None:
@@ -173,12 +172,3 @@ def _variable(name: str, value: str) -> Iterator[None]:
         yield
     finally:
         del os.environ[name]
-
-
-def _free() -> None:
-    """Free the memory that the last cell used, so that each cell begins as the first one did."""
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from maskbench.errors import InputError
 from maskbench.experiment.finished import Keys
+from maskbench.runner.bench import free
 from maskbench.runner.logs import log_to
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ class Stacks:
             except OSError as error:  # the log itself cannot be written
                 print(f"{lead}: {error}", flush=True)
             if found is None:
+                free()
                 return
             run, finish = runs[found[0]], found[1]
             log = layout.train_log(run)
