@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from maskbench.config.block import ConfigBlock, Count, NonNegative, Positive, Rate
 
@@ -76,6 +77,26 @@ class Training(ConfigBlock):
                 f"batch_size {self.batch_size} must be divisible by gradient_accumulation {self.gradient_accumulation}"
             )
         return self
+
+
+def _size(value: Any) -> Any:
+    """Say in one error what is expected; the union alone would report one for each of its members."""
+    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 10**9):
+        return value
+    raise PydanticCustomError("stack", "expected auto, or a whole number of at least 1")
+
+
+Stack = Annotated[Count | Literal["auto"], BeforeValidator(_size)]
+"""How many cells of a job are trained at once."""
+
+
+class TrainingPlan(Training):
+    """Hyperparameters of fine-tuning, and how many cells of a job are trained at once."""
+
+    stack: Stack = "auto"
+    """Most cells of a job that are trained at once, in one pass over stacked parameters (docs/gpus.md): a number; 1
+    trains one after another; auto: on a card as many as its memory and speed allow, elsewhere 1. It changes the last
+    digits of a result and no more, so changing it trains no finished cell again; records say what was stacked."""
 
 
 class TrainingOverrides(ConfigBlock):

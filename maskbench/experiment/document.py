@@ -22,7 +22,7 @@ from maskbench.config.probes import Probes
 from maskbench.config.resources import Resources
 from maskbench.config.sources import HubSource, LocalSource, PackageSource, SyntheticSource
 from maskbench.config.tasks import Cut, Task
-from maskbench.config.training import Training, TrainingOverrides
+from maskbench.config.training import Training, TrainingOverrides, TrainingPlan
 from maskbench.experiment.catalogue import masks, twins
 from maskbench.experiment.experiment import Experiment, presets
 from maskbench.experiment.load import load_file, read_yaml
@@ -295,7 +295,7 @@ _BLOCKS: tuple[type[ConfigBlock], ...] = (
     HubSource,
     SyntheticSource,
     Model,
-    Training,
+    TrainingPlan,
     TrainingOverrides,
     Strategy,
 )

@@ -18,7 +18,7 @@ from maskbench.config.models import Model
 from maskbench.config.probes import Probes
 from maskbench.config.resources import Resources
 from maskbench.config.tasks import Task
-from maskbench.config.training import Training
+from maskbench.config.training import TrainingPlan
 from maskbench.masks import Strategy
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ class Experiment(ConfigBlock):
     """Numbers of training examples (a seeded subset, nested over sizes), or `full`."""
     seeds: Annotated[list[Seed], Field(min_length=1), AfterValidator(_unique)]
     """One run of every cell for each; a seed fixes initialisation, order, subset and dropout for all strategies."""
-    training: Annotated[Training, _OrDefault()] = Field(default_factory=Training)
+    training: Annotated[TrainingPlan, _OrDefault()] = Field(default_factory=TrainingPlan)
     """Hyperparameters, shared by all cells."""
     probes: Annotated[Probes, _OrDefault()] = Field(default_factory=Probes)
     """What is measured on every trained model."""

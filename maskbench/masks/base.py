@@ -37,6 +37,9 @@ class Mask(ConfigBlock):
     registry: ClassVar[dict[Family, dict[str, type[Mask]]]] = {name: {} for name in FAMILIES}
     """The classes that have been imported so far; masks/registry.py finds all of them."""
 
+    stackable: ClassVar[bool] = False
+    """Whether cells with such a mask can be trained in a stack with others, in one pass (docs/add-a-mask.md)."""
+
     kind: str
     apply: bool = True
     """false: do all the work but change nothing (a control: must be bit-identical to no mask)."""
@@ -54,6 +57,10 @@ class Mask(ConfigBlock):
     def needs(self) -> frozenset[Need]:
         """Return what the model and the task must have, checked before anything starts."""
         return frozenset()
+
+    def stacks(self) -> bool:
+        """Tell whether a cell with this mask and its parameters can be trained in a stack; by default `stackable`."""
+        return self.stackable
 
     def mixes(self, kind: TaskKind) -> bool:
         """Tell whether the mask blends embeddings with that of [MASK] (`Batch.mix`); fitting tests the model for it."""

@@ -200,6 +200,27 @@ def overridden(interface: GeneralInterface, name: str, function: Callable[..., A
             interface[name] = outer
 
 
+def count_hidden(tally: Tensor, visible: Tensor, own: Tensor, real: Tensor | None) -> None:
+    """Add to a tally the hidden pairs and all pairs that the model shows, without a token's pair with itself.
+
+    Parameters
+    ----------
+    tally
+        (2,) int64, changed in place.
+    visible
+        (B, 1, T, T) or (1, 1, T, T) bool: what the attention mask shows.
+    own
+        (B, 1, T, T) the model's own mask: bool, or what it adds to the scores (0 where it shows a pair).
+    real
+        (B, T) which queries are real tokens; None: all.
+    """
+    shown = own if own.dtype == torch.bool else own == 0
+    pairs = shown & ~torch.eye(shown.shape[-1], dtype=torch.bool, device=shown.device)
+    if real is not None:
+        pairs = pairs & real.bool()[:, None, :, None]
+    tally += torch.stack([(pairs & ~visible).sum(), pairs.sum()])
+
+
 class _View:
     """The pairs that a model sees while a visibility is shown to it."""
 
@@ -242,9 +263,6 @@ class _View:
         return (shown & self.visible)[:, 0]
 
     def _count(self, shown: Tensor, real: Tensor | None) -> None:
-        """Add to the tally the hidden pairs and all pairs that the model shows, without a token's pair with itself."""
-        pairs = shown & ~torch.eye(shown.shape[-1], dtype=torch.bool, device=shown.device)
-        if real is not None:
-            pairs = pairs & real.bool()[:, None, :, None]
+        """Add to the tally what is hidden of the pairs that the model shows."""
         assert self.tally is not None
-        self.tally += torch.stack([(pairs & ~self.visible).sum(), pairs.sum()])
+        count_hidden(self.tally, self.visible, shown, real)

@@ -58,3 +58,5 @@ NO_LINEAR = frozenset({"squeezebert"})
 """Model types whose layers are made of convolutions, not of linear maps."""
 TWICE = "it reads its text twice, in the decoder shifted by one place"
 """Why encoder-decoders have no hidden states or pairs of tokens of their own."""
+STACKED = frozenset({"bert", "roberta", "distilbert", "electra", "gpt2", "modernbert"})
+"""Model types of which several can compute in one pass over stacked parameters; tests compare it with single passes."""

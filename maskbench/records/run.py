@@ -165,6 +165,8 @@ class Record(Stored):
     """Joint training: cosines of the two tasks' gradients, in the order of the updates."""
     notes: list[str] = Field(default_factory=list)
     """What a reader of the scores has to know: an attention mask in evaluation, a mask token that was added."""
+    stack: list[str] = Field(default_factory=list)
+    """The runs that were trained in one stack (`training.stack`), this one included; empty if it was trained alone."""
     parameters: dict[str, Any]
     parameters_hash: str
     code: str

@@ -19,10 +19,15 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def log_to(path: Path) -> Iterator[None]:
+def log_to(path: Path, *, append: bool = False) -> Iterator[None]:
     """Send everything that this process and its libraries print in the block to a new file.
 
     The file descriptors themselves are changed, so the output of compiled code goes there, too.
+
+    Parameters
+    ----------
+    append
+        The file is there, and is added to.
 
     Raises
     ------
@@ -30,13 +35,14 @@ def log_to(path: Path) -> Iterator[None]:
         If the file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as stream:
+    with path.open("ab" if append else "wb") as stream:
         _flush()
         before = [os.dup(number) for number in (1, 2)]
         try:
             for number in (1, 2):
                 os.dup2(stream.fileno(), number)
-            announce()
+            if not append:
+                announce()
             yield
         finally:
             with suppress(OSError):  # a full disk has been reported before

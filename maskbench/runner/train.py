@@ -1,4 +1,4 @@
-"""The training of one cell, or of two at once, up to the records and the predictions on disk."""
+"""The training of one cell, of two on two tasks, or of a stack, up to the records and the predictions on disk."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from maskbench.io import environment
 from maskbench.io.files import atomic
 from maskbench.runner.ending import write_record
 from maskbench.training.run import run_cell
+from maskbench.training.stack.together import Together, Wanted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from maskbench.experiment.cell import Cell
     from maskbench.kinds.score import Outcome
     from maskbench.records.run import Record
     from maskbench.slots.device import Device
+    from maskbench.training.stack.together import Ended
     from maskbench.training.state import Inputs
 
 
@@ -79,6 +81,37 @@ def train(
 
         results = run_joint(cells, inputs, device, points=points, **about)  # type: ignore[arg-type]
     return [_write(*result, output, cpu, key) for result, output, key in zip(results, outputs, keys, strict=True)]
+
+
+def train_stack(
+    cells: Sequence[Cell],
+    inputs: Sequence[Inputs],
+    outputs: Sequence[Path],
+    device: Device,
+    *,
+    keys: Sequence[str | None],
+    codes: Sequence[str],
+    command: str,
+    gpu_uuid: str | None = None,
+) -> Iterator[tuple[int, Callable[[], Record]]]:
+    """Train cells that may share a stack; yield each, by its number, when its training ends.
+
+    What is yielded with it scores the cell, writes what it leaves as `train` does, and returns its record; it raises
+    what `train` raises. The parameters are those of `train`, one for each cell.
+    """
+    cpu = time.process_time()
+    device.memory.begin()
+    every = zip(cells, inputs, codes, strict=True)
+    wanted = [Wanted(*one, place=place) for place, one in enumerate(every)]
+    alone = 0.0
+    for place, ended in Together(device, command=command, gpu_uuid=gpu_uuid).train(wanted):
+        share, began = (time.process_time() - cpu - alone) / len(cells), time.process_time()
+
+        def finish(place: int = place, ended: Ended = ended, since: float = began - share) -> Record:
+            return _write(*ended(), outputs[place], since, keys[place])
+
+        yield place, finish
+        alone += time.process_time() - began
 
 
 def _write(record: Record, outcome: Outcome | None, output: Path, cpu: float, key: str | None) -> Record:

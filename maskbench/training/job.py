@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 import traceback
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,22 @@ class StartError(RuntimeError):
     """The run that this one starts from has no model."""
 
 
+@dataclass(frozen=True)
+class Before:
+    """What was done for a run before its own work began, such as its training in a stack.
+
+    Attributes
+    ----------
+    started
+        Since when.
+    seconds
+        The run's share of the time.
+    """
+
+    started: datetime
+    seconds: float
+
+
 def carried_out(
     runs: Sequence[State],
     fit: Callable[[Work], Sequence[Outcome]],
@@ -47,6 +64,7 @@ def carried_out(
     command: str,
     gpu_uuid: str | None,
     more: Any = None,
+    before: Before | None = None,
 ) -> list[tuple[Record, Outcome | None]]:
     """Call `fit`, which trains all runs at once, and return the record and the outcome of each.
 
@@ -62,17 +80,18 @@ def carried_out(
         What the records say about the code, the command and the card.
     more
         Whatever else the training depends on beside the cells; it must be JSON.
+    before
+        What was done for the runs before this call, if anything was.
     """
-    datasets.disable_progress_bars()
-    transformers_logging.disable_progress_bar()
-    started, clock = datetime.now(UTC), time.perf_counter()
+    quieten()
+    began, clock = before or Before(datetime.now(UTC), 0.0), time.perf_counter()
     outcomes: Sequence[Outcome | None] = [None] * len(runs)
     status, message = "completed", None
     for run in runs:
         run.inputs.traceback.unlink(missing_ok=True)  # from an earlier attempt
         if run.inputs.keep_model is not None:
             _empty(run.inputs.keep_model)
-    work = Work(runs[0].inputs.work, _owner(runs, code, more), runs[0].cell.training.gradient_accumulation)
+    work = work_of(runs, code, more)
     try:
         outcomes = fit(work)
     except (InputError, OSError):
@@ -89,7 +108,7 @@ def carried_out(
         _keep_traceback(runs)
         status, message = ("oom" if is_out_of_memory(error) else "crashed"), f"{type(error).__name__}: {error}"
     work.remove()
-    wall = time.perf_counter() - clock
+    wall = time.perf_counter() - clock + began.seconds
     shared = {
         "status": status,
         "error": message,
@@ -97,8 +116,19 @@ def carried_out(
         "environment": runs[0].device.environment(gpu_uuid),
         "command": command,
     }
-    begun = started.isoformat(timespec="seconds")
-    return [(_record(run, begun, wall, **shared), outcome) for run, outcome in zip(runs, outcomes, strict=True)]
+    started = began.started.isoformat(timespec="seconds")
+    return [(_record(run, started, wall, **shared), outcome) for run, outcome in zip(runs, outcomes, strict=True)]
+
+
+def quieten() -> None:
+    """Keep progress bars of libraries out of the log."""
+    datasets.disable_progress_bars()
+    transformers_logging.disable_progress_bar()
+
+
+def work_of(runs: Sequence[State], code: str, more: Any = None) -> Work:
+    """Return the working folder of runs that are trained together; `carried_out` says what the parameters are."""
+    return Work(runs[0].inputs.work, _owner(runs, code, more), runs[0].cell.training.gradient_accumulation)
 
 
 def _keep_traceback(runs: Sequence[State]) -> None:
@@ -141,6 +171,7 @@ def _record(run: State, started: str, wall: float, **shared: Any) -> Record:
         history=run.history,
         conflict=run.conflict,
         notes=run.notes,
+        stack=run.stack,
         parameters=parameters,
         parameters_hash=sha256_text(canonical(parameters)),
         data=Data(prepared=run.manifest["prepared"], encoded=run.manifest["hash"], model=model_hash(run.inputs.model)),

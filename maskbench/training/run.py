@@ -116,8 +116,11 @@ class Run(State):
 
     def fit(self, work: Work) -> Outcome:
         """Train and score the cell; returns its outcome on the test split."""
-        self._require_start()
-        trainer, tokenizer = trained([self], self.prepare, work)
+        self.require_start()
+        return self.ended(*trained([self], self.prepare, work))
+
+    def ended(self, trainer: MaskedTrainer, tokenizer: PreTrainedTokenizerBase) -> Outcome:
+        """Score a cell whose training is complete, and keep its model; returns its outcome on the test split."""
         trainer.moving.finish(trainer.whole)
         outcomes = self.outcomes(trainer)
         self.note(trainer, outcomes, trainer.masking)
@@ -129,7 +132,7 @@ class Run(State):
         first = {"task": self.cell.other, "regime": "single", "other": None}
         return self.cell.model_copy(update=first).run
 
-    def _require_start(self) -> None:
+    def require_start(self) -> None:
         """Make sure that the run that this one starts from has a trained encoder.
 
         Raises
@@ -326,6 +329,9 @@ class Run(State):
         }
         told = rates | {"peak_memory": self.device.memory.peak(trainer.whole)}
         values |= {name: value for name, value in told.items() if value is not None}
+        if self.stack:  # these are the stack's, and say nothing of one cell
+            for name in ("step_time", "throughput", "peak_memory"):
+                values.pop(name, None)
         return [number("run", name, float(value)) for name, value in values.items()]
 
 

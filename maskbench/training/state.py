@@ -66,6 +66,8 @@ class State:
         self.history: list[Progress] = []
         self.conflict: list[Cosine] = []
         self.notes: list[str] = list(device.notes)
+        self.stack: list[str] = []
+        """The runs that were trained in one stack, this one included; empty if it was trained alone."""
         self.micro_batches = cell.training.gradient_accumulation
         """Number of micro-batches in an update."""
 

@@ -94,6 +94,51 @@ def _terminated_in_step(step: int) -> None:
     _signal_in_step(signal.SIGTERM, step)
 
 
+def _signal_in_stack(number: int, update: int) -> None:
+    """Send a signal to this process when its stack begins with an update, counted from 1; checkpoints are frequent."""
+    from maskbench.training.stack.loop import Loop
+
+    _frequent_checkpoints()
+    original = Loop.update
+
+    def one(self: Loop) -> None:
+        if self.done + 1 == update:
+            os.kill(os.getpid(), number)
+        original(self)
+
+    Loop.update = one  # type: ignore[method-assign]
+
+
+def _frequent_checkpoints() -> None:
+    """Let a stack write checkpoints after each evaluation."""
+    from maskbench.training.stack import checkpoints
+
+    checkpoints.EVERY_S = 0.0
+
+
+def _killed_in_stack(update: int) -> None:
+    _signal_in_stack(signal.SIGKILL, update)
+
+
+def _terminated_in_stack(update: int) -> None:
+    _signal_in_stack(signal.SIGTERM, update)
+
+
+def _killed_before_recording(run: str) -> None:
+    """End this process when a run of a stack would be scored."""
+    from maskbench.training.run import Run
+
+    _frequent_checkpoints()
+    original = Run.ended
+
+    def ended(self: Run, *keys: Any) -> Any:
+        if self.cell.run == run:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(self, *keys)
+
+    Run.ended = ended  # type: ignore[method-assign]
+
+
 def _killed_while_saving(step: int) -> None:
     """End this process when the checkpoint after an update has its weights, but not all else."""
     from transformers import Trainer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from maskbench.config.block import Rate
 from maskbench.masks.base import AttentionMask
@@ -27,6 +27,7 @@ class BlockKeyword(AttentionMask):
     """
 
     kind: Literal["block-keyword"] = "block-keyword"
+    stackable: ClassVar[bool] = True
     rate: Rate = 0.15
     """Share of the maskable tokens whose columns are hidden."""
     statistic: Literal["log-odds", "tf-idf"] = "log-odds"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from maskbench.masks.base import AttentionMask
 from maskbench.masks.batch import Batch
@@ -25,6 +25,7 @@ class Causal(AttentionMask):
     """
 
     kind: Literal["causal"] = "causal"
+    stackable: ClassVar[bool] = True
 
     def attend(self, batch: Batch, rng: Draws) -> Tensor:
         """Return (1, 1, T, T) bool: True on and below the diagonal, where the key does not come after the query."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from maskbench.config.block import Rate
 from maskbench.masks.base import AttentionMask
@@ -23,6 +23,7 @@ class RandomAttention(AttentionMask):
     """
 
     kind: Literal["random-attention"] = "random-attention"
+    stackable: ClassVar[bool] = True
     rate: Rate = 0.15
     """Probability that a pair is hidden."""
 

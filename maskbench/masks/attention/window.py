@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -26,6 +26,7 @@ class Window(AttentionMask):
     """
 
     kind: Literal["window"] = "window"
+    stackable: ClassVar[bool] = True
     width: Annotated[int, Field(ge=0)] = 8
     """Largest distance in tokens to either side (half of Longformer's w)."""
     special: bool = True

@@ -60,6 +60,10 @@ class Adaptive(InputMask):
             raise ValueError(f"expected fast below slow, got {self.fast} and {self.slow}")
         return self
 
+    def stacks(self) -> bool:
+        """Tell whether places are drawn without a pass of the model."""
+        return self.place == "random"
+
     def mixes(self, kind: TaskKind) -> bool:
         """Tell whether places are drawn by saliency, which is the slope of the loss along such a blend."""
         return self.place == "loss" and not traits.of(kind).per_token

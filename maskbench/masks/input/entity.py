@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from maskbench.channels import Channel
 from maskbench.config.block import Rate
@@ -29,6 +29,7 @@ class Entity(InputMask):
     """
 
     kind: Literal["entity"] = "entity"
+    stackable: ClassVar[bool] = True
     rate: Rate = 0.15
     """Probability that a mention is hit; the share of tokens follows from the text."""
     by: Literal["gold", "capitals"] = "gold"

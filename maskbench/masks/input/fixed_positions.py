@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -25,6 +25,7 @@ class FixedPositions(InputMask):
     """
 
     kind: Literal["fixed-positions"] = "fixed-positions"
+    stackable: ClassVar[bool] = True
     positions: Annotated[list[int], Field(min_length=1)] | None = None
     """Places among the tokens of a text that may be hit, from 0; negative ones count from the end."""
     every: Count | None = None

@@ -37,6 +37,10 @@ class Generated(InputMask):
     """Below 1 likelier tokens are preferred, above 1 unlikelier ones."""
     _sampler: Any = None
 
+    def stacks(self) -> bool:
+        """Tell whether tokens come from frequencies: the masked LM computes as the Trainer has prepared its model."""
+        return self.by == "unigram"
+
     def needs(self) -> frozenset[Need]:
         """Return a masked-LM head, if a model generates."""
         return frozenset({"a masked-LM head"} if self.by == "model" else ())

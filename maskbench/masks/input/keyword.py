@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from maskbench.channels import Channel
 from maskbench.config.block import Rate
@@ -26,6 +26,7 @@ class Keyword(InputMask):
     """
 
     kind: Literal["keyword"] = "keyword"
+    stackable: ClassVar[bool] = True
     rate: Rate = 0.15
     """Share of tokens that are hit."""
     statistic: Literal["log-odds", "tf-idf"] = "log-odds"

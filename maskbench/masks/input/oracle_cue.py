@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
 
@@ -30,6 +30,7 @@ class OracleCue(InputMask):
     """
 
     kind: Literal["oracle-cue"] = "oracle-cue"
+    stackable: ClassVar[bool] = True
     cues: Annotated[list[Annotated[str, StringConstraints(min_length=1)]], Field(min_length=1)]
     """The planted words, which are hit."""
     _spelled: Any = None

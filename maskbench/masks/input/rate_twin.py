@@ -52,6 +52,10 @@ class RateTwin(InputMask):
             raise ValueError(f"rate-twin: expected a mask that says where it hits, got {self.of.kind}")
         return self
 
+    def stacks(self) -> bool:
+        """Tell whether the other mask can be in a stack."""
+        return self.of.stacks()
+
     def needs(self) -> frozenset[Need]:
         """Return what the other mask needs."""
         return self.of.needs()

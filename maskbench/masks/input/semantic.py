@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -32,6 +32,7 @@ class Semantic(InputMask):
     """
 
     kind: Literal["semantic"] = "semantic"
+    stackable: ClassVar[bool] = True
     rate: Rate = 0.15
     """Share of tokens that are hit."""
     neighbours: Annotated[int, Field(ge=1, le=100)] = 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -30,6 +30,7 @@ class Span(InputMask):
     """
 
     kind: Literal["span"] = "span"
+    stackable: ClassVar[bool] = True
     rate: Rate = 0.15
     """Share of tokens that are hit."""
     p: Share = 0.2

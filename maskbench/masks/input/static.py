@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from maskbench.config.block import Count, Rate
 from maskbench.masks.base import InputMask
@@ -24,6 +24,7 @@ class Static(InputMask):
     """
 
     kind: Literal["static"] = "static"
+    stackable: ClassVar[bool] = True
     rate: Rate = 0.15
     """Probability that a token is hit."""
     whole_words: bool = False

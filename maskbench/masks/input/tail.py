@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -24,6 +24,7 @@ class Tail(InputMask):
     """
 
     kind: Literal["tail"] = "tail"
+    stackable: ClassVar[bool] = True
     keep: Annotated[int, Field(ge=0)] = 1
     """Number of words at the start of a text that stay."""
 

@@ -40,6 +40,7 @@ class ChildD(GradientMask):
     """
 
     kind: Literal["child-d"] = "child-d"
+    stackable: ClassVar[bool] = True
     fixed: ClassVar[bool] = True
     share: Annotated[Rate, Field(gt=0.0)] = 0.3
     """Share of the weights under the budget (`over`) that move; 1: plain fine-tuning, bit by bit."""

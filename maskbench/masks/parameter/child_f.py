@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -34,6 +34,7 @@ class ChildF(GradientMask):
     """
 
     kind: Literal["child-f"] = "child-f"
+    stackable: ClassVar[bool] = True
     share: Annotated[Rate, Field(ge=1 / 256)] = 0.3
     """Share of the pretrained weights that move in an update, at least 1/256; 1: plain fine-tuning, bit by bit."""
     _chance: Any = None

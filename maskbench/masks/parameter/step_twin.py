@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import field_validator
 
@@ -41,6 +41,7 @@ class StepTwin(ParameterMask):
     """
 
     kind: Literal["step-twin"] = "step-twin"
+    stackable: ClassVar[bool] = True
     of: InnerParameter
     """The mask whose steps are matched: one that freezes parameters or masks gradients."""
     _steps: Any = None

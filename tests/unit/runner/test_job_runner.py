@@ -277,7 +277,7 @@ def test_a_cell_that_diverges_is_recorded_and_the_next_one_is_trained(tmp_path):
 )
 def test_a_cell_that_cannot_be_trained_stops_no_other_and_ends_the_job_with_its_line(tmp_path, monkeypatch, error):
     study = Study(tmp_path / "mine", strategies=THREE)
-    original = runner.Runner._inputs
+    original = runner.Runner.inputs
 
     def inputs(self, cell, shelf):
         if cell.strategy.name == "random":
@@ -285,7 +285,7 @@ def test_a_cell_that_cannot_be_trained_stops_no_other_and_ends_the_job_with_its_
         return original(self, cell, shelf)
 
     with monkeypatch.context() as patch:
-        patch.setattr(runner.Runner, "_inputs", inputs)
+        patch.setattr(runner.Runner, "inputs", inputs)
         with pytest.raises(InputError) as raised:
             study.run()
     (line,) = str(raised.value).splitlines()
