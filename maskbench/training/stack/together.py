@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import AutoTokenizer
 
-from maskbench.training.attempts import is_out_of_memory
+from maskbench.slots.device import is_out_of_memory
 from maskbench.training.job import Before, carried_out, quieten, work_of
 from maskbench.training.run import Run
 from maskbench.training.stack.checkpoints import Kept
