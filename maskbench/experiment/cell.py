@@ -60,7 +60,7 @@ def resolve(training: Training, model: Model, task: Task, strategy: Strategy | N
     The model's come first, then the task's, then the strategy's; what comes later wins. None stands for a model that is
     not trained, so that there is no strategy. How cells are stacked is left out: it is no part of a cell.
     """
-    training = Training.model_validate(training.model_dump(include=set(Training.model_fields)))
+    training = Training.model_validate_json(training.model_dump_json(exclude={"stack"}))
     parts = [part.training for part in (model, task, strategy) if part is not None]
     return reduce(lambda resolved, own: own.apply(resolved), parts, training)
 

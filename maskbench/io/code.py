@@ -163,6 +163,8 @@ class _Closure:
             if name in item.names:
                 for part, piece in self._pieces(module, item, ways, typed):
                     self._add(module, source, item, part, piece)
+                for base in item.bases:  # has a part of the fields
+                    self._use_name(module, source, base, ways, typed=typed)
         if name in source.bound:
             self._follow(source.bound[name], ways, typed=typed, given=_is_in(module, _PARAMETERS))
 
@@ -175,14 +177,17 @@ class _Closure:
 
     def _use(self, module: str, source: SourceFile, uses: Uses) -> None:
         """Add what code in a module uses."""
-        given = _is_in(module, _PARAMETERS)
         for item in uses.imports:
             self._follow(item, uses.values.get(item.bound) or {ITSELF})
         for name, ways, typed in _names(uses):
-            if name in source.local and module:
-                self._need(module, name, ways, typed=typed)
-            elif name in source.bound:
-                self._follow(source.bound[name], ways, typed=typed, given=given)
+            self._use_name(module, source, name, ways, typed=typed)
+
+    def _use_name(self, module: str, source: SourceFile, name: str, ways: set[str], *, typed: bool) -> None:
+        """Add what a name in a module stands for."""
+        if name in source.local and module:
+            self._need(module, name, ways, typed=typed)
+        elif name in source.bound:
+            self._follow(source.bound[name], ways, typed=typed, given=_is_in(module, _PARAMETERS))
 
     def _pieces(self, module: str, item: Definition, ways: set[str], typed: bool) -> Iterator[tuple[str, Piece]]:
         """Yield the parts of a definition that count, each with a name."""

@@ -6,13 +6,13 @@ import ast
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-ITSELF, CALLED, COMPARED = "", "()", "(isinstance)"
-"""Ways to use a name beside those of its attributes: as it is, by a call, and to ask what something is."""
+ITSELF, CALLED, COMPARED, DERIVED = "", "()", "(isinstance)", "(base)"
+"""Ways to use a name beside those of its attributes: as it is, by a call, to ask what something is, as a base."""
 _BOUNDS = ("Field", "StringConstraints")
 """Calls in a type that refuse values and change none."""
 
 Ways = dict[str, set[str]]
-"""Names, and how each is used: `ITSELF`, `CALLED`, `COMPARED`, `field(name)`, or the names of its attributes."""
+"""Names, and how each is used: `ITSELF`, `CALLED`, `COMPARED`, `DERIVED`, `field(name)`, or attributes of its own."""
 
 
 def field_of(name: str) -> str:
@@ -134,8 +134,13 @@ class Visitor(ast.NodeVisitor):
                 self.visit(part)
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
-        """Note the types of fields."""
-        for part in (*node.decorator_list, *node.bases, *node.keywords):
+        """Note the bases, and the types of fields."""
+        for base in node.bases:
+            if isinstance(base, ast.Name):
+                self._use(base.id, DERIVED)
+            else:
+                self.visit(base)
+        for part in (*node.decorator_list, *node.keywords):
             self.visit(part)
         for item in node.body:
             if isinstance(item, ast.AnnAssign):
