@@ -49,6 +49,12 @@ def _studies(n: int) -> tuple[Array, Array, Array, Array]:
 
 
 @cache
+def _skewness(n: int) -> Array:
+    """Return the skewness of each of `_studies`; a search for a number of seeds asks for it again and again."""
+    return skewness_of(_studies(n)[2])
+
+
+@cache
 def _least_typical(n: int, rank: int) -> Array:
     """Return, for each of `_studies`, the mean that an exact sign-flip test just fails to reject.
 
@@ -68,12 +74,12 @@ def _needed(
     level = _attainable(alpha, n)
     if n < 2 or level <= 0:
         return None
-    mean, variance, single, last = _studies(n)
+    mean, variance, _, last = _studies(n)
     sd = np.sqrt(seeds * n)
     drawn = variance * seeds
     off = sd * mean + np.sqrt(examples) * last  # the estimate less the effect
     df = degrees(drawn, np.full_like(drawn, examples), n, n_examples)
-    down = stretched(skewness_of(single), n, 1 - alpha)[0] if SEEDS_FOR_SKEWNESS <= n <= _DRAWN else 1.0
+    down = stretched(_skewness(n), n, 1 - alpha)[0] if SEEDS_FOR_SKEWNESS <= n <= _DRAWN else 1.0
     half = np.maximum(stats.t.ppf(1 - alpha / 2, df) * np.sqrt(drawn * down**2 + examples), reach)
     if n <= _EXACT:
         flips = -(sd * _least_typical(n, round(level * 2 ** (n - 1))) + np.sqrt(examples) * last)
@@ -114,12 +120,10 @@ def equivalence(seeds: float, examples: float, n: int, n_examples: int, delta: f
     """
     if smallest_p(n) > LEVEL or seeds + examples <= 0:
         return 0.0  # so few, or so much alike, that it shows nothing
-    mean, variance, single, last = _studies(n)
+    mean, variance, _, last = _studies(n)
     drawn, off = variance * seeds, np.sqrt(seeds * n) * mean + np.sqrt(examples) * last
     quantile = stats.t.ppf(1 - LEVEL, degrees(drawn, np.full_like(drawn, examples), n, n_examples))
-    sides = (
-        stretched(skewness_of(single), n, EQUIVALENCE_CONFIDENCE) if SEEDS_FOR_SKEWNESS <= n <= _DRAWN else (1.0, 1.0)
-    )
+    sides = stretched(_skewness(n), n, EQUIVALENCE_CONFIDENCE) if SEEDS_FOR_SKEWNESS <= n <= _DRAWN else (1.0, 1.0)
     down, up = (quantile * np.sqrt(drawn * side**2 + examples) for side in sides)
     return float(((off - down > -delta) & (off + up < delta)).mean())
 

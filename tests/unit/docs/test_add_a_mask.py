@@ -22,6 +22,7 @@ for cell in cells(load_file(sys.argv[1])):
         print(cell.model_copy(update={"training": short}).as_argument())
 """
 TRAIN = """
+import gc
 import inspect
 import sys
 from pathlib import Path
@@ -30,6 +31,7 @@ from maskbench.slots.device import choose
 from maskbench.training.run import Inputs, run_cell
 
 ran = set()
+gc.freeze()  # each training collects garbage, of which what was imported is none
 
 
 def note(frame, event, _):

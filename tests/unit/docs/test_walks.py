@@ -86,10 +86,12 @@ def test_a_model_of_ones_own(follow, root, tmp_path):
 
 
 MEASURED = """
+import gc
 import sys
 from pathlib import Path
 import tests
 from tests.helpers.probed_runs import Bench, cell_of, values
+gc.freeze()  # each training collects garbage, of which what was imported is none
 bench = Bench.make(Path(sys.argv[1]))
 for kind in ("sequence-classification", "token-classification"):
     record, outcomes = bench.probe(cell_of(kind), measure=sys.argv[2].split(","))
