@@ -39,8 +39,7 @@ def calibration(subject: Subject) -> Measured:
     """
     sure, right, examples = confidences(subject.predictions)
     yield subject.measured("test", "ece", lambda: ece(sure, right))
-    # the same borders of bins, in the same precision, as in torchmetrics
-    bins = (torch.bucketize(_below_one(sure), torch.linspace(0, 1, CALIBRATION_BINS + 1), right=True) - 1).numpy()
+    bins = _bins(sure)
     for place in np.unique(bins):
         own = bins == place
         subject.contribute(f"test:confident-{place:02}", examples[own], right[own] - sure[own])
@@ -54,9 +53,11 @@ def confidences(predicted: Outcome) -> tuple[NDArray[np.float64], NDArray[np.boo
     return probing.of(predicted.kind).confidences(predicted)
 
 
-def _below_one(sure: NDArray[np.float64]) -> torch.Tensor:
-    """Return probabilities below 1: torchmetrics has a bin for exactly 1, and takes numbers above 1 for logits."""
-    return torch.tensor(sure).clamp(max=float(np.nextafter(1.0, 0.0)))
+def _bins(sure: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the bin of each probability, in single precision and with the borders of torchmetrics; the last has 1."""
+    borders = torch.linspace(0, 1, CALIBRATION_BINS + 1)
+    found = torch.bucketize(torch.tensor(sure).float(), borders, right=True) - 1
+    return np.asarray(found.clamp(max=CALIBRATION_BINS - 1))
 
 
 def ece(sure: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
@@ -73,13 +74,9 @@ def ece(sure: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
     ----------
     Guo et al. (2017), On calibration of modern neural networks, section 2.
     """
-    from torchmetrics.functional.classification import binary_calibration_error
-
     if not len(sure):
         raise UnmeasuredError("there are no predictions")
-    return float(
-        binary_calibration_error(_below_one(sure), torch.tensor(right).long(), n_bins=CALIBRATION_BINS, norm="l1")
-    )
+    return float(np.abs(np.bincount(_bins(sure), right - sure)).sum() / len(sure))
 
 
 def brier(predicted: Outcome) -> float:

@@ -27,7 +27,7 @@ PRELOADED = (
     "accelerate", "safetensors.torch", "tokenizers", "transformers.trainer", "transformers.modeling_utils",
     "transformers.models.auto.modeling_auto", "transformers.models.bert.modeling_bert",
     "transformers.models.bert.tokenization_bert", "sklearn.linear_model", "sklearn.metrics", "scipy.stats",
-    "seqeval.metrics", "torchjd.aggregation", "torchmetrics",
+    "seqeval.metrics", "torchjd.aggregation",
 )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from cka.hsic import hsic as hsic_of_grams
 from scipy.stats import spearmanr
+from torchmetrics.functional.classification import binary_calibration_error
 from transformers import AutoModel, AutoModelForMaskedLM
 
 from maskbench.config.measures import MEASURES
@@ -62,6 +63,14 @@ def test_ece_and_brier_by_hand():
 def test_certainty_shares_the_last_bin_and_is_no_logit():
     sure, right = np.array([1.0, 1.0 + 1e-7, 0.95, 0.94]), np.array([True, True, False, False])
     assert fit.ece(sure, right) == pytest.approx(abs(sure.mean() - 0.5), abs=1e-6)
+
+
+def test_ece_is_that_of_torchmetrics():
+    rng = np.random.default_rng(0)
+    sure = np.concatenate([rng.uniform(0.2, 1, 500), np.linspace(0, 1, 16)[1:-1], [0.999999]])
+    right = rng.random(len(sure)) < sure**2
+    wanted = binary_calibration_error(torch.tensor(sure), torch.tensor(right).long(), n_bins=15, norm="l1")
+    assert fit.ece(sure, right) == pytest.approx(float(wanted), rel=1e-6)
 
 
 def test_ece_of_tags_leaves_out_words_that_were_cut_off():
