@@ -50,8 +50,8 @@ def debiased_cka(one: Tensor, other: Tensor) -> float:
 def hsic(one: Tensor, other: Tensor) -> float:
     """Return the unbiased estimate of the Hilbert-Schmidt independence criterion under linear kernels.
 
-    It is that of Song et al. (2012), equation 5, of the Gram matrices K = X Xᵀ and L = Y Yᵀ without their diagonals.
-    Here it is computed from the features alone, since P tokens are more than H features: tr(K L) = ‖Xᵀ Y‖².
+    It is that of Song et al. (2012), of the Gram matrices K = X Xᵀ and L = Y Yᵀ without their diagonals. Here it is
+    computed from the features alone, since P tokens are more than H features: tr(K L) = ‖Xᵀ Y‖².
 
     Parameters
     ----------
