@@ -11,16 +11,21 @@ import torch
 from transformers import AutoTokenizer
 
 from maskbench.channels import Purpose
+from maskbench.kinds import head
 from maskbench.masks.registry import find
+from maskbench.masks.visibility import showing
+from maskbench.models.families import STACKED
 from maskbench.slots.device import choose
 from maskbench.training.collate import collator_for
 from maskbench.training.run import Inputs, Run, run_cell
 from maskbench.training.stack.loop import Loop, stacked_cell
+from maskbench.training.stack.passes import Pass
 from maskbench.training.stack.size import AT_MOST, Trial, largest
 from maskbench.training.stack.texts import EncodedTexts, Order
 from maskbench.training.stack.together import Together, Wanted
 from maskbench.training.stack.which import alike, can_stack, dealt
 from maskbench.training.trainer import derived
+from tests.helpers import families
 from tests.helpers.masks import MASKS, entry
 from tests.helpers.models import make_cell, make_encoded, make_gpt2, make_model, same
 
@@ -127,6 +132,40 @@ def test_masks_that_need_a_model_of_their_own_cannot(base):
         assert not can_stack(make_cell(kind, {"name": "m", "input": entry("adaptive", place=place)}), model)
     assert not can_stack(make_cell(kind, training={"gradient_checkpointing": True}), model)
     assert not can_stack(make_cell(kind, training={"report_to": ["tensorboard"]}), model)
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("family", sorted(STACKED))
+def test_families_compute_in_one_pass_what_they_compute_alone(family, attention):
+    """Losses and gradients of two sets of weights, where one model's attention is hidden in part, with dropout."""
+    task = head.of(CLASSES)
+    model = families.build(family, CLASSES).train()
+    model.set_attn_implementation(attention)
+    clean, other = (families.texts(family, lengths=(20, 9, 5), seed=seed) for seed in (0, 1))
+    clean = replace(clean, labels=torch.tensor([0, 1, 1]))
+    width = clean.input_ids.shape[1]
+    torch.manual_seed(1)
+    near = torch.rand(3, 1, width, width) < 0.5
+    visible = torch.stack([near, torch.ones_like(near)])
+    named = dict(model.named_parameters())
+    shifts = {name: 0.02 * torch.randn_like(weight) for name, weight in named.items()}
+    weights = {name: torch.stack([w.detach(), w.detach() + shifts[name]]).requires_grad_() for name, w in named.items()}
+    ids = torch.stack([clean.input_ids, other.input_ids])
+    torch.manual_seed(2)
+    losses, _ = Pass(model, task, mixed=False, batched=True).losses(weights, clean, ids, visible)
+    losses.sum().backward()
+    for place in (0, 1):
+        for name, parameter in named.items():
+            parameter.data, parameter.grad = weights[name].detach()[place].clone(), None
+        torch.manual_seed(2)
+        with showing(model, visible[place]):
+            outputs = model(**clean.inputs() | {"input_ids": ids[place]})
+        loss = task.loss(outputs, clean.labels)
+        loss.backward()
+        assert float(losses[place]) == pytest.approx(float(loss), rel=1e-5)
+        used = [name for name, parameter in named.items() if parameter.grad is not None]
+        grads = {name: weights[name].grad[place] for name in used}
+        assert apart({name: named[name].grad for name in used}, grads) <= 1e-5
 
 
 NEUTRAL = {
