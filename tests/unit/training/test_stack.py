@@ -216,9 +216,9 @@ def test_batches_from_the_device_are_those_of_the_collator(prepared, family):
 
 
 def test_micro_batches_make_the_same_update(prepared):
-    cells = [stacked_cell(*prepared("bert", "random", STACKABLE["random"], gradient_accumulation=2, epochs=2))]
+    cells = [stacked_cell(*prepared("bert", "random", STACKABLE["random"], gradient_accumulation=2, epochs=1))]
     (one,) = stack(cells)
-    _, trainer = prepared("bert", "random", STACKABLE["random"], gradient_accumulation=2, epochs=2)
+    _, trainer = prepared("bert", "random", STACKABLE["random"], gradient_accumulation=2, epochs=1)
     trainer.train()
     assert apart(trainer.model.state_dict(), one.model.state_dict()) <= 1e-4
     scores = [(row["step"], row["epoch"], row["eval_score"]) for row in one.trainer.state.log_history]
@@ -243,7 +243,7 @@ def together(base, tmp_path):
 
     def call(strategies, name="stacked", family="bert", **training):
         model, encoded, kind = base[family]
-        settings = {"epochs": 3, "evaluations_per_epoch": 2, **training}
+        settings = {"epochs": 2, "evaluations_per_epoch": 2, **training}
         found, wanted = {}, []
         for place, (strategy, keys) in enumerate(strategies.items()):
             cell = make_cell(kind, {"name": strategy, **keys}, training=settings)
@@ -305,12 +305,12 @@ def test_a_cell_that_stops_early_leaves_the_stack_and_the_others_go_on(together,
     stopped = found["stops"][0]
     assert len(stopped.history) == 2
     assert scores(stopped)[0] == scores(alone("stops", stopping)[0])[0]
-    assert [len(found[name][0].history) for name in ("none", "span")] == [6, 6]
+    assert [len(found[name][0].history) for name in ("none", "span")] == [4, 4]
     assert scores(found["span"][0])[0] == scores(alone("span", STACKABLE["span"])[0])[0]
 
 
 def test_out_of_memory_halves_the_stack(together, monkeypatch):
-    """Five cells where two fit: three and two, then two, one and two; the one is trained alone."""
+    """Three cells where two fit: two, and one that is trained alone."""
     from maskbench.training.stack.passes import Pass
 
     original, sizes = Pass.losses, []
@@ -323,16 +323,14 @@ def test_out_of_memory_halves_the_stack(together, monkeypatch):
         return original(self, weights, *args, **keys)
 
     monkeypatch.setattr(Pass, "losses", losses)
-    names = ["none", "random", "span", "window", "child-f"]
+    names = ["none", "window", "child-f"]
     found = together({name: STACKABLE.get(name, {}) for name in names}, epochs=1)
     assert {record.status for record, _ in found.values()} == {"completed"}
-    assert sizes[:2] == [5, 3]
-    assert set(sizes[2:]) == {2}
-    assert [len(found[name][0].stack) for name in names] == [2, 2, 0, 2, 2]
-    assert "out of memory in a stack of 5" not in found["none"][0].notes
+    assert sizes[0] == 3
+    assert set(sizes[1:]) == {2}
+    assert [len(found[name][0].stack) for name in names] == [2, 2, 0]
     assert "out of memory in a stack of 3" in found["none"][0].notes
-    assert "out of memory in a stack of 3: trained alone" in found["span"][0].notes
-    assert "out of memory in a stack of 5" in found["window"][0].notes
+    assert "out of memory in a stack of 3: trained alone" in found["child-f"][0].notes
 
 
 def test_a_stack_that_fails_otherwise_is_taken_apart(together, monkeypatch, capsys):
