@@ -49,6 +49,8 @@ SHARING: dict[str, tuple[str, ...]] = {
     "tests/unit/report/test_report.py": (),
     "tests/unit/docs/test_exhibits.py": (),
     "tests/unit/training/test_training.py": (),
+    "tests/unit/training/test_stack.py": (),
+    "tests/unit/runner/test_stacks.py": (),
 }
 """Files whose tests share something costly (a scheduler, a study, trained models, figures): one worker takes each; with
 names, one worker for all tests with that name in their parameters."""

@@ -87,6 +87,24 @@ class Bench:
         print(own, flush=True)
         return own
 
+    def to_train(self, place: Allocation, cell: Cell) -> Allocation:
+        """Return the job's place as `for_cell` does, for a training.
+
+        On a card where cells may be stacked, attention is eager unless the configuration names another: dropout inside
+        of sdpa's kernels cannot be drawn alike in a stack and alone, and all strategies have to see the same dropout.
+        """
+        own = self.for_cell(place, cell)
+        if own.device.kind != "cuda" or not self.stacks or cell.training.attention != "auto":
+            return own
+        note = "attention is eager, as cells of the study may be trained in stacks"
+        print(note, flush=True)
+        return replace(own, device=replace(own.device, attention="eager", notes=(*own.device.notes, note)))
+
+    @property
+    def stacks(self) -> bool:
+        """Whether cells may be trained in stacks on a card."""
+        return self.jobs.experiment.training.stack != 1
+
     def inputs(self, cell: Cell, shelf: Shelf) -> Inputs:
         """Return where the inputs of a cell are, and where it works."""
         from maskbench.training.state import Inputs

@@ -89,7 +89,7 @@ class Runner(Bench):
         from maskbench.runner.train import train
 
         print(*(f"run {cell.run}" for cell in member), sep="\n")
-        place = self.for_cell(place, member[0])
+        place = self.to_train(place, member[0])
         if todo.why is None:
             for cell in member:
                 self.forget(cell)

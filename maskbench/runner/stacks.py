@@ -60,7 +60,8 @@ class Stacks:
         model, state = self._bench.layout.model_source(cell.model).parent, self._bench.state()
         for member in self._bench.job.members:
             one = member[0]
-            if one.run in self._tried or not can_stack(one, model) or not state.todo(member).train:
+            named = self._place.device.kind == "cuda" and one.training.attention == "sdpa"  # see Bench.to_train
+            if one.run in self._tried or named or not can_stack(one, model) or not state.todo(member).train:
                 continue
             try:
                 found[one.run] = one, self._bench.inputs(one, self._shelf)
@@ -86,7 +87,7 @@ class Stacks:
         name = tuple(sorted(cell.run for cell, _ in cells))
         known = next((size for runs, size in self._sizes.items() if set(name) <= set(runs)), None)
         if known is None:
-            known = self._sizes[name] = size_for(cells, self._bench.for_cell(self._place, cells[0][0]).device)
+            known = self._sizes[name] = size_for(cells, self._bench.to_train(self._place, cells[0][0]).device)
             print(f"stacks of up to {known} cells, by trial passes on the card", flush=True)
         return known
 
@@ -127,7 +128,7 @@ class Stacks:
                 bench.forget(cell)
             else:
                 print(f"{cell.run}: finished before, and trained again: {why}", flush=True)
-        place = bench.for_cell(self._place, next(iter(cells.values()))[0])
+        place = bench.to_train(self._place, next(iter(cells.values()))[0])
         yield from train_stack(
             [cell for cell, _ in cells.values()],
             [inputs for _, inputs in cells.values()],

@@ -2,24 +2,47 @@
 
 from __future__ import annotations
 
+import inspect
 from contextlib import ExitStack
 from copy import deepcopy
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch.func import functional_call, vmap
+from torch.nn.functional import dropout
+from torch.overrides import TorchFunctionMode
 
 from maskbench.masks.visibility import showing
 from maskbench.training.trainer import seen_loss
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from torch import Tensor
     from transformers import PreTrainedModel
 
     from maskbench.kinds.head import Head
     from maskbench.masks.batch import Batch
+
+
+class _OwnDropout(TorchFunctionMode):
+    """In the block, dropout draws for one model, by the kernel that a single model's dropout uses, and serves all.
+
+    vmap would draw by another kernel, whose numbers differ on a card from those of a cell that is trained alone.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Call a function of torch; dropout is applied to ones, which are the same for all models."""
+        if func is not dropout:
+            return func(*args, **kwargs or {})
+        bound = inspect.signature(dropout).bind(*args, **kwargs or {})
+        bound.apply_defaults()
+        given, p, training = (bound.arguments[name] for name in ("input", "p", "training"))
+        if not training or p == 0:
+            return given
+        return given * dropout(torch.ones(given.shape, dtype=given.dtype, device=given.device), p)
 
 
 class Pass:
@@ -85,6 +108,7 @@ class Pass:
                 stack.enter_context(
                     torch.autocast(self._device, torch.bfloat16, enabled=self._mixed, cache_enabled=False)
                 )
+                stack.enter_context(_OwnDropout())
                 inputs = clean.inputs() | {"input_ids": ids}
                 outputs = functional_call(self.model, (weights, self._buffers), (), inputs)
             loss = self._head.loss(outputs, labels, clean.items)

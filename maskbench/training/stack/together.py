@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from maskbench.records.run import Record
     from maskbench.slots.device import Device
     from maskbench.training.checkpoints import Work
+    from maskbench.training.forward import Rows
     from maskbench.training.stack.loop import StackedCell
     from maskbench.training.state import Inputs
 
@@ -78,7 +79,7 @@ class Together:
 
     def __init__(self, device: Device, *, command: str, gpu_uuid: str | None) -> None:
         self.device, self._about = device, {"command": command, "gpu_uuid": gpu_uuid}
-        self._models: dict[float | None, PreTrainedModel] = {}
+        self._shared = _Shared()
 
     def train(self, wanted: Sequence[Wanted]) -> Iterator[tuple[int, Ended]]:
         """Train cells that may share a stack; yield each, by its number, when its training ends, with what scores it.
@@ -101,7 +102,7 @@ class Together:
             traceback.print_exc()
             what = f"out of memory in a stack of {len(left)}" if short else f"a stack failed ({type(error).__name__})"
         # only here, outside the handler: until then the error keeps the tensors on the card alive
-        self._models = {}
+        self._shared = _Shared()
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -142,7 +143,7 @@ class Together:
             members.append(one)
             works.append(work)
             places[item.cell.run] = item, own
-        self._models = {}
+        self._shared.models.clear()  # runs keep the dictionary
         if not members:
             return
         for one in members:
@@ -158,7 +159,7 @@ class Together:
 
     def _member(self, item: Wanted, tokenizer: PreTrainedTokenizerBase) -> tuple[StackedCell, Work]:
         """Return a cell that is ready for its first update, and its working folder."""
-        run = _Copied(item.cell, item.inputs, self.device, self._models)
+        run = _Copied(item.cell, item.inputs, self.device, self._shared)
         run.notes += item.notes[-1:]
         run.require_start()
         work = work_of([run], item.code, _STACKED)
@@ -187,12 +188,28 @@ class Together:
         return found
 
 
+@dataclass
+class _Shared:
+    """What the runs of a stack have in common, read once.
+
+    Attributes
+    ----------
+    models
+        The fresh models, by dropout; they are copied.
+    rows
+        The examples of each split.
+    """
+
+    models: dict[float | None, PreTrainedModel] = field(default_factory=dict)
+    rows: dict[str, Rows] = field(default_factory=dict)
+
+
 class _Copied(Run):
     """A run whose fresh model is a copy, if the stack has read one that starts alike."""
 
-    def __init__(self, cell: Cell, inputs: Inputs, device: Device, models: dict[float | None, PreTrainedModel]) -> None:
+    def __init__(self, cell: Cell, inputs: Inputs, device: Device, shared: _Shared) -> None:
         super().__init__(cell, inputs, device)
-        self._models = models
+        self._models, self._read = shared.models, shared.rows
 
     def fresh_model(self) -> PreTrainedModel:
         """Return the pretrained model with the cell's fresh head."""

@@ -19,7 +19,7 @@ from maskbench.config.block import ConfigBlock
 from maskbench.config.kinds import TASK_KINDS
 from maskbench.config.measures import MEASURES, measure
 from maskbench.config.tasks import Task
-from maskbench.config.training import Training, TrainingOverrides
+from maskbench.config.training import Training, TrainingOverrides, TrainingPlan
 from maskbench.errors import InputError
 from maskbench.experiment import catalogue, document
 from maskbench.experiment.cell import Cell, cells
@@ -504,7 +504,7 @@ def _documented(lines: list[str]) -> dict[str, tuple[str, str]]:
     return found
 
 
-@pytest.mark.parametrize(("block", "key"), [(Experiment, None), (Training, "training")], ids=["top", "training"])
+@pytest.mark.parametrize(("block", "key"), [(Experiment, None), (TrainingPlan, "training")], ids=["top", "training"])
 def test_the_default_has_every_key_under_its_docstring(root: Path, block: type[ConfigBlock], key: str | None) -> None:
     """Checked from the text alone, without the code that writes it."""
     text = (root / "config.yaml").read_text().split("\n\n", 1)[1]

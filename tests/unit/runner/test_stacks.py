@@ -14,6 +14,8 @@ from maskbench.records.run import Record
 from maskbench.runner.job import Runner
 from maskbench.runner.shelf import Shelf
 from maskbench.runner.stacks import Stacks
+from maskbench.slots.device import Device
+from maskbench.slots.job import Allocation
 from tests.helpers import faults
 from tests.helpers.models import same
 from tests.helpers.studies import Study
@@ -94,11 +96,40 @@ def test_what_is_trained_in_which_stack(tmp_path, monkeypatch, stack, device, tr
     monkeypatch.setattr("maskbench.training.stack.size.size_for", lambda cells, device: len(cells))
     monkeypatch.setattr(Stacks, "_train", lambda self, cells: found.append([run.split(".")[2] for run in cells]))
     bench = Runner(study.jobs.by_id[JOB], study.jobs, study.layout, "here", print)
-    monkeypatch.setattr(bench, "for_cell", lambda place, cell: place)
+    monkeypatch.setattr(bench, "to_train", lambda place, cell: place)
     stacks = Stacks(bench, SimpleNamespace(device=SimpleNamespace(kind=device)), Shelf())
     for member in bench.job.members:
         stacks.train_with(member)
     assert found == trained
+
+
+@pytest.mark.parametrize(
+    ("kind", "stack", "wanted", "found"),
+    [
+        ("cuda", "auto", "auto", "eager"),
+        ("cuda", 1, "auto", "sdpa"),
+        ("cuda", "auto", "sdpa", "sdpa"),
+        ("cpu", 8, "auto", "eager"),
+    ],
+)
+def test_all_cells_see_one_dropout_on_a_card(done, monkeypatch, kind, stack, wanted, found):
+    """Whether stacked or not, they are trained with eager attention, and a cell whose attention is sdpa is alone."""
+    whole, _ = done
+    study = object.__new__(Study)
+    study.layout = whole.layout
+    study.configure(strategies=STRATEGIES, training={"stack": stack, "attention": wanted})
+    bench = Runner(study.jobs.by_id[JOB], study.jobs, study.layout, "here", print)
+    device = Device(kind, "fp32", "eager" if kind == "cpu" else "sdpa", 1)
+    monkeypatch.setattr("maskbench.slots.device.choose", lambda training, model: device)
+    place = Allocation(device, SimpleNamespace(), 0.0)
+    monkeypatch.setattr(Allocation, "__str__", lambda self: "place")
+    cell = next(bench.job.cells)
+    trained = bench.to_train(place, cell).device
+    assert trained.attention == found
+    assert bool(trained.notes) == (kind == "cuda" and found == "eager")
+    assert bench.for_cell(place, cell).device == device  # probes compare with what was measured before
+    if wanted == "sdpa":
+        assert Stacks(bench, place, Shelf())._group(cell) == {}
 
 
 def test_a_killed_stack_goes_on_from_its_checkpoint_with_the_same_bits(tmp_path, done, injected):
