@@ -10,6 +10,7 @@ import torch
 from torch.func import functional_call, vmap
 
 from maskbench.masks.visibility import showing
+from maskbench.training.quick import quick
 from maskbench.training.trainer import seen_loss
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class Pass:
                 stack.enter_context(
                     torch.autocast(self._device, torch.bfloat16, enabled=self._mixed, cache_enabled=False)
                 )
+                stack.enter_context(quick(self.model, self._device, states=False))
                 inputs = clean.inputs() | {"input_ids": ids}
                 outputs = functional_call(self.model, (weights, self._buffers), (), inputs)
             loss = self._head.loss(outputs, labels, clean.items)
