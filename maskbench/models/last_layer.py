@@ -57,6 +57,7 @@ def _forward(layer: Any, alone: bool, states: Tensor, mask: Tensor | None = None
     if alone or states.shape[1] == 1:
         return first
     with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(torch.randint(2**62, (1,))) ^ 1)  # not what is drawn next for other numbers
         others = _rows(layer, states, mask, key, value, slice(1, None))
     return torch.cat([first, others], 1)
 

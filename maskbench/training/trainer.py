@@ -314,8 +314,8 @@ class MaskedTrainer(Trainer):
             if self.on_card:
                 (self._step or here).enter_context(always_masked(bare))
             if self.compiled is None and not self.on_card:  # a graph draws in its own way
-                whole = masking.strategy.objective is not None
-                (self._step or here).enter_context(quick(model, self.args.device.type, states=whole))
+                states = masking.strategy.objective is not None
+                (self._step or here).enter_context(quick(model, self.args.device.type, states=states))
             masked = masking.corrupt(clean)
             inputs["input_ids"] = masked.input_ids
             (self._step or here).enter_context(masking.showing(bare, masked))
