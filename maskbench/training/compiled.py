@@ -128,23 +128,3 @@ class Compiled:
     def notes(self) -> list[str]:
         """Return the note for the record of the run."""
         return ["training passes were compiled" if self._why is None else f"compile: not compiled: {self._why}"]
-
-
-def wanted(setting: str, kind: str, updates: int) -> bool:
-    """Tell whether a training is compiled.
-
-    Parameters
-    ----------
-    setting
-        ``auto``, ``on`` or ``off`` (`training.compile`).
-    kind
-        Of the device.
-    updates
-        That the cell makes.
-    """
-    return setting == "on" or (setting == "auto" and kind == "cuda" and updates >= EARNED_BACK)
-
-
-EARNED_BACK = 500
-"""Updates from which `auto` compiles on a card: compiling takes about a minute, an update saves some 0.1 s. A guess; it
-was not measured on a card."""

@@ -20,7 +20,6 @@ from maskbench.training.arguments import arguments
 from maskbench.training.attempts import trained
 from maskbench.training.clock import DivergedError
 from maskbench.training.collate import BESIDE_TEXT, collator_for, pad_id
-from maskbench.training.compiled import wanted
 from maskbench.training.forward import outcome
 from maskbench.training.fresh import fresh_model
 from maskbench.training.job import StartError, best_update, carried_out, keep
@@ -194,7 +193,7 @@ class Run(State):
     def compiles(self) -> bool:
         """Whether training passes are compiled."""
         settings = self.cell.training
-        return not settings.gradient_checkpointing and wanted(settings.compile, self.device.kind, self.updates)
+        return settings.compile == "on" and not settings.gradient_checkpointing
 
     @property
     def updates(self) -> int:

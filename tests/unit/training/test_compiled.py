@@ -17,6 +17,7 @@ from transformers import XLNetConfig, XLNetForSequenceClassification
 from maskbench.slots.device import choose
 from maskbench.training import compiled
 from maskbench.training.run import Inputs, run_cell
+from maskbench.training.stack.which import can_stack
 from tests.helpers.models import make_cell, make_encoded, make_model, same
 
 KIND = "sequence-classification"
@@ -115,18 +116,10 @@ def test_a_model_that_takes_its_pairs_in_another_way_is_not_compiled():
     assert note.startswith("compile: not compiled: XLNetForSequenceClassification computes something else")
 
 
-@pytest.mark.parametrize(
-    ("setting", "kind", "updates", "expected"),
-    [
-        ("auto", "cpu", 10**6, False),
-        ("auto", "cuda", compiled.EARNED_BACK, True),
-        ("auto", "cuda", compiled.EARNED_BACK - 1, False),
-        ("off", "cuda", 10**6, False),
-        ("on", "cpu", 1, True),
-    ],
-)
-def test_auto_compiles_on_cards_that_earn_it_back(setting, kind, updates, expected):
-    assert compiled.wanted(setting, kind, updates) is expected
+def test_compiled_cells_are_not_stacked(folders):
+    """Their dropout is another."""
+    found = [can_stack(make_cell(KIND, training={"compile": setting}), folders.model) for setting in ("off", "on")]
+    assert found == [True, False]
 
 
 @pytest.mark.long
