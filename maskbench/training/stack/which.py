@@ -27,8 +27,8 @@ def can_stack(cell: Cell, model: Path) -> bool:
     """Tell whether a cell can be trained in a stack.
 
     That takes masks that all say so (`maskbench.masks.base.Mask.stacks`), one task, a family of models that was tried
-    (`maskbench.models.families.STACKED`), no activation checkpointing, no graph of torch.compile, whose dropout is another,
-    and no tracker that expects one run at a time.
+    (`maskbench.models.families.STACKED`), no activation checkpointing, no graphs of torch.compile (their dropout is
+    another), and no tracker that expects one run at a time.
 
     Parameters
     ----------
