@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from threading import Timer
 from typing import Any
@@ -21,12 +22,13 @@ sys.path.insert(0, str(ROOT))
 
 KINDS = {
     "ours": {},
+    "ours-plain": {},
     "stock": {"padding": "dynamic", "bf16": False},
     "stock-128": {"padding": "128", "bf16": False},
     "stock-bf16": {"padding": "dynamic", "bf16": True},
 }
-"""What is trained: `ours`, or a stock Trainer in fp32 with dynamic padding, with padding to 128 (as the run_glue
-example of transformers does), and in bf16."""
+"""What is trained: `ours`, also without the passes of training/quick.py (`ours-plain`); or a stock Trainer in fp32 with
+dynamic padding, with padding to 128 (as the run_glue example of transformers does), and in bf16."""
 AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
 """Cuts a processor down to AVX2, without bf16."""
 TASK, MODEL = "rt-snippets", "minilm-l6"
@@ -251,6 +253,10 @@ def stock(given: dict[str, Any], examples: int, batch_size: int = 32, **more: An
 
 def train(given: dict[str, Any], examples: int, warm: int = 0) -> dict[str, Any]:
     """Train once; returns examples per second after the first `warm` updates, and how many there were."""
+    if given["kind"] == "ours-plain":
+        import maskbench.training.trainer as module
+
+        module.quick = lambda *_, **__: nullcontext()
     if given["kind"].startswith("ours"):
         trainer, run = ours(given, examples)
         about = {"precision": run.device.precision, "attention": run.device.attention, "notes": run.notes}
