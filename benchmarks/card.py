@@ -190,9 +190,10 @@ class Card:
         options, place = self.options, self.folder / "study"
         place.mkdir()
         gpu = 0 if options.device == "cpu" else options.jobs
-        more = {"resources": {"slots_per_gpu": options.jobs}} if gpu else {}
-        size = 60 if options.quick else 1000
-        return cells.study(place, options.cells, size, os.cpu_count() or 1, gpu, more, limit=self.budget.left)
+        # all strategies of a seed in one job, which stacks them
+        more = {"resources": {"slots_per_gpu": options.jobs, "cells_per_job": "all"}} if gpu else {}
+        config = cells.experiment(options.cells, 60 if options.quick else 1000, more, strategies=16)
+        return cells.study(place, config, os.cpu_count() or 1, gpu, limit=self.budget.left)
 
 
 Rows = list[tuple[str, str]]
@@ -288,7 +289,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, help="a finished study on rt-snippets, to take text and model from")
     parser.add_argument("--encoded", type=Path, help="folder of an encoded task, instead")
     parser.add_argument("--source", type=Path, help="folder of the model that it is encoded for")
-    parser.add_argument("--cells", type=int, default=16, help="cells of the study through Snakemake; 0: none")
+    parser.add_argument("--cells", type=int, default=48, help="cells of the study through Snakemake; 0: none")
     parser.add_argument("--jobs", type=int, default=4, help="its jobs at once on the card")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()

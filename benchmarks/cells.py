@@ -1,6 +1,6 @@
 """Cells a minute of a study through Snakemake, beside a shell loop over a script with a stock Trainer.
 
-The study has four strategies on rt-snippets and as many seeds as it takes, each cell with its probes. Text and model
+The study has some strategies on rt-snippets and as many seeds as it takes, each cell with its probes. Text and model
 are made ready first and not counted; the archives come from MASKBENCH_CACHE. The loop starts a process for each cell,
 which trains on the same examples and scores the same splits, without masks and without probes; it is timed on a few
 cells.
@@ -28,14 +28,24 @@ ROOT = Path(__file__).resolve().parents[1]
 STRATEGIES = ["none", "random", "static", "freeze"]
 
 
-def experiment(cells: int, size: int, more: dict[str, Any]) -> dict[str, Any]:
-    """Return the configuration of a study of so many cells, of `size` training texts each."""
-    seeds = -(-cells // len(STRATEGIES))
+def experiment(cells: int, size: int, more: dict[str, Any], strategies: int = 4) -> dict[str, Any]:
+    """Return the configuration of a study of so many cells, of `size` training texts each.
+
+    Parameters
+    ----------
+    more
+        Blocks of the configuration.
+    strategies
+        How many there are for each seed; those beyond the first four are `random` at other rates.
+    """
+    rates = [{"name": f"random-{rate}", "input": {"kind": "random", "rate": rate / 100}} for rate in range(1, 97)]
+    names = [*STRATEGIES, *rates][: min(strategies, cells)]
+    seeds = -(-cells // len(names))
     return {
         "study": "cells",
         "tasks": [{"preset": TASK, "max_validation": min(300, size), "max_test": min(1000, size)}],
         "models": [MODEL],
-        "strategies": STRATEGIES[: max(1, cells // seeds)],
+        "strategies": names,
         "seeds": list(range(1, seeds + 1)),
         "train_sizes": [size],
         "training": {"learning_rate": 4e-4},
@@ -68,11 +78,8 @@ def snakemake(folder: Path, *arguments: str, limit: float | None = None) -> floa
     return time.perf_counter() - began
 
 
-def study(
-    folder: Path, cells: int, size: int, cores: int, gpu: int, more: dict[str, Any], limit: float | None = None
-) -> dict[str, Any]:
-    """Run a study in a folder, and return how many cells a minute it gets through."""
-    config = experiment(cells, size, more)
+def study(folder: Path, config: dict[str, Any], cores: int, gpu: int, limit: float | None = None) -> dict[str, Any]:
+    """Run a study (`experiment`) in a folder, and return how many cells a minute it gets through."""
     (folder / "experiment.json").write_text(json.dumps(config))
     arguments = ["--cores", str(cores), *(["--resources", f"gpu={gpu}"] if gpu else [])]
     ready = snakemake(folder, *arguments, "--until", "encode", "shift", "fetch_model", limit=limit)
@@ -118,6 +125,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cells", type=int, default=48)
     parser.add_argument("--size", type=int, default=1000, help="training texts of a cell")
+    parser.add_argument("--strategies", type=int, default=4, help="of each seed: a card stacks those of a job")
     parser.add_argument("--cores", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--gpu", type=int, default=0, help="jobs at once on the cards; 0: as many as there are cores")
     parser.add_argument("--loop", type=int, default=2, help="cells of the loop over a stock script")
@@ -129,7 +137,8 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        found = study(folder, options.cells, options.size, options.cores, options.gpu, options.more)
+        config = experiment(options.cells, options.size, options.more, options.strategies)
+        found = study(folder, config, options.cores, options.gpu)
         print(f"study: {found['cells']} cells in {found['seconds']:.0f} s, {found['cells_per_minute']:.1f} a minute")
         beside = loop(folder, options.loop, options.size, options.cores)
         print(f"loop over a stock script: {beside['cells_per_minute']:.1f} a minute, without probes")

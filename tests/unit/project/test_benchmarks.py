@@ -92,7 +92,7 @@ def test_the_study_of_cells_has_as_many_as_are_asked_for(benchmarks):
 
     from maskbench.experiment.load import load
 
-    for count in (4, 16, 48):
-        config = cells.experiment(count, 1000, {})
+    for count, strategies in ((4, 4), (16, 4), (48, 16), (2, 16)):
+        config = cells.experiment(count, 1000, {}, strategies)
         assert len(config["strategies"]) * len(config["seeds"]) == count
         load(config, [], runs_here=False)
