@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,9 @@ KIND = "sequence-classification"
 
 @pytest.fixture
 def benchmarks(monkeypatch):
-    """Let benchmarks be imported as they import each other."""
+    """Import a benchmark by its name, as they import each other."""
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    return import_module
 
 
 def call(script, *arguments):
@@ -57,8 +59,7 @@ def test_the_benchmark_of_cards_runs_without_one(tmp_path):
 
 
 def test_a_stage_that_fails_or_does_not_fit_is_said(benchmarks):
-    import card
-
+    card = benchmarks("card")
     budget = card.Budget(10)
     budget.stage("peak", 0, lambda: {"bf16": 2e12})
     budget.stage("waits", 0, lambda: 1 / 0)
@@ -70,8 +71,7 @@ def test_a_stage_that_fails_or_does_not_fit_is_said(benchmarks):
 
 
 def test_a_ratio_falls_only_beyond_noise(benchmarks):
-    import check
-
+    check = benchmarks("check")
     recorded = {"steady": [2.0, 2.02, 1.98], "noisy": [2.0, 2.6, 1.6], "gone": [1.0]}
     found = {"steady": [1.7, 1.75, 1.9], "noisy": [1.7, 1.75, 1.9]}
     holds = {line.split(":")[0]: held for line, held in check.verdicts(found, recorded)}
@@ -79,8 +79,7 @@ def test_a_ratio_falls_only_beyond_noise(benchmarks):
 
 
 def test_what_was_recorded_can_be_compared(benchmarks):
-    import check
-
+    check = benchmarks("check")
     recorded = json.loads(check.RECORDED.read_text())
     assert recorded
     for ratios in recorded.values():
@@ -88,8 +87,7 @@ def test_what_was_recorded_can_be_compared(benchmarks):
 
 
 def test_the_study_of_cells_has_as_many_as_are_asked_for(benchmarks):
-    import cells
-
+    cells = benchmarks("cells")
     from maskbench.experiment.load import load
 
     for count, strategies in ((4, 4), (16, 4), (48, 16), (2, 16)):
