@@ -12,7 +12,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import nullcontext
+import traceback
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from threading import Timer
 from typing import Any
@@ -100,7 +101,8 @@ class Worker:
         Raises
         ------
         RuntimeError
-            If the process ends before it has answered; the message is the end of its log.
+            If what is asked for fails, or the process ends before it has answered; the message has the end of its
+            traceback, or of its log.
         """
         watchdog = Timer(limit, self._process.kill) if limit is not None else None
         if watchdog is not None:
@@ -122,6 +124,8 @@ class Worker:
         for line in self._process.stdout:
             if line.startswith(_MARK):
                 answer: dict[str, Any] = json.loads(line[len(_MARK) :])
+                if "failed" in answer:
+                    raise RuntimeError(answer["failed"])
                 return answer
         self._log.seek(0)
         raise RuntimeError("".join(self._log.readlines()[-15:]) or "the process ended without a word")
@@ -129,7 +133,8 @@ class Worker:
     def close(self) -> None:
         """End the process."""
         assert self._process.stdin is not None
-        self._process.stdin.close()
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
         self._process.wait()
         self._log.close()
 
@@ -280,7 +285,10 @@ def serve(given: dict[str, Any]) -> None:
     logging.disable_progress_bar()
     for line in sys.stdin:
         request = json.loads(line)
-        answer = _ACTIONS[request.pop("do")](given, **request)
+        try:
+            answer = _ACTIONS[request.pop("do")](given, **request)
+        except Exception:
+            answer = {"failed": traceback.format_exc()[-2000:]}
         print(_MARK + json.dumps(answer), flush=True)
 
 
@@ -383,11 +391,10 @@ def score(given: dict[str, Any], examples: int) -> dict[str, Any]:
     import torch
 
     trainer, run = ours(given, examples)
-    trainer.compute_metrics = None
-    trainer.accelerator.prepare_model(trainer.model)
-    run.score(trainer, run.train.select(range(min(64, examples))))
+    rows = list(run.train)
+    trainer.forward().read(rows[:64], head=run.head)
     began = _clock()
-    run.score(trainer, run.train)
+    trainer.forward().read(rows, head=run.head)
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     took = _clock() - began
