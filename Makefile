@@ -16,7 +16,7 @@ unexport PYTHONHOME
 WORKERS = $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 PYTEST = python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder --durations=20
 
-.PHONY: run plan test test-all check lint reliability models schema lock clean-env help env
+.PHONY: run plan test test-all check lint reliability bench-check models schema lock clean-env help env
 
 run: $(STAMP)  ## run the default experiment; make run ARGS="--configfile experiments/x.yaml" runs another
 	snakemake --cores all $(ARGS)
@@ -47,6 +47,9 @@ reliability: $(STAMP)  ## run the tests that inject faults and write docs/reliab
 	INJECTED_FAULTS=$(abspath $(VENV))/injected python -m pytest -m fault --long $(ARGS)
 	python -m tests.helpers.injected $(VENV)/injected > $(VENV)/reliability.md
 	mv $(VENV)/reliability.md docs/reliability.md
+
+bench-check: $(STAMP)  ## compare training speed with what was recorded on a machine of this kind (five minutes)
+	python benchmarks/check.py $(ARGS)
 
 models: $(STAMP)  ## try every family of models with masks and write docs/models.md (about ten minutes)
 	python -m tests.helpers.families_page > $(VENV)/models.md

@@ -1,134 +1,94 @@
-"""Training speed beside a stock Trainer (fp32, dynamic padding, its own defaults), on the same examples.
+"""Training speed of one cell beside a stock Trainer, on the same examples.
 
-Both train MiniLM on the same sentences of an encoded task that a study has left in its results; the two take turns, so
-that the ratio holds on a noisy machine.
+All train on the same sentences of an encoded task that a study has left in its results. The project and each stock
+Trainer (fp32 with dynamic padding; fp32 padded to 128, as the run_glue example of transformers does; bf16) take turns,
+so that the ratios hold on a noisy machine; of one thread its own time on the processor is taken. Also printed is the
+share of the machine's GEMM peak that the useful work (6 FLOP per weight and real token; no padding, no attention)
+comes to.
 
     python benchmarks/training_speed.py --results results/quickstart --task conll2003 --examples 640 --rounds 3
+    python benchmarks/training_speed.py --isa avx2 --beside stock ours-plain     # cut down to AVX2 and fp32
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
-import sys
-import tempfile
-import time
 from pathlib import Path
+from typing import Any
+
+from one_cell import KINDS, Worker
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
 
 
-def ours(encoded: Path, model: Path, examples: int, threads: int) -> float:
-    """Return examples per second of the project's training, from the first update to the last."""
-    from maskbench.config.training import Training
-    from maskbench.data.manifests import EncodedManifest
-    from maskbench.experiment.cell import Cell
-    from maskbench.masks import Strategy
-    from maskbench.slots.device import choose
-    from maskbench.training.run import Inputs, Run
-
-    manifest = EncodedManifest.read(encoded)
-    cell = Cell(
-        task=manifest.task,
-        kind=manifest.kind,
-        model="benchmark",
-        strategy=Strategy(name="none"),
-        regime="single",
-        train_size=examples,
-        seed=1,
-        training=Training(epochs=1, threads=threads),
-        max_validation=32,
-        max_test=32,
-    )
-    device = choose(cell.training)
-    with tempfile.TemporaryDirectory() as work:
-        run = Run(cell, Inputs(encoded, model, Path(work)), device)
-        from transformers import AutoTokenizer
-
-        tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True)
-        trainer = run.prepare(tokenizer)
-        trainer.args.eval_strategy = trainer.args.save_strategy = "no"
-        trainer.args.load_best_model_at_end = False
-        start = time.perf_counter()
-        trainer.train()
-        return examples / (time.perf_counter() - start)
-
-
-def stock(encoded: Path, model: Path, examples: int, threads: int) -> float:
-    """Return examples per second of a Trainer as the examples of transformers use it: fp32, dynamic padding."""
-    import torch
-    from transformers import (
-        AutoModelForSequenceClassification,
-        AutoModelForTokenClassification,
-        AutoTokenizer,
-        DataCollatorForTokenClassification,
-        DataCollatorWithPadding,
-        Trainer,
-        TrainingArguments,
-    )
-
-    from maskbench.data.encode import load_encoded
-    from maskbench.data.manifests import EncodedManifest
-    from maskbench.training.run import subset
-
-    torch.set_num_threads(threads)
-    manifest = EncodedManifest.read(encoded)
-    dataset = subset(load_encoded(encoded)["train"], examples, 1)
-    dataset = dataset.remove_columns([name for name in dataset.column_names if name not in ("input_ids", "labels")])
-    tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True)
-    tagging = manifest.kind == "token-classification"
-    head = AutoModelForTokenClassification if tagging else AutoModelForSequenceClassification
-    collator = (DataCollatorForTokenClassification if tagging else DataCollatorWithPadding)(tokenizer)
-    with tempfile.TemporaryDirectory() as work:
-        arguments = TrainingArguments(
-            output_dir=work,
-            num_train_epochs=1,
-            per_device_train_batch_size=32,
-            learning_rate=2e-4,
-            seed=1,
-            save_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-        )
-        network = head.from_pretrained(model, local_files_only=True, num_labels=len(manifest.labels))
-        trainer = Trainer(model=network, args=arguments, train_dataset=dataset, data_collator=collator)
-        start = time.perf_counter()
-        trainer.train()
-        return examples / (time.perf_counter() - start)
+def measured(
+    encoded: Path,
+    model: Path,
+    *,
+    examples: int,
+    rounds: int,
+    threads: int,
+    isa: str = "native",
+    stocks: tuple[str, ...] = ("stock", "stock-128", "stock-bf16"),
+    settings: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return the speeds of each round, and the ratio of the project's to each stock Trainer's, round by round."""
+    common: dict[str, Any] = {"threads": threads, "isa": isa}
+    workers = {name: Worker(name, encoded, model, **common) for name in stocks}
+    workers["ours"] = Worker("ours", encoded, model, **common, settings=settings)
+    about = workers["ours"].ask(do="tokens", examples=examples) | {"peak": workers["ours"].ask(do="peak")}
+    for worker in workers.values():
+        worker.ask(do="train", examples=64)  # imports, memory and caches
+    speeds: dict[str, list[float]] = {name: [] for name in workers}
+    for number in range(rounds):
+        for name, worker in workers.items():
+            size = max(96, examples // 4) if name == "stock-128" else examples  # four times as long for each example
+            found = worker.ask(do="train", examples=size)
+            speeds[name].append(found["examples_per_second"])
+            if name == "ours":
+                about |= {key: found[key] for key in ("precision", "attention", "notes")}
+        line = ", ".join(f"{name} {found[-1]:.1f}/s" for name, found in speeds.items())
+        print(f"round {number + 1}: {line}", flush=True)
+    for worker in workers.values():
+        worker.close()
+    ratios = {name: [a / b for a, b in zip(speeds["ours"], speeds[name], strict=True)] for name in stocks}
+    work = 6 * about["weights"] * about["tokens"] / examples
+    share = statistics.median(speeds["ours"]) * work / about["peak"][about["precision"]]
+    return {"about": about, "speeds": speeds, "ratios": ratios, "share_of_peak": share}
 
 
 def main() -> None:
-    """Take turns, each in a process of its own, and print the ratio pair by pair."""
+    """Take turns, and print the median ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=ROOT / "results/quickstart", help="a finished study")
-    parser.add_argument("--task", default="conll2003")
+    parser.add_argument("--task", default="rt-snippets")
     parser.add_argument("--model", default="minilm-l6")
     parser.add_argument("--examples", type=int, default=640)
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--one", choices=["ours", "stock"], help=argparse.SUPPRESS)
+    parser.add_argument("--isa", choices=["native", "avx2"], default="native", help="avx2: cut the processor down")
+    others = [name for name in KINDS if name != "ours"]
+    parser.add_argument("--beside", nargs="+", choices=others, default=["stock", "stock-128"])
+    parser.add_argument("--settings", type=json.loads, default={}, help="hyperparameters of ours, as JSON")
+    parser.add_argument("--out", type=Path, help="file for what was found, as JSON")
     options = parser.parse_args()
-    encoded = options.results / f"data/encoded/{options.task}.{options.model}.clean"
-    model = options.results / f"data/models/{options.model}"
-    if options.one:
-        speed = {"ours": ours, "stock": stock}[options.one](encoded, model, options.examples, options.threads)
-        print(json.dumps({"examples_per_second": speed}))
-        return
-    ratios = []
-    for number in range(options.rounds):
-        speeds = {}
-        for name in ("ours", "stock"):
-            command = [sys.executable, __file__, *sys.argv[1:], "--one", name]
-            environment = os.environ | {"OMP_NUM_THREADS": str(options.threads)}
-            output = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
-            speeds[name] = json.loads(output.strip().splitlines()[-1])["examples_per_second"]
-        ratios.append(speeds["ours"] / speeds["stock"])
-        print(f"round {number + 1}: ours {speeds['ours']:.0f}/s, stock {speeds['stock']:.0f}/s, {ratios[-1]:.2f} x")
-    print(f"median: {statistics.median(ratios):.2f} x")
+    found = measured(
+        options.results / f"data/encoded/{options.task}.{options.model}.clean",
+        options.results / f"data/models/{options.model}",
+        examples=options.examples,
+        rounds=options.rounds,
+        threads=options.threads,
+        isa=options.isa,
+        stocks=tuple(options.beside),
+        settings=options.settings,
+    )
+    for name, ratios in found["ratios"].items():
+        print(f"beside {name}: median {statistics.median(ratios):.2f} x ({min(ratios):.2f} – {max(ratios):.2f})")
+    print(f"useful work: {100 * found['share_of_peak']:.0f} % of the {found['about']['precision']} GEMM peak")
+    if options.out:
+        options.out.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -32,3 +32,16 @@ def mixed(words: Words) -> Words:
     words = (words ^ shifted(words, 30)) * _FIRST
     words = (words ^ shifted(words, 27)) * _SECOND
     return words ^ shifted(words, 31)
+
+
+def wrapped(number: int) -> int:
+    """Return a whole number modulo 2**64, as a signed 64-bit integer."""
+    return (number + 2**63) % 2**64 - 2**63
+
+
+def mixed_number(number: int) -> int:
+    """Return what `mixed` gives for one counter, as a Python integer: nothing is sent to a device for it."""
+    number %= 2**64
+    number = (number ^ (number >> 30)) * _FIRST % 2**64
+    number = (number ^ (number >> 27)) * _SECOND % 2**64
+    return wrapped(number ^ (number >> 31))

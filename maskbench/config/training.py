@@ -63,6 +63,10 @@ class Training(ConfigBlock):
     attention: Literal["auto", "eager", "sdpa"] = "auto"
     """auto: sdpa on GPUs, eager on CPUs (there sdpa's backward pass is several times slower) and for models without
     sdpa in transformers (XLNet, DeBERTa, ...; the record says so)."""
+    compile: Literal["off", "on"] = "off"
+    """Whether training passes go through torch.compile (on cards with CUDA graphs); it has not been measured on a card.
+    Batches are then padded to multiples of 16, and cells are not stacked. Cells that were compiled have another dropout
+    than others, so all of them should be. If nothing can be compiled, the record says so."""
     threads: Count = 1
     """CPU threads of a training job; results are bit-identical only at the same number."""
     gradient_checkpointing: bool = False

@@ -73,14 +73,14 @@ def losses(scores: Tensor, labels: Tensor) -> Tensor:
     Parameters
     ----------
     scores
-        (..., C) logits.
+        (B, C) or (B, T, C) logits.
     labels
-        (...) indices of the classes, -100 where there is none.
+        (B,) or (B, T) indices of the classes, -100 where there is none.
     """
     found: Tensor = torch.nn.functional.cross_entropy(
-        scores.movedim(-1, 1), labels, ignore_index=IGNORED, reduction="none"
+        scores.flatten(0, -2), labels.flatten(), ignore_index=IGNORED, reduction="none"
     )
-    return found
+    return found.view_as(labels)
 
 
 def mean_cross_entropy(outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
@@ -99,7 +99,8 @@ def mean_cross_entropy(outputs: Any, labels: Tensor, num_items_in_batch: Tensor 
         Number of labels in all micro-batches of the update; None: in this one. Without any label (sentences of which
         max_length left none) the loss is 0, and so is its gradient.
     """
-    logits = outputs["logits"].float().movedim(-1, 1)
-    total = torch.nn.functional.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
+    # one row for each label: the loss over a (B, C, T) tensor has no deterministic implementation on a card
+    logits = outputs["logits"].float().flatten(0, -2)
+    total = torch.nn.functional.cross_entropy(logits, labels.flatten(), ignore_index=IGNORED, reduction="sum")
     items = (labels != IGNORED).sum() if num_items_in_batch is None else torch.as_tensor(num_items_in_batch)
     return total / items.clamp(min=1)

@@ -104,7 +104,7 @@ class InputMask(Mask):
 
     def fit(self, setting: Setting, rng: Draws) -> None:
         """Remember the tokens that random replacements are drawn from; a mask that overrides this calls it."""
-        self._vocabulary = setting.vocabulary
+        self._vocabulary = setting.vocabulary.to(setting.model.device)
 
     def where(self, batch: Batch, rng: Draws) -> Tensor:
         """Return (B, T) bool, True at the positions to be hit; what may not be masked is left out by the caller."""

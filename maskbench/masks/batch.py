@@ -69,8 +69,9 @@ class Batch:
         import torch
 
         hit = hit & self.maskable
-        other = torch.as_tensor(replacement, dtype=self.input_ids.dtype, device=self.input_ids.device)
-        return replace(self, input_ids=torch.where(hit, other, self.input_ids), hit=hit)
+        if isinstance(replacement, torch.Tensor):
+            replacement = replacement.to(self.input_ids)
+        return replace(self, input_ids=torch.where(hit, replacement, self.input_ids), hit=hit)
 
     def inputs(self) -> dict[str, Tensor]:
         """Return what a model's forward pass takes, without labels."""

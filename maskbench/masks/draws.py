@@ -15,19 +15,25 @@ if TYPE_CHECKING:
     from maskbench.masks.batch import Batch
 
 
-def fold(key: Tensor, index: Tensor | int) -> Tensor:
+def fold(key: Tensor | int, index: Tensor) -> Tensor:
     """Return a key for each index, int64 in the shape that `key` and `index` broadcast to.
 
     The product of int64 tensors wraps modulo 2**64 as intended; a Python integer of that size would overflow.
     """
-    return splitmix.mixed(key + (torch.as_tensor(index, dtype=torch.int64) + 1) * splitmix.GOLDEN)
+    return splitmix.mixed((index.to(torch.int64) + 1) * splitmix.GOLDEN + key)
+
+
+def fold_number(key: int, index: int) -> int:
+    """Return what `fold` gives for one key and one index, as a signed 64-bit integer."""
+    return splitmix.mixed_number(key + (int(index) + 1) * splitmix.GOLDEN)
 
 
 class Draws:
     """Uniform random numbers addressed by (seed, stream, pass, example, place).
 
     Integer arithmetic modulo 2**64, so every device gives the same bits; nothing is drawn from torch's global
-    generator, so dropout and data order are those of a run without masks.
+    generator, so dropout and data order are those of a run without masks. What is the same for a whole batch is
+    computed on the host, so that no number is copied to a card.
 
     Parameters
     ----------
@@ -38,7 +44,7 @@ class Draws:
     """
 
     def __init__(self, seed: int, stream: Stream = Stream.INPUT) -> None:
-        self._key = fold(fold(torch.tensor(0), seed), stream)
+        self._key = fold_number(fold_number(0, seed), stream)
 
     def uniform(
         self, batch: Batch, *places: Tensor, time: int | None = None, channel: Channel = Channel.BUDGET
@@ -57,10 +63,11 @@ class Draws:
         channel
             An independent set of draws at the same address.
         """
-        device = batch.input_ids.device
-        key = fold(fold(self._key, channel), (batch.epoch if time is None else time) + 1).to(device)
+        key = fold_number(fold_number(self._key, channel), (batch.epoch if time is None else time) + 1)
         places = places or (batch.positions,)
-        bits = fold(key, batch.examples.to(device)).view(-1, *[1] * (max(place.dim() for place in places) - 1))
+        bits = fold(key, batch.examples.to(batch.input_ids.device)).view(
+            -1, *[1] * (max(place.dim() for place in places) - 1)
+        )
         for place in places:
             bits = fold(bits, place)
         # 24 bits fill a float32 exactly; float64 does not exist on Apple's GPUs
@@ -73,5 +80,5 @@ class Draws:
         """
         key = self._key
         for index in path:
-            key = fold(key, index)
-        return torch.Generator(device).manual_seed(int(splitmix.shifted(key, 1)))
+            key = fold_number(key, index)
+        return torch.Generator(device).manual_seed(key % 2**64 >> 1)

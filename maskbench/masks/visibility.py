@@ -72,6 +72,27 @@ def showing(model: PreTrainedModel, visible: Tensor, tally: Tensor | None = None
         )
 
 
+@contextmanager
+def always_masked(model: PreTrainedModel) -> Iterator[None]:
+    """In the block, let the model build its attention mask for every batch.
+
+    Otherwise transformers looks whether a batch has any padding, and leaves the mask out if not; for that look the host
+    waits for the card.
+    """
+    name = model.config._attn_implementation
+    original = ALL_MASK_ATTENTION_FUNCTIONS.get(name)
+    if original is None:
+        yield
+        return
+    with overridden(ALL_MASK_ATTENTION_FUNCTIONS, name, partial(_never_left_out, original)):
+        yield
+
+
+def _never_left_out(original: Callable[..., Tensor], **keys: Any) -> Tensor:
+    """Return the mask that a function of transformers' interface makes, whatever may be left to the kernel."""
+    return original(**keys | {"allow_is_causal_skip": False, "allow_is_bidirectional_skip": False})
+
+
 def implementation(model: PreTrainedModel) -> str:
     """Return the name of the model's attention implementation.
 
@@ -233,7 +254,7 @@ class _View:
 
         def mask(**keys: Any) -> Tensor:
             # the interface must not skip the mask and leave it to the kernel: pairs are taken out of the mask
-            own = original(**keys | {"allow_is_causal_skip": False, "allow_is_bidirectional_skip": False})
+            own = _never_left_out(original, **keys)
             if own.shape[-2:] != self.visible.shape[-2:]:
                 raise WidthError(
                     f"a visibility of {tuple(self.visible.shape)} is shown in a pass with masks of {tuple(own.shape)}"

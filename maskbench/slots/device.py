@@ -16,6 +16,7 @@ from maskbench.errors import InputError
 from maskbench.io import environment
 from maskbench.models.loading import takes_sdpa
 from maskbench.records.run import Environment
+from maskbench.slots import determinism
 from maskbench.slots.memory import Memory
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ PACKAGES = (
 )
 """Packages whose versions can change a result."""
 
+
+FEW_LENGTHS = 16
+"""What lengths of batches are multiples of, where few lengths are faster."""
 
 TOKENS = {"cpu": 2048, "mps": 8192, "cuda": 8192}
 """Tokens of a forward pass without gradients, padding included, by kind of device: enough to keep it busy, and so few
@@ -59,6 +63,8 @@ class Device:
     threads: int
     notes: tuple[str, ...] = ()
     """What a reader of a record has to know about it."""
+    multiple: int = 1
+    """Lengths of batches are multiples of this: on cards, and where passes are compiled, few lengths are faster."""
 
     @cached_property
     def memory(self) -> Memory:
@@ -187,4 +193,7 @@ def choose(training: Training, model: Path | None = None) -> Device:
     if kind == "cuda":
         os.environ.setdefault(environment.CUBLAS, ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
-    return Device(kind, precision, attention, training.threads, notes)
+        determinism.tell_once()
+        torch.set_float32_matmul_precision("high")  # TF32 for what autocast leaves in fp32
+    multiple = FEW_LENGTHS if kind == "cuda" or training.compile == "on" else 1
+    return Device(kind, precision, attention, training.threads, notes, multiple)

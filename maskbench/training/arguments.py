@@ -54,5 +54,7 @@ def arguments(run: State, examples: int) -> TrainingArguments:
         remove_unused_columns=False,
         label_names=["labels"],
         dataloader_pin_memory=run.device.kind == "cuda",
+        accelerator_config={"non_blocking": run.device.kind == "cuda"},
+        optim="adamw_torch_fused",
         disable_tqdm=True,
     )

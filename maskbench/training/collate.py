@@ -36,7 +36,7 @@ class Collator:
     left
         Pad on the left (XLNet) instead of the right (all others, whatever their tokenizers say: `collator_for`).
     multiple
-        Round the length up to a multiple of this (matrix units like 8).
+        Round the length up to a multiple of this (`Device.multiple`).
     """
 
     pad_id: int
@@ -101,4 +101,4 @@ def collator_for(tokenizer: PreTrainedTokenizerBase, device: Device, model: Path
     config = AutoConfig.from_pretrained(model, local_files_only=True, trust_remote_code=False)
     positions = getattr(config, "max_position_embeddings", None) or 0
     left = getattr(config, "summary_type", None) == "last" and positions <= 0
-    return Collator(pad_id(tokenizer), left=left, multiple=1 if device.kind == "cpu" else 8)
+    return Collator(pad_id(tokenizer), left=left, multiple=device.multiple)

@@ -16,10 +16,11 @@ from maskbench.errors import InputError
 from maskbench.io.files import canonical, disk_error, sha256_files, sha256_text, write_json, write_text
 from maskbench.models.fetched import model_hash
 from maskbench.records.run import Data, Record, Timings, number
+from maskbench.slots import determinism
 from maskbench.slots.device import is_out_of_memory
 from maskbench.training.along import ALONG
 from maskbench.training.checkpoints import Work
-from maskbench.training.trainer import DivergedError
+from maskbench.training.clock import DivergedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -84,6 +85,7 @@ def carried_out(
         What was done for the runs before this call, if anything was.
     """
     quieten()
+    determinism.begin()
     began, clock = before or Before(datetime.now(UTC), 0.0), time.perf_counter()
     outcomes: Sequence[Outcome | None] = [None] * len(runs)
     status, message = "completed", None
@@ -108,6 +110,8 @@ def carried_out(
         _keep_traceback(runs)
         status, message = ("oom" if is_out_of_memory(error) else "crashed"), f"{type(error).__name__}: {error}"
     work.remove()
+    for run in runs:
+        run.notes += determinism.notes()
     wall = time.perf_counter() - clock + began.seconds
     shared = {
         "status": status,

@@ -112,6 +112,7 @@ class JointRun:
             first.micro_batches,
             settings.group_by_length,
             keys["data_collator"],
+            both.device,
         )
         own = first.cell.strategy.model_copy(update={"parameter": None})
         parts = [

@@ -12,6 +12,7 @@ from transformers import TrainerCallback
 from maskbench.kinds.head import count
 from maskbench.records.run import Cosine
 from maskbench.training.conflict import Conflict
+from maskbench.training.resident import Resident
 from maskbench.training.trainer import MaskedTrainer, PairedOrder, Stream
 
 if TYPE_CHECKING:
@@ -48,13 +49,22 @@ class Updates:
     group
         Whether batches are made of examples of similar length.
     collate
-        Makes a micro-batch of examples.
+        Says how the examples of a micro-batch are padded.
+    device
+        Where the examples lie, and micro-batches are made.
     """
 
     def __init__(
-        self, tasks: Sequence[Dataset], seed: int, batch_size: int, parts: int, group: bool, collate: Collator
+        self,
+        tasks: Sequence[Dataset],
+        seed: int,
+        batch_size: int,
+        parts: int,
+        group: bool,
+        collate: Collator,
+        device: torch.device,
     ) -> None:
-        self.tasks, self.collate = tasks, collate
+        self.tasks = [Resident(task, collate, device) for task in tasks]
         self.size, self.micro = batch_size, batch_size // parts
         self.per_pass = [-(-len(task) // batch_size) for task in tasks]
         """Updates in one pass of each task."""
@@ -77,10 +87,10 @@ class Updates:
     def __getitem__(self, update: int) -> dict[str, list[list[dict[str, Tensor]]]]:
         """Return one update: under ``tasks``, for each task, the list of its micro-batches."""
         found = []
-        for task, dataset in enumerate(self.tasks):
+        for task, resident in enumerate(self.tasks):
             rows = self.rows(task, update)
             chunks = [rows[start : start + self.micro] for start in range(0, len(rows), self.micro)]
-            found.append([self.collate([dataset[row] for row in chunk]) for chunk in chunks])
+            found.append([resident.batch(chunk) for chunk in chunks])
         return {"tasks": found}
 
 
@@ -223,7 +233,6 @@ class JointTrainer(MaskedTrainer):
             sampler=_InOrder(self.updates),
             collate_fn=_only,
             num_workers=self.args.dataloader_num_workers,
-            pin_memory=self.args.dataloader_pin_memory,
         )
         return cast("DataLoader[Any]", self.accelerator.prepare(loader))
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import Tensor
-    from torch.nn import Module
+    from torch.nn import Module, Parameter
     from transformers import PreTrainedModel
 
     from maskbench.masks import Strategy
@@ -53,6 +53,8 @@ class Masking:
         """Counts so far: positions that were masked, and positions that could have been."""
         self.hidden = torch.zeros(2, dtype=torch.int64)
         """Counts so far, of pairs of a query and another key: hidden ones, and all that the model itself shows."""
+        self._named: tuple[Module, dict[str, Parameter]] | None = None
+        """The model whose parameters a mask looks at in every update, and these by name."""
         self._old: dict[str, Tensor] = {}
         """By name, the values before the update of the parameters that a mask may hold back."""
 
@@ -129,7 +131,7 @@ class Masking:
         mask = self.strategy.parameter
         if mask is None or type(mask).gate is ParameterMask.gate:
             return {}
-        named = dict(model.named_parameters())
+        named = self._parameters(model)
         gradients = {name: parameter.grad for name, parameter in named.items() if parameter.grad is not None}
         if not mask.apply:
             gradients = {name: gradient.clone() for name, gradient in gradients.items()}
@@ -142,10 +144,16 @@ class Masking:
             torch._foreach_copy_(list(self._old.values()), [named[name].detach() for name in self._old])
         return {name: (self._old[name], moving) for name, moving in moves.items()}
 
+    def _parameters(self, model: Module) -> dict[str, Parameter]:
+        """Return the model's parameters by name; they are looked for once, since that takes milliseconds."""
+        if self._named is None or self._named[0] is not model:
+            self._named = model, dict(model.named_parameters())
+        return self._named[1]
+
     @torch.no_grad()
     def hold(self, model: Module, held: dict[str, tuple[Tensor, Tensor]], step: int) -> None:
         """Give the weights that may not move their old values back, after an update."""
-        named = dict(model.named_parameters()) if held else {}
+        named = self._parameters(model) if held else {}
         for name, (old, moving) in held.items():
             new = named[name].data
             if moving.is_floating_point():

@@ -18,13 +18,14 @@ from maskbench.records.run import Metric, Progress, Record, number
 from maskbench.training.along import ALONG, Along
 from maskbench.training.arguments import arguments
 from maskbench.training.attempts import trained
+from maskbench.training.clock import DivergedError
 from maskbench.training.collate import BESIDE_TEXT, collator_for, pad_id
 from maskbench.training.forward import outcome
 from maskbench.training.fresh import fresh_model
 from maskbench.training.job import StartError, best_update, carried_out, keep
 from maskbench.training.state import Inputs, State
 from maskbench.training.subsets import at_most, subset
-from maskbench.training.trainer import DivergedError, MaskedTrainer, parameter_counts
+from maskbench.training.trainer import MaskedTrainer, parameter_counts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -121,6 +122,8 @@ class Run(State):
 
     def ended(self, trainer: MaskedTrainer, tokenizer: PreTrainedTokenizerBase) -> Outcome:
         """Score a cell whose training is complete, and keep its model; returns its outcome on the test split."""
+        if trainer.compiled is not None:
+            self.notes += trainer.compiled.notes()
         trainer.moving.finish(trainer.whole)
         outcomes = self.outcomes(trainer)
         self.note(trainer, outcomes, trainer.masking)
@@ -182,8 +185,15 @@ class Run(State):
             eval_dataset=self.splits["validation"],
             validate=self.validate,
             group_by_length=self.cell.training.group_by_length,
+            compile=self.compiles,
             **self.trainer_keys(tokenizer),
         )
+
+    @property
+    def compiles(self) -> bool:
+        """Whether training passes are compiled."""
+        settings = self.cell.training
+        return settings.compile == "on" and not settings.gradient_checkpointing
 
     @property
     def updates(self) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from torch.utils.data import DataLoader
+from transformers import Trainer
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
@@ -20,13 +20,19 @@ from maskbench.kinds.encoding import IGNORED
 from maskbench.masks.base import Mask
 from maskbench.masks.batch import Batch
 from maskbench.masks.passes import mixing
+from maskbench.masks.visibility import always_masked
 from maskbench.models.anatomy import states_of
 from maskbench.training.checkpoints import seal
+from maskbench.training.clock import EVERY, Clock, Losses
+from maskbench.training.compiled import Compiled
 from maskbench.training.forward import Forward
+from maskbench.training.hooks import Hooks, Watch
 from maskbench.training.masking import Masking
+from maskbench.training.quick import quick
+from maskbench.training.resident import Resident
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from torch.nn import Module
     from transformers import PreTrainedModel
@@ -38,10 +44,6 @@ if TYPE_CHECKING:
     from maskbench.training.collate import Collator
 
 _NOTED = "noted.json"  # file in a checkpoint with what `noted` returned
-
-
-class DivergedError(RuntimeError):
-    """The loss has become infinite or NaN."""
 
 
 def derived(seed: int, *path: int) -> int:
@@ -100,85 +102,6 @@ class Stream:
         return derived(seed, Purpose.NOISE, *self._last, *self.task)
 
 
-class Clock(TrainerCallback):
-    """Measures updates: forward, backward and optimiser, without evaluation and checkpoints."""
-
-    def __init__(self) -> None:
-        self.durations: list[float] = []
-        self._began = 0.0
-
-    def on_step_begin(self, *_: Any, **__: Any) -> None:
-        """Start the clock before an update."""
-        self._began = time.perf_counter()
-
-    def on_step_end(self, *_: Any, **__: Any) -> None:
-        """Stop the clock after an update, and keep its duration in seconds.
-
-        The loss was read in this step, so a GPU has finished its work up to the update.
-        """
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        self.durations.append(time.perf_counter() - self._began)
-
-
-class Watch(TrainerCallback):
-    """Tells what counts the memory when an update begins and ends.
-
-    Parameters
-    ----------
-    memory
-        Counts the memory of the run.
-    """
-
-    def __init__(self, memory: Memory) -> None:
-        self.memory = memory
-
-    def on_step_begin(self, *_: Any, **kwargs: Any) -> None:
-        """Note that an update begins."""
-        self.memory.enter(kwargs["optimizer"])
-
-    def on_step_end(self, *_: Any, **kwargs: Any) -> None:
-        """Note that an update is over."""
-        self.memory.leave(kwargs["optimizer"])
-
-
-class Hooks(TrainerCallback):
-    """Lets the strategy act around each update: gradients before it, weights after it, its own modules with it.
-
-    Parameters
-    ----------
-    moving
-        What decides which parameters move.
-    modules
-        Returns what is trained beside the model.
-    """
-
-    def __init__(self, moving: Masking, modules: Callable[[], Iterable[Module]]) -> None:
-        self.moving, self.modules = moving, modules
-        self._held: dict[str, tuple[Tensor, Tensor]] = {}
-
-    def on_step_begin(self, *_: Any, **__: Any) -> None:
-        """Forget the gradients of the masks' modules, as the Trainer does with the model's."""
-        for module in self.modules():
-            module.zero_grad()
-
-    def on_pre_optimizer_step(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Clip the modules' gradients and let the parameter mask change the model's."""
-        for module in self.modules():
-            if args.max_grad_norm:
-                torch.nn.utils.clip_grad_norm_(module.parameters(), args.max_grad_norm)
-        self._held = self.moving.gate(kwargs["model"], state.global_step)
-
-    def on_optimizer_step(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """After the update, give the weights that may not move their old values back."""
-        self.moving.hold(kwargs["model"], self._held, state.global_step)
-        self._held = {}
-
-
 def seen_loss(head: Head, outputs: Any, labels: Tensor) -> Tensor:
     """Return the loss that masks observe, a scalar: the mean over the labels in nats; NaN if there are no labels."""
     loss = head.loss(outputs, labels).detach()
@@ -206,6 +129,8 @@ class MaskedTrainer(Trainer):
         Takes the trainer, and returns `score` and `nll` of its model on the validation split.
     device, eval_batch_size
         What evaluations are computed on, and in batches of how many texts (training/forward.py).
+    compile
+        Whether training passes are compiled.
     """
 
     def __init__(
@@ -220,6 +145,7 @@ class MaskedTrainer(Trainer):
         validate: Callable[[MaskedTrainer], dict[str, float]],
         device: Device,
         eval_batch_size: int | str,
+        compile: bool = False,
         **kwargs: Any,
     ) -> None:
         self._head, self._validate = head, validate
@@ -230,8 +156,13 @@ class MaskedTrainer(Trainer):
         """The masks that batches see, and those that decide which parameters move."""
         self._stream = Stream(self.masking)
         self._noise = 0
+        self._clipped: tuple[Module, list[Tensor]] | None = None  # the model, and its parameters
+        self._counted: int | None = None  # how many of them are no embeddings
         self._step: ExitStack | None = None  # contexts that stay open until the backward pass is over
-        self.clock = Clock()
+        self.on_card = self.args.device.type == "cuda"
+        """Whether a card computes, which the host should never wait for."""
+        self.compiled = Compiled(self.whole, self.args.train_batch_size) if compile else None
+        self.clock, self.losses = Clock(self.on_card), Losses(EVERY if self.on_card else 1)
         self.add_callback(Watch(memory))
         self.add_callback(self.clock)
         self.add_callback(Hooks(self.moving, self.modules))
@@ -322,17 +253,52 @@ class MaskedTrainer(Trainer):
         """The model with the head of the task that the current batch belongs to."""
         return self.model
 
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Return a loader that gathers batches from examples that lie on the device."""
+        data: Any = self.train_dataset
+        resident = Resident(data, cast("Any", self.data_collator), self.args.device)
+        loader = DataLoader(
+            resident,
+            batch_size=self.args.train_batch_size,
+            sampler=self._get_train_sampler(),
+            collate_fn=resident.batch,
+            num_workers=self.args.dataloader_num_workers,
+        )
+        return cast("DataLoader[Any]", self.accelerator.prepare(loader))
+
     def training_step(self, model: Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """Seed dropout by run, update and micro-batch, so that it is the same for every strategy; then train."""
         self._noise = self.stream.noise(self.seed, self.state.global_step)
         torch.manual_seed(self._noise)
+        if self.compiled is not None:
+            self.compiled.begin()
         with ExitStack() as self._step:
             loss = super().training_step(model, inputs, num_items_in_batch)
         self._step = None
         self.memory.note()
-        if not torch.isfinite(loss):
-            raise DivergedError(f"loss is {loss.item()} at update {self.state.global_step + 1}")
+        self.losses.add(self.state.global_step + 1, loss)
         return loss
+
+    def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
+        if self.control.should_log or self.control.should_evaluate or self.control.should_save:
+            self.losses.look()  # before anything is made of the weights
+        super()._maybe_log_save_evaluate(*args, **kwargs)
+
+    def _finalize_training(self, *args: Any, **kwargs: Any) -> Any:
+        self.losses.look()
+        return super()._finalize_training(*args, **kwargs)  # type: ignore[no-untyped-call]
+
+    def _clip_grad_norm(self, model: Module) -> Tensor:
+        """Clip the gradients as the Trainer does, without a walk over the model in every update; return their norm."""
+        if self._clipped is None or self._clipped[0] is not model:
+            self._clipped = model, list(model.parameters())
+        return torch.nn.utils.clip_grad_norm_(self._clipped[1], self.args.max_grad_norm)
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Return the Trainer's estimate of an update's operations, without a walk over the model in every update."""
+        if self._counted is None:
+            self._counted = cast("PreTrainedModel", self.model).num_parameters(exclude_embeddings=True)
+        return 6 * int(inputs["input_ids"].numel()) * self._counted
 
     def compute_loss(
         self, model: Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -344,9 +310,14 @@ class MaskedTrainer(Trainer):
             with masking.showing(bare, clean):
                 return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         clean = replace(clean, items=num_items_in_batch)
-        masked = masking.corrupt(clean)
-        inputs["input_ids"] = masked.input_ids
         with ExitStack() as here:
+            if self.on_card:
+                (self._step or here).enter_context(always_masked(bare))
+            if self.compiled is None and not self.on_card:  # a graph draws in its own way
+                states = masking.strategy.objective is not None
+                (self._step or here).enter_context(quick(model, self.args.device.type, states=states))
+            masked = masking.corrupt(clean)
+            inputs["input_ids"] = masked.input_ids
             (self._step or here).enter_context(masking.showing(bare, masked))
             loss, outputs = self._masked_loss(model, inputs, clean, masked, num_items_in_batch)
         self.memory.note()
@@ -360,6 +331,8 @@ class MaskedTrainer(Trainer):
         objective = masking.strategy.objective
         if objective is not None:
             inputs["output_hidden_states"] = True
+        if self.compiled is not None:
+            model = cast("Module", self.compiled)
         with mixing(model, masked):
             loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
         observers = [mask for mask in masking.masks.values() if type(mask).observe is not Mask.observe]

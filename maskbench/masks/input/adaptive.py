@@ -53,6 +53,7 @@ class Adaptive(InputMask):
     """Share of the training over which a surplus or a deficit of hit tokens is made up for."""
     _pace: Any = None
     _setting: Any = None
+    _configs: Any = None
 
     @model_validator(mode="after")
     def _means_differ(self) -> Self:
@@ -70,10 +71,11 @@ class Adaptive(InputMask):
 
     def fit(self, setting: Setting, rng: Draws) -> None:
         """Keep the model, whose losses and attention decide."""
+        from maskbench.masks.shared.importance import configs_of
         from maskbench.masks.shared.pace import Pace
 
         super().fit(setting, rng)
-        self._setting = setting
+        self._setting, self._configs = setting, configs_of(setting.model)
         self._pace = Pace(
             self.rate, self.swing, self.gain, self.fast, self.slow, self.horizon, device=setting.model.device
         )
@@ -97,7 +99,7 @@ class Adaptive(InputMask):
         from maskbench.masks.shared.importance import attention_received, saliency, word_losses
 
         if self.place == "attention":
-            return attention_received(self._setting.model, batch)
+            return attention_received(self._setting.model, batch, self._configs)
         if traits.of(self._setting.kind).per_token:
             return word_losses(self._setting.model, batch)
         return saliency(self._setting.model, batch, self._setting.loss)

@@ -63,9 +63,11 @@ class Generated(InputMask):
 
     def corrupt(self, batch: Batch, rng: Draws) -> Batch:
         """Return the batch with generated tokens at the hit places; one may be the token that stood there."""
+        import torch
+
         if self.replacement == "noise":
             return super().corrupt(batch, rng)
         holes = batch.corrupted(self.where(batch, rng), batch.mask_id)
         assert holes.hit is not None
-        tokens = self._sampler.sample(holes, rng.uniform(batch, channel=Channel.PLACE)[holes.hit])
-        return replace(holes, input_ids=holes.input_ids.masked_scatter(holes.hit, tokens))
+        tokens = self._sampler.sample(holes, rng.uniform(batch, channel=Channel.PLACE))
+        return replace(holes, input_ids=torch.where(holes.hit, tokens, holes.input_ids))

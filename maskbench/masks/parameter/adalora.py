@@ -45,6 +45,8 @@ class AdaLora(Adapter):
     orthogonality: NonNegative = 0.5
     """Weight of the term that keeps singular vectors orthogonal."""
     _updates: Any = None
+    _vectors: Any = None
+    """The matrices of singular vectors, each with whether its rows are the vectors."""
 
     @model_validator(mode="after")
     def _schedule_makes_sense(self) -> Self:
@@ -81,11 +83,17 @@ class AdaLora(Adapter):
         """Return a scalar: `orthogonality` times how far the singular vectors are from orthonormal."""
         import torch
 
+        if self._vectors is None:  # looked for once, since a walk over all parameters takes milliseconds
+            wanted = (f"lora_A.{NAME}", f"lora_B.{NAME}")
+            self._vectors = [
+                ("lora_A" in name, matrix)
+                for name, matrix in model.named_parameters()
+                if any(part in name for part in wanted)
+            ]
         distances = []
-        for name, matrix in model.named_parameters():
-            if f"lora_A.{NAME}" in name or f"lora_B.{NAME}" in name:
-                gram = matrix @ matrix.T if "lora_A" in name else matrix.T @ matrix
-                distances.append(torch.linalg.matrix_norm(gram - torch.eye(len(gram), device=gram.device)))
+        for rows, matrix in self._vectors:
+            gram = matrix @ matrix.T if rows else matrix.T @ matrix
+            distances.append(torch.linalg.matrix_norm(gram - torch.eye(len(gram), device=gram.device)))
         return self.orthogonality * torch.stack(distances).mean()
 
     def updated(self, model: Module, step: int) -> None:

@@ -24,7 +24,7 @@ def budget(batch: Batch, rng: Draws, rate: float | Tensor) -> Tensor:
     rate
         One rate, or one for each text (B,).
     """
-    limit = torch.as_tensor(rate, device=batch.input_ids.device).view(-1, 1)
+    limit = rate.view(-1, 1) if isinstance(rate, torch.Tensor) else rate
     return ((rng.uniform(batch) < limit) & batch.maskable).sum(1)
 
 

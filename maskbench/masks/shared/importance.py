@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from maskbench.masks.passes import mixing, still
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from torch import Tensor
     from transformers import PreTrainedModel
@@ -26,26 +26,40 @@ _HALF = 2.0**-25  # half the step between uniform draws: it stands in for a draw
 
 
 @contextmanager
-def _eager(model: PreTrainedModel) -> Iterator[None]:
-    """In the block, let the model compute attention in the eager way, the only one that returns attention weights."""
-    before = model.config._attn_implementation
-    if before == "eager":
-        yield
-        return
-    model.set_attn_implementation("eager")
+def _eager(configs: Sequence[Any]) -> Iterator[None]:
+    """In the block, let the modules with these configurations compute attention in the eager way.
+
+    Only that way returns attention weights. Modules look their configuration up in every pass, so that it is enough to
+    change that: transformers' own function for it takes milliseconds.
+    """
+    before = [config._attn_implementation for config in configs]
+    for config in configs:
+        config._attn_implementation = "eager"
     try:
         yield
     finally:
-        model.set_attn_implementation(before)
+        for config, implementation in zip(configs, before, strict=True):
+            config._attn_implementation = implementation
+
+
+def configs_of(model: PreTrainedModel) -> list[Any]:
+    """Return the configurations that a model's modules look up: some families copy theirs for their parts."""
+    found = [part.config for part in model.modules() if hasattr(part, "config")]
+    return list({id(config): config for config in found if hasattr(config, "_attn_implementation")}.values())
 
 
 @torch.no_grad()
-def attention_received(model: PreTrainedModel, batch: Batch) -> Tensor:
+def attention_received(model: PreTrainedModel, batch: Batch, configs: Sequence[Any] | None = None) -> Tensor:
     """Return (B, T) the attention that each token receives from the real tokens of its text.
 
     A mean over queries, heads and layers; the tokens of a text sum to 1.
+
+    Parameters
+    ----------
+    configs
+        What `configs_of` returned for the model; None: it is asked again.
     """
-    with still(model), _eager(model):
+    with still(model), _eager(configs_of(model) if configs is None else configs):
         layers = model(**batch.inputs(), output_attentions=True).attentions
     weights = torch.stack([layer.float().mean(1) for layer in layers]).mean(0)
     return (weights * batch.padding[:, :, None]).sum(1) / batch.padding.sum(1, keepdim=True)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from maskbench.kinds.encoding import IGNORED
 from maskbench.masks.passes import precision
 from maskbench.models.anatomy import base_of
 from maskbench.models.masked_lm import MaskedLMHead, pretrained, require_same_encoder
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
 
     from maskbench.masks.batch import Batch
     from maskbench.masks.setting import Setting
+
+
+def _places(hit: Tensor) -> Tensor:
+    """Return (N,) places of a flattened (B, T) mask: those that are hit; on a card all, since it is not waited for."""
+    everywhere = hit.flatten()
+    return everywhere.nonzero()[:, 0] if hit.device.type == "cpu" else torch.arange(len(everywhere), device=hit.device)
 
 
 class Shared:
@@ -42,9 +49,11 @@ class Shared:
         """
         self.head.train(model.training)
         with precision(model):
-            # only the positions that are hit: logits of all B times T would need much memory
-            logits = self.head(hidden[hit])
-        total = torch.nn.functional.cross_entropy(logits, targets[hit], reduction="sum")
+            # only the positions that are hit: logits of all B times T take much more time on a CPU
+            places = _places(hit)
+            logits = self.head(hidden.flatten(0, 1)[places])
+        wanted = torch.where(hit, targets, IGNORED).flatten()[places]
+        total = torch.nn.functional.cross_entropy(logits, wanted, ignore_index=IGNORED, reduction="sum")
         return total / hit.sum().clamp(min=1)
 
 
@@ -68,7 +77,7 @@ class Sampler:
 
     @torch.no_grad()
     def sample(self, batch: Batch, uniform: Tensor) -> Tensor:
-        """Return (N,) token ids for the N positions in `batch.hit`, which hold [MASK], in the order of the text.
+        """Return (B, T) token ids for the positions in `batch.hit`, which hold [MASK]; any ids elsewhere.
 
         Each is the inverse of the cumulative distribution at one uniform number, so a sample depends on its text
         and its number alone.
@@ -76,12 +85,16 @@ class Sampler:
         Parameters
         ----------
         uniform
-            (N,) numbers in [0, 1).
+            (B, T) numbers in [0, 1).
         """
+        assert batch.hit is not None
+        places = _places(batch.hit)
         with precision(self._trained):
             hidden = self._encoder(**batch.inputs()).last_hidden_state
-            logits = self._head(hidden[batch.hit])
+            logits = self._head(hidden.flatten(0, 1)[places])
         shares = (logits[:, self._vocabulary] / self._temperature).softmax(-1).cumsum(-1)
         # the last cumulative share is 1 up to rounding, so the number is scaled by it
-        place = torch.searchsorted(shares, uniform[:, None] * shares[:, -1:], right=True)[:, 0]
-        return self._vocabulary[place.clamp(max=len(self._vocabulary) - 1)]
+        drawn = uniform.flatten()[places, None] * shares[:, -1:]
+        rank = torch.searchsorted(shares, drawn, right=True)[:, 0]
+        tokens = self._vocabulary[rank.clamp(max=len(self._vocabulary) - 1)]
+        return batch.input_ids.flatten().index_copy(0, places, tokens).view_as(batch.input_ids)

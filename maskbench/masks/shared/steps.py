@@ -49,15 +49,18 @@ class Steps:
             return
         weights = [weight.data for weight in self._weights.values()]
         torch._foreach_sub_(weights, self._old)
-        whole = torch.stack(torch._foreach_norm(weights))
-        part = whole.clone()
-        for place, (name, step) in enumerate(zip(self._weights, weights, strict=True)):
-            if name in self._frozen:
-                part[place] = 0
-            elif name in self._moving:
-                part[place] = torch.linalg.vector_norm(step * self._moving[name])
         norm = torch.linalg.vector_norm
+        lengths = torch._foreach_norm(weights)
+        parts = [
+            torch.zeros_like(length)
+            if name in self._frozen
+            else norm(step * self._moving[name])
+            if name in self._moving
+            else length
+            for name, step, length in zip(self._weights, weights, lengths, strict=True)
+        ]
+        whole = torch.stack(lengths)
         # a step of length 0 (the first one of a warm-up) stays 0
-        ratio = norm(part) / norm(whole).clamp_min(torch.finfo(whole.dtype).tiny)
+        ratio = norm(torch.stack(parts)) / norm(whole).clamp_min(torch.finfo(whole.dtype).tiny)
         torch._foreach_mul_(weights, ratio)
         torch._foreach_add_(weights, self._old)

@@ -45,5 +45,5 @@ class Unigram:
         self._shares = torch.from_numpy((shares / shares[-1]).astype(np.float32)).to(device)
 
     def sample(self, batch: Batch, uniform: Tensor) -> Tensor:
-        """Return (N,) token ids for (N,) uniform numbers in [0, 1)."""
+        """Return (B, T) token ids for (B, T) uniform numbers in [0, 1)."""
         return self._tokens[torch.searchsorted(self._shares, uniform, right=True)]

@@ -65,7 +65,7 @@ def word_keys(input_ids: Tensor, words: Tensor) -> Tensor:
     """
     place = torch.arange(words.shape[1], device=words.device).expand_as(words)
     first = torch.where(starts(words), place, 0).cummax(1).values
-    return per_word(fold(fold(torch.tensor(0), input_ids), place - first), words)
+    return per_word(fold(fold(0, input_ids), place - first), words)
 
 
 def key_of(subwords: Sequence[int]) -> int:

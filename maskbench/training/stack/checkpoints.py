@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from maskbench.training.checkpoints import Work
+    from maskbench.training.clock import DivergedError
     from maskbench.training.stack.loop import StackedCell
-    from maskbench.training.trainer import DivergedError
 
 EVERY_S = 60.0
 """Seconds of training after which the next evaluation is followed by checkpoints. Those of a large stack are gigabytes,

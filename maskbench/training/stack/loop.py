@@ -15,11 +15,12 @@ from maskbench.kinds.encoding import IGNORED
 from maskbench.masks.base import Mask, ParameterMask
 from maskbench.masks.batch import Batch
 from maskbench.masks.visibility import count_hidden
+from maskbench.training.clock import DivergedError
 from maskbench.training.stack.attention import recorded, together
 from maskbench.training.stack.parameters import Stacked, StackedAdamW, clip
 from maskbench.training.stack.passes import Pass
 from maskbench.training.stack.texts import EncodedTexts, Order
-from maskbench.training.trainer import DivergedError, derived
+from maskbench.training.trainer import derived
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -13,6 +13,7 @@ from torch.nn.functional import dropout
 from torch.overrides import TorchFunctionMode
 
 from maskbench.masks.visibility import showing
+from maskbench.training.quick import quick
 from maskbench.training.trainer import seen_loss
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ class Pass:
                     torch.autocast(self._device, torch.bfloat16, enabled=self._mixed, cache_enabled=False)
                 )
                 stack.enter_context(_OwnDropout())
+                stack.enter_context(quick(self.model, self._device, states=False))
                 inputs = clean.inputs() | {"input_ids": ids}
                 outputs = functional_call(self.model, (weights, self._buffers), (), inputs)
             loss = self._head.loss(outputs, labels, clean.items)

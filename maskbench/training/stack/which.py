@@ -27,7 +27,8 @@ def can_stack(cell: Cell, model: Path) -> bool:
     """Tell whether a cell can be trained in a stack.
 
     That takes masks that all say so (`maskbench.masks.base.Mask.stacks`), one task, a family of models that was tried
-    (`maskbench.models.families.STACKED`), no activation checkpointing, and no tracker that expects one run at a time.
+    (`maskbench.models.families.STACKED`), no activation checkpointing, no graphs of torch.compile (their dropout is
+    another), and no tracker that expects one run at a time.
 
     Parameters
     ----------
@@ -38,6 +39,7 @@ def can_stack(cell: Cell, model: Path) -> bool:
         cell.regime != "joint"
         and not cell.training.gradient_checkpointing
         and not cell.training.report_to
+        and cell.training.compile == "off"
         and all(mask.stacks() for _, mask in cell.strategy.masks())
         and read_json(model / "config.json").get("model_type") in STACKED
     )

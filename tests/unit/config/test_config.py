@@ -551,7 +551,7 @@ def test_overrides_are_training_made_optional() -> None:
             name: item for name, item in everything[key].items() if name not in ("default", "description", "title")
         }
         assert own == [option for option in whole.get("anyOf", [whole]) if option != {"type": "null"}]
-    shared_by_all = {"group_by_length", "precision", "threads", "report_to"}
+    shared_by_all = {"compile", "group_by_length", "precision", "threads", "report_to"}
     assert set(Training.model_fields) - set(TrainingOverrides.model_fields) == shared_by_all
 
 
