@@ -265,7 +265,7 @@ def alone(base, tmp_path):
     def call(strategy, keys, family="bert", **training):
         model, encoded, kind = base[family]
         cell = make_cell(
-            kind, {"name": strategy, **keys}, training={"epochs": 3, "evaluations_per_epoch": 2, **training}
+            kind, {"name": strategy, **keys}, training={"epochs": 2, "evaluations_per_epoch": 2, **training}
         )
         cell = cell.model_copy(update={"training": cell.strategy.training.apply(cell.training)})
         inputs = Inputs(encoded, model, tmp_path / "alone" / strategy / "work")
