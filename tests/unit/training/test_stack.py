@@ -17,6 +17,7 @@ from maskbench.masks.visibility import showing
 from maskbench.models.families import STACKED
 from maskbench.slots.device import choose
 from maskbench.training.collate import collator_for
+from maskbench.training.quick import quick
 from maskbench.training.run import Inputs, Run, run_cell
 from maskbench.training.stack.loop import Loop, stacked_cell
 from maskbench.training.stack.passes import Pass
@@ -158,7 +159,7 @@ def test_families_compute_in_one_pass_what_they_compute_alone(family, attention)
         for name, parameter in named.items():
             parameter.data, parameter.grad = weights[name].detach()[place].clone(), None
         torch.manual_seed(2)
-        with showing(model, visible[place]):
+        with showing(model, visible[place]), quick(model, "cpu", states=False):
             outputs = model(**clean.inputs() | {"input_ids": ids[place]})
         loss = task.loss(outputs, clean.labels)
         loss.backward()
