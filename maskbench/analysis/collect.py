@@ -79,11 +79,13 @@ class _Metrics:
         if not any(item.split == "test" and item.measure == "score" for item in record.metrics):
             self.add(record.run, "test", "score", None)
 
-    def frame(self) -> pd.DataFrame:
-        """Return all rows, run by run."""
+    def write(self, csv: Path, parquet: Path) -> None:
+        """Write all rows, run by run, to two files."""
         frame = pd.DataFrame(self.columns).astype({"value": "float64", "seed": "int64"})
         place = frame["run"].map({run: index for index, run in enumerate(self.cells)})
-        return frame.iloc[np.argsort(place.to_numpy(), kind="stable")].reset_index(drop=True)
+        frame = frame.iloc[np.argsort(place.to_numpy(), kind="stable")].reset_index(drop=True)
+        write_csv(frame, csv)
+        frame.to_parquet(parquet, index=False)
 
 
 def _along(record: Record, probes: ProbeRecord | None) -> Iterator[tuple[str, int, str, float | None]]:
@@ -97,6 +99,27 @@ def _along(record: Record, probes: ProbeRecord | None) -> Iterator[tuple[str, in
     for point in probes.trajectory if probes else []:
         for name, value in point.measures.items():
             yield record.run, point.step, name, value
+
+
+class _Seen:
+    """What is kept of every run beside its metrics."""
+
+    def __init__(self) -> None:
+        self.runs: list[RunSummary] = []
+        self.along: list[tuple[str, int, str, float | None]] = []
+        self.entries: list[dict[str, Any]] = []
+        self.uses: list[Use] = []
+        self.versions: dict[str, Counter[str]] = {}
+        """How many runs had each version of a package, by package."""
+
+    def add(self, record: Record, probes: ProbeRecord | None) -> None:
+        """Add a run."""
+        self.runs.append(_run(record, probes))
+        self.along.extend(_along(record, probes))
+        self.entries.append(entry_of(record, probes))
+        self.uses.append(_use(record))
+        for name, version in {"python": record.environment.python, **record.environment.packages}.items():
+            self.versions.setdefault(name, Counter())[version] += 1
 
 
 def collect(
@@ -136,10 +159,7 @@ def collect(
     """
     if len(set(runs)) < len(runs):
         raise InputError(f"{study}: expected each run once, {Counter(runs).most_common(1)[0][0]} is listed twice")
-    metrics, found, along = _Metrics(), list[RunSummary](), list[tuple[str, int, str, float | None]]()
-    entries: list[dict[str, Any]] = []
-    uses: list[Use] = []
-    versions: dict[str, Counter[str]] = {}
+    metrics, seen = _Metrics(), _Seen()
     with ExitStack() as files:
         names = ("metrics.csv", "metrics.parquet", "along.csv", "outcomes.parquet")
         temporary = {name: files.enter_context(atomic(output / name)) for name in names}
@@ -149,23 +169,18 @@ def collect(
             outcomes = OutcomesWriter(writer, types)
             for record, probes in read_records(results, runs, probed):
                 metrics.add_run(record, probes)
-                found.append(_run(record, probes))
-                along.extend(_along(record, probes))
-                entries.append(entry_of(record, probes))
-                uses.append(_use(record))
-                for name, version in {"python": record.environment.python, **record.environment.packages}.items():
-                    versions.setdefault(name, Counter())[version] += 1
+                seen.add(record, probes)
                 for table in tables_of(results, record, probes, types):
                     outcomes.add(table)
             read = partial(read_predictions, results)
-            for value in derive(found, baseline, read, results / "training", outcomes.keep, share=share):
+            for value in derive(seen.runs, baseline, read, results / "training", outcomes.keep, share=share):
                 metrics.add(value.run, measure(value.measure).split, value.measure, value.value)
             outcomes.flush()
-        frame = metrics.frame()
-        write_csv(frame, temporary["metrics.csv"])
-        frame.to_parquet(temporary["metrics.parquet"], index=False)
-        write_csv(pd.DataFrame(along, columns=list(ALONG_COLUMNS)), temporary["along.csv"])
-    write_json(output / "manifest.json", manifest_of(study, entries, versions, about_data(results, uses)))
+        metrics.write(temporary["metrics.csv"], temporary["metrics.parquet"])
+        write_csv(pd.DataFrame(seen.along, columns=list(ALONG_COLUMNS)), temporary["along.csv"])
+    write_json(
+        output / "manifest.json", manifest_of(study, seen.entries, seen.versions, about_data(results, seen.uses))
+    )
 
 
 def _use(record: Record) -> Use:

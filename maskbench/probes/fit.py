@@ -12,8 +12,8 @@ import torch
 from maskbench.config.science import CALIBRATION_BINS
 from maskbench.kinds import probing
 from maskbench.probes.errors import UnmeasuredError
-from maskbench.probes.registry import probe
-from maskbench.probes.subject import Wanted, once
+from maskbench.probes.registry import once, probe
+from maskbench.probes.subject import Wanted
 from maskbench.probes.trained import load_model, predicted
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from maskbench.models.anatomy import base_of
 from maskbench.probes import drift, holes, linear
 from maskbench.probes.errors import UnmeasuredError
 from maskbench.probes.reference import start
-from maskbench.probes.registry import probe
-from maskbench.probes.subject import Wanted, once
+from maskbench.probes.registry import once, probe
+from maskbench.probes.subject import Wanted
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -202,16 +202,14 @@ def make(
     drift_texts, drift_tokens
         On how many of these texts drift is measured, and on how many of their tokens at most.
     masked_lm
-        Whether a masked-LM head in the model's file is used; the configuration's `masked_lm: false` says that it must
-        not be (a head that was trained for something else).
+        Whether a masked-LM head in the model's file is used; not if it was trained for something else.
 
     Raises
     ------
     InputError
         If the folders do not hold what they should, or θ₀ computes numbers that are not finite.
     """
-    began, clock = datetime.now(UTC), time.perf_counter()
-    about = EncodedManifest.read(encoded)
+    began, clock, about = datetime.now(UTC), time.perf_counter(), EncodedManifest.read(encoded)
     texts = Texts.of(load_encoded(encoded), max_test, examples)
     collate = collator(model, device)
     theta = start(model, about.kind, len(about.labels), device.attention, collate.pad_id)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import wraps
+from typing import TYPE_CHECKING, TypeVar, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
     Measured = Iterator[Metric]
     Reads = Callable[[Subject], Iterable[Wanted]]
+
+Result = TypeVar("Result")
 
 REGISTRY: dict[ProbeName, Callable[[Subject], Measured]] = {}
 """Every probe by its name in the configuration; a probe yields its metrics, none if the run has no use for it."""
@@ -55,3 +58,18 @@ def probe(
         return function
 
     return enter
+
+
+def once(function: Callable[[Subject], Result]) -> Callable[[Subject], Result]:
+    """Make a function of a subject compute its result once; the subject has it, so that it goes when the subject goes.
+
+    A cache of the function itself would keep the models of all cells of a job in memory.
+    """
+
+    @wraps(function)
+    def computed(subject: Subject) -> Result:
+        if function not in subject.computed:
+            subject.computed[function] = function(subject)
+        return cast("Result", subject.computed[function])
+
+    return computed

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property, wraps
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, cast
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
 
     MetricSplit = Literal["train", "validation", "test", "run"]
 
-Result = TypeVar("Result")
-
 
 DRIFTING = "drifting"
 """Name of the set of texts that representation drift is measured on."""
@@ -78,21 +76,6 @@ class Sources:
     """sequential: folder of the run on the first task."""
     before_encoded: Path | None = None
     """sequential: encoded clean first task."""
-
-
-def once(function: Callable[[Subject], Result]) -> Callable[[Subject], Result]:
-    """Make a function of a subject compute its result once; the subject has it, so that it goes when the subject goes.
-
-    A cache of the function itself would keep the models of all cells of a job in memory.
-    """
-
-    @wraps(function)
-    def computed(subject: Subject) -> Result:
-        if function not in subject.computed:
-            subject.computed[function] = function(subject)
-        return cast("Result", subject.computed[function])
-
-    return computed
 
 
 class Wanted(NamedTuple):
@@ -145,7 +128,7 @@ class Subject:
         self._splits: dict[Path, dict[str, Dataset]] = {}
         self._rows: dict[tuple[Path, str], Rows] = {}
         self.computed: dict[Callable[[Subject], Any], Any] = {}
-        """What functions of the subject alone returned (`once`)."""
+        """What functions of the subject alone returned (`maskbench.probes.registry.once`)."""
 
     # what was measured, or why it was not
 

@@ -13,8 +13,7 @@ from maskbench.models.anatomy import base_of
 from maskbench.models.loading import start_from
 from maskbench.probes.errors import UnmeasuredError
 from maskbench.probes.reference import Texts
-from maskbench.probes.registry import probe
-from maskbench.probes.subject import once
+from maskbench.probes.registry import once, probe
 from maskbench.probes.trained import load_model, only, predicted, read_predictions, score
 from maskbench.records.run import Record
 from maskbench.training.fresh import fresh_model

@@ -89,10 +89,7 @@ def carried_out(
     began, clock = before or Before(datetime.now(UTC), 0.0), time.perf_counter()
     outcomes: Sequence[Outcome | None] = [None] * len(runs)
     status, message = "completed", None
-    for run in runs:
-        run.inputs.traceback.unlink(missing_ok=True)  # from an earlier attempt
-        if run.inputs.keep_model is not None:
-            _empty(run.inputs.keep_model)
+    _forget_attempts(runs)
     work = work_of(runs, code, more)
     try:
         outcomes = fit(work)
@@ -113,15 +110,18 @@ def carried_out(
     for run in runs:
         run.notes += determinism.notes()
     wall = time.perf_counter() - clock + began.seconds
-    shared = {
-        "status": status,
-        "error": message,
-        "code": code,
-        "environment": runs[0].device.environment(gpu_uuid),
-        "command": command,
-    }
+    environment = runs[0].device.environment(gpu_uuid)
+    shared = {"status": status, "error": message, "code": code, "environment": environment, "command": command}
     started = began.started.isoformat(timespec="seconds")
     return [(_record(run, started, wall, **shared), outcome) for run, outcome in zip(runs, outcomes, strict=True)]
+
+
+def _forget_attempts(runs: Sequence[State]) -> None:
+    """Remove what earlier attempts left, checkpoints aside: tracebacks and kept models."""
+    for run in runs:
+        run.inputs.traceback.unlink(missing_ok=True)
+        if run.inputs.keep_model is not None:
+            _empty(run.inputs.keep_model)
 
 
 def quieten() -> None:
