@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import cells
-from one_cell import MODEL, TASK, Worker
+from worker import MODEL, TASK, Worker
 
 
 class Budget:

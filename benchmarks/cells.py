@@ -22,7 +22,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from one_cell import MODEL, TASK, stock
+from one_cell import stock
+from worker import MODEL, TASK
 
 ROOT = Path(__file__).resolve().parents[1]
 STRATEGIES = ["none", "random", "static", "freeze"]

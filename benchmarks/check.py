@@ -15,8 +15,8 @@ import statistics
 import sys
 from pathlib import Path
 
-from one_cell import MODEL, TASK
 from training_speed import measured
+from worker import MODEL, TASK
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORDED = ROOT / "benchmarks/recorded.json"

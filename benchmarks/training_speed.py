@@ -18,7 +18,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from one_cell import KINDS, Worker
+from worker import KINDS, Worker
 
 ROOT = Path(__file__).resolve().parents[1]
 
