@@ -1,7 +1,7 @@
 """The trainings that benchmarks compare: this project's, and those of a stock Trainer, on the same examples.
 
-A process of its own holds each of them (`worker.Worker`), imports once, and trains whenever it is asked to, so that several
-take turns a moment apart. As a script this is such a process; benchmarks start it.
+A process of its own holds each of them (`worker.Worker`), imports once, and trains whenever it is asked to, so that
+several take turns a moment apart. As a script this is such a process; benchmarks start it.
 """
 
 from __future__ import annotations
