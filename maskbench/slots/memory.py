@@ -6,6 +6,7 @@ import ctypes
 import gc
 import math
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -124,7 +125,13 @@ def _state(optimizer: Optimizer) -> float:
 
 
 def _mapped(model: Module) -> float:
-    """Return the size of the weights of a model that lie in mapped files, in MiB."""
+    """Return the size of the weights of a model that lie in mapped files, in MiB; 0 where the system does not tell."""
+    try:
+        lines = Path("/proc/self/maps").read_text().splitlines()
+    except OSError:  # only Linux has it
+        return 0.0
+    files = [line.split(maxsplit=5)[0].split("-") for line in lines if line.count("/")]
+    ranges = [(int(first, 16), int(last, 16)) for first, last in files]
     storages = {tensor.untyped_storage() for tensor in model.parameters()}
-    sizes = {storage.data_ptr(): storage.nbytes() for storage in storages if storage.filename is not None}
-    return sum(sizes.values()) / MIB
+    sizes = {storage.data_ptr(): storage.nbytes() for storage in storages}
+    return sum(size for at, size in sizes.items() if any(first <= at < last for first, last in ranges)) / MIB

@@ -29,6 +29,7 @@ from maskbench.masks.input.oracle_cue import OracleCue
 from maskbench.masks.shared.fisher import information
 from maskbench.masks.shared.pace import Pace
 from maskbench.models.tokens import encode_as_text
+from maskbench.slots.device import Device
 from maskbench.training.collate import collator_for
 from maskbench.training.trainer import seen_loss
 from tests.helpers.tasks import make_source, make_task
@@ -39,7 +40,7 @@ from tests.unit.data.test_words import encoded
 if TYPE_CHECKING:
     from pathlib import Path
 
-CPU: Any = SimpleNamespace(kind="cpu")
+CPU = Device("cpu", "fp32", "eager", 1)
 SMALL: dict[str, Any] = {
     "bart": (BartConfig, {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2,
                           "decoder_attention_heads": 2, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16,
