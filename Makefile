@@ -44,7 +44,7 @@ lint: $(STAMP)  ## run every check but the tests
 
 reliability: $(STAMP)  ## run the tests that inject faults and write docs/reliability.md from what they injected
 	rm -f $(VENV)/injected
-	INJECTED_FAULTS=$(abspath $(VENV))/injected python -m pytest -m fault --long $(ARGS)
+	INJECTED_FAULTS=$(abspath $(VENV))/injected $(PYTEST) -m fault $(ARGS)
 	python -m tests.helpers.injected $(VENV)/injected > $(VENV)/reliability.md
 	mv $(VENV)/reliability.md docs/reliability.md
 

@@ -4,7 +4,7 @@ A ratio fails if its median is below the recorded one by more than noise: the la
 that was recorded. `--record` writes what is found here into benchmarks/recorded.json instead. About five minutes on two
 cores; other work on the machine makes it fail sooner, so run it alone.
 
-    python benchmarks/check.py --results results/quickstart
+    python benchmarks/check.py --results results/minilm
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def verdicts(found: dict[str, list[float]], recorded: dict[str, list[float]]) ->
 def main() -> None:
     """Measure and compare; the exit status is 1 if a ratio fell."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--results", type=Path, default=ROOT / "results/quickstart", help="a finished study")
+    parser.add_argument("--results", type=Path, default=ROOT / "results/minilm", help="a finished study")
     parser.add_argument("--examples", type=int, default=480)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--record", action="store_true", help="write what is found here")

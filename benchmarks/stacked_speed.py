@@ -3,7 +3,7 @@
 Plain fine-tuning is trained as many times as the stack has cells, in the precision that the device has. The text and
 the model are those of a study that has encoded them. Other benchmarks call `stacked`:
 
-    python benchmarks/stacked_speed.py --results results/quickstart --task rt-snippets --model minilm-l6 --sizes 1 8 32
+    python benchmarks/stacked_speed.py --results results/minilm --task rt-snippets --model minilm-l6 --sizes 1 8 32
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ so that the ratios hold on a noisy machine; of one thread its own time on the pr
 share of the machine's GEMM peak that the useful work (6 FLOP per weight and real token; no padding, no attention)
 comes to.
 
-    python benchmarks/training_speed.py --results results/quickstart --task conll2003 --examples 640 --rounds 3
+    python benchmarks/training_speed.py --results results/minilm --task conll2003 --examples 640 --rounds 3
     python benchmarks/training_speed.py --isa avx2 --beside stock ours-plain     # cut down to AVX2 and fp32
 """
 
@@ -62,7 +62,7 @@ def measured(
 def main() -> None:
     """Take turns, and print the median ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--results", type=Path, default=ROOT / "results/quickstart", help="a finished study")
+    parser.add_argument("--results", type=Path, default=ROOT / "results/minilm", help="a finished study of it")
     parser.add_argument("--task", default="rt-snippets")
     parser.add_argument("--model", default="minilm-l6")
     parser.add_argument("--examples", type=int, default=640)

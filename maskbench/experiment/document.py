@@ -36,7 +36,7 @@ WIDTH = 118
 _HEADER = """\
 # yaml-language-server: $schema=config.schema.json
 #
-# The default experiment: real text and a real pretrained model from the package index, ten minutes on two plain cores.
+# The default experiment: real text and a real pretrained model from the package index, five minutes on two plain cores.
 # Every key is here; one that is commented out shows its default. docs/config.md has all blocks and presets.
 # `make schema` writes the comments anew from the docstrings in maskbench/ and keeps the values.
 """

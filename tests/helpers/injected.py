@@ -26,7 +26,7 @@ tiny models: the median, and the longest in brackets; – where nothing was to b
 Snakemake it is that of the whole call; under SLURM from the fault to the end of the job's next attempt, with the waits
 in between (docs/slurm.md); of a single training job without its imports, which take about 8 s.
 
-What was not injected: the failure of a GPU (docs/gpus.md).
+`make reliability ARGS=--long` injects more of some. What was not injected: the failure of a GPU (docs/gpus.md).
 
 | fault | times injected | results lost | time to recover (s) | test |
 |---|---|---|---|---|
