@@ -48,23 +48,24 @@ class Clock(TrainerCallback):
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
         """Start the clock before an update."""
-        self._began = self._now()
+        self._began = now(self.on_card)
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
         """Stop the clock after an update, and keep its duration."""
-        ended = self._now()
+        ended = now(self.on_card)
         if self.on_card:
             self._events.append((self._began, ended))
         else:
             self._durations.append(ended - self._began)
 
-    def _now(self) -> Any:
-        """Return the time in seconds, or an event that the card passes when it has done all before it."""
-        if not self.on_card:
-            return time.perf_counter()
-        event = torch.cuda.Event(enable_timing=True)
-        event.record()
-        return event
+
+def now(on_card: bool) -> Any:
+    """Return the time in seconds, or an event that the card passes when it has done all before it."""
+    if not on_card:
+        return time.perf_counter()
+    event = torch.cuda.Event(enable_timing=True)
+    event.record()
+    return event
 
 
 EVERY = 50

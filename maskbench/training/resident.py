@@ -60,12 +60,28 @@ class Resident(Rows[int]):
         longest = self._lengths[rows].max(initial=1)
         return int(-(-longest // self._collate.multiple) * self._collate.multiple)
 
-    def batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
-        """Return what the collator would make of these examples, on the device."""
-        width, left = self.width(rows), self._collate.left
+    def placed(self, rows: Sequence[int]) -> Tensor:
+        """Return the numbers of examples on the device, for instance of a whole pass."""
         chosen = torch.tensor(rows)
         if self._device.type == "cuda":  # from pinned memory, so that the host goes on while the card copies
             chosen = chosen.pin_memory().to(self._device, non_blocking=True)
+        return chosen
+
+    def batch(self, rows: Sequence[int]) -> dict[str, Tensor]:
+        """Return what the collator would make of these examples, on the device."""
+        return self.gather(self.placed(rows), self.width(rows))
+
+    def gather(self, chosen: Tensor, width: int) -> dict[str, Tensor]:
+        """Return what the collator would make of some examples.
+
+        Parameters
+        ----------
+        chosen
+            (B,) their numbers, as `placed` gives them.
+        width
+            T, as `width` gives it.
+        """
+        left = self._collate.left
         columns, counts = self._columns[:width], self._counts[chosen][:, None]
         real = columns >= width - counts if left else columns < counts
         place = columns - (width - counts) if left else columns

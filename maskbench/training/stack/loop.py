@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from itertools import starmap
 from typing import TYPE_CHECKING, Any, cast
@@ -15,11 +14,12 @@ from maskbench.kinds.encoding import IGNORED
 from maskbench.masks.base import Mask, ParameterMask
 from maskbench.masks.batch import Batch
 from maskbench.masks.visibility import count_hidden
-from maskbench.training.clock import DivergedError
+from maskbench.training.clock import DivergedError, now
+from maskbench.training.resident import Resident
 from maskbench.training.stack.attention import recorded, together
 from maskbench.training.stack.parameters import Stacked, StackedAdamW, clip
 from maskbench.training.stack.passes import Pass
-from maskbench.training.stack.texts import EncodedTexts, Order
+from maskbench.training.stack.texts import Order
 from maskbench.training.trainer import derived
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class Loop:
         decaying = trainer.get_decay_parameter_names(first.model)
         self.adam = StackedAdamW(self.stacked, decaying, [item.trainer.args.weight_decay for item in members], settings)
         collator = cast("Any", trainer.data_collator)
-        texts = EncodedTexts(first.run.train, collator, self.device)
+        texts = Resident(first.run.train, collator, self.device)
         parts = first.run.micro_batches
         self._order = Order(trainer._get_train_sampler(), texts, first.run.cell.training.batch_size, parts)
         self._every = int(trainer.state.eval_steps)
@@ -292,20 +292,13 @@ class _StackClock:
         self._waiting: list[tuple[Any, Any, list[StackedCell]]] = []
         self._began: Any = None
 
-    def _now(self) -> Any:
-        if not self._on_card:
-            return time.perf_counter()
-        event = torch.cuda.Event(enable_timing=True)
-        event.record()
-        return event
-
     def start(self) -> None:
         """Begin with an update."""
-        self._began = self._now()
+        self._began = now(self._on_card)
 
     def stop(self, members: Sequence[StackedCell]) -> None:
         """End it."""
-        self._waiting.append((self._began, self._now(), list(members)))
+        self._waiting.append((self._began, now(self._on_card), list(members)))
 
     def read(self) -> None:
         """Give each cell its share of the updates since the last look, in seconds."""

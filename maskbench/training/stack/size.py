@@ -15,9 +15,9 @@ from transformers import AutoTokenizer
 from maskbench.io import environment
 from maskbench.masks import Strategy
 from maskbench.masks.batch import Batch
+from maskbench.training.resident import Resident
 from maskbench.training.run import Run
 from maskbench.training.stack.passes import Pass
-from maskbench.training.stack.texts import EncodedTexts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -136,11 +136,9 @@ def measured(run: Run, trainer: MaskedTrainer, count: int, *, hiding: bool) -> i
 
 def _longest(run: Run, trainer: MaskedTrainer) -> Batch:
     """Return a micro-batch of the longest training texts."""
-    texts = EncodedTexts(
-        run.train, cast("Collator", trainer.data_collator), cast("PreTrainedModel", trainer.model).device
-    )
-    rows = np.argsort(-texts.lengths)[: run.cell.training.batch_size // run.micro_batches].tolist()
-    batch = texts.batch(texts.rows(rows), texts.width(rows))
+    texts = Resident(run.train, cast("Collator", trainer.data_collator), cast("PreTrainedModel", trainer.model).device)
+    rows = np.argsort(-np.asarray(run.train["length"]))[: run.cell.training.batch_size // run.micro_batches].tolist()
+    batch = texts.batch(rows)
     return Batch(
         input_ids=batch["input_ids"],
         padding=batch["attention_mask"].bool(),

@@ -118,10 +118,10 @@ def copy(root, tmp_path):
     return tmp_path, put
 
 
-def measure_in(folder: Path, root: Path, probes: str, name: str) -> dict[str, list[str]]:
-    """Train and probe a tiny model of each kind with the code of a folder: its value and streams."""
+def run_in(folder: Path, root: Path, *arguments: str) -> str:
+    """Run Python code, given with its arguments, with the code of a folder before the project's: what it prints."""
     done = subprocess.run(
-        [sys.executable, "-c", MEASURED, str(folder / "bench"), probes, name],
+        [sys.executable, "-c", *arguments],
         env={"PYTHONPATH": f"{folder}:{root}", "PATH": "", "OMP_NUM_THREADS": "1", "HOME": str(folder)},
         capture_output=True,
         text=True,
@@ -130,7 +130,13 @@ def measure_in(folder: Path, root: Path, probes: str, name: str) -> dict[str, li
         cwd=folder,
     )
     assert done.returncode == 0, done.stderr
-    lines = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("found ")]
+    return done.stdout
+
+
+def measure_in(folder: Path, root: Path, probes: str, name: str) -> dict[str, list[str]]:
+    """Train and probe a tiny model of each kind with the code of a folder: its value and streams."""
+    printed = run_in(folder, root, MEASURED, str(folder / "bench"), probes, name)
+    lines = [line.split()[1:] for line in printed.splitlines() if line.startswith("found ")]
     return {kind: rest for kind, *rest in lines}
 
 
@@ -187,15 +193,6 @@ def test_a_figure_of_ones_own(copy, root):
     put(registry, code["name"], '    "rates": ')
     put(registry, code["import"], "\n    every: list")
     put(registry, code["function"], "    ]\n    return {draw.__name__")
-    done = subprocess.run(
-        [sys.executable, "-c", DRAWN],
-        env={"PYTHONPATH": f"{folder}:{root}", "PATH": "", "OMP_NUM_THREADS": "1", "HOME": str(folder)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        cwd=folder,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == "5 Scores SD over seeds, n = 2 seeds; no interval is drawn and no test is made.\n"
+    printed = run_in(folder, root, DRAWN)
+    assert printed == "5 Scores SD over seeds, n = 2 seeds; no interval is drawn and no test is made.\n"
     assert (folder / "figures/spread.svg").stat().st_size > 5000

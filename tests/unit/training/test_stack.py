@@ -18,11 +18,12 @@ from maskbench.models.families import STACKED
 from maskbench.slots.device import choose
 from maskbench.training.collate import collator_for
 from maskbench.training.quick import quick
+from maskbench.training.resident import Resident
 from maskbench.training.run import Inputs, Run, run_cell
 from maskbench.training.stack.loop import Loop, stacked_cell
 from maskbench.training.stack.passes import Pass
 from maskbench.training.stack.size import AT_MOST, Trial, largest
-from maskbench.training.stack.texts import EncodedTexts, Order
+from maskbench.training.stack.texts import Order
 from maskbench.training.stack.together import Together, Wanted
 from maskbench.training.stack.which import alike, can_stack, dealt
 from maskbench.training.trainer import derived
@@ -199,7 +200,7 @@ def test_what_changes_nothing_is_bit_identical_to_none_in_a_stack(prepared, monk
 @pytest.mark.parametrize("family", ["bert", "gpt2"])
 def test_batches_from_the_device_are_those_of_the_collator(prepared, family):
     run, trainer = prepared(family, "none", {}, gradient_accumulation=2)
-    texts = EncodedTexts(run.train, trainer.data_collator, torch.device("cpu"))
+    texts = Resident(run.train, trainer.data_collator, torch.device("cpu"))
     order = Order(trainer._get_train_sampler(), texts, 8, 2)
     sampler = trainer._get_train_sampler()
     for update in range(2 * order.per_epoch):
