@@ -23,6 +23,7 @@ from maskbench.errors import InputError
 from maskbench.io.files import read_json, sha256_files, verify, write_json
 from maskbench.models.fetched import model_hash
 from maskbench.models.loading import under_fresh_head
+from maskbench.models.masked_lm import original_head
 from maskbench.probes import holes, linear
 from maskbench.probes.drift import layer_names
 from maskbench.probes.errors import UnmeasuredError, require_finite
@@ -273,7 +274,7 @@ def _measure(forward: Forward, model: Path, texts: Texts, places: NDArray[np.int
 def _masked_lm(forward: Forward, folder: Path, rows: Rows) -> tuple[float | None, list[str]]:
     """Return the masked-LM loss of θ₀, or None and why there is none."""
     try:
-        head = holes.original_head(folder, forward.model)
+        head = original_head(folder, forward.model)
     except InputError as error:
         return None, [f"masked-lm: {str(error).partition(': ')[2]}"]
     return holes.loss(forward, head, rows), []
