@@ -53,7 +53,7 @@ class PackageSource(ConfigBlock):
     package: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     """Name of the package in the index that pip uses."""
     version: Annotated[str, StringConstraints(pattern=r"^[0-9][A-Za-z0-9.]*$")]
-    """Exact version."""
+    """Exact version of the package."""
     artefact: Literal["wheel", "sdist"] = "wheel"
     """Which archive of that version."""
     sha256: Sha256
@@ -127,14 +127,14 @@ class SyntheticSource(ConfigBlock):
     classes: Annotated[int, Field(ge=2, le=8)] = 2
     """Number of labels or entity types, each with ten words that tell it."""
     length: Annotated[int, Field(ge=4, le=500)] = 8
-    """Words of each text."""
+    """Number of words in each text."""
     noise: Rate = 0.0
     """Share of the training labels (types) that are flipped, exactly."""
     conflict: Rate = 0.0
     """Share of each label's telling words, in whole words, that stand for the next label instead. Two tasks that differ
     in nothing else have the same texts in the same order and disagree on this share of them."""
     seed: Seed = 0
-    """Seed of the texts."""
+    """Seed from which the texts are drawn."""
 
 
 SOURCE_KINDS = ("package", "local", "hub", "synthetic")

@@ -87,7 +87,7 @@ def _finite(value: float) -> float:
 
 
 def _head(subject: Subject) -> MaskedLMHead:
-    """Return θ₀'s masked-LM head."""
+    """Return θ₀'s masked-LM head, which the cells of a job share."""
     return subject.models.masked_lm_head(subject.sources.pretrained, subject.own.model)
 
 

@@ -124,11 +124,11 @@ class ReferenceManifest(BaseModel):
     masked_lm: float | None
     """Masked-LM loss of θ₀ in nats; None: it has no masked-LM head."""
     notes: list[str]
-    """Why something is missing."""
+    """Why something that is usually measured is missing."""
     probing: dict[str, float]
     """Accuracy of a linear probe on θ₀'s features, by property."""
     files: dict[str, str]
-    """Hash of each file."""
+    """SHA-256 of each file, by its name in the folder."""
     code: str
     data: dict[str, str]
     environment: Environment

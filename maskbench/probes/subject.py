@@ -56,11 +56,11 @@ class Sources:
     run: Path
     """Folder of the trained run: metrics.json, predictions.parquet, model/."""
     pretrained: Path
-    """Folder of θ₀."""
+    """Folder of the pretrained model, θ₀."""
     reference: Path
     """Folder of what was measured of θ₀."""
     clean: Path
-    """Encoded clean task."""
+    """Folder of the encoded clean task."""
     encoded: Path
     """Encoded task of the run's own condition."""
     prepared: Path
