@@ -308,6 +308,7 @@ def test_missing_file_of_a_split_is_named(tmp_path: Path) -> None:
     load(SMALL | {"tasks": [CONLL | {"source": {"local": str(tmp_path)}}]})
 
 
+PLAIN = "; write a number without leading zeros or colons, text in quotes"
 BROKEN_YAML = {
     "key twice": ("study: a\nseeds: [1]\nstudy: b\n", "line 3: not valid YAML: key 'study' stands twice"),
     "key twice, deep": (
@@ -329,6 +330,10 @@ BROKEN_YAML = {
     ),
     "month 13": ("study: 2020-13-01\n", "not valid YAML: a value cannot be read (month must be in 1..12)"),
     "truth value that is none": ("study: !!bool maybe\n", "not valid YAML: a value does not fit its tag (!!...)"),
+    "octal": ("study: a\nseeds: [1, 010]\n", f"line 2: not valid YAML: 010 would be 8{PLAIN}"),
+    "a code": ("study: 007\n", f"line 1: not valid YAML: 007 would be 7{PLAIN}"),
+    "a time": ("labels: [1:30]\n", f"line 1: not valid YAML: 1:30 would be 90{PLAIN}"),
+    "half a minute": ("rate: 1:30.5\n", f"line 1: not valid YAML: 1:30.5 would be 90.5{PLAIN}"),
     "nested too deeply": ("study: " + "[" * 5000, "not valid YAML: nested too deeply"),
     "empty": ("", "expected a mapping of keys, found nothing"),
     "only a comment": ("# study: a\n", "expected a mapping of keys, found nothing"),

@@ -217,6 +217,16 @@ def test_the_command_names_what_the_call_named(folder: Path) -> None:
     assert again == call
 
 
+def test_a_mistake_in_an_option_is_told_of_the_option(folder: Path) -> None:
+    arguments = ["seeds=[-1]", "train_sizes=[100000]"]
+    for argument in arguments:
+        with pytest.raises(InputError, match=rf"^--config: {argument.partition('=')[0]}\[0\]: [^\n]*$"):
+            a_call(arguments=[argument])
+    (folder / "config.yaml").write_text(json.dumps(small(".", "train.csv") | {"seeds": [-1]}))
+    with pytest.raises(InputError, match=r"^config\.yaml: seeds\[0\]: [^\n]*$"):
+        a_call(arguments=["question=why"])
+
+
 def test_a_study_that_is_there_as_metrics_alone_trains_nothing(folder: Path) -> None:
     (folder / "train.csv").unlink()  # what training needs may be elsewhere
     (folder / "results/s").mkdir(parents=True)
