@@ -45,7 +45,7 @@ def decode(task: Task, path: Path, place: Place, seen: Seen) -> str:
     except OSError as error:
         raise InputError(f"{place.file}: cannot be read: {error.strerror}") from None
     if what := next((what for start, what in _NO_TEXT.items() if raw.startswith(start)), None):
-        raise InputError(f"{place.file}: expected text, found {what}; unpack it, or export it as {task.format.upper()}")
+        raise InputError(f"{place.file}: expected text, found {what}; unpack it, or export it as text")
     if (wide := _unmarked(raw)) and not codecs.lookup(task.encoding).name.startswith(wide[:6]):
         raise InputError(
             f"{place.file}: not {task.encoding}: many of its bytes are 0, as in {wide[:6].upper()} without a byte "

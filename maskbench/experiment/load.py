@@ -23,6 +23,7 @@ from maskbench.experiment.cell import resolve
 from maskbench.experiment.experiment import Experiment
 from maskbench.experiment.models import beyond_the_models
 from maskbench.kinds import traits
+from maskbench.models.refusals import within
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -197,6 +198,8 @@ def _expectation(error: Any) -> str:
     context = error.get("ctx", {})
     if error["type"] == "string_pattern_mismatch":
         return _PATTERNS.get(context["pattern"], f"expected text of the form {context['pattern']}")
+    if error["type"] == "too_short" and context["min_length"] > 1:
+        return f"expected at least {context['min_length']} entries"
     words = _EXPECTED.get(error["type"])
     return words.format(**context) if words else str(error["msg"])
 
@@ -304,7 +307,7 @@ def _unmasked_cues(experiment: Experiment) -> Iterator[str]:
     if all(condition.kind != "cue" for condition in experiment.conditions):
         return
     for index, strategy in enumerate(experiment.strategies):
-        for family, mask in strategy.masks():
+        for family, mask in ((family, inner) for family, outer in strategy.masks() for inner in within(outer)):
             missing = [word for word in experiment.cue.words if word not in getattr(mask, "cues", experiment.cue.words)]
             if missing:
                 yield (

@@ -37,6 +37,13 @@ class Asked(Protocol):
     def objective(self) -> Any: ...  # noqa: D102
 
 
+def within(mask: Any) -> Iterator[Any]:
+    """Yield a mask and the masks inside it: a twin has the mask that it is a twin of, an objective one of its own."""
+    while mask is not None:
+        yield mask
+        mask = getattr(mask, "of", None) or getattr(mask, "mask", None)
+
+
 def refusals(about: Mapping[str, Any], kind: TaskKind, strategy: Asked, training: Training) -> Iterator[str]:
     """Yield what a model cannot do of what is asked of it, each as the key that asks and the reason.
 
@@ -65,8 +72,8 @@ def refusals(about: Mapping[str, Any], kind: TaskKind, strategy: Asked, training
             f"type {model} has two for a token: {TWICE}"
         )
     if twice or model in NO_ATTENTIONS:
-        for mask in (strategy.input, getattr(strategy.objective, "mask", None)):
-            if mask is None or getattr(mask, "place", None) != "attention":
+        for mask in (*within(strategy.input), *within(strategy.objective)):
+            if getattr(mask, "place", None) != "attention":
                 continue
             yield (
                 f"strategies ({strategy.name}): {mask.kind} with place attention needs one attention weight for each "

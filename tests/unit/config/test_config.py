@@ -116,6 +116,7 @@ MISTAKES: dict[str, tuple[dict[Any, Any], str]] = {
         {"strategies": ["none", "static", {"name": "static"}]},
         "strategies: expected each entry once, found static twice",
     ),
+    "one cue": ({"cue": {"words": ["limestone"]}}, "cue.words: expected at least 2 entries"),
     "seed twice": ({"seeds": [1, 2, 1]}, "seeds: expected each entry once, found 1 twice"),
     "rate above 1": (
         strategy(input={"kind": "random", "rate": 1.5}),
@@ -818,6 +819,16 @@ def test_gold_mentions_need_a_tagging_task() -> None:
         "configuration: strategies[1] (names).input: entity needs gold mentions, but the task rt-snippets has none; "
         "expected a tagging task"
     )
+
+
+@pytest.mark.parametrize("family", ["input", "objective"])
+def test_a_mask_of_the_planted_cue_inside_another_has_to_mask_all_of_it(family: str) -> None:
+    oracle = {"kind": "oracle-cue", "cues": ["limestone", "walnut"]}
+    outer = {"input": {"kind": "rate-twin", "of": oracle}, "objective": {"kind": "augment", "mask": oracle}}[family]
+    config = SMALL | {"strategies": ["none", {"name": "x", family: outer}], "conditions": ["clean", "cue:0.95"]}
+    assert load(config | {"cue": {"words": ["limestone", "walnut"]}})
+    with pytest.raises(InputError, match=rf"strategies\[1\] \(x\)\.{family}: oracle-cue needs all of cue\.words"):
+        load(config | {"cue": {"words": ["limestone", "granite"]}})
 
 
 def test_a_mask_of_the_planted_cue_has_to_mask_all_of_it() -> None:

@@ -200,7 +200,7 @@ def test_what_is_no_text_is_told_by_what_it_is(tmp_path, encoding):
     with zipfile.ZipFile(zipped, "w") as archive:
         archive.writestr("xl/workbook.xml", "a")
     for content, what in ((zipped.read_bytes(), "a ZIP archive or a spreadsheet"), (packed, "compressed (gzip)")):
-        message = f"my.file: expected text, found {what}; unpack it, or export it as CSV"
+        message = f"my.file: expected text, found {what}; unpack it, or export it as text"
         assert refused(texts, tmp_path, content, encoding=encoding) == message
 
 

@@ -60,6 +60,7 @@ STRATEGY = {
     "auxiliary": {"objective": "mlm-auxiliary"},
     "attention": {"input": {"kind": "adaptive", "place": "attention"}},
     "copied": {"objective": {"kind": "augment", "mask": {"kind": "adaptive", "place": "attention"}}},
+    "twin": {"input": {"kind": "rate-twin", "of": {"kind": "adaptive", "place": "attention"}}},
     "adalora": {"parameter": "adalora"},
     "lora": {"parameter": "lora"},
     "learned-weights": {"parameter": "learned-weights"},
@@ -73,6 +74,7 @@ REFUSED = [
     ("bart", CLASSIFY, "auxiliary", r"strategies \(x\)\.objective: mlm-auxiliary compares hidden states"),
     ("t5", CLASSIFY, "attention", r"strategies \(x\): adaptive with place attention needs one attention weight"),
     ("big_bird", CLASSIFY, "attention", r"strategies \(x\): adaptive with place attention needs one attention weight"),
+    ("big_bird", CLASSIFY, "twin", r"strategies \(x\): adaptive with place attention needs one attention weight"),
     ("longformer", TAG, "copied", r"strategies \(x\): adaptive with place attention needs one attention weight"),
     ("longformer", TAG, "adalora", r"strategies \(x\)\.parameter: adalora needs a gradient at every linear map"),
     (
@@ -222,6 +224,26 @@ def test_several_processes_are_refused(name: str, monkeypatch: pytest.MonkeyPatc
     choose(Training())
     monkeypatch.setenv(name, "2")
     with pytest.raises(InputError, match=rf"^{name} is 2: expected one process for a cell"):
+        choose(Training())
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "neutral"),
+    [
+        ("ACCELERATE_MIXED_PRECISION", "bf16", "no"),
+        ("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4", "1"),
+        ("ACCELERATE_DYNAMO_BACKEND", "INDUCTOR", "NO"),
+        ("ACCELERATE_USE_FSDP", "true", "false"),
+    ],
+)
+def test_what_accelerate_would_take_from_the_environment_is_refused(
+    name: str, value: str, neutral: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cell of precision fp32 was trained in bf16, and its record said fp32."""
+    monkeypatch.setenv(name, neutral)
+    choose(Training())
+    monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=rf"^{name} is {value}: expected it unset, [^\n]*$"):
         choose(Training())
 
 
