@@ -234,6 +234,8 @@ def _missing_paths(experiment: Experiment) -> Iterator[str]:
     for place, path in dict.fromkeys(wanted):
         if not path.exists():
             yield f"{place}: expected an existing file, {path} does not exist (relative paths start at {Path.cwd()})"
+        elif path.is_dir():
+            yield f"{place}: expected a file, {path} is a folder"
 
 
 def _most_texts(task: Task, wanted: int) -> tuple[int, int] | None:

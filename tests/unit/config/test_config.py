@@ -679,6 +679,10 @@ def test_the_command_line_validates(root: Path, tmp_path: Path) -> None:
     assert (bad.returncode, bad.stdout) == (1, "")
     assert len(bad.stderr.splitlines()) == 5
     assert "Traceback" not in bad.stderr
+    (tmp_path / "x.yaml").write_text(json.dumps(SMALL | {"claims": str(tmp_path / "none.yaml")}))
+    lacking = maskbench("validate", str(tmp_path / "x.yaml"), root=root)
+    assert lacking.returncode == 1
+    assert lacking.stderr == f"{tmp_path / 'none.yaml'}: cannot be read: No such file or directory\n"
 
 
 def test_the_command_line_lists_the_registries(root: Path) -> None:
