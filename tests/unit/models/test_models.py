@@ -217,6 +217,23 @@ def test_the_record_says_that_attention_fell_back(tmp_path: Path) -> None:
     assert "attention is eager, since the model has no sdpa in transformers" in record.notes
 
 
+@pytest.mark.parametrize("key", ["num_hidden_layers", "n_layer", "n_layers"])
+@pytest.mark.parametrize(
+    ("mask", "line"),
+    [
+        ({"kind": "freeze", "layers": 3}, "freeze: layers is 3, but the model has 2"),
+        ({"kind": "step-twin", "of": {"kind": "freeze", "layers": 3}}, "freeze: layers is 3, but the model has 2"),
+        ({"kind": "learned-weights", "from_layer": 2}, "learned-weights: from_layer is 2, but the model has layers 0"),
+    ],
+)
+def test_layers_that_a_model_lacks_are_told_by_the_plan(key: str, mask: dict[str, Any], line: str) -> None:
+    asked = Strategy.model_validate({"name": "x", "parameter": mask})
+    (found,) = refusals({"model_type": "bert", key: 2}, CLASSIFY, asked, Training())
+    assert found.startswith(f"strategies (x).parameter: {line}")
+    assert not list(refusals({"model_type": "bert", key: 3}, CLASSIFY, asked, Training()))
+    assert not list(refusals({"model_type": "bert"}, CLASSIFY, asked, Training()))
+
+
 @pytest.mark.parametrize("name", ["WORLD_SIZE", "OMPI_COMM_WORLD_SIZE"])
 def test_several_processes_are_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Under torchrun each of two processes would take a whole batch: it doubled silently."""
