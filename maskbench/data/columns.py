@@ -135,7 +135,7 @@ def named(names: Sequence[str]) -> str:
 
 def _other_separator(column: str, names: Sequence[str]) -> str:
     """Say what would make a header have a column, if it would with another separator or without Excel's first line."""
-    if names[0].startswith("sep="):
+    if names and names[0].startswith("sep="):
         return "; the first line is none of the table: take it out"
     for sign in ";\t|,":
         if any(column in map(str.strip, name.split(sign)) for name in names):

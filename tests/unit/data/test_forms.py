@@ -9,8 +9,10 @@ import zipfile
 import pytest
 from pydantic import ValidationError
 
+from maskbench.data.columns import index_of
 from maskbench.data.readers import read
 from maskbench.errors import InputError
+from maskbench.kinds.files import Place
 from maskbench.kinds.token_classification.tags import Writing
 from tests.helpers.tasks import make_tagging, make_task
 from tests.unit.data.test_prepare import refusal, run
@@ -215,6 +217,11 @@ def test_what_is_no_text_is_told_by_what_it_is(tmp_path, encoding):
 )
 def test_a_header_that_another_separator_would_read_names_it(tmp_path, content, keys, advice):
     assert refused(texts, tmp_path, content, **keys).endswith(advice)
+
+
+def test_a_table_without_columns_is_a_line() -> None:
+    with pytest.raises(InputError, match=r"^my\.file: text: no column 'text'; the columns are $"):
+        index_of("text", "text", [], Place("my.file"))
 
 
 def test_a_json_document_is_no_json_lines(tmp_path):
