@@ -91,8 +91,8 @@ def test_every_measure_says_whether_texts_contribute_to_it():
     assert not [name for name, entry in MEASURES.items() if entry.made_of and not entry.of_texts]
 
 
-def test_a_drop_and_a_flip_rate_of_the_same_texts_agree(tmp_path):
-    """None is wrong on texts 0–13 beside a distractor, x on 14–21, both on five more: 3 points either way."""
+def distracted(path):
+    """Return metrics and outcomes: none is wrong on texts 0–13 beside a distractor, x on 14–21, both on five more."""
 
     def wrong(strategy, seed):
         found = np.zeros(200)
@@ -101,7 +101,7 @@ def test_a_drop_and_a_flip_rate_of_the_same_texts_agree(tmp_path):
         return found
 
     outcomes = written(
-        tmp_path / "o.parquet",
+        path,
         lambda *key: {"test": np.ones(200), "distractor": 1 - wrong(*key), "distractor:flips": wrong(*key)},
     )
     metrics = study(
@@ -111,7 +111,12 @@ def test_a_drop_and_a_flip_rate_of_the_same_texts_agree(tmp_path):
             "distractor_flip_rate": wrong(*key).mean(),
         }
     )
-    found = judge(metrics, outcomes, claims("distractor_drop", "distractor_flip_rate"))
+    return metrics, outcomes
+
+
+def test_a_drop_and_a_flip_rate_of_the_same_texts_agree(tmp_path):
+    """Both are 3 points."""
+    found = judge(*distracted(tmp_path / "o.parquet"), claims("distractor_drop", "distractor_flip_rate"))
     drop, flips = (one(found, f"distractor_{name}") for name in ("drop", "flip_rate"))
     assert drop["estimate"] == pytest.approx(3.0)
     columns = ["estimate", "ci_low", "ci_high", "p", "verdict", "interval"]
@@ -120,6 +125,16 @@ def test_a_drop_and_a_flip_rate_of_the_same_texts_agree(tmp_path):
     assert drop["ci_low"] < 0 < drop["ci_high"]
     # the p-value is about unseen texts, too: 2/2^10 from the signs alone
     assert drop["p"] > 0.05
+
+
+def test_the_p_of_a_control_is_about_other_texts_as_its_interval_is(tmp_path):
+    """Ten seeds agree, so that the signs alone would say .002."""
+    gate = {"gate": "hot", "sentence": "It acts.", "kind": "positive", "measures": ["distractor_drop"], "guards": "all"}
+    gate["contrasts"] = [{"name": "x vs none", "of": "x", "against": "none"}]
+    file = Claims.model_validate(claims("distractor_drop").model_dump() | {"gates": [gate]})
+    found = judge(*distracted(tmp_path / "o.parquet"), file).gates.iloc[0]
+    assert found["ci_low"] < 0 < found["ci_high"]
+    assert (found["outcome"], found["p"] > 0.05) == ("undecided", True)
 
 
 def test_losses_are_resampled_and_what_training_texts_add_is_not(tmp_path):
