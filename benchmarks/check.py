@@ -63,7 +63,7 @@ def main() -> None:
     """Measure and compare; the exit status is 1 if a ratio fell."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=ROOT / "results/minilm", help="a finished study")
-    parser.add_argument("--examples", type=int, default=480)
+    parser.add_argument("--examples", type=int, default=160)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--record", action="store_true", help="write what is found here")
     options = parser.parse_args()

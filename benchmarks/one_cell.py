@@ -13,6 +13,7 @@ import tempfile
 import time
 import traceback
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,18 @@ class Stopwatch:
         return Callback()
 
 
+def lengths(given: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Return the splits of an encoded task, the training split without texts of other lengths than `given` asks for."""
+    from maskbench.data.encode import load_encoded
+
+    splits: dict[str, Any] = load_encoded(folder)
+    shortest, longest = given.get("lengths", (0, sys.maxsize))
+    if "lengths" in given:
+        kept = [row for row, length in enumerate(splits["train"]["length"]) if shortest <= length <= longest]
+        splits["train"] = splits["train"].select(kept)
+    return splits
+
+
 def ours(given: dict[str, Any], examples: int, seed: int = 1) -> tuple[Any, Any]:
     """Return the project's Trainer, ready to train, and its run."""
     from transformers import AutoTokenizer
@@ -86,7 +99,8 @@ def ours(given: dict[str, Any], examples: int, seed: int = 1) -> tuple[Any, Any]
         max_validation=32,
         max_test=32,
     )
-    run = Run(cell, Inputs(encoded, model, Path(tempfile.mkdtemp())), choose(cell.training, model))
+    inputs = Inputs(encoded, model, Path(tempfile.mkdtemp()), load=partial(lengths, given))
+    run = Run(cell, inputs, choose(cell.training, model))
     trainer = run.prepare(AutoTokenizer.from_pretrained(model, local_files_only=True))
     trainer.args.eval_strategy = trainer.args.save_strategy = trainer.args.logging_strategy = "no"
     trainer.args.load_best_model_at_end = False
@@ -106,14 +120,13 @@ def stock(given: dict[str, Any], examples: int, batch_size: int = 32, **more: An
         TrainingArguments,
     )
 
-    from maskbench.data.encode import load_encoded
     from maskbench.data.manifests import EncodedManifest
     from maskbench.training.subsets import subset
 
     torch.set_num_threads(given["threads"])
     encoded, model, kind = Path(given["encoded"]), Path(given["model"]), KINDS[given["kind"]]
     manifest = EncodedManifest.read(encoded)
-    dataset = subset(load_encoded(encoded)["train"], examples, 1)
+    dataset = subset(lengths(given, encoded)["train"], examples, 1)
     dataset = dataset.remove_columns([name for name in dataset.column_names if name not in ("input_ids", "labels")])
     tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True)
     tagging = manifest.kind == "token-classification"
@@ -145,44 +158,72 @@ def train(given: dict[str, Any], examples: int, warm: int = 0) -> dict[str, Any]
         import maskbench.training.trainer as module
 
         module.quick = lambda *_, **__: nullcontext()
-    if given["kind"].startswith("ours"):
-        trainer, run = ours(given, examples)
-        about = {"precision": run.device.precision, "attention": run.device.attention, "notes": run.notes}
-    else:
-        trainer, about = stock(given, examples), {}
+    trainer, run = ours(given, examples) if given["kind"].startswith("ours") else (stock(given, examples), None)
     size = trainer.args.train_batch_size * trainer.args.gradient_accumulation_steps
     watch = Stopwatch(warm)
     trainer.add_callback(watch)
     trainer.train()
     seconds = watch.ended - watch.began
+    about: dict[str, Any] = {"precision": "bf16" if trainer.args.bf16 else "fp32"}
+    if run is not None:
+        about |= {"attention": run.device.attention, "notes": _notes(trainer, run)}
     seen = examples - warm * size
     return about | {"examples": seen, "seconds": seconds, "examples_per_second": seen / seconds}
 
 
 def serve(given: dict[str, Any]) -> None:
-    """Answer each line of standard input by one line."""
+    """Answer each line of standard input by one line.
+
+    A request may have `settings`, hyperparameters of `ours` for this request alone, and `lengths`, the least and the
+    most tokens of the texts that are trained on.
+    """
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    import torch
+    from transformers import Trainer  # noqa: F401 (takes seconds; the process may be started before it is needed)
     from transformers.utils import logging
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     for line in sys.stdin:
         request = json.loads(line)
+        asked = given | {"settings": given["settings"] | request.pop("settings", {})}
+        if "lengths" in request:
+            asked["lengths"] = request.pop("lengths")
         try:
-            answer = _ACTIONS[request.pop("do")](given, **request)
+            answer = _ACTIONS[request.pop("do")](asked, **request)
         except Exception:
             answer = {"failed": traceback.format_exc()[-2000:]}
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()  # others share the card
         print(MARK + json.dumps(answer), flush=True)
+
+
+def about(_: dict[str, Any]) -> dict[str, Any]:
+    """Return what the numbers are found on."""
+    import platform
+
+    import torch
+    import transformers
+
+    card = torch.cuda.is_available()
+    return {
+        "card": torch.cuda.get_device_name(0) if card else None,
+        "memory_gib": torch.cuda.get_device_properties(0).total_memory / 2**30 if card else None,
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda,
+        "transformers": transformers.__version__,
+    }
 
 
 def tokens(given: dict[str, Any], examples: int) -> dict[str, Any]:
     """Return how many tokens the first examples have, without padding, and the model's weights that multiply them."""
     from transformers import AutoModel
 
-    from maskbench.data.encode import load_encoded
     from maskbench.training.subsets import subset
 
-    dataset = subset(load_encoded(Path(given["encoded"]))["train"], examples, 1)
+    dataset = subset(lengths(given, Path(given["encoded"]))["train"], examples, 1)
     model = AutoModel.from_pretrained(given["model"], local_files_only=True)
     return {"tokens": sum(dataset["length"]), "weights": model.num_parameters(exclude_embeddings=True)}
 
@@ -282,27 +323,47 @@ def score(given: dict[str, Any], examples: int) -> dict[str, Any]:
         torch.cuda.synchronize()
     took = _clock() - began
     work = 2 * trainer.model.num_parameters(exclude_embeddings=True) * sum(run.train["length"])
-    return {"examples_per_second": examples / took, "flops_per_second": work / took}
+    precision = run.device.precision
+    return {"examples_per_second": examples / took, "flops_per_second": work / took, "precision": precision}
 
 
-def weights(given: dict[str, Any], examples: int) -> dict[str, Any]:
-    """Train once; returns a hash of all weights, and their norm."""
+def weights(given: dict[str, Any], examples: int, file: str) -> dict[str, Any]:
+    """Train once; returns a hash of all weights, and how far they are from those in a file, which is made if need be.
+
+    The distance is the norm of the difference, as a share of the norm of those in the file.
+    """
     import hashlib
 
+    import numpy as np
     import torch
 
     trainer, run = ours(given, examples)
     trainer.train()
-    digest, total = hashlib.sha256(), 0.0
-    for value in trainer.whole.state_dict().values():
-        plain = value.detach().float().cpu()
-        digest.update(plain.numpy().tobytes())
-        total += float(torch.linalg.vector_norm(plain.double())) ** 2
-    losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
-    return {"hash": digest.hexdigest(), "norm": total**0.5, "losses": losses, "notes": run.notes}
+    values = [value.detach().float().flatten().cpu() for value in trainer.whole.state_dict().values()]
+    found = torch.cat(values).numpy()
+    if not Path(file).exists():
+        np.save(file, found)
+    first = np.load(file)
+    apart = float(np.linalg.norm(found - first) / np.linalg.norm(first))
+    return {"hash": hashlib.sha256(found.tobytes()).hexdigest(), "apart": apart, "notes": _notes(trainer, run)}
+
+
+def _notes(trainer: Any, run: Any) -> list[str]:
+    """Return the notes of a training that the record of its run would have."""
+    return [*run.notes, *([] if trainer.compiled is None else trainer.compiled.notes())]
+
+
+def stack(given: dict[str, Any], cells: int, updates: int, warm: int, batched: bool | None = None) -> dict[str, Any]:
+    """Return the examples a second that a stack of so many cells trains on, all of its cells counted."""
+    from stacked_speed import stacked
+
+    folders = Path(given["encoded"]), Path(given["model"])
+    settings = {"threads": given["threads"]} | given["settings"]
+    return {"examples_per_second": stacked(*folders, cells, updates, warm=warm, batched=batched, **settings)}
 
 
 _ACTIONS = {
+    "about": about,
     "train": train,
     "tokens": tokens,
     "peak": peak,
@@ -310,6 +371,7 @@ _ACTIONS = {
     "busy": busy,
     "score": score,
     "weights": weights,
+    "stack": stack,
 }
 
 

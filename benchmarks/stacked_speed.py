@@ -21,7 +21,15 @@ sys.path.insert(0, str(ROOT))
 
 
 def stacked(
-    encoded: Path, model: Path, cells: int, updates: int, *, batch: int = 32, warm: int = 5, **training: Any
+    encoded: Path,
+    model: Path,
+    cells: int,
+    updates: int,
+    *,
+    batch: int = 32,
+    warm: int = 5,
+    batched: bool | None = None,
+    **training: Any,
 ) -> float:
     """Return the examples a second that a stack trains on, all of its cells counted.
 
@@ -36,6 +44,8 @@ def stacked(
         (updates + warm) · batch examples.
     batch
         Examples in an update of one cell.
+    batched
+        Whether one pass serves all cells; None: it does, but not on a CPU.
     training
         Other hyperparameters, such as precision.
     """
@@ -67,9 +77,9 @@ def stacked(
                 max_validation=32,
                 max_test=32,
             )
-            run = Run(cell, Inputs(encoded, model, Path(work) / str(place)), choose(cell.training))
+            run = Run(cell, Inputs(encoded, model, Path(work) / str(place)), choose(cell.training, model))
             members.append(stacked_cell(run, run.prepare(AutoTokenizer.from_pretrained(model, local_files_only=True))))
-        loop = Loop(members)
+        loop = Loop(members, batched=batched)
         began = 0.0
         for update in range(warm + updates):
             if update == warm:

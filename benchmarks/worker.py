@@ -9,7 +9,7 @@ import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from threading import Timer
+from threading import Event, Timer
 from typing import Any
 
 KINDS = {
@@ -79,6 +79,11 @@ class Worker:
             env=environment,
         )
 
+    @property
+    def alive(self) -> bool:
+        """Whether the process can be asked."""
+        return self._process.poll() is None
+
     def ask(self, limit: float | None = None, **request: Any) -> dict[str, Any]:
         """Let the process do one thing; returns what it found.
 
@@ -95,14 +100,24 @@ class Worker:
             If what is asked for fails, or the process ends before it has answered; the message has the end of its
             traceback, or of its log.
         """
-        watchdog = Timer(limit, self._process.kill) if limit is not None else None
-        if watchdog is not None:
-            watchdog.start()
+        if limit is None:
+            return self._answer(request)
+        late = Event()
+
+        def end() -> None:
+            late.set()
+            self._process.kill()
+
+        watchdog = Timer(limit, end)
+        watchdog.start()
         try:
             return self._answer(request)
+        except RuntimeError as error:
+            if late.is_set():
+                raise RuntimeError(f"{request['do']} took more than {limit:.0f} s") from error
+            raise
         finally:
-            if watchdog is not None:
-                watchdog.cancel()
+            watchdog.cancel()
 
     def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
         assert self._process.stdin is not None
@@ -122,9 +137,13 @@ class Worker:
         raise RuntimeError("".join(self._log.readlines()[-15:]) or "the process ended without a word")
 
     def close(self) -> None:
-        """Close the pipe and wait until the process has ended."""
+        """Close the pipe, and end the process if it does not end by itself."""
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):
             self._process.stdin.close()
-        self._process.wait()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
         self._log.close()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from maskbench.errors import InputError
 from maskbench.io import environment
 from maskbench.io.imports import uncollected
+from maskbench.models.optional import leave_out
 from maskbench.slots.leases import lease
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ def on_slot(
         if tensorboard is not None:
             os.environ.setdefault(environment.TENSORBOARD, str(tensorboard))
         with uncollected():
+            leave_out()
             from maskbench.slots.device import choose
 
         place = Allocation(choose(training, model), slot, waited)
