@@ -103,7 +103,8 @@ def started(folder: Path) -> dict[str, tuple[float, float]]:
         str(results),
         str(told),
     ]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     began = time.time()
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if not told.exists():

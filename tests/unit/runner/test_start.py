@@ -75,3 +75,23 @@ def test_imports_are_not_looked_at_by_the_garbage_collector() -> None:
     with pytest.raises(ImportError), uncollected():
         raise ImportError
     assert gc.isenabled()
+
+
+def test_a_job_begins_with_its_imports_frozen(tmp_path: Path) -> None:
+    """Each training begins with two full collections, which look at all that is not."""
+    code = """
+import gc
+from pathlib import Path
+from maskbench.config.training import Training
+from maskbench.io.imports import uncollected
+from maskbench.slots.job import on_slot
+with on_slot("a job", Training()):
+    with uncollected():
+        from maskbench.runner.train import train
+    print(len(gc.get_objects()), gc.get_freeze_count())
+"""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, check=True, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    looked_at, frozen = map(int, done.stdout.splitlines()[-1].split())
+    assert looked_at < frozen / 20
