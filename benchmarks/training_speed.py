@@ -2,9 +2,9 @@
 
 All train on the same sentences of an encoded task that a study has left in its results. The project and each stock
 Trainer (fp32 with dynamic padding; fp32 padded to 128, as the run_glue example of transformers does; bf16) take turns,
-so that the ratios hold on a noisy machine; of one thread its own time on the processor is taken. Also printed is the
-share of the machine's GEMM peak that the useful work (6 FLOP per weight and real token; no padding, no attention)
-comes to.
+so that the ratios hold on a noisy machine; of one thread its own time on the processor is taken. Also printed are the
+shares of the machine's GEMM peak that the useful work of training (6 FLOP per weight and real token; no padding, no
+attention) and of scoring (2 FLOP) comes to.
 
     python benchmarks/training_speed.py --results results/minilm --task conll2003 --examples 640 --rounds 3
     python benchmarks/training_speed.py --isa avx2 --beside stock ours-plain     # cut down to AVX2 and fp32
@@ -51,12 +51,15 @@ def measured(
                 about |= {key: found[key] for key in ("precision", "attention", "notes")}
         line = ", ".join(f"{name} {found[-1]:.1f}/s" for name, found in speeds.items())
         print(f"round {number + 1}: {line}", flush=True)
+    scored = workers["ours"].ask(do="score", examples=examples)
     for worker in workers.values():
         worker.close()
     ratios = {name: [a / b for a, b in zip(speeds["ours"], speeds[name], strict=True)] for name in stocks}
     work = 6 * about["weights"] * about["tokens"] / examples
     share = statistics.median(speeds["ours"]) * work / about["peak"][about["precision"]]
-    return {"about": about, "speeds": speeds, "ratios": ratios, "share_of_peak": share}
+    scoring = scored["flops_per_second"] / about["peak"][scored["precision"]]
+    shares = {"training": share, "scoring": scoring}
+    return {"about": about, "speeds": speeds, "ratios": ratios, "shares_of_peak": shares}
 
 
 def main() -> None:
@@ -86,7 +89,8 @@ def main() -> None:
     )
     for name, ratios in found["ratios"].items():
         print(f"beside {name}: median {statistics.median(ratios):.2f} x ({min(ratios):.2f} – {max(ratios):.2f})")
-    print(f"useful work: {100 * found['share_of_peak']:.0f} % of the {found['about']['precision']} GEMM peak")
+    for stage, share in found["shares_of_peak"].items():
+        print(f"useful work of {stage}: {100 * share:.0f} % of the {found['about']['precision']} GEMM peak")
     if options.out:
         options.out.write_text(json.dumps(found, indent=1) + "\n")
 
