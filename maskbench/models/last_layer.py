@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import BertForSequenceClassification
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-from transformers.models.bert.modeling_bert import eager_attention_forward
+
+from maskbench.models.packing import attended, computing, heads, packing_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from torch import Tensor
     from torch.nn import Module
+
+    from maskbench.models.packing import Packing
 
 
 @contextmanager
@@ -38,43 +40,37 @@ def first_token_first(model: Module, *, alone: bool) -> Iterator[None]:
     if not (isinstance(model, BertForSequenceClassification) and model.training and not model.config.is_decoder):
         yield
         return
-    layer: Any = model.bert.encoder.layer[-1]
-    layer.forward = partial(_forward, layer, alone)
-    try:
+    with computing(model.bert.encoder.layer[-1], partial(_forward, alone)):
         yield
-    finally:
-        del layer.forward
 
 
-def _forward(layer: Any, alone: bool, states: Tensor, mask: Tensor | None = None, *more: Any, **keys: Any) -> Tensor:
+def _forward(
+    alone: bool,
+    layer: Any,
+    states: Tensor,
+    mask: Tensor | None = None,
+    *_: Any,
+    packing: Packing | None = None,
+    **__: Any,
+) -> Tensor:
     """Return (B, T, H) what the layer makes of its input (B, T, H), or (B, 1, H) for the first token alone."""
-    if not layer.training:  # a mask looks at the whole text in between
-        result: Tensor = type(layer).forward(layer, states, mask, *more, **keys)
-        return result
-    own = layer.attention.self
-    key, value = (_heads(own, project(states)) for project in (own.key, own.value))
-    first = _rows(layer, states, mask, key, value, slice(0, 1))
+    packing = packing_of(states, packing)
+    own, all_here = layer.attention.self, packing.pack(states)
+    key, value = (heads(own, packing.pad(project(all_here))) for project in (own.key, own.value))
+    first = _rows(layer, states, packing, mask, key, value, slice(0, 1))
     if alone or states.shape[1] == 1:
         return first
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**62, (1,))) ^ 1)  # not what is drawn next for other numbers
-        others = _rows(layer, states, mask, key, value, slice(1, None))
+        others = _rows(layer, states, packing, mask, key, value, slice(1, None))
     return torch.cat([first, others], 1)
 
 
-def _rows(layer: Any, states: Tensor, mask: Tensor | None, key: Tensor, value: Tensor, rows: slice) -> Tensor:
+def _rows(
+    layer: Any, states: Tensor, packing: Packing, mask: Tensor | None, key: Tensor, value: Tensor, rows: slice
+) -> Tensor:
     """Return (B, R, H) what the layer makes of some tokens, with the keys and values (B, A, T, H / A) of all."""
-    own, here = layer.attention.self, states[:, rows]
     if mask is not None and mask.shape[-2] > 1:
         mask = mask[..., rows, :]
-    attend = ALL_ATTENTION_FUNCTIONS.get_interface(own.config._attn_implementation, eager_attention_forward)
-    dropout = own.dropout.p if own.training else 0.0
-    seen, _ = attend(own, _heads(own, own.query(here)), key, value, mask, dropout=dropout, scaling=own.scaling)
-    attended = layer.attention.output(seen.reshape(*here.shape[:-1], -1), here)
-    result: Tensor = layer.feed_forward_chunk(attended)
-    return result
-
-
-def _heads(own: Any, states: Tensor) -> Tensor:
-    """Return (B, A, R, H / A) for A heads from (B, R, H)."""
-    return states.view(*states.shape[:-1], -1, own.attention_head_size).transpose(1, 2)
+    own = packing.rows(rows)
+    return own.pad(attended(layer, own.pack(states[:, rows]), own, mask, key, value))

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from maskbench.models.last_layer import first_token_first
+from maskbench.models.packing import packed
 from maskbench.training import dropout
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def quick(model: Module, device: str, *, states: bool) -> Iterator[None]:
-    """In the block, let training passes of a model draw dropout quickly, and leave out what its head does not read.
+    """In the block, let training passes of a model draw dropout quickly, and leave out padding and what no head reads.
 
     On other devices than CPUs nothing changes: there neither costs anything that can be saved.
 
@@ -32,5 +33,5 @@ def quick(model: Module, device: str, *, states: bool) -> Iterator[None]:
     if device != "cpu":
         yield
         return
-    with dropout.quick(), first_token_first(model, alone=not states):
+    with dropout.quick(), packed(model), first_token_first(model, alone=not states):
         yield

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification, BertForTokenClassification
 
+from maskbench.masks.visibility import showing
 from maskbench.models.last_layer import first_token_first
+from maskbench.models.packing import packed
 from maskbench.training import dropout
 from maskbench.training.quick import quick
 
@@ -30,13 +33,18 @@ def inputs_of():
     return {"input_ids": ids, "attention_mask": (torch.arange(9) < torch.tensor([[9], [4], [7]])).long()}
 
 
+def read(logits):
+    """Return the logits of texts, or those of their real tokens."""
+    return logits[inputs_of()["attention_mask"].bool()] if logits.dim() == 3 else logits
+
+
 def passed(model, context, seed=3, **keys):
     """Return the outputs, and all gradients of a loss of the logits."""
     model.zero_grad()
     torch.manual_seed(seed)
     with context:
         outputs = model(**inputs_of(), **keys)
-    outputs.logits.square().sum().backward()
+    read(outputs.logits).square().sum().backward()
     return outputs, {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None}
 
 
@@ -71,6 +79,45 @@ def test_other_models_evaluations_and_devices_are_left_alone():
     with quick(model, "cuda", states=False):
         assert torch.nn.functional.dropout is before
         assert "forward" not in vars(model.bert.encoder.layer[-1])
+
+
+# --- padding
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("kind", [BertForSequenceClassification, BertForTokenClassification])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_without_padding_real_tokens_are_what_they_are_with_it(kind, attention, checkpointing):
+    model, real = model_of(kind, attention), inputs_of()["attention_mask"].bool()
+    if checkpointing:
+        model.gradient_checkpointing_enable()
+    visible = torch.rand(3, 1, 9, 9, generator=torch.Generator().manual_seed(2)) < 0.5
+    for shown in (nullcontext, partial(showing, model, visible)):
+        with shown():
+            plain, wanted = passed(model, nullcontext(), output_hidden_states=True)
+        with shown():
+            found, gradients = passed(model, packed(model), output_hidden_states=True)
+        torch.testing.assert_close(read(found.logits), read(plain.logits))
+        assert gradients.keys() == wanted.keys()
+        for name, gradient in wanted.items():
+            torch.testing.assert_close(gradients[name], gradient, rtol=1e-4, atol=1e-6)
+        for one, other in zip(found.hidden_states[1:], plain.hidden_states[1:], strict=True):
+            torch.testing.assert_close(one[real], other[real])
+            assert not one[~real].any()
+    assert not any("forward" in vars(layer) for layer in model.bert.encoder.layer)
+    assert not model.bert._forward_pre_hooks
+
+
+def test_linear_layers_are_given_real_tokens_alone():
+    model, seen = model_of(BertForTokenClassification, rate=0.3), []
+    for layer in model.bert.encoder.layer:
+        layer.intermediate.dense.register_forward_hook(lambda _, given, __: seen.append(tuple(given[0].shape)))
+    passed(model, quick(model, "cpu", states=False))
+    assert seen == [(9 + 4 + 7, 16)] * 2
+    seen.clear()
+    with quick(model.eval(), "cpu", states=False):
+        model(**inputs_of())
+    assert seen == [(3, 9, 16)] * 2
 
 
 # --- dropout
