@@ -165,5 +165,7 @@ def _by_key(expected: str) -> Discriminator:
 
 Source = Annotated[_Package | _Local | _Hub, _by_key("package, local or hub")]
 """Where a model comes from, told apart by its key ``package``, ``local`` or ``hub``."""
+FileSource = Annotated[_Package | _Local, _by_key("package or local")]
+"""Where a single file comes from: ``package`` or ``local``."""
 TaskSource = Annotated[_Package | _Local | _Hub | _Synthetic, _by_key("package, local, hub or synthetic")]
 """Where a task comes from: as a model, or ``synthetic``."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, StringConstraints, model_validator
 
-from maskbench.config.block import ConfigBlock, Count, Float, Name, Seed, Share
+from maskbench.config.block import ConfigBlock, Count, Float, Name
+from maskbench.config.cutting import DOCUMENT, Column, Cut, GroupFile, TextEncoding
 from maskbench.config.kinds import TASK_KINDS, Form, TaskKind
 from maskbench.config.sources import HubSource, SyntheticSource, TaskSource
 from maskbench.config.training import TrainingOverrides
@@ -15,31 +15,6 @@ from maskbench.config.training import TrainingOverrides
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
-
-def _column(value: Any) -> Any:
-    """Say in one error what a column is; the union alone would report one for each of its members."""
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        raise PydanticCustomError("column", "expected the name of a column, or its index")
-    return value
-
-
-Column = Annotated[str | int, BeforeValidator(_column)]
-"""A column by its name, or by its index."""
-
-
-def _encoding(name: str) -> str:
-    """Refuse what Python cannot decode text with, such as ``base64``."""
-    try:
-        "a".encode(name).decode(name)
-    except (LookupError, ValueError):
-        raise PydanticCustomError(
-            "encoding", "expected an encoding of text that Python knows, such as utf-8, utf-16 or cp1252"
-        ) from None
-    return name
-
-
-TextEncoding = Annotated[str, AfterValidator(_encoding)]
-"""An encoding of text by one of the names that Python knows."""
 
 Scheme = Literal["auto", "iob1", "iob2", "bioes", "bmes", "io"]
 """How tags mark where an entity starts and ends (maskbench/kinds/token_classification/tags.py)."""
@@ -62,23 +37,6 @@ Stop = Literal[
 _SYNTHETIC_FILES: dict[Split, str] = {split: f"{split}.jsonl" for split in SPLITS}
 
 
-class Cut(ConfigBlock):
-    """How missing splits are cut from the training file: a seeded permutation, stratified by label if there is one."""
-
-    validation: Share = 0.1
-    """Share of the training file that becomes the validation split, if there is no file for it."""
-    test: Share = 0.1
-    """Share of the training file that becomes the test split, if there is no file for it."""
-    seed: Seed = 0
-    """Seed of the permutation; the same for all cells."""
-
-    @model_validator(mode="after")
-    def _leaves_something_to_train_on(self) -> Self:
-        if self.validation + self.test >= 1.0:
-            raise ValueError(f"validation {self.validation} and test {self.test} leave nothing to train on")
-        return self
-
-
 class Task(ConfigBlock):
     """One task: where its text is, which columns hold what, and how it is cut into splits."""
 
@@ -97,6 +55,8 @@ class Task(ConfigBlock):
     """Encoding of the files, such as `cp1252` or `utf-16`; a byte order mark may stand or not."""
     header: bool = True
     """CSV and TSV: whether the first row names the columns."""
+    skip_lines: Annotated[int, Field(ge=0, le=10**6)] = 0
+    """Lines at the top of each file that are left out before anything is read, header included, such as a preamble."""
     columns: list[str] | None = None
     """CSV and TSV without a header: the columns' names, in order; not needed if `text` and `label` are indices."""
     text: Column = "text"
@@ -185,6 +145,8 @@ class Task(ConfigBlock):
         if isinstance(self.source, HubSource):
             if "train" not in self.source.splits:
                 raise ValueError("source.splits needs an entry for train")
+            if self.skip_lines:
+                raise ValueError("skip_lines is for files, and a dataset of the hub has rows alone")
             return self
         if self.format is None:
             raise ValueError("format is needed for files: csv, tsv, jsonl or conll")
@@ -197,6 +159,22 @@ class Task(ConfigBlock):
             raise ValueError("header: false needs columns, the names of the columns in order")
         if self.format == "conll" and not (isinstance(self.text, int) and isinstance(self.label, int)):
             raise ValueError("format conll needs the indices of two columns, such as text: 0 and label: -1")
+        return self
+
+    @model_validator(mode="after")
+    def _groups_are_somewhere(self) -> Self:
+        """Refuse groups that the task's files cannot name."""
+        group = self.cut.group
+        if group is None or isinstance(group, GroupFile):
+            return self
+        if isinstance(self.source, SyntheticSource):
+            raise ValueError("cut.group: a synthetic source has its splits, and no column of groups")
+        if self.format == "conll" and not isinstance(self.source, HubSource) and group != DOCUMENT:
+            raise ValueError(
+                f"cut.group: in conll files sentences are grouped by {DOCUMENT} (-DOCSTART-); got {group!r}"
+            )
+        if isinstance(group, int) and self.format == "jsonl":
+            raise ValueError(f"cut.group: expected the name of a key, since jsonl has no indices; got {group}")
         return self
 
     def content(self, *, max_length: bool = False) -> Task:

@@ -10,14 +10,18 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from maskbench.config.cutting import GroupFile
+from maskbench.data.compressed import opened
 from maskbench.errors import InputError
 from maskbench.kinds.files import Spanning
+from maskbench.kinds.values import word
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from maskbench.config.tasks import Column, Task
+    from maskbench.config.cutting import Column
+    from maskbench.config.tasks import Task
     from maskbench.kinds.files import Place, Seen
 
 MARK = "\ufeff"
@@ -26,8 +30,7 @@ MARK = "\ufeff"
 _NO_TEXT = {
     b"PK\x03\x04": "a ZIP archive or a spreadsheet",
     b"\xd0\xcf\x11\xe0": "a spreadsheet or document of an office program",
-    b"\x1f\x8b": "compressed (gzip)",
-    b"BZh": "compressed (bzip2)",
+    b"\x1f\x8b": "compressed (gzip) twice",
     b"\xfd7zXZ": "compressed (xz)",
     b"\x28\xb5\x2f\xfd": "compressed (zstd)",
     b"%PDF-": "a PDF file",
@@ -35,15 +38,16 @@ _NO_TEXT = {
     b"ARROW1": "an Arrow file",
     b"SQLite format 3": "a database",
 }
-"""How files begin that some encodings would read as text, and what they are."""
+"""How files begin that some encodings would read as text, and what they are; what gzip or bzip2 made is unpacked."""
 
 
 def decode(task: Task, path: Path, place: Place, seen: Seen) -> str:
-    """Read a file as text, without byte order marks at its start and, where files were joined, inside."""
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{place.file}: cannot be read: {error.strerror}") from None
+    """Read a file as text, without byte order marks at its start and, where files were joined, inside.
+
+    Lines that are to be skipped are empty in it, so that the others keep their numbers.
+    """
+    with opened(path, place.file) as stream:
+        raw = stream.read()
     if what := next((what for start, what in _NO_TEXT.items() if raw.startswith(start)), None):
         raise InputError(f"{place.file}: expected text, found {what}; unpack it, or export it as text")
     if (wide := _unmarked(raw)) and not codecs.lookup(task.encoding).name.startswith(wide[:6]):
@@ -74,7 +78,16 @@ def decode(task: Task, path: Path, place: Place, seen: Seen) -> str:
             f"{place.file}: {alone} lines end in a carriage return alone and {feeds} in a line feed; write the file "
             "with one kind of line end"
         )
-    return text
+    return _without_first(text, task.skip_lines)
+
+
+def _without_first(text: str, number: int) -> str:
+    """Return a text with its first lines empty."""
+    if not number:
+        return text
+    end = "\n" if "\n" in text or "\r" not in text else "\r"
+    parts = text.split(end, number)
+    return end * (len(parts) - 1) + (parts[number] if len(parts) > number else "")
 
 
 def _unmarked(raw: bytes) -> str | None:
@@ -158,15 +171,23 @@ def index_of(column: Column, key: str, names: Sequence[str], place: Place) -> in
     return names.index(column)
 
 
-def fields(task: Task, path: Path, place: Place, seen: Seen) -> Iterator[tuple[int, str, str]]:
-    """Yield line, text and label of the rows of a CSV or TSV file."""
+def group_column(task: Task) -> Column | None:
+    """Return the column of the task's own files that says which rows belong together, if there is one."""
+    return None if isinstance(task.cut.group, GroupFile) else task.cut.group
+
+
+def fields(
+    task: Task, path: Path, place: Place, seen: Seen, keys: tuple[str, str] = ("text", "label")
+) -> Iterator[tuple[int, str, str]]:
+    """Yield line, text and label of the rows of a CSV or TSV file; messages call the two columns by their keys."""
     content = decode(task, path, place, seen)
     quoted = task.format == "csv"
     separator = task.separator if task.separator is not None else "," if quoted else "\t"
     rows = _csv_rows(content, separator, place) if quoted else _tsv_rows(content, separator, place)
     seen.by_index = isinstance(task.text, int) and isinstance(task.label, int)
     names = task.columns if not task.header else None
-    text = label = -1
+    text = label = group = -1
+    grouped = group_column(task)
     for line, height, row in rows:
         if task.comments is not None and row[0].lstrip().startswith(task.comments):
             seen.dropped["comment"] += 1
@@ -174,7 +195,8 @@ def fields(task: Task, path: Path, place: Place, seen: Seen) -> Iterator[tuple[i
         if text < 0:
             header = task.header
             names = names or ([name.strip() for name in row] if header else [str(index) for index in range(len(row))])
-            text, label = index_of(task.text, "text", names, place), index_of(task.label, "label", names, place)
+            text, label = index_of(task.text, keys[0], names, place), index_of(task.label, keys[1], names, place)
+            group = -1 if grouped is None else index_of(grouped, "cut.group", names, place)
             seen.shape = (separator, len(names), label)
             if header:
                 # pandas writes indices for columns without names
@@ -193,6 +215,8 @@ def fields(task: Task, path: Path, place: Place, seen: Seen) -> Iterator[tuple[i
                 for column, cell in enumerate(row)
                 if len(parts := re.split(r"\r?\n", cell)) > 1
             ]
+        if group >= 0:
+            seen.groups[line] = word(row[group], "group", line, place)
         yield line, row[text], row[label]
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from maskbench.data import columns
+from maskbench.data.compressed import opened
 from maskbench.errors import InputError
 from maskbench.kinds.files import Place, Seen
 from maskbench.kinds.rows import key
@@ -19,8 +21,9 @@ if TYPE_CHECKING:
 
 def most_rows(task: Task, path: Path) -> int:
     """Return how many rows a file has at most: every one takes a line, and a CoNLL sentence is between blank lines."""
-    with path.open(encoding="latin-1") as stream:  # every byte is a character, every kind of line end ends a line
-        blank = [not line.strip() for line in stream]
+    with opened(path, str(path)) as stream:  # latin-1: every byte is a character, every kind of line end ends a line
+        lines = io.TextIOWrapper(stream, encoding="latin-1")
+        blank = [number < task.skip_lines or not line.strip() for number, line in enumerate(lines)]
     if task.format == "conll":
         return sum(1 for before, line in pairwise([True, *blank]) if before and not line)
     return blank.count(False) - (task.header and task.format in ("csv", "tsv"))
@@ -41,13 +44,13 @@ def cut_off(task: Task, path: Path, wanted: int) -> int:
     Returns
     -------
     int
-        0 where all wanted rows are left, and where it cannot be known: the file cannot be read (preparing says why), or
-        `binarize` leaves out rows.
+        0 where all wanted rows are left, and where it cannot be known: the file cannot be read (preparing says why),
+        `binarize` leaves out rows, or whole groups are cut off.
     """
     cuts = (("test", task.cut.test), ("validation", task.cut.validation))
     shares = [share for split, share in cuts if split not in task.files]
     rows = most_rows(task, path)
-    if task.binarize is not None or wanted <= rows - _taken(shares, rows):
+    if task.binarize is not None or task.cut.group is not None or wanted <= rows - _taken(shares, rows):
         return 0
     try:
         return _taken(shares, len({key(text) for text in _texts(task, path)}))

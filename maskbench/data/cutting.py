@@ -67,7 +67,7 @@ def cut(
         If there are too few distinct keys, or fewer of one label than splits.
     """
     group = {key: number for number, key in enumerate(dict.fromkeys(keys))}
-    strata, kinds = _of_texts(keys, group, labels, types)
+    strata, kinds = of_texts(keys, group, labels, types)
     least = floors(kinds, 1 + len(shares))
     owner = _drawn(strata, len(group), shares, seed)
     if owner is None or lacking(owner, kinds, least, shares) or (strata is not None and not all(least.values())):
@@ -83,7 +83,7 @@ def cut(
     return parts
 
 
-def _of_texts(
+def of_texts(
     keys: Sequence[str],
     group: Mapping[str, int],
     labels: Sequence[int] | None,

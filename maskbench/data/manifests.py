@@ -90,6 +90,23 @@ class Change(_Part):
     """Hash of the clean task."""
 
 
+class GroupsOfSplits(_Part):
+    """Which rows belong together, and how they are spread over the splits."""
+
+    by: str
+    """What they have in common: a column, ``document``, or a column in a file of its own."""
+    groups: dict[Name, int]
+    """How many groups each split has."""
+    joined: int
+    """By how many groups there are fewer that can be parted, since the others share a text with one of them."""
+    without: dict[Name, int]
+    """Rows of each split whose group is not known; none of them is cut from the training file."""
+    shared_with_test: dict[Name, int]
+    """Groups of test that also stand in another split: only where the splits are files."""
+    shared_with_validation: dict[Name, int]
+    """Groups of validation that also stand in training."""
+
+
 class PreparedManifest(_Manifest):
     """What is in the folder of a prepared task, and how it came about."""
 
@@ -100,6 +117,8 @@ class PreparedManifest(_Manifest):
     splits: dict[Name, PreparedSplit]
     cut: str | None
     """The rule by which missing splits were cut, in one sentence; None if all were given."""
+    groups: GroupsOfSplits | None = None
+    """The groups that splits are cut by; None if rows have none."""
     dropped: dict[str, int]
     """Rows that were left out, by reason."""
     scheme: str | None

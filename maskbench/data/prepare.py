@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from maskbench.config.sources import HubSource, LocalSource
 from maskbench.config.tasks import SPLITS, Split, Task
-from maskbench.data import examine
+from maskbench.data import examine, group_cutting, groups
 from maskbench.data.cutting import LEAST, cut
 from maskbench.data.folders import new_folder
 from maskbench.data.manifests import NAME, PreparedManifest, PreparedSplit, in_order
@@ -56,14 +56,17 @@ def prepare(task: Task, source: Path, destination: Path) -> None:
     content = kind.content(task, tables)
     for table in tables.values():
         content.dropped.update(table.seen.dropped)
-    cut = _cut_missing(task, content, tables["train"].place)
+    content.rows = groups.with_groups(task, content.rows, tables, source)
+    cut, joined = _cut_missing(found, content, tables["train"].place)
     examine.splits(found, content.labels, content.rows)
+    groups.examine(found, content.rows)
     about = PreparedManifest(
         task=task.name,
         kind=task.kind,
         labels=content.labels,
         splits={},
         cut=cut,
+        groups=groups.about(task, content.rows, joined),
         dropped={reason: count for reason, count in sorted(content.dropped.items()) if count},
         scheme=content.scheme,
         converted={**content.converted},
@@ -175,30 +178,47 @@ def _read(task: Task, split: Split, source: Path, record: Mapping[str, Any]) -> 
 # --- splits
 
 
-def _cut_missing(task: Task, content: Content, place: Place) -> str | None:
-    """Cut the splits that are not there from the training rows; return the rule in one sentence."""
+def _cut_missing(found: Findings, content: Content, place: Place) -> tuple[str | None, int]:
+    """Cut the splits that are not there from the training rows; return the rule in one sentence.
+
+    The second value is by how many groups there are fewer because they share a text.
+    """
+    task, rows = found.task, content.rows
     shares = {"test": task.cut.test, "validation": task.cut.validation}
-    missing: dict[Split, float] = {
-        split: shares[split] for split in ("test", "validation") if split not in content.rows
-    }
+    missing: dict[Split, float] = {split: shares[split] for split in ("test", "validation") if split not in rows}
     kind = reading.of(task.kind)
+    joined = group_cutting.joined(rows["train"].keys, rows["train"].groups or [()] * len(rows["train"].keys))
     if missing:
-        train = content.rows["train"]
+        train = rows["train"]
         types = None if kind.stratified else [kind.classes_of(target) for target in train.targets]
-        parts = cut(train.keys, train.targets if kind.stratified else None, missing, task.cut.seed, place, types)
+        labels = train.targets if kind.stratified else None
+        if train.groups is None:
+            parts = cut(train.keys, labels, missing, task.cut.seed, place, types)
+        else:
+            parts = group_cutting.cut_groups(train.keys, joined, labels, missing, task.cut.seed, place, types)
         content.rows |= {split: train.take(positions) for split, positions in parts.items()}
     for split in SPLITS:
         if not content.rows[split].inputs:
             raise InputError(f"{place.file}: no rows are left for {split}")
     if kind.stratified:
         _all_trained(content, place)
-    if not missing:
-        return None
+    if missing and task.cut.group is not None:
+        groups.uneven(found, content.rows, missing)
+    return _rule(task, content, missing) if missing else None, len(joined.numbers) - joined.count
+
+
+def _rule(task: Task, content: Content, missing: Mapping[Split, float]) -> str:
+    """Say in one sentence how splits were cut."""
+    kind = reading.of(task.kind)
     names = ", then ".join(f"{split} ({share:g} of them)" for split, share in missing.items())
+    how, whole = kind.cut_words, ""
+    if task.cut.group is not None:
+        how = f"in whole groups ({groups.title(task)}){', ' + kind.cut_words if kind.stratified else ''}"
+        whole = "no group stands in two splits, and texts without a group stay in training; "
     return (
-        f"Cut from the distinct texts of the training file with seed {task.cut.seed}, {kind.cut_words}: {names}; "
-        f"{_promise(content, ('train', *missing), kind)}texts that differ only in case or white space count as one "
-        "and stay in one split."
+        f"Cut from the distinct texts of the training file with seed {task.cut.seed}, {how}: {names}; "
+        f"{_promise(content, ('train', *missing), kind)}{whole}texts that differ only in case or white space count as "
+        "one and stay in one split."
     )
 
 

@@ -11,14 +11,15 @@ import pyarrow.parquet as pq
 from maskbench.config.sources import HubSource
 from maskbench.data import columns
 from maskbench.errors import InputError
-from maskbench.kinds import reading
+from maskbench.kinds import reading, values
 from maskbench.kinds.files import File, FileTable, Place, Seen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from maskbench.config.tasks import Column, Task
+    from maskbench.config.cutting import Column
+    from maskbench.config.tasks import Task
     from maskbench.kinds.reading import Reading
 
 
@@ -63,6 +64,8 @@ def _fields(file: File, path: Path) -> Iterator[tuple[int, Any, Any]]:
     elif task.format == "jsonl":
         for line, row in columns.objects(task, path, place, file.seen):
             text, label = (_value(row, key, line, place) for key in (task.text, task.label))
+            if (group := columns.group_column(task)) is not None:
+                file.seen.groups[line] = values.word(_value(row, group, line, place), "group", line, place)
             yield line, text, label
     else:
         yield from columns.fields(task, path, place, file.seen)
@@ -113,18 +116,20 @@ def _no_comment(file: File, word: columns.ConllLine, kind: Reading) -> None:
 
 
 def _hub_rows(file: File, path: Path) -> Iterator[tuple[int, Any, Any]]:
-    """Yield row number, text and label of a parquet file."""
+    """Yield row number, text and label of a parquet file; a row without a group is kept, and has none."""
     task, place = file.task, file.place
+    keys = {"text": task.text, "label": task.label}
+    if (group := columns.group_column(task)) is not None:
+        keys["cut.group"] = group
     try:
         opened = pq.ParquetFile(path)
         names = opened.schema_arrow.names
-        wanted = [
-            names[columns.index_of(column, key, names, place)]
-            for key, column in (("text", task.text), ("label", task.label))
-        ]
+        wanted = [names[columns.index_of(column, key, names, place)] for key, column in keys.items()]
         table = opened.read(wanted)
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{place.file}: not a parquet file: {error}") from None
-    pairs = zip(*(table.column(name).to_pylist() for name in wanted), strict=True)
-    for number, (text, label) in enumerate(pairs, 1):
+    cells = (table.column(name).to_pylist() for name in wanted)
+    for number, (text, label, *groups) in enumerate(zip(*cells, strict=True), 1):
+        if groups and groups[0] is not None:
+            file.seen.groups[number] = values.word(groups[0], "group", number, place)
         yield number, text, label

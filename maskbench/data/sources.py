@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from maskbench.config.cutting import GroupFile
 from maskbench.config.sources import (
     MODEL_FILES,
     RECORD,
@@ -24,6 +25,7 @@ from maskbench.config.sources import (
 )
 from maskbench.data.archives import open_archive
 from maskbench.data.folders import new_folder
+from maskbench.data.groups import FOLDER, as_task
 from maskbench.data.hub import fetch_dataset, fetch_snapshot
 from maskbench.data.packages import cached_archive
 from maskbench.data.synthetic import write_synthetic
@@ -80,7 +82,24 @@ def fetch_task(task: Task, destination: Path, cache: Path) -> None:
                 write_synthetic(source, folder, where)
         return {}
 
-    _fetch(task.source, destination, fill, where)
+    def fill_all(folder: Path) -> Features:
+        features = fill(folder)
+        if isinstance(task.cut.group, GroupFile):
+            _groups(task.cut.group, folder / FOLDER, cache, f"task {task.name}: cut.group: ")
+        return features
+
+    _fetch(task.source, destination, fill_all, where, task.cut.group)
+
+
+def _groups(group: GroupFile, folder: Path, cache: Path, where: str) -> None:
+    """Put the file that says which texts belong together into a folder."""
+    source, task = group.source, as_task(group)
+    where += _title(source)
+    folder.mkdir()
+    if isinstance(source, PackageSource):
+        _unpack(source, _task_names(task, where), folder, cache, where)
+    else:
+        _copy(_local_files(source, task, where), folder, where)
 
 
 def fetch_model(model: Model, destination: Path, cache: Path) -> None:
@@ -139,6 +158,7 @@ def _fetch(
     destination: Path,
     fill: Callable[[Path], Features],
     where: str,
+    group: object = None,
 ) -> None:
     """Fill a folder, write its record and let it appear."""
     try:
@@ -146,6 +166,8 @@ def _fetch(
             features = fill(folder)
             files = sha256_files((path for path in folder.rglob("*") if path.is_file()), folder)
             record = {"source": source.model_dump(mode="json"), "files": files, "features": features}
+            if isinstance(group, GroupFile):
+                record["groups"] = group.model_dump(mode="json")
             write_json(folder / RECORD, record)
     except OSError as error:
         raise InputError(f"{where}: {error.filename or destination}: {error.strerror or error}") from error

@@ -16,12 +16,13 @@ from pydantic_core import to_jsonable_python
 from maskbench.config.analysis import Analysis
 from maskbench.config.block import ConfigBlock
 from maskbench.config.conditions import Cue
+from maskbench.config.cutting import Cut, GroupFile
 from maskbench.config.measures import MEASURES, MeasureFamily
 from maskbench.config.models import Model
 from maskbench.config.probes import Probes
 from maskbench.config.resources import Resources
 from maskbench.config.sources import HubSource, LocalSource, PackageSource, SyntheticSource
-from maskbench.config.tasks import Cut, Task
+from maskbench.config.tasks import Task
 from maskbench.config.training import Training, TrainingOverrides, TrainingPlan
 from maskbench.experiment.catalogue import masks, twins
 from maskbench.experiment.experiment import Experiment, presets
@@ -290,6 +291,7 @@ def measures_page() -> str:
 _BLOCKS: tuple[type[ConfigBlock], ...] = (
     Task,
     Cut,
+    GroupFile,
     PackageSource,
     LocalSource,
     HubSource,

@@ -14,6 +14,7 @@ import yaml
 from pydantic import ValidationError
 
 from maskbench.config.block import NAME_PATTERN
+from maskbench.config.cutting import GroupFile
 from maskbench.config.models import Model
 from maskbench.config.sources import REVISION_PATTERN, SHA256_PATTERN, SOURCE_KINDS, LocalSource, SyntheticSource
 from maskbench.config.tasks import Task
@@ -219,15 +220,17 @@ def _missing_paths(experiment: Experiment) -> Iterator[str]:
     """Yield one line for each local file that the experiment names and that does not exist or must not be named so."""
     wanted: list[tuple[str, Path]] = []
     for index, task in enumerate(experiment.tasks):
-        if isinstance(source := task.source, LocalSource):
-            place = f"tasks[{index}] ({task.name})"
-            for split, name in task.files.items():
+        place, group = f"tasks[{index}] ({task.name})", task.cut.group
+        named = [(task.source, "source.local", f"files.{split}", name) for split, name in task.files.items()]
+        if isinstance(group, GroupFile):
+            named.append((group.source, "cut.group.source.local", "cut.group.file", group.file))
+        for source, key, file_key, name in named:
+            if isinstance(source, LocalSource):
                 try:
-                    wanted.append(
-                        (f"{place}.source.local", source.file(name)[1] if source.path.exists() else source.path)
-                    )
+                    path = source.file(name)[1] if source.path.exists() else source.path
+                    wanted.append((f"{place}.{key}", path))
                 except ValueError as error:
-                    yield f"{place}.files.{split}: {error}"
+                    yield f"{place}.{file_key}: {error}"
     for index, model in enumerate(experiment.models):
         if isinstance(model.source, LocalSource):
             wanted.append((f"models[{index}] ({model.name}).source.local", model.source.path / "config.json"))

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from maskbench.config.cutting import GroupFile
 from maskbench.config.models import Model
 from maskbench.config.sources import LocalSource, model_files
 from maskbench.config.tasks import Task
@@ -17,9 +18,14 @@ KNOWN = Path(".snakemake/maskbench-files.json")
 
 def task_content(task: Task) -> str:
     """Return hashes of the files of a task, as JSON; empty text if they are not on this machine's disks."""
-    if not isinstance(task.source, LocalSource):
-        return ""
-    return _hashes(dict(task.source.file(name) for name in task.files.values()))
+    files: dict[str, Path] = {}
+    if isinstance(task.source, LocalSource):
+        files |= dict(task.source.file(name) for name in task.files.values())
+    group = task.cut.group
+    if isinstance(group, GroupFile) and isinstance(group.source, LocalSource):
+        name, path = group.source.file(group.file)
+        files[f"cut.group: {name}"] = path
+    return _hashes(files) if files else ""
 
 
 def model_content(model: Model) -> str:

@@ -60,6 +60,8 @@ class Seen:
     """Lines inside the file that begin with a byte order mark, which was left out."""
     dropped: Counter[str] = field(default_factory=Counter)
     """What was left out, by reason."""
+    groups: dict[int, str] = field(default_factory=dict)
+    """What the column of groups says of each row, by the line that the row starts on."""
     numbered: int = 0
     """Tags that are numbers, whose names the configuration gives."""
 

@@ -32,6 +32,8 @@ class Rows:
     """The file that messages name."""
     documents: list[int | None] | None = None
     """Document of each row, where the file says where they begin."""
+    groups: list[tuple[str, ...]] | None = None
+    """Groups of each row, where the task has some: none if they are not known, several if it joins them."""
 
     @cached_property
     def texts(self) -> list[str]:
@@ -52,7 +54,8 @@ class Rows:
         positions = list(positions)
         inputs, targets, lines = ([values[i] for i in positions] for values in (self.inputs, self.targets, self.lines))
         documents = None if self.documents is None else [self.documents[i] for i in positions]
-        return Rows(inputs, targets, lines, self.place, documents)
+        groups = None if self.groups is None else [self.groups[i] for i in positions]
+        return Rows(inputs, targets, lines, self.place, documents, groups)
 
 
 def shared(rows: Mapping[Split, Rows], splits: Iterable[Split], later: Split) -> dict[str, int]:

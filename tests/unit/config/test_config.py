@@ -85,7 +85,8 @@ MISTAKES: dict[str, tuple[dict[Any, Any], str]] = {
     ),
     "unknown task": (
         {"tasks": ["sst"]},
-        "tasks[0] (sst): expected one of the presets conll2003, rt-snippets, sst2, got 'sst'",
+        "tasks[0] (sst): expected one of the presets conll2003, newsgroups20, r8, rt-snippets, "
+        "rt-snippets-random, sst2, got 'sst'",
     ),
     "unknown model": (
         {"models": ["bert"]},

@@ -442,7 +442,7 @@ def test_real_conll(tmp_path, archives):
 
 @pytest.mark.network
 def test_real_snippets(tmp_path, archives):
-    manifest, tables = prepared_preset(tmp_path, archives, "rt-snippets")
+    manifest, tables = prepared_preset(tmp_path, archives, "rt-snippets-random")
     assert {split: table.num_rows for split, table in tables.items()} == {
         "train": 8453,
         "validation": 1058,
