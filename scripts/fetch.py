@@ -20,7 +20,7 @@ def main() -> None:
 
     from pydantic import ValidationError
 
-    from maskbench.config.models import Model
+    from maskbench.config.models import FetchedModel
     from maskbench.config.tasks import Task
     from maskbench.data.sources import cache_folder, fetch_model, fetch_task
     from maskbench.errors import InputError
@@ -29,7 +29,7 @@ def main() -> None:
         if given.kind == "task":
             fetch_task(Task.model_validate_json(given.spec), given.destination, cache_folder(None))
         else:
-            fetch_model(Model.model_validate_json(given.spec), given.destination, cache_folder(None))
+            fetch_model(FetchedModel.model_validate_json(given.spec), given.destination, cache_folder(None))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"])
