@@ -19,4 +19,4 @@ class FetchedModel(ConfigBlock):
     @property
     def id(self) -> str:
         """Its name and eight digits of a hash of its source, so that two sources of one name keep apart."""
-        return f"{self.name}-{sha256(self.source.model_dump_json().encode()).hexdigest()[:8]}"
+        return f"{self.name[:31].rstrip('-')}-{sha256(self.source.model_dump_json().encode()).hexdigest()[:8]}"

@@ -16,6 +16,7 @@ from pydantic_core import to_jsonable_python
 from maskbench.config.analysis import Analysis
 from maskbench.config.block import ConfigBlock
 from maskbench.config.conditions import Cue
+from maskbench.config.corpora import Corpus
 from maskbench.config.measures import MEASURES, MeasureFamily
 from maskbench.config.models import FetchedModel
 from maskbench.config.probes import Probes
@@ -300,6 +301,7 @@ _BLOCKS: tuple[type[ConfigBlock], ...] = (
     SyntheticSource,
     Model,
     Pretrain,
+    Corpus,
     FetchedModel,
     Schedule,
     TrainingPlan,

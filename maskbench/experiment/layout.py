@@ -20,7 +20,7 @@ _FIELDS = {
     "variant": r"[a-z0-9-]+",
     "size": r"full|n[1-9][0-9]*",
     "start": _NAME,
-    "pack": r"[0-9a-f]{16}",
+    "pack": r"[0-9a-f]{12}",
     "seed": r"0|[1-9][0-9]*",
     "piece": r"0|[1-9][0-9]*",
     "name": r"[a-z0-9_.-]+",

@@ -33,9 +33,9 @@ class Model(ConfigBlock):
     """Licence of the weights, for the documentation and the report."""
     citation: str | None = None
     """Who made it, for the documentation and the report."""
-    recipe: Name | None = None
-    """Filled in by the program: the name of the entry with `pretrain` that this model was made by; its models differ in
-    their pretraining seed alone."""
+    made_by: Name | None = None
+    """Filled in by the program: the name of the entry with `pretrain` that made this model; its models differ in their
+    pretraining seed alone."""
 
     @model_validator(mode="after")
     def _comes_from_one_place(self) -> Self:
@@ -45,9 +45,14 @@ class Model(ConfigBlock):
             )
         if self.pretrain is not None and self.masked_lm is False:
             raise ValueError("masked_lm: a model that is pretrained has a masked-LM head; leave the key out")
-        if self.recipe is not None and self.pretrain is None:
-            raise ValueError("recipe: expected only at a model with pretrain")
+        if self.made_by is not None and self.pretrain is None:
+            raise ValueError("made_by: expected only at a model with pretrain")
         return self
+
+    @property
+    def recipe(self) -> str:
+        """The name of the entry that made the model, which it shares with those of other pretraining seeds."""
+        return self.made_by or self.name
 
     @property
     def pretraining_seed(self) -> int | None:
@@ -67,11 +72,11 @@ class Model(ConfigBlock):
 
     def expanded(self) -> Iterator[Model]:
         """Yield the models that the entry stands for: one for each pretraining seed."""
-        if self.pretrain is None or self.recipe is not None:
+        if self.pretrain is None or self.made_by is not None:
             yield self
             return
         for seed in self.pretrain.seeded:
             name = self.name if self.pretrain.seeds is None else f"{self.name}-p{seed}"
             pretrain = self.pretrain.model_copy(update={"seeds": None, "seed": seed})
-            update = {"name": name, "recipe": self.name, "masked_lm": True, "pretrain": pretrain}
+            update = {"name": name, "made_by": self.name, "masked_lm": True, "pretrain": pretrain}
             yield Model.model_validate(dict(self.model_copy(update=update)))

@@ -7,10 +7,11 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from maskbench.config.block import Count, NonNegative, Positive, Rate, Seed
+from maskbench.config.block import ConfigBlock, Count, NonNegative, Positive, Rate, Seed, Share
+from maskbench.config.corpora import VOCABULARY, Corpus, Packing
 from maskbench.config.models import FetchedModel
-from maskbench.config.pretraining import Packing, Size
-from maskbench.experiment.presets import FetchedPreset
+from maskbench.config.pretraining import Size
+from maskbench.experiment.presets import FetchedPreset, Preset
 from maskbench.masks.schedule import Schedule
 from maskbench.masks.slots import InputSlot
 
@@ -31,7 +32,7 @@ def _expanded(value: Any) -> Any:
     raise PydanticCustomError("size", "expected tiny, mini, or a mapping of fields of transformers' BertConfig")
 
 
-class Pretrain(Packing):
+class Pretrain(ConfigBlock):
     """A pretraining by masked-language modelling, from scratch or from a given model.
 
     The loss is taken at masked places only, and embeddings of input and output are tied.
@@ -44,6 +45,18 @@ class Pretrain(Packing):
 
     continues: Annotated[FetchedModel, FetchedPreset()] | None = None
     """Model whose pretraining goes on: the name of a preset, or `{name, source}`; null: a model from scratch."""
+    corpora: Annotated[list[Annotated[Corpus, Preset("corpora")]], Field(min_length=1)]
+    """Texts: names of presets, or full definitions (docs/data.md); `tasks` are the training texts of the tasks."""
+    vocabulary: Annotated[int, Field(ge=100, le=100_000)] | None = None
+    """Word pieces of the vocabulary that is trained on the corpora; null: 8000, and with `continues` that model's own,
+    which cannot be changed."""
+    length: Annotated[int, Field(ge=8, le=4096)] = 128
+    """Tokens of a packed sequence, special ones included."""
+    held_out: Share = 0.02
+    """Share of the documents that are not trained on, rounded up: the held-out loss is measured on them."""
+    next_sentence: bool = False
+    """Whether the model also learns to tell whether two segments follow each other, as BERT did: pairs of segments in
+    place of running text, half of them random."""
     size: Annotated[Size | dict[str, int | float | str], BeforeValidator(_expanded)] | None = None
     """`tiny` (2 layers of 128), `mini` (4 of 256), or fields of transformers' BertConfig; null: `tiny`, and with
     `continues` that model's own, which cannot be changed."""
@@ -91,6 +104,7 @@ class Pretrain(Packing):
             for key in ("size", "vocabulary"):
                 if getattr(self, key) is not None:
                     raise ValueError(f"{key}: with `continues` it is that of {self.continues.name}; leave it out")
+        _ = self.packing  # refuses corpora that do not go together
         if len(set(self.seeds or [])) < len(self.seeds or []):
             raise ValueError("seeds: expected each seed once")
         return self
@@ -106,7 +120,15 @@ class Pretrain(Packing):
     @property
     def packing(self) -> Packing:
         """What decides the packed text."""
-        return Packing(**{name: getattr(self, name) for name in Packing.model_fields})
+        alone = self.continues is None
+        return Packing(
+            corpora=self.corpora,
+            tokenizer=None if self.continues is None else self.continues.id,
+            vocabulary=(self.vocabulary or VOCABULARY) if alone else None,
+            length=self.length,
+            held_out=self.held_out,
+            next_sentence=self.next_sentence,
+        )
 
     @property
     def seeded(self) -> list[int]:

@@ -16,6 +16,7 @@ import yaml
 from pydantic_core import to_jsonable_python
 
 from maskbench.config.block import ConfigBlock
+from maskbench.config.corpora import Corpus, Packing
 from maskbench.config.kinds import TASK_KINDS
 from maskbench.config.measures import MEASURES, measure
 from maskbench.config.tasks import Task
@@ -393,7 +394,7 @@ def test_an_empty_block_has_its_defaults() -> None:
 
 def test_presets_are_valid_and_can_be_changed() -> None:
     known = presets()
-    plain = load(SMALL | {kind: list(names) for kind, names in known.items() if kind != "strategies"})
+    plain = load(SMALL | {kind: list(known[kind]) for kind in ("tasks", "models")})
     assert [task.name for task in plain.tasks] == list(known["tasks"])
     # some masks need a masked-LM head, some gold mentions
     masked = {"tasks": ["conll2003"], "models": ["bert-base-uncased"], "strategies": list(known["strategies"])}
@@ -402,6 +403,8 @@ def test_presets_are_valid_and_can_be_changed() -> None:
     whole = load(SMALL).tasks[0]
     assert changed.name == "short"
     assert changed.model_copy(update={"name": whole.name, "max_length": whole.max_length}) == whole
+    corpora = [Corpus.model_validate({"name": name, **entry}) for name, entry in known["corpora"].items()]
+    assert Packing(corpora=corpora, vocabulary=8000).length == 128
 
 
 def test_blocks_are_frozen() -> None:

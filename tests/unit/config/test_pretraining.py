@@ -13,6 +13,7 @@ from maskbench.experiment.load import load
 from maskbench.masks.input.random import Random
 from maskbench.masks.schedule import Schedule
 
+TEXT: dict[str, Any] = {"corpora": ["tasks"]}
 BASE: dict[str, Any] = {"study": "x", "tasks": ["rt-snippets"], "strategies": ["none"], "seeds": [1]}
 
 
@@ -22,11 +23,11 @@ def loaded(*models: Any) -> Experiment:
 
 
 def test_a_recipe_becomes_a_model_for_each_pretraining_seed() -> None:
-    recipe = {"name": "tiny-dynamic", "pretrain": {"continues": "bert-tiny", "seeds": [1, 3]}}
-    experiment = loaded("bert-tiny", recipe, {"name": "alone", "pretrain": {}})
+    recipe = {"name": "tiny-dynamic", "pretrain": {**TEXT, "continues": "bert-tiny", "seeds": [1, 3]}}
+    experiment = loaded("bert-tiny", recipe, {"name": "alone", "pretrain": TEXT})
     found = [(model.name, model.recipe, model.pretraining_seed) for model in experiment.models]
     assert found == [
-        ("bert-tiny", None, None),
+        ("bert-tiny", "bert-tiny", None),
         ("tiny-dynamic-p1", "tiny-dynamic", 1),
         ("tiny-dynamic-p3", "tiny-dynamic", 3),
         ("alone", "alone", 1),
@@ -41,32 +42,41 @@ def test_a_recipe_becomes_a_model_for_each_pretraining_seed() -> None:
     ("model", "line"),
     {
         "neither": ({"name": "a"}, "expected either source or pretrain, got neither"),
-        "both": ({"preset": "bert-tiny", "pretrain": {}}, "expected either source or pretrain, got both"),
+        "both": (
+            {"preset": "bert-tiny", "pretrain": TEXT},
+            "expected either source or pretrain, got both",
+        ),
         "two budgets": (
-            {"name": "a", "pretrain": {"updates": 1, "epochs": 1.0}},
+            {"name": "a", "pretrain": {**TEXT, "updates": 1, "epochs": 1.0}},
             "expected updates or epochs, got both",
         ),
         "size of another": (
-            {"name": "a", "pretrain": {"continues": "bert-tiny", "size": "mini"}},
+            {"name": "a", "pretrain": {**TEXT, "continues": "bert-tiny", "size": "mini"}},
             "size: with `continues` it is that of bert-tiny; leave it out",
         ),
         "a mask with labels": (
-            {"name": "a", "pretrain": {"input": {"kind": "keyword"}}},
+            {"name": "a", "pretrain": {**TEXT, "input": {"kind": "keyword"}}},
             "input: expected one of the masks random, static, span, fixed-positions, tail, got keyword",
         ),
         "a schedule without a rate": (
-            {"name": "a", "pretrain": {"input": {"kind": "tail"}, "schedule": "linear"}},
+            {"name": "a", "pretrain": {**TEXT, "input": {"kind": "tail"}, "schedule": "linear"}},
             "schedule: expected a mask with a rate, and tail has none",
         ),
         "no such model": (
-            {"name": "a", "pretrain": {"continues": "bert-huge"}},
+            {"name": "a", "pretrain": {**TEXT, "continues": "bert-huge"}},
             "models[0] (a).pretrain.continues: expected one of the presets bert-base-uncased, bert-tiny, minilm-l6",
         ),
         "no such file": (
-            {"name": "a", "pretrain": {"continues": {"name": "mine", "source": {"local": "/no/such"}}}},
+            {
+                "name": "a",
+                "pretrain": {**TEXT, "continues": {"name": "mine", "source": {"local": "/no/such"}}},
+            },
             "models[0] (a).pretrain.continues.source.local: expected an existing file, /no/such/config.json does not",
         ),
-        "no head": ({"name": "a", "pretrain": {}, "masked_lm": False}, "masked_lm: a model that is pretrained has"),
+        "no head": (
+            {"name": "a", "pretrain": TEXT, "masked_lm": False},
+            "masked_lm: a model that is pretrained has",
+        ),
     }.values(),
 )
 def test_mistakes_get_a_line(model: dict[str, Any], line: str) -> None:

@@ -124,7 +124,7 @@ def test_a_pickle_is_neither_fetched_nor_loaded(pickled, tmp_path):
 
 def test_archives_and_commits_are_pinned():
     """Every preset, and every experiment that comes with the project, names content, not a moving version."""
-    sources = [entry["source"] for kind in ("tasks", "models") for entry in presets()[kind].values()]
+    sources = [entry["source"] for kind in ("tasks", "models", "corpora") for entry in presets()[kind].values()]
     for path in [ROOT / "config.yaml", *(ROOT / "experiments").glob("*.yaml")]:
         listed = yaml.safe_load(path.read_text())
         sources += [item["source"] for kind in ("tasks", "models") for item in listed[kind] if "source" in item]
@@ -132,7 +132,7 @@ def test_archives_and_commits_are_pinned():
     for source in sources:
         if "package" in source:
             assert re.fullmatch("[0-9a-f]{64}", source["sha256"]), source
-            assert re.fullmatch(r"[0-9][0-9a-z.]*", source["version"]), source
+            assert re.fullmatch(r"([0-9]+:)?[0-9][0-9a-z.-]*", source["version"]), source
         if "hub" in source:
             assert re.fullmatch("[0-9a-f]{40}", source["revision"]), source
 
