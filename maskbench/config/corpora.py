@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, Tag, model_validator
@@ -77,6 +78,21 @@ class Corpus(ConfigBlock):
         if self.format != "jsonl" and self.text != type(self).model_fields["text"].default:
             raise ValueError("text is the key of the text in jsonl; other formats have none")
         return self
+
+    def local_files(self) -> dict[str, Path]:
+        """Return the files of a corpus on disk by the name that they get, in the order in which they are read.
+
+        Raises
+        ------
+        ValueError
+            Saying what was expected, if a name leads out of the folder.
+        """
+        assert isinstance(self.source, LocalSource)
+        place = self.source.path
+        if self.files or place.is_file():
+            return dict(self.source.file(given) for given in self.files or [place.name])
+        suffix = SUFFIXES[self.format or ""]
+        return {path.name: path for path in sorted(place.glob("*")) if path.name.endswith(suffix) and path.is_file()}
 
     def content(self) -> Corpus:
         """Return the corpus without what only describes it, so that no other change rereads it."""
