@@ -32,8 +32,8 @@ rule fetch_model:
     conda:
         ENVS / "data.yaml"
     params:
-        model=lambda wildcards: MODELS[wildcards.model].weights().as_argument(),
-        files=lambda wildcards: model_content(MODELS[wildcards.model]),
+        model=lambda wildcards: MODELS[wildcards.model].fetched.as_argument(),
+        files=lambda wildcards: model_content(MODELS[wildcards.model].fetched),
         folder=subpath(output.manifest, parent=True),
         code=code_hash("fetch.py"),
     shell:

@@ -20,7 +20,7 @@ def main() -> None:
     given = parser.parse_args()
 
     from maskbench.config.corpora import Corpus
-    from maskbench.config.models import Model
+    from maskbench.config.models import FetchedModel
     from maskbench.data.sources import cache_folder, fetch_corpus, fetch_model, fetch_task
     from maskbench.data.spec import read_block, read_task
 
@@ -28,7 +28,7 @@ def main() -> None:
         case "task":
             fetch_task(read_task(given.spec), given.destination, cache_folder(None))
         case "model":
-            fetch_model(read_block(Model, given.spec, "model"), given.destination, cache_folder(None))
+            fetch_model(read_block(FetchedModel, given.spec, "model"), given.destination, cache_folder(None))
         case "corpus":
             fetch_corpus(read_block(Corpus, given.spec, "corpus"), given.destination, cache_folder(None))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -10,7 +12,6 @@ from pydantic import Field, StringConstraints, Tag, model_validator
 from maskbench.config.block import ConfigBlock, Name, Share
 from maskbench.config.sources import LocalSource, PackageSource, by_key
 from maskbench.config.tasks import TextEncoding
-from maskbench.io.files import canonical, sha256_text
 
 VOCABULARY = 8000
 """Word pieces of a vocabulary that is trained on the corpora, unless the configuration says otherwise."""
@@ -136,4 +137,4 @@ class Packing(ConfigBlock):
         spec = self.model_dump(mode="json") | {
             "corpora": [corpus.model_dump(mode="json", exclude={"licence", "citation"}) for corpus in self.corpora]
         }
-        return sha256_text(canonical(spec))[:12]
+        return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:12]

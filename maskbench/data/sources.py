@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from maskbench.config.corpora import Corpus
-    from maskbench.config.models import Model
+    from maskbench.config.models import FetchedModel
     from maskbench.config.tasks import Task
 
 _TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
@@ -85,7 +85,7 @@ def fetch_task(task: Task, destination: Path, cache: Path) -> None:
     _fetch(task.source, destination, fill, where)
 
 
-def fetch_model(model: Model, destination: Path, cache: Path) -> None:
+def fetch_model(model: FetchedModel, destination: Path, cache: Path) -> None:
     """Put a model's transformers folder into a new folder, with source.json beside its files.
 
     Only configuration, tokenizer and safetensors weights are taken.

@@ -10,10 +10,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from maskbench.config.models import Model
 from maskbench.config.sources import LocalSource
 from maskbench.experiment.cell import resolve
 from maskbench.experiment.experiment import Experiment
+from maskbench.experiment.layout import Layout
+from maskbench.experiment.model import Model
+from maskbench.experiment.pretraining import PRETRAINED_TYPE
 from maskbench.models.refusals import refusals
 
 
@@ -36,11 +38,16 @@ def beyond_the_models(experiment: Experiment) -> Iterator[str]:
 
 
 def _config_of(study: str, model: Model) -> dict[str, Any]:
-    """Return the content of a model's config.json; empty: it is not at hand, or broken, which others say."""
-    source = model.source
-    folder = (
-        Path(source.local) if isinstance(source, LocalSource) else Path(f"results/{study}/data/models/{model.name}")
-    )
+    """Return the content of a model's config.json; empty: it is not at hand, or broken, which others say.
+
+    A model that the study pretrains is of the type of the model that it continues, or of the one that the recipe makes.
+    """
+    if model.pretrain is not None and model.start is None:
+        return {"model_type": PRETRAINED_TYPE}  # of a model that is made from scratch, the recipe says it
+    layout = Layout.of(study)
+    source = model.source if model.start is None else model.start.source
+    fetched = layout.model_source(model.name) if model.start is None else layout.start_source(model.start.id)
+    folder = Path(source.local) if isinstance(source, LocalSource) else fetched.parent
     try:
         about = json.loads((folder.expanduser() / "config.json").read_text())
     except (OSError, ValueError):

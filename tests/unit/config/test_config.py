@@ -24,8 +24,9 @@ from maskbench.config.training import Training, TrainingOverrides, TrainingPlan
 from maskbench.errors import InputError
 from maskbench.experiment import catalogue, document
 from maskbench.experiment.cell import Cell, cells
-from maskbench.experiment.experiment import Experiment, presets
+from maskbench.experiment.experiment import Experiment
 from maskbench.experiment.load import load, load_file, read_yaml
+from maskbench.experiment.presets import presets
 from maskbench.kinds import score
 from maskbench.masks.base import FAMILIES, Mask
 from maskbench.masks.registry import find, kinds
