@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, Tag, model_validator
@@ -9,7 +12,6 @@ from pydantic import Field, StringConstraints, Tag, model_validator
 from maskbench.config.block import ConfigBlock, Name, Share
 from maskbench.config.sources import LocalSource, PackageSource, by_key
 from maskbench.config.tasks import TextEncoding
-from maskbench.io.files import canonical, sha256_text
 
 VOCABULARY = 8000
 """Word pieces of a vocabulary that is trained on the corpora, unless the configuration says otherwise."""
@@ -78,6 +80,21 @@ class Corpus(ConfigBlock):
             raise ValueError("text is the key of the text in jsonl; other formats have none")
         return self
 
+    def local_files(self) -> dict[str, Path]:
+        """Return the files of a corpus on disk by the name that they get, in the order in which they are read.
+
+        Raises
+        ------
+        ValueError
+            Saying what was expected, if a name leads out of the folder.
+        """
+        assert isinstance(self.source, LocalSource)
+        place = self.source.path
+        if self.files or place.is_file():
+            return dict(self.source.file(given) for given in self.files or [place.name])
+        suffix = SUFFIXES[self.format or ""]
+        return {path.name: path for path in sorted(place.glob("*")) if path.name.endswith(suffix) and path.is_file()}
+
     def content(self) -> Corpus:
         """Return the corpus without what only describes it, so that no other change rereads it."""
         return self.model_copy(update={"citation": None})
@@ -120,4 +137,4 @@ class Packing(ConfigBlock):
         spec = self.model_dump(mode="json") | {
             "corpora": [corpus.model_dump(mode="json", exclude={"licence", "citation"}) for corpus in self.corpora]
         }
-        return sha256_text(canonical(spec))[:12]
+        return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:12]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from maskbench.config.corpora import Corpus
     from maskbench.config.tasks import Column, Task
     from maskbench.kinds.files import Place, Seen
 
@@ -24,7 +25,7 @@ MARK = "\ufeff"
 """The byte order mark; inside a file it says that files were joined."""
 
 
-def decode(task: Task, path: Path, place: Place, seen: Seen) -> str:
+def decode(task: Task | Corpus, path: Path, place: Place, seen: Seen) -> str:
     """Read a file as text, without byte order marks at its start and, where files were joined, inside."""
     try:
         raw = path.read_bytes()

@@ -17,6 +17,7 @@ from maskbench.config.sources import REVISION_PATTERN, SHA256_PATTERN, SOURCE_KI
 from maskbench.config.tasks import Task
 from maskbench.data import counting
 from maskbench.errors import InputError
+from maskbench.experiment import corpora
 from maskbench.experiment.cell import resolve
 from maskbench.experiment.experiment import Experiment
 from maskbench.experiment.model import Model
@@ -331,8 +332,9 @@ def load(config: Mapping[str, Any], files: Sequence[str | Path] = (), *, runs_he
     except ValidationError as error:
         raise InputError(*explain(error, config, source)) from None
     problems = [*_impossible_training(experiment), *_unmet_needs(experiment), *_unmasked_cues(experiment)]
+    problems += corpora.contradictory(experiment)
     if runs_here:
-        missing = list(_missing_paths(experiment))
+        missing = [*_missing_paths(experiment), *corpora.missing(experiment)]
         problems += [*missing, *_missing_trackers(experiment), *beyond_the_models(experiment)]
         problems += [] if missing else _impossible_sizes(experiment)
     if problems:

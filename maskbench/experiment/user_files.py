@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from maskbench.config.corpora import Corpus
 from maskbench.config.models import FetchedModel
 from maskbench.config.sources import LocalSource, model_files
 from maskbench.config.tasks import Task
@@ -28,6 +29,11 @@ def model_content(model: FetchedModel) -> str:
     if not isinstance(source, LocalSource) or not source.path.is_dir():
         return ""
     return _hashes(model_files(source.path))
+
+
+def corpus_content(corpus: Corpus) -> str:
+    """Return hashes of the files of a corpus, as JSON; empty text if they are not on this machine's disks."""
+    return _hashes(corpus.local_files()) if isinstance(corpus.source, LocalSource) else ""
 
 
 def _hashes(files: Mapping[str, Path]) -> str:

