@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from dataclasses import dataclass
@@ -225,6 +226,8 @@ class _Run:
         rows = [range(start, min(start + size, most, len(held))) for start in starts]
         batches = [lambda chosen=chosen: batch_of(held.batch(chosen), 0, loop.mask_id) for chosen in rows]
         found = measure(loop.learner, batches, mixed=self.device.precision == "bf16")
+        if not math.isfinite(found.loss):
+            raise DivergedError(f"held-out loss is {found.loss} after update {loop.done}")
         row = HeldOutRow(
             update=loop.done,
             loss=found.loss,
