@@ -81,7 +81,10 @@ class PretrainingRecord(Stored):
     held_out: list[HeldOutRow]
     """After each evaluation; the last one is of the finished model, on all held-out sequences."""
     unigram_entropy: Finite
-    """Entropy of the held-out tokens' frequencies, nats per token: what a model of frequencies alone cannot beat."""
+    """Entropy of the held-out tokens' frequencies, nats per token."""
+    unigram_loss: Finite
+    """What the training split's frequencies lose on the held-out tokens, nats per token: a model that is not below has
+    learnt frequencies alone."""
     masks: MaskCounts
     speed: Speed
     pack: str

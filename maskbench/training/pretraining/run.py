@@ -319,6 +319,7 @@ class _Run:
             passes=loop.updates / loop.per_pass if loop is not None else 0.0,
             held_out=self.history,
             unigram_entropy=self.manifest.splits[HELD_OUT].unigram_entropy,
+            unigram_loss=self.manifest.splits[HELD_OUT].unigram_loss,
             masks=MaskCounts(rate=hits / positions if positions else None, shown=shown, repeated=repeated),
             speed=self._speed(loop, hits / positions if positions else 0.0),
             pack=self.manifest.hash,
