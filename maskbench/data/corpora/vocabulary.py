@@ -93,7 +93,7 @@ def train(counts: Counter[str], size: int, where: str) -> list[str]:
 
 
 def _alphabet(counts: Counter[str], size: int) -> set[str]:
-    """Return the most frequent characters, few enough to be at most half of the pieces, with their forms inside of words.
+    """Return the most frequent characters, few enough to be half of the pieces at most, inside of words, too.
 
     Words with other characters are left out of the training and read as unknown; ties are broken by code point.
     """

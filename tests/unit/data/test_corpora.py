@@ -23,15 +23,17 @@ from transformers import AutoTokenizer
 
 from maskbench.config.corpora import Corpus, Packing
 from maskbench.config.sources import PackageSource
-from maskbench.data.corpora import sentences, vocabulary
+from maskbench.data.corpora import sentences, sequences, vocabulary
 from maskbench.data.corpora.documents import load_corpus, make_corpus, make_task_corpus
 from maskbench.data.corpora.manifests import PackManifest
 from maskbench.data.corpora.pack import load_packed, pack
+from maskbench.data.encode import load_tokenizer
 from maskbench.data.packages import cached_archive
 from maskbench.data.prepare import prepare
 from maskbench.data.sources import cache_folder, fetch_corpus
 from maskbench.errors import InputError
 from maskbench.experiment.presets import presets
+from maskbench.models.tokens import encode_as_text
 from tests.helpers.models import make_model
 from tests.helpers.tasks import make_source, make_tagging, make_task
 
@@ -349,7 +351,8 @@ def tasks(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def sentence(rng: np.random.Generator) -> str:
-    return " ".join(rng.choice(WORDS, size=int(rng.integers(4, 16)))).capitalize() + "."
+    text = " ".join(rng.choice(WORDS, size=int(rng.integers(4, 16))))
+    return f"{text[0].upper()}{text[1:]}."
 
 
 @pytest.fixture(scope="module")
@@ -402,7 +405,8 @@ def test_nothing_of_validation_and_test_is_packed(letters: Any, tasks: list[Path
         tokenizer.decode(row["input_ids"]) for split in load_packed(tmp_path / "pack").values() for row in split
     )
     assert "before it" in packed
-    assert "certainly meet" in packed  # a phrase is no copy
+    # a phrase ("Certainly meet.") is no copy
+    assert sum(about.sentences for about in manifest.splits.values()) == load_corpus(documents)[0].sentences - 5
     assert "validation text" not in packed
     assert "known what" not in packed
 
@@ -514,6 +518,24 @@ def test_a_given_tokenizer_is_used_as_it_is(letters: Any, tmp_path: Path) -> Non
     for keys in ({"tokenizer": "some-model"}, {"vocabulary": None}):
         with pytest.raises(ValidationError, match="expected either vocabulary or tokenizer"):
             packing(corpus, **keys)
+
+
+def test_the_short_way_to_words_is_the_long_one(tmp_path: Path) -> None:
+    texts = [
+        "Don't, e.g. 3.14 -- (or \"x\") it's re-entry!",
+        "a_b C++ #1 ~ $5;",
+        "\x00soft\x7f hard",
+        "naïve 漢字 wörd",
+    ]
+    vocabulary.make_tokenizer(vocabulary.train(vocabulary.count_words(texts), 100, "here"), tmp_path)
+    tokenizer = load_tokenizer(tmp_path)
+    assert sequences.cuts_at_spaces(tokenizer)
+    texts, encodings = encode_as_text(tokenizer, texts)
+    for text, encoding in zip(texts, encodings, strict=True):
+        short, long = (sequences.words_in(text, encoding, at_spaces=at_spaces) for at_spaces in (True, False))
+        assert short == long
+    given = load_tokenizer(make_model(tmp_path / "model"))  # a tokenizer of another kind
+    assert not sequences.cuts_at_spaces(given)
 
 
 def test_a_pack_that_was_changed_is_refused(letters: Any, tmp_path: Path) -> None:
