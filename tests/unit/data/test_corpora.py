@@ -32,6 +32,8 @@ from maskbench.data.packages import cached_archive
 from maskbench.data.prepare import prepare
 from maskbench.data.sources import cache_folder, fetch_corpus
 from maskbench.errors import InputError
+from maskbench.experiment import corpora as study
+from maskbench.experiment.load import load
 from maskbench.experiment.presets import presets
 from maskbench.models.tokens import encode_as_text
 from tests.helpers.models import make_model
@@ -464,7 +466,7 @@ def test_the_held_out_documents_are_whole_and_never_trained_on(letters: Any, tas
 
 def test_pairs_are_half_random_and_of_the_same_texts(letters: Any, tasks: list[Path], tmp_path: Path) -> None:
     corpus, documents, found = letters
-    pack(packing(corpus, next_sentence=True), [documents], tasks, tmp_path / "pack")
+    pack(packing(corpus, next_sentence=True, held_out=0.3), [documents], tasks, tmp_path / "pack")
     manifest, data = PackManifest.read(tmp_path / "pack"), load_packed(tmp_path / "pack")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "pack" / "tokenizer")
     assert (
@@ -549,7 +551,7 @@ def test_a_pack_that_was_changed_is_refused(letters: Any, tmp_path: Path) -> Non
 
 def test_the_same_texts_give_the_same_bytes_in_any_process(letters: Any, tasks: list[Path], tmp_path: Path) -> None:
     corpus, documents, _ = letters
-    spec = packing(corpus, next_sentence=True).as_argument()
+    spec = packing(corpus, next_sentence=True, held_out=0.3).as_argument()
     command = [sys.executable, str(ROOT / "scripts/pack.py"), "--spec", spec, "--corpora", str(documents), "--tasks"]
     command += [*map(str, tasks), "--destination"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -609,6 +611,46 @@ def slow_merges(counts: Counter[str]) -> list[str]:
                 if (parts[place], parts[place + 1]) == pair:
                     parts[place : place + 2] = [found[-1]]
                 place += 1
+
+
+# --- in an experiment
+
+
+def recipe(*corpora: Any, **keys: Any) -> dict[str, Any]:
+    return {"name": "own", "pretrain": {"corpora": list(corpora), **keys}}
+
+
+def experiment(*models: dict[str, Any]) -> dict[str, Any]:
+    return {"study": "mine", "tasks": ["rt-snippets"], "models": list(models), "strategies": ["none"], "seeds": [1]}
+
+
+def test_models_that_agree_on_their_text_share_a_pack() -> None:
+    two = (
+        recipe("brown", seeds=[1, 2]),
+        recipe("brown", updates=5) | {"name": "other"},
+        recipe("tasks") | {"name": "third"},
+    )
+    found = load(experiment(*two))
+    assert [packing.corpora[0].name for packing in study.packs(found).values()] == ["brown", "tasks"]
+    assert study.corpora(found).keys() == {"brown", "tasks"}
+    assert study.tasks_of(study.corpora(found)["tasks"], found) == ["rt-snippets"]
+
+
+def test_what_cannot_be_meant_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    here = {"name": "mine", "source": {"local": str(tmp_path)}, "format": "text"}
+    cases = [
+        ([recipe({"preset": "brown", "encoding": "cp1252"}), recipe("brown") | {"name": "two"}], "another name"),
+        ([recipe({"name": "texts", "source": {"tasks": ["sst2"]}})], "'sst2' is not among the tasks rt-snippets"),
+        ([recipe(here)], r"expected files that end in \.txt"),
+        ([recipe(here | {"files": ["a.txt"]})], r"a\.txt does not exist"),
+        ([recipe(here | {"files": ["../a.txt"]})], "files: expected a name inside"),
+        ([recipe("wordnet-glosses", next_sentence=True)], "wordnet-glosses have no order"),
+        ([recipe("brwn")], "expected one of the presets brown, tasks, wikipedia-summaries, wordnet-glosses"),
+    ]
+    for models, line in cases:
+        with pytest.raises(InputError, match=rf"corpora.*{line}|{line}") as refusal:
+            load(experiment(*models))
+        assert "\n" not in str(refusal.value)
 
 
 @pytest.mark.network
