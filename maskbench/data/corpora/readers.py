@@ -87,7 +87,7 @@ def _json_lines(content: str, place: Place, key: str) -> Iterator[Document]:
     for number, line in lines(content):
         if not line.strip():
             continue
-        value = _parsed(line, lambda reason, number=number: place.error(number, reason))
+        value = _parsed(line, place.at(number))
         text = value.get(key) if isinstance(value, dict) else None
         if isinstance(text, list) and all(isinstance(sentence, str) for sentence in text):
             yield [" ".join(sentence.split()) for sentence in text]
@@ -99,7 +99,7 @@ def _json_lines(content: str, place: Place, key: str) -> Iterator[Document]:
 
 def _summaries(content: str, place: Place) -> Iterator[Document]:
     """Yield the extract of each title."""
-    value = _parsed(content, lambda reason: InputError(f"{place.file}: {reason}"))
+    value = _parsed(content, place.file)
     if not isinstance(value, dict):
         raise InputError(f"{place.file}: expected a mapping of titles")
     for title, entry in value.items():
@@ -108,17 +108,17 @@ def _summaries(content: str, place: Place) -> Iterator[Document]:
         yield split(entry["extract"])
 
 
-def _parsed(text: str, error: Callable[[str], InputError]) -> Any:
-    """Parse JSON, or raise the error of a place."""
+def _parsed(text: str, where: str) -> Any:
+    """Parse JSON."""
     try:
         value = json.loads(text)
         text.encode()
         if "\\u" in text:  # an escape may be half a surrogate pair
             json.dumps(value, ensure_ascii=False).encode()
     except json.JSONDecodeError as found:
-        raise error(f"not valid JSON: {found.msg} at position {found.colno}") from None
+        raise InputError(f"{where}: not valid JSON: {found.msg} at position {found.colno}") from None
     except (ValueError, RecursionError) as found:
-        raise error(f"not valid JSON: {found}") from None
+        raise InputError(f"{where}: not valid JSON: {found}") from None
     return value
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 from datasets import Dataset, Features, List, Value
+from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from maskbench.data.encoder import capitals_of
 from maskbench.data.segments import words_of_pieces
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+    from tokenizers import Encoding, Tokenizer
     from transformers import PreTrainedTokenizerBase
 
     from maskbench.data.corpora.readers import Document
@@ -49,11 +51,11 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, documents: Sequence[Document]) 
     ids: list[NDArray[np.int32]] = []
     words: list[NDArray[np.int64]] = []
     capitals: list[NDArray[np.bool_]] = []
-    before = 0
+    before, at_spaces = 0, cuts_at_spaces(tokenizer)
     for start in range(0, len(sentences), _BATCH):
         texts, encodings = encode_as_text(tokenizer, sentences[start : start + _BATCH])
         for text, encoding in zip(texts, encodings, strict=True):
-            own = words_of_pieces(text, [(encoding.word_ids, encoding.offsets)])[0]
+            own = words_in(text, encoding, at_spaces=at_spaces)
             of = np.array(own, dtype=np.int64)
             inside = of >= 0
             ids.append(np.array(encoding.ids, dtype=np.int32)[inside])
@@ -66,6 +68,23 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, documents: Sequence[Document]) 
     return Tokens(
         np.concatenate(ids), np.concatenate(words), np.concatenate(capitals), lengths.cumsum()[some], numbers[some]
     )
+
+
+def cuts_at_spaces(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Tell whether a tokenizer is known to end a word at every space, as BERT's do."""
+    backend: Tokenizer = getattr(tokenizer, "backend_tokenizer")  # noqa: B009
+    return isinstance(backend.pre_tokenizer, BertPreTokenizer)
+
+
+def words_in(text: str, encoding: Encoding, *, at_spaces: bool) -> list[int]:
+    """Return the word of each piece of a text (data/segments.py); -1 for special tokens.
+
+    Where the tokenizer cuts at spaces and the text has no script without them, its own words are the words: this saves
+    most of the time.
+    """
+    if at_spaces and text.isascii():
+        return [-1 if word is None else word for word in encoding.word_ids]
+    return words_of_pieces(text, [(encoding.word_ids, encoding.offsets)])[0]
 
 
 @dataclass

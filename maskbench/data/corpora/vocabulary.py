@@ -93,7 +93,7 @@ def train(counts: Counter[str], size: int, where: str) -> list[str]:
 
 
 def _alphabet(counts: Counter[str], size: int) -> set[str]:
-    """Return the most frequent characters, so few that most pieces are longer than one.
+    """Return the most frequent characters, few enough to be half of the pieces at most, inside of words, too.
 
     Words with other characters are left out of the training and read as unknown; ties are broken by code point.
     """
@@ -102,7 +102,7 @@ def _alphabet(counts: Counter[str], size: int) -> set[str]:
         for letter in word:
             letters[letter] += count
     common = sorted(letters, key=lambda letter: (-letters[letter], letter))
-    return {letter for letter in common[: min(1000, size // 8)] if not _FIRST <= ord(letter) <= _LAST}
+    return {letter for letter in common[: min(1000, size // 4)] if not _FIRST <= ord(letter) <= _LAST}
 
 
 def _piece(spelled: str, letters: dict[str, str]) -> str:
