@@ -21,7 +21,7 @@ RECIPE = {
     "corpora": ["wikipedia-summaries"],
     "updates": 300,
     "batch_size": 16,
-    "learning_rate": 5e-4,
+    "learning_rate": 1e-3,
     "evaluations": 2,
 }
 """As the preset bert-tiny-mlm, with less text and fewer updates."""
