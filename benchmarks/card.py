@@ -40,7 +40,7 @@ class Budget:
 
     @property
     def left(self) -> float:
-        """Seconds that are left."""
+        """Return how many seconds of the budget are left."""
         return self._end - time.monotonic()
 
     def stage(self, name: str, needs: float, work: Callable[[], Any]) -> Any:

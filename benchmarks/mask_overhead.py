@@ -43,7 +43,7 @@ class Turns:
             self.condition.notify_all()
 
     def leave(self, who: int) -> None:
-        """Never take part again."""
+        """Take `who` out of the turns for good."""
         with self.condition:
             self.left.discard(who)
             self.condition.notify_all()

@@ -35,7 +35,7 @@ def names(count: int) -> list[str]:
 
 
 def write(folder: Path, runs: int, examples: int) -> None:
-    """Write metrics.csv and outcomes.parquet."""
+    """Write metrics.csv and outcomes.parquet of a made-up study."""
     import numpy as np
     import pandas as pd
     import pyarrow as pa

@@ -122,7 +122,7 @@ class Worker:
         raise RuntimeError("".join(self._log.readlines()[-15:]) or "the process ended without a word")
 
     def close(self) -> None:
-        """End the process."""
+        """Close the pipe and wait until the process has ended."""
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):
             self._process.stdin.close()

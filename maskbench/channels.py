@@ -17,7 +17,7 @@ class Channel(IntEnum):
     PLACE = 1
     """The places of a mask that spends that budget, or that has none."""
     LENGTH = 2
-    """Lengths of spans."""
+    """Lengths of the spans that are masked."""
     WHICH = 101
     """Whether a hit token becomes [MASK], a random token, or stays."""
     TOKEN = 102
@@ -45,7 +45,7 @@ class Purpose(IntEnum):
     ORDER = 1
     """Order of the training examples in each epoch."""
     NOISE = 2
-    """Dropout in each micro-batch."""
+    """Dropout, drawn anew in each micro-batch."""
     SUBSET = 11
     """Which examples a run is trained on, of a larger training split."""
     CONFLICT = 12
@@ -73,6 +73,6 @@ class Shift(IntEnum):
     AMOUNT = 0
     """How many letters or words change."""
     ORDER = 1
-    """Which of them change."""
+    """Which words of a text change."""
     OFFSET = 2
     """How letters are paired for swaps."""

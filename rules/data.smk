@@ -27,6 +27,8 @@ rule fetch_model:
         manifest=LAYOUT.model_source("{model}"),
     log:
         LAYOUT.log("fetch/model-{model}"),
+    wildcard_constraints:
+        model="|".join(name for name, model in MODELS.items() if model.source is not None) or "(?!)",
     retries: 0
     localrule: True
     conda:
@@ -109,7 +111,7 @@ rule shift:
 rule encode:
     input:
         prepared=LAYOUT.prepared("{task}", "{variant}"),
-        model=rules.fetch_model.output.manifest,
+        model=LAYOUT.model_source("{model}"),
     output:
         manifest=LAYOUT.encoded("{task}", "{model}", "{variant}"),
     log:

@@ -113,7 +113,7 @@ class _Seen:
         """How many runs had each version of a package, by package."""
 
     def add(self, record: Record, probes: ProbeRecord | None) -> None:
-        """Add a run."""
+        """Add the rows of a run to all tables."""
         self.runs.append(_run(record, probes))
         self.along.extend(_along(record, probes))
         self.entries.append(entry_of(record, probes))

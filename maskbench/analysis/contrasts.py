@@ -90,7 +90,7 @@ class Evidence:
     terms: pd.DataFrame
     """The runs behind them, as `terms` gives them."""
     tasks: list[str]
-    """Task of each block."""
+    """Name of the task that each block belongs to."""
     seeds: list[int]
     """All seeds that an arm was run with."""
     differences: Array

@@ -58,12 +58,12 @@ GATE_COLUMNS = (
     *("gate", "sentence", "contrast", "measure", "scope", "estimate", "ci_low", "ci_high", "p", "n_seeds"),
     *("outcome", "note"),
 )
-"""Columns of gates.csv."""
+"""Columns of gates.csv, in their order."""
 
 SENSITIVITY_COLUMNS = (
     *("claim", "contrast", "measure", "scope", "method", "estimate", "ci_low", "ci_high", "agrees", "note"),
 )
-"""Columns of sensitivity.csv."""
+"""Columns of sensitivity.csv, in their order."""
 
 
 def _whole_or_empty(text: str) -> float:

@@ -42,7 +42,7 @@ class Lost:
     """What is missing from a mean over seeds."""
 
     pairs: int
-    """Differences that are missing."""
+    """How many differences are missing because a run of their pair is."""
     of_pairs: int
     """Differences that there should be."""
     seeds: int

@@ -244,7 +244,7 @@ class _Group:
         self.rows = outcomes._rows(names)
         self.score = outcomes.score_of(owner)
         self.ids = ids or []
-        """Examples of each part."""
+        """Ids of the examples of each part, in its order."""
 
     def alike(self, block_of: dict[str, tuple[Any, ...]]) -> Iterator[_Group]:
         """Yield groups of runs that were tested on the same examples.

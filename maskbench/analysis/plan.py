@@ -101,7 +101,7 @@ class Recorded:
     spreads: dict[tuple[str, str, str, str], Varying]
     """By claim, contrast, measure and scope, on the measure's scale."""
     records: list[dict[str, Any]]
-    """Entries of the manifest."""
+    """What the manifest says of each run."""
 
     @classmethod
     def read(cls, results: Path, claims: Claims, resamples: int = 1000) -> Recorded:

@@ -49,7 +49,7 @@ class Row:
     delta: float
     """Margin, in the unit of the row."""
     rules: Decision
-    """What refuses a verdict."""
+    """What refuses a verdict, as claims.yaml states it."""
     spread: statistics.Spread | None = None
     """None without a seed that is complete."""
     p: float = np.nan

@@ -41,13 +41,13 @@ class Spread:
     """A mean over seeds and what its variance is made of; fields are scalars or arrays of one shape."""
 
     estimate: Array
-    """Mean over seeds."""
+    """Mean of the differences over the seeds."""
     seeds: Array
     """Variance of the mean from the seeds: S²/n, which holds the interaction of seeds and examples."""
     examples: Array
     """Variance of the mean from what test examples do to all seeds alike; 0 if outcomes are not at hand."""
     n: int
-    """Number of seeds."""
+    """Number of seeds that have a difference."""
     n_examples: int
     """Number of test examples; 0 if they are not resampled."""
     few: Few | None = None

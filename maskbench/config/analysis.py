@@ -15,7 +15,7 @@ class Analysis(ConfigBlock):
     resamples: Annotated[Count, Field(ge=100)] = 2000
     """Resamples of the test examples, from which the variance behind the intervals is estimated."""
     confidence: Share = 0.95
-    """Coverage of the intervals."""
+    """How often an interval is to hold the true difference."""
     matched_score: Share = 0.9
     """The matched score: how far on the way from the score of the majority class (0) to the baseline's best validation
     score (1) strategies are compared. Near 1 the curve is flat, and chance decides how long it took."""

@@ -91,7 +91,7 @@ Share = Annotated[float, Field(gt=0.0, lt=1.0, allow_inf_nan=False), _FromText]
 """A share between 0 and 1, both excluded."""
 
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False), _FromText]
-"""A number above 0."""
+"""A finite number above 0."""
 
 NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False), _FromText]
 """A number of at least 0."""

@@ -71,7 +71,7 @@ class Arm(ConfigBlock):
     """The runs on one side of a contrast; a name alone stands for the strategy."""
 
     strategy: Pattern
-    """Name of a strategy."""
+    """Name of the strategy of the runs; in a gate it may be a pattern."""
     regime: RegimeKind | None = None
     """Kind of regime; null: where the measure is at home."""
     condition: Annotated[str, AfterValidator(_condition)] | None = None
@@ -260,11 +260,11 @@ class Claims(ConfigBlock):
     """By how many points the score of an arm may be lower, at most, if less interference is to count for it: its
     interval must be above minus this."""
     decision: Decision = Decision()
-    """What refuses a verdict."""
+    """What refuses a verdict, whatever the numbers are."""
     claims: Annotated[list[Claim], Field(min_length=1)]
     """The claims, in the order of the report."""
     gates: list[Control] = []
-    """The controls."""
+    """The controls that guard the verdicts."""
 
     @model_validator(mode="after")
     def _ids_are_unique(self) -> Self:

@@ -21,7 +21,7 @@ SHIFTED = "shifted"
 DISTRACTOR = "distractor"
 """The set with a neutral sentence behind each text."""
 SETS = (DISTRACTOR, *(f"{perturbation}-{level}" for perturbation in PERTURBATIONS for level in LEVELS))
-"""All test-time sets."""
+"""Names of all test-time sets, distractors first."""
 ALIGNED, CONFLICTING = "aligned", "conflicting"
 """Test splits of a cue condition: the cue agrees with the label everywhere, or nowhere."""
 

@@ -36,7 +36,7 @@ class Probes(ConfigBlock):
     examples: Count | None = 200
     """Examples of each test-time set, and of the fixed text that drift is measured on; null: all of the test split."""
     perturbations: list[Perturbation] = list(PERTURBATIONS)
-    """Which perturbations are measured."""
+    """Names of the perturbations whose effect is measured."""
     levels: list[Literal[5, 10, 20]] = [10]
     """How much of a text they change, in percent; the sets are built for 5, 10 and 20."""
     drift_texts: Count = 64

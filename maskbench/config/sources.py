@@ -73,7 +73,7 @@ class PackageSource(ConfigBlock):
     package: Annotated[str, StringConstraints(pattern=PACKAGE_PATTERN)]
     """Name of the package in its index."""
     version: Annotated[str, StringConstraints(pattern=VERSION_PATTERN)]
-    """Exact version."""
+    """Exact version of the package."""
     index: PackageIndex = "pypi"
     """Which kind of index it is in: `pypi` (the one that pip uses), `npm` (the one that npm uses) or `debian` (the one
     that apt uses)."""
@@ -160,14 +160,14 @@ class SyntheticSource(ConfigBlock):
     classes: Annotated[int, Field(ge=2, le=8)] = 2
     """Number of labels or entity types, each with ten words that tell it."""
     length: Annotated[int, Field(ge=4, le=500)] = 8
-    """Words of each text."""
+    """Number of words in each text."""
     noise: Rate = 0.0
     """Share of the training labels (types) that are flipped, exactly."""
     conflict: Rate = 0.0
     """Share of each label's telling words, in whole words, that stand for the next label instead. Two tasks that differ
     in nothing else have the same texts in the same order and disagree on this share of them."""
     seed: Seed = 0
-    """Seed of the texts."""
+    """Seed from which the texts are drawn."""
 
 
 SOURCE_KINDS = ("package", "local", "hub", "synthetic", "tasks")

@@ -41,7 +41,7 @@ class Training(ConfigBlock):
     learning_rate: Positive = 2e-4
     """Peak learning rate of AdamW."""
     scheduler: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "linear"
-    """Learning-rate schedule after warm-up."""
+    """How the learning rate goes on after the warm-up."""
     warmup: Rate = 0.1
     """Share of all updates in which the learning rate rises from 0."""
     weight_decay: NonNegative = 0.01

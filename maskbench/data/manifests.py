@@ -61,9 +61,9 @@ class PreparedSplit(Part):
     """One parquet file of a prepared task."""
 
     rows: int
-    """Texts or sentences."""
+    """Number of texts or sentences in the split."""
     sha256: str
-    """Hash of the file."""
+    """SHA-256 of the file of the split."""
     labels: dict[str, int]
     """How often each label occurs: texts in classification, words in tagging."""
 
@@ -115,7 +115,7 @@ class PreparedManifest(Manifest):
     findings: list[Finding] = []
     """What looks wrong with the data and did not stop the study."""
     source: dict[str, Any]
-    """Content of source.json."""
+    """Content of source.json, which fetching wrote."""
     change: Change | None = None
     """Conditions and test-time sets: what was done to the clean task; None: this is the clean task."""
     hash: str
@@ -131,7 +131,7 @@ class EncodedSplit(Part):
     truncated_examples: int
     """Texts or sentences of which something was cut off at max_length."""
     entities: int | None = None
-    """Tagging: mentions."""
+    """Number of mentions in the split; null where the kind of task has none."""
     truncated_entities: int | None = None
     """Tagging: mentions of which a word was cut off, so that no prediction can be right."""
     truncated_words: int

@@ -241,13 +241,13 @@ class _Units:
     name: str
     """``letters`` or ``words``: what shares are of."""
     rows: Whole
-    """(U,) row of each."""
+    """(U,) row of the text that each unit stands in."""
     whole: Whole
     """(rows,) number of letters or words of each row, also of those that cannot be changed."""
     apply: Callable[[Hits], pa.Table]
     """Return the table with the chosen units (U,) changed."""
     size: int = 1
-    """Letters of a unit."""
+    """Number of letters that a unit takes."""
     staying: int = 0
     """Units of each row that stay in any case."""
 

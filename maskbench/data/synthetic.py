@@ -58,7 +58,7 @@ class SyntheticSplit:
     """The texts of one split."""
 
     words: list[list[str]]
-    """Words of each text."""
+    """Words of each text, in their order."""
     classes: Whole
     """(texts,) label of each text, or type of its one mention, after conflict and noise."""
     true: Whole

@@ -57,7 +57,7 @@ def _pair(value: Any) -> Any:
 
 
 TaskPair = Annotated[tuple[Name, Name], BeforeValidator(_pair)]
-"""Two tasks."""
+"""Names of two different tasks."""
 
 
 def _unique(items: list[Item]) -> list[Item]:
@@ -125,7 +125,7 @@ class Experiment(ConfigBlock):
     probes: Annotated[Probes, _OrDefault()] = Field(default_factory=Probes)
     """What is measured on every trained model."""
     analysis: Annotated[Analysis, _OrDefault()] = Field(default_factory=Analysis)
-    """How strategies are compared."""
+    """How strategies are compared, and how sure intervals are."""
     claims: Annotated[str, Field(min_length=1)] | None = None
     """File of the claims that are put to the test (docs/claims.md), relative to the folder that snakemake runs in;
     null: the claims.yaml of maskbench."""

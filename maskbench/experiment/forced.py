@@ -19,19 +19,19 @@ class Flags(Protocol):
 
     @property
     def forceall(self) -> bool:
-        """``--forceall``: every rule."""
+        """Whether the call forces every rule (``--forceall``)."""
 
     @property
     def forcerun(self) -> Collection[str]:
-        """``--forcerun``: rules, or files."""
+        """Rules or files that the call forces (``--forcerun``)."""
 
     @property
     def forcetargets(self) -> bool:
-        """``--force``: the targets."""
+        """Whether the call forces its targets (``--force``)."""
 
     @property
     def targets(self) -> Collection[str]:
-        """Rules, or files."""
+        """Rules or files that the call asks for."""
 
 
 def forced_jobs(jobs: Iterable[str], layout: Layout, flags: Flags) -> set[str]:

@@ -113,6 +113,8 @@ class Pretrain(ConfigBlock):
     def _mask_needs_text_alone(self) -> Self:
         if self.input.kind not in MASKS:
             raise ValueError(f"input: expected one of the masks {', '.join(MASKS)}, got {self.input.kind}")
+        if not self.input.apply:
+            raise ValueError("input: apply: false leaves nothing to predict; expected true")
         if self.schedule.kind != "constant" and not hasattr(self.input, "rate"):
             raise ValueError(f"schedule: expected a mask with a rate, and {self.input.kind} has none")
         return self
@@ -129,6 +131,16 @@ class Pretrain(ConfigBlock):
             held_out=self.held_out,
             next_sentence=self.next_sentence,
         )
+
+    @property
+    def budget(self) -> int:
+        """The budget in updates, if `epochs` does not say it."""
+        return UPDATES if self.updates is None else self.updates
+
+    def content(self) -> Pretrain:
+        """Return the recipe without what only describes its text, so that no other change pretrains again."""
+        plain = [corpus.model_copy(update={"licence": None, "citation": None}) for corpus in self.corpora]
+        return self.model_copy(update={"corpora": plain})
 
     @property
     def seeded(self) -> list[int]:

@@ -25,7 +25,7 @@ from maskbench.io.source import Definition, Piece, SourceFile, read
 from maskbench.io.uses import CALLED, ITSELF, Import, Uses, field_of
 
 ROOT = Path(__file__).resolve().parents[2]
-"""Top of the repository."""
+"""Folder at the top of the repository."""
 
 _PARAMETERS = ("maskbench.config", "maskbench.experiment", "maskbench.masks.strategy")
 """Where blocks live whose fields reach a job as parameters."""

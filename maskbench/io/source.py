@@ -84,7 +84,7 @@ class Definition:
 
     place: int
     names: tuple[str, ...]
-    """What it binds."""
+    """Names that the statement binds."""
     node: ast.stmt
 
     @property
@@ -178,7 +178,7 @@ class SourceFile:
     definitions: tuple[Definition, ...]
     """The other statements at its top."""
     local: frozenset[str]
-    """Names that they define."""
+    """Names that these statements define."""
     dotted: tuple[str, ...]
     """Modules that are imported by their full names: ``import package.module``."""
     is_marked: bool

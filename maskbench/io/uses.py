@@ -25,7 +25,7 @@ class Import:
     """A name that an import binds."""
 
     module: str
-    """Module that is named."""
+    """Full name of the module that is named."""
     name: str | None
     """What is taken from it; None: the module itself."""
     bound: str

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, np.dtype[np.float64]]
     Rows = Sequence[Mapping[str, Any]]
-    """Encoded examples (data/encode.py)."""
+    """Encoded examples as data/encode.py writes them."""
 
 
 @dataclass(frozen=True)

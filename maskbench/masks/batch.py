@@ -14,7 +14,7 @@ class Batch:
     """One micro-batch as the hooks see it; B examples, T positions, on the device of the model."""
 
     input_ids: Tensor
-    """(B, T) token ids."""
+    """(B, T) ids of the tokens."""
     padding: Tensor
     """(B, T) bool: real tokens, special ones included."""
     words: Tensor

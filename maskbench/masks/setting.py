@@ -21,7 +21,7 @@ class Setting:
     """The run that a mask is part of: its training split and its model at θ₀."""
 
     kind: TaskKind
-    """What is predicted."""
+    """Kind of the task, which says what is predicted."""
     labels: tuple[str, ...]
     """Names of the classes or tags, in the order of their indices."""
     train: Dataset

@@ -27,7 +27,7 @@ class Strategy(ConfigBlock):
     attention: AttentionSlot | None = None
     """What is hidden from attention."""
     parameter: ParameterSlot | None = None
-    """Which parameters move."""
+    """Which parameters move in training; null: all of them."""
     objective: ObjectiveSlot | None = None
     """What is added to the loss."""
     training: TrainingOverrides = Field(default_factory=TrainingOverrides)

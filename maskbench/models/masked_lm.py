@@ -107,3 +107,16 @@ class MaskedLMHead(Module):
         (model,) = self._model
         model.train(self.training)
         return cast("Tensor", model(input_ids=hidden[None]).logits[0]).float()
+
+
+def original_head(folder: Path, like: Module) -> MaskedLMHead:
+    """Return θ₀'s masked-LM head with its own decoder: the token embeddings of θ₀, where it is tied to them.
+
+    Raises
+    ------
+    InputError
+        If the model has none, or one for another encoder than the task's.
+    """
+    model = pretrained(folder, like)  # type: ignore[arg-type]
+    require_same_encoder(model, like)
+    return MaskedLMHead(model, model).eval()

@@ -11,39 +11,23 @@ import torch
 from maskbench.channels import Fixed, Stream
 from maskbench.config.science import MASKED_LM_RATE
 from maskbench.masks.draws import Draws
-from maskbench.models import masked_lm
 from maskbench.models.anatomy import base_of
 from maskbench.probes.errors import UnmeasuredError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
-    from torch.nn import Module
 
+    from maskbench.models.masked_lm import MaskedLMHead
     from maskbench.training.forward import Forward, Rows
 
 
-def original_head(folder: Path, like: Module) -> masked_lm.MaskedLMHead:
-    """Return θ₀'s masked-LM head with its own decoder: the token embeddings of θ₀, where it is tied to them.
-
-    Raises
-    ------
-    InputError
-        If the model has none, or one for another encoder than the task's.
-    """
-    pretrained = masked_lm.pretrained(folder, like)  # type: ignore[arg-type]
-    masked_lm.require_same_encoder(pretrained, like)
-    return masked_lm.MaskedLMHead(pretrained, pretrained).eval()
-
-
-def loss(forward: Forward, head: masked_lm.MaskedLMHead, rows: Rows) -> float:
+def loss(forward: Forward, head: MaskedLMHead, rows: Rows) -> float:
     """Return the cross-entropy of the true tokens at the masked positions, in nats per token, as `losses` tells it."""
     total, count = losses(forward, head, rows)
     return float(total.sum() / count.sum())
 
 
-def losses(forward: Forward, head: masked_lm.MaskedLMHead, rows: Rows) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def losses(forward: Forward, head: MaskedLMHead, rows: Rows) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Return (N,) the summed cross-entropy at the masked positions of each text, in nats, and (N,) their number.
 
     Every text has the same positions masked in every call: they depend on its example id and the place alone. All are

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from maskbench.models.anatomy import base_of
 from maskbench.probes import drift, holes, linear
 from maskbench.probes.errors import UnmeasuredError
-from maskbench.probes.reference import start
 from maskbench.probes.registry import once, probe
 from maskbench.probes.subject import Wanted
+from maskbench.training.fresh import untrained_model
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,9 +53,8 @@ def layer_drifts(subject: Subject) -> list[float]:
 @once
 def _theta(subject: Subject) -> dict[str, Tensor]:
     """Return θ₀'s weights by name, without those that its file lacks."""
-    pad = subject.model.config.pad_token_id
-    folder, kind = subject.sources.pretrained, subject.cell.kind
-    model = start(folder, kind, len(subject.labels), subject.device.attention, pad)
+    models, folder = subject.models, subject.sources.pretrained
+    model = untrained_model(models, subject.cell, folder, subject.labels, subject.device.attention)
     return {
         name: parameter.detach().to(subject.model.device)
         for name, parameter in base_of(model).named_parameters()
@@ -87,10 +86,9 @@ def _finite(value: float) -> float:
     return value
 
 
-@once
 def _head(subject: Subject) -> MaskedLMHead:
-    """Return θ₀'s masked-LM head, loaded once."""
-    return holes.original_head(subject.sources.pretrained, subject.own.model)
+    """Return θ₀'s masked-LM head, which the cells of a job share."""
+    return subject.models.masked_lm_head(subject.sources.pretrained, subject.own.model)
 
 
 @probe("masked-lm", along=True)

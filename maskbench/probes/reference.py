@@ -23,6 +23,7 @@ from maskbench.errors import InputError
 from maskbench.io.files import read_json, sha256_files, verify, write_json
 from maskbench.models.fetched import model_hash
 from maskbench.models.loading import under_fresh_head
+from maskbench.models.masked_lm import original_head
 from maskbench.probes import holes, linear
 from maskbench.probes.drift import layer_names
 from maskbench.probes.errors import UnmeasuredError, require_finite
@@ -123,11 +124,11 @@ class ReferenceManifest(BaseModel):
     masked_lm: float | None
     """Masked-LM loss of θ₀ in nats; None: it has no masked-LM head."""
     notes: list[str]
-    """Why something is missing."""
+    """Why something that is usually measured is missing."""
     probing: dict[str, float]
     """Accuracy of a linear probe on θ₀'s features, by property."""
     files: dict[str, str]
-    """Hash of each file."""
+    """SHA-256 of each file, by its name in the folder."""
     code: str
     data: dict[str, str]
     environment: Environment
@@ -273,7 +274,7 @@ def _measure(forward: Forward, model: Path, texts: Texts, places: NDArray[np.int
 def _masked_lm(forward: Forward, folder: Path, rows: Rows) -> tuple[float | None, list[str]]:
     """Return the masked-LM loss of θ₀, or None and why there is none."""
     try:
-        head = holes.original_head(folder, forward.model)
+        head = original_head(folder, forward.model)
     except InputError as error:
         return None, [f"masked-lm: {str(error).partition(': ')[2]}"]
     return holes.loss(forward, head, rows), []

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from maskbench.config.probes import Probes
     from maskbench.experiment.cell import Cell
+    from maskbench.models.pretrained import Pretrained
     from maskbench.probes.subject import Sources
     from maskbench.records.run import Metric
     from maskbench.slots.device import Device
@@ -47,6 +48,7 @@ def probe_run(
     gpu_uuid: str | None = None,
     load: Callable[[Path], dict[str, Dataset]] = load_encoded,
     refer: Callable[[Path], Reference] = Reference.read,
+    models: Pretrained | None = None,
 ) -> tuple[ProbeRecord, pd.DataFrame]:
     """Measure the trained model of a run.
 
@@ -64,8 +66,8 @@ def probe_run(
         Content hash of the code.
     gpu_uuid
         Of the card; None: there is none, or torch knows it.
-    load, refer
-        What opens an encoded task, and what reads a reference.
+    load, refer, models
+        What opens an encoded task, what reads a reference, and what opens the pretrained model.
 
     Returns
     -------
@@ -80,7 +82,7 @@ def probe_run(
     datasets.disable_progress_bars()
     transformers_logging.disable_progress_bar()
     clock, started = time.perf_counter(), datetime.now(UTC)
-    subject = Subject(cell, sources, settings, device, load, refer)
+    subject = Subject(cell, sources, settings, device, load, refer, models)
     metrics, error = _measure(subject)
     wall = time.perf_counter() - clock
     record = ProbeRecord(

@@ -17,6 +17,7 @@ from maskbench.data.manifests import EncodedManifest
 from maskbench.errors import InputError
 from maskbench.kinds import head, probing
 from maskbench.kinds import score as scores
+from maskbench.models.pretrained import Pretrained
 from maskbench.probes.errors import UnmeasuredError, require_finite
 from maskbench.probes.reference import Reference, Texts, collator
 from maskbench.probes.trained import load_model, only, read_predictions
@@ -55,11 +56,11 @@ class Sources:
     run: Path
     """Folder of the trained run: metrics.json, predictions.parquet, model/."""
     pretrained: Path
-    """Folder of θ₀."""
+    """Folder of the pretrained model, θ₀."""
     reference: Path
     """Folder of what was measured of θ₀."""
     clean: Path
-    """Encoded clean task."""
+    """Folder of the encoded clean task."""
     encoded: Path
     """Encoded task of the run's own condition."""
     prepared: Path
@@ -105,6 +106,8 @@ class Subject:
         What opens an encoded task.
     refer
         What reads a reference.
+    models
+        What opens the pretrained model.
     """
 
     def __init__(
@@ -115,9 +118,11 @@ class Subject:
         device: Device,
         load: Callable[[Path], dict[str, Dataset]] = load_encoded,
         refer: Callable[[Path], Reference] = Reference.read,
+        models: Pretrained | None = None,
     ) -> None:
         self.cell, self.sources, self.settings, self.device = cell, sources, settings, device
         self._load, self._refer = load, refer
+        self.models = models or Pretrained()
         self.notes: list[str] = []
         self.outcomes: dict[str, pd.DataFrame] = {}
         """Examples of each test-time set, and of each thing that is counted besides, with hit and weight."""

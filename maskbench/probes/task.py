@@ -110,7 +110,9 @@ def forgetting(subject: Subject) -> Measured:
         return subject.keep("2-1", first_of(subject).after())
 
     def start() -> Outcome:
-        model = fresh_model(subject.cell, subject.sources.pretrained, subject.labels, subject.device.attention)
+        model = fresh_model(
+            subject.models, subject.cell, subject.sources.pretrained, subject.labels, subject.device.attention
+        )
         model.config.pad_token_id = subject.model.config.pad_token_id
         start_from(model, first_of(subject).folder / "model")
         return predicted(subject.forward(model), subject.cell.kind, subject.labels, subject.texts.test)

@@ -17,9 +17,9 @@ class Table:
     """One table of the report, in the form that every format is written from."""
 
     name: str
-    """Name of its files."""
+    """Name of its files, without their endings."""
     title: str
-    """What it shows."""
+    """What the figure shows, as its title has it."""
     caption: str
     """Units, n and what the intervals are."""
     data: pd.DataFrame

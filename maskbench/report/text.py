@@ -15,7 +15,7 @@ DECIMALS_OF_A_VALUE = {"points": 2, "nats": 3, "fraction": 3, "coefficient": 3, 
 """Decimals of a measured value, by its unit."""
 
 ARROWS = {"lower": "↓", "higher": "↑", "neither": ""}
-"""Which way is better."""
+"""An arrow that tells which direction of a measure is better."""
 
 UNIT_SYMBOLS = {"per cent": "%", "fraction": "", "coefficient": "", "ratio": ""}
 """How a unit is written behind a number, where not by its name."""

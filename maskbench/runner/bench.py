@@ -123,6 +123,7 @@ class Bench:
             along=self.jobs.along,
             start=None if before is None else layout.record(before.run).parent,
             load=shelf.encoded,
+            models=shelf.models,
         )
 
     def checkpoints(self, cell: Cell) -> Path:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Runner(Bench):
-    """Works on a job."""
+    """Trains and probes the cells of a job that are not finished."""
 
     def run(self) -> None:
         """Do what is left, on a slot if there is something, and write the job's index.

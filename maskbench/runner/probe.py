@@ -69,8 +69,17 @@ def probe(
         If a file cannot be read or written.
     """
     cpu = time.process_time()
-    where, load, refer = Sources(**sources), shelf.encoded, shelf.reference
-    record, outcomes = probe_run(cell, where, settings, device, code=code, gpu_uuid=gpu_uuid, load=load, refer=refer)
+    record, outcomes = probe_run(
+        cell,
+        Sources(**sources),
+        settings,
+        device,
+        code=code,
+        gpu_uuid=gpu_uuid,
+        load=shelf.encoded,
+        refer=shelf.reference,
+        models=shelf.models,
+    )
     with atomic(output / "outcomes.parquet") as path:
         outcomes.to_parquet(path, index=False)
     record = write_record(record, output, cpu, key=key)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from maskbench.data.encode import load_encoded
+from maskbench.models.pretrained import Pretrained
 from maskbench.probes.reference import Reference
 
 if TYPE_CHECKING:
@@ -14,11 +15,12 @@ if TYPE_CHECKING:
 
 
 class Shelf:
-    """Encoded tasks and references by their folders; the job owns it, and what it gives out is never changed."""
+    """Encoded tasks, pretrained models and references; the job owns it, and what it gives out is never changed."""
 
     def __init__(self) -> None:
         self._encoded: dict[Path, dict[str, Dataset]] = {}
         self._references: dict[Path, Reference] = {}
+        self.models = Pretrained()
 
     def encoded(self, folder: Path) -> dict[str, Dataset]:
         """Open an encoded task; its files are compared with their hashes the first time.

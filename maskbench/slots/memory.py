@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import math
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torch.nn import Module
     from torch.optim import Optimizer
 
@@ -50,6 +53,16 @@ class Memory:
         _import_what_a_step_needs()
         gc.collect()
         self._before = _allocated(self.kind)
+
+    @contextmanager
+    def outside(self) -> Iterator[None]:
+        """Leave out what is allocated in the block: the job keeps it for all of its cells."""
+        if self.kind == "cuda":
+            yield
+            return
+        before = _allocated(self.kind)
+        yield
+        self._before += _allocated(self.kind) - before
 
     def enter(self, optimizer: Optimizer) -> None:
         """Note that an update begins."""

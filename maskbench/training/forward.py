@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from maskbench.training.collate import Collator
 
     Rows = Sequence[dict[str, Any]]
-    """Encoded examples (data/encode.py)."""
+    """Encoded examples as data/encode.py writes them."""
     Shown = Callable[[Any, Batch], AbstractContextManager[None]]
     Places = NDArray[np.int64]
 

@@ -21,7 +21,7 @@ from maskbench.training.attempts import trained
 from maskbench.training.clock import DivergedError
 from maskbench.training.collate import BESIDE_TEXT, collator_for, pad_id
 from maskbench.training.forward import outcome
-from maskbench.training.fresh import fresh_model
+from maskbench.training.fresh import fresh_model, untrained_model
 from maskbench.training.job import StartError, best_update, carried_out, keep
 from maskbench.training.state import Inputs, State
 from maskbench.training.subsets import at_most, subset
@@ -108,7 +108,10 @@ class Run(State):
 
     def fresh_model(self) -> PreTrainedModel:
         """Return the pretrained model with the cell's fresh head."""
-        return fresh_model(self.cell, self.inputs.model, self.labels, self.device.attention)
+        models, folder = self.inputs.models, self.inputs.model
+        with self.device.memory.outside():
+            untrained_model(models, self.cell, folder, self.labels, self.device.attention)
+        return fresh_model(models, self.cell, folder, self.labels, self.device.attention)
 
     def note_attention(self, masking: Masking) -> None:
         """Add a note to the record if the attention mask is at work in evaluations, too."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from maskbench.data.encode import load_encoded
 from maskbench.io.files import read_json
+from maskbench.models.pretrained import Pretrained
 from maskbench.records.run import TRACEBACK
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ class Inputs:
     """Regime sequential: folder of the run whose encoder this one starts from; otherwise None."""
     load: Callable[[Path], dict[str, Dataset]] = load_encoded
     """Function that opens the encoded task, given its folder."""
+    models: Pretrained = field(default_factory=Pretrained)
+    """What opens the pretrained model."""
 
     @property
     def traceback(self) -> Path:

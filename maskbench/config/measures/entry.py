@@ -41,7 +41,7 @@ class Measure:
     family: MeasureFamily
     """The aspect of a run that it is about."""
     definition: str
-    """How it is computed."""
+    """How the measure is computed, in a sentence for docs/measures.md."""
     source: str | None = None
     """Where it is from; None: what everybody means by the word, or this project's own."""
     by: str | None = None

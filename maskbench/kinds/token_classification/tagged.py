@@ -48,13 +48,13 @@ class Tagged:
     """All N words of the sentences of one split, in order."""
 
     example: pa.ChunkedArray
-    """Id of each sentence."""
+    """Id of each sentence, in their order."""
     tokens: NDArray[np.object_]
-    """(N,) the words."""
+    """(N,) words of all sentences, one after another."""
     tags: Whole
-    """(N,) their tags."""
+    """(N,) index of the tag of each word."""
     lengths: Whole
-    """(sentences,) number of words."""
+    """(sentences,) number of words in each sentence."""
     document: pa.ChunkedArray | None = None
     """Document of each sentence, where the file says where they begin."""
 

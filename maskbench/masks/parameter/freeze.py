@@ -30,9 +30,9 @@ class Freeze(ParameterMask):
 
     kind: Literal["freeze"] = "freeze"
     layers: Annotated[int, Field(ge=0)] = 3
-    """Number of frozen layers."""
+    """Number of layers that are frozen, from the input upward."""
     embeddings: bool = True
-    """Freeze the embeddings, too."""
+    """Whether the embeddings are frozen, too."""
     which: Literal["bottom", "top", "random"] = "bottom"
     """Layers next to the input, next to the head, or drawn once by the run's seed."""
     _order: Any = None

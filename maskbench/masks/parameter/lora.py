@@ -25,7 +25,7 @@ class Lora(Adapter):
 
     kind: Literal["lora"] = "lora"
     rank: Count = 8
-    """Rank of each adapter."""
+    """Rank of the two matrices of each adapter."""
 
     def _tune(self, model: Module, common: dict[str, Any]) -> Any:
         from peft import LoraConfig, LoraModel

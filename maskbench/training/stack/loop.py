@@ -293,11 +293,11 @@ class _StackClock:
         self._began: Any = None
 
     def start(self) -> None:
-        """Begin with an update."""
+        """Read the clocks at the start of an update."""
         self._began = now(self._on_card)
 
     def stop(self, members: Sequence[StackedCell]) -> None:
-        """End it."""
+        """Read the clocks at the end of an update."""
         self._waiting.append((self._began, now(self._on_card), list(members)))
 
     def read(self) -> None:

@@ -110,7 +110,7 @@ class StackedAdamW:
         self.moments: dict[str, tuple[Tensor, Tensor]] = {}
         """By name of the parameters that were updated before, the running means (K, ...) of gradient and square."""
         self.steps = 0
-        """Updates that were made."""
+        """Number of updates that were made so far."""
         self._counts: Tensor | None = None
 
     def keep(self, places: Sequence[int]) -> None:

@@ -23,7 +23,7 @@ from maskbench.training.stack.loop import stacked_cell
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
     from maskbench.experiment.cell import Cell
     from maskbench.kinds.score import Outcome
@@ -79,7 +79,7 @@ class Together:
 
     def __init__(self, device: Device, *, command: str, gpu_uuid: str | None) -> None:
         self.device, self._about = device, {"command": command, "gpu_uuid": gpu_uuid}
-        self._shared = _Shared()
+        self._rows: dict[str, Rows] = {}
 
     def train(self, wanted: Sequence[Wanted]) -> Iterator[tuple[int, Ended]]:
         """Train cells that may share a stack; yield each, by its number, when its training ends, with what scores it.
@@ -102,7 +102,7 @@ class Together:
             traceback.print_exc()
             what = f"out of memory in a stack of {len(left)}" if short else f"a stack failed ({type(error).__name__})"
         # only here, outside the handler: until then the error keeps the tensors on the card alive
-        self._shared = _Shared()
+        self._rows = {}
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -143,7 +143,6 @@ class Together:
             members.append(one)
             works.append(work)
             places[item.cell.run] = item, own
-        self._shared.models.clear()  # runs keep the dictionary
         if not members:
             return
         for one in members:
@@ -159,7 +158,7 @@ class Together:
 
     def _member(self, item: Wanted, tokenizer: PreTrainedTokenizerBase) -> tuple[StackedCell, Work]:
         """Return a cell that is ready for its first update, and its working folder."""
-        run = _Copied(item.cell, item.inputs, self.device, self._shared)
+        run = _Sharing(item.cell, item.inputs, self.device, self._rows)
         run.notes += item.notes[-1:]
         run.require_start()
         work = work_of([run], item.code, _STACKED)
@@ -188,36 +187,9 @@ class Together:
         return found
 
 
-@dataclass
-class _Shared:
-    """What the runs of a stack have in common, read once.
+class _Sharing(Run):
+    """A run that reads the examples of its splits once with all runs of its stack."""
 
-    Attributes
-    ----------
-    models
-        The fresh models, by dropout; they are copied.
-    rows
-        The examples of each split.
-    """
-
-    models: dict[float | None, PreTrainedModel] = field(default_factory=dict)
-    rows: dict[str, Rows] = field(default_factory=dict)
-
-
-class _Copied(Run):
-    """A run whose fresh model is a copy, if the stack has read one that starts alike."""
-
-    def __init__(self, cell: Cell, inputs: Inputs, device: Device, shared: _Shared) -> None:
+    def __init__(self, cell: Cell, inputs: Inputs, device: Device, rows: dict[str, Rows]) -> None:
         super().__init__(cell, inputs, device)
-        self._models, self._read = shared.models, shared.rows
-
-    def fresh_model(self) -> PreTrainedModel:
-        """Return the pretrained model with the cell's fresh head."""
-        first = self._models.get(self.cell.training.dropout)
-        if first is None:
-            first = self._models[self.cell.training.dropout] = super().fresh_model()
-        model = deepcopy(first)
-        for one, other in zip(first.parameters(), model.parameters(), strict=True):
-            if getattr(one, "fresh", False):
-                other.fresh = True  # type: ignore[attr-defined]
-        return model
+        self._read = rows

@@ -91,7 +91,8 @@ MISTAKES: dict[str, tuple[dict[Any, Any], str]] = {
     ),
     "unknown model": (
         {"models": ["bert"]},
-        "models[0] (bert): expected one of the presets bert-base-uncased, bert-tiny, minilm-l6, got 'bert'",
+        "models[0] (bert): expected one of the presets bert-base-uncased, bert-tiny, bert-tiny-mlm, minilm-l6, "
+        "got 'bert'",
     ),
     "unknown kind of mask": (
         strategy(input={"kind": "rondom"}),

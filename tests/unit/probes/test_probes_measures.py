@@ -18,6 +18,7 @@ from maskbench.config.measures import MEASURES
 from maskbench.kinds import probing
 from maskbench.kinds.score import Outcome
 from maskbench.kinds.token_classification.probing import shared_words
+from maskbench.models.masked_lm import original_head
 from maskbench.probes import drift, fit, holes, linear
 from maskbench.probes.errors import UnmeasuredError
 from maskbench.probes.input import flips
@@ -360,7 +361,7 @@ def noisy(folder, scale):
 def test_masked_lm_loss_by_hand(spoken):
     whole = AutoModelForMaskedLM.from_pretrained(spoken.folder).eval()
     forward = Forward(noisy(spoken.folder, 0.0), Collator(0), CPU, 7, 4)
-    found = holes.loss(forward, holes.original_head(spoken.folder, forward.model), spoken.rows)
+    found = holes.loss(forward, original_head(spoken.folder, forward.model), spoken.rows)
     total, count = 0.0, 0
     again = Forward(whole, Collator(0), CPU, 60, 4)
     (_, batch) = next(again.batches(spoken.rows))
@@ -377,7 +378,7 @@ def test_masked_lm_loss_follows_noise_in_the_weights(spoken):
     dial, found = [0.0, 0.05, 0.1, 0.2, 0.4], []
     for scale in dial:
         forward = Forward(noisy(spoken.folder, scale), Collator(0), CPU, 16, 4)
-        found.append(holes.loss(forward, holes.original_head(spoken.folder, forward.model), spoken.rows))
+        found.append(holes.loss(forward, original_head(spoken.folder, forward.model), spoken.rows))
     assert follows(dial, found)
     assert found[0] < 0.5  # it knows the language
     assert found[-1] > math.log(8)  # and knows no more than that there are eight words, or less
@@ -385,7 +386,7 @@ def test_masked_lm_loss_follows_noise_in_the_weights(spoken):
 
 def test_the_original_head_keeps_its_own_decoder(spoken):
     trained = noisy(spoken.folder, 0.5)
-    head = holes.original_head(spoken.folder, trained)
+    head = original_head(spoken.folder, trained)
     hidden = torch.randn(3, 16)
     whole = AutoModelForMaskedLM.from_pretrained(spoken.folder).eval()
     torch.testing.assert_close(head(hidden), whole.cls(hidden))

@@ -17,6 +17,7 @@ from maskbench.experiment.finished import FORCED, NO_ALONG, NOT_KEPT, Keys, Stud
 from maskbench.experiment.forced import Forced
 from maskbench.experiment.jobs import Jobs
 from maskbench.experiment.planned import Planned
+from maskbench.models import pretrained
 from maskbench.records.probe import ProbeRecord
 from maskbench.records.run import Record
 from maskbench.runner import job as runner
@@ -111,6 +112,16 @@ def test_a_job_keeps_no_model_of_its_cells_in_memory(copied):
     copied.run()
     gc.collect()
     assert not [one for one in gc.get_objects() if issubclass(type(one), PreTrainedModel) and id(one) not in before]
+
+
+def test_a_job_reads_the_pretrained_model_once_for_all_its_cells(copied, monkeypatch):
+    shutil.rmtree(copied.layout.folder / "training")
+    read = []
+    build = pretrained.build_model
+    monkeypatch.setattr(pretrained, "build_model", lambda *args, **keys: read.append(args) or build(*args, **keys))
+    copied.run()
+    assert len(copied.trained()) == 2
+    assert len(read) == 1
 
 
 def test_a_second_run_touches_no_record_and_takes_no_slot(copied, monkeypatch):
