@@ -5,10 +5,9 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
+from maskbench.config.corpora import Corpus, Packing
 from maskbench.data.corpora.documents import make_corpus
 from maskbench.data.corpora.pack import pack
-
-from maskbench.config.corpora import Corpus, Packing
 from maskbench.data.sources import fetch_corpus
 
 if TYPE_CHECKING:

@@ -70,7 +70,7 @@ def train(counts: Counter[str], size: int, where: str) -> list[str]:
 
     References
     ----------
-    Schuster & Nakajima (2012), Japanese and Korean voice search; pairs are merged by frequency, as tokenizers does.
+    Schuster & Nakajima (2012), Japanese and Korean voice search, ICASSP; the pair to merge is the most frequent one.
 
     Raises
     ------

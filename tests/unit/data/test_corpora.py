@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 from pydantic import ValidationError
 from transformers import AutoTokenizer
 
@@ -35,9 +36,13 @@ from maskbench.errors import InputError
 from maskbench.experiment import corpora as study
 from maskbench.experiment.load import load
 from maskbench.experiment.presets import presets
+from maskbench.masks.draws import Draws
+from maskbench.masks.registry import find
+from maskbench.masks.shared.words import per_word
 from maskbench.models.tokens import encode_as_text
 from tests.helpers.models import make_model
 from tests.helpers.tasks import make_source, make_tagging, make_task
+from tests.helpers.texts import batch_of, setting_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -371,6 +376,13 @@ def letters(tmp_path_factory: pytest.TempPathFactory) -> tuple[Corpus, Path, lis
     return corpus, folder / "documents", found
 
 
+@pytest.fixture(scope="module")
+def packed(letters: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder: Path = tmp_path_factory.mktemp("packed") / "pack"
+    pack(packing(letters[0]), [letters[1]], [], folder)
+    return folder
+
+
 def packing(corpus: Corpus, **keys: Any) -> Packing:
     return Packing.model_validate({"corpora": [corpus], "vocabulary": 200, "length": 32, "held_out": 0.1} | keys)
 
@@ -611,6 +623,33 @@ def slow_merges(counts: Counter[str]) -> list[str]:
                 if (parts[place], parts[place + 1]) == pair:
                     parts[place : place + 2] = [found[-1]]
                 place += 1
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        {"kind": "random", "whole_words": True},
+        {"kind": "static", "whole_words": True},
+        {"kind": "span"},
+        {"kind": "fixed-positions", "every": 3},
+        {"kind": "tail", "keep": 1},
+        {"kind": "keyword", "statistic": "tf-idf"},
+        {"kind": "entity", "by": "capitals", "rate": 0.5},
+    ],
+)
+def test_masks_that_need_no_labels_hit_words_of_a_pack(mask: dict[str, Any], packed: Path) -> None:
+    found = [
+        {name: value for name, value in row.items() if name != "truncated"}
+        for row in rows(load_packed(packed)["train"])
+    ]
+    of = find("input", mask["kind"]).model_validate(mask)
+    of.fit(setting_of(found, tagging=False), Draws(seed=1))
+    batch = batch_of(found[:16])
+    hit = of.where(batch, Draws(seed=1)) & batch.maskable
+    assert 0 < int(hit.sum()) < int(batch.maskable.sum())
+    if mask.get("whole_words"):
+        words = per_word(hit.long(), batch.words)
+        assert bool(((words == 0) | (words == per_word(torch.ones_like(hit).long(), batch.words))).all())
 
 
 # --- in an experiment
