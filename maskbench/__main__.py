@@ -10,6 +10,7 @@ from maskbench.config.measures import MEASURES
 from maskbench.errors import InputError
 from maskbench.experiment import catalogue, document
 from maskbench.experiment.cell import cells
+from maskbench.experiment.claims import claims_file, read_claims
 from maskbench.experiment.load import load_file
 from maskbench.io.code import ROOT
 from maskbench.io.script import run
@@ -40,8 +41,9 @@ def schema(options: argparse.Namespace) -> None:
 
 
 def validate(options: argparse.Namespace) -> None:
-    """Check a configuration and count its cells."""
+    """Check a configuration with the claims that it names, and count its cells."""
     experiment = load_file(options.file)
+    read_claims(claims_file(experiment))
     lists = ("tasks", "models", "strategies", "regimes", "conditions", "train_sizes", "seeds")
     counts = ((len(getattr(experiment, key)), key.replace("_", " ")) for key in lists)
     product = " × ".join(f"{count} {_one(words) if count == 1 else words}" for count, words in counts)

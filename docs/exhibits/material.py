@@ -18,12 +18,14 @@ from transformers import (
     AutoTokenizer,
 )
 
+from maskbench.config.conditions import CLEAN
 from maskbench.config.training import Training
 from maskbench.data.encode import load_encoded
 from maskbench.data.manifests import EncodedManifest
 from maskbench.data.prepare import load_prepared
 from maskbench.errors import InputError
 from maskbench.experiment.cell import Cell
+from maskbench.experiment.layout import Layout
 from maskbench.masks import Strategy
 from maskbench.masks.batch import Batch
 from maskbench.slots.device import Device, choose
@@ -82,14 +84,17 @@ class Material:
     """
 
     def __init__(self, results: Path) -> None:
-        self.data = results / "data"
-        self.folder = self.data / "models" / MODEL
-        for needed in (self.folder, *(self.data / "encoded" / f"{task}.{MODEL}.clean" for task in TRAINING)):
+        self.layout = Layout(results)
+        self.folder = self.layout.model_source(MODEL).parent
+        for needed in (self.folder, *map(self._encoded_folder, TRAINING)):
             if not needed.is_dir():
                 raise InputError(f"{needed}: missing; expected a study like experiments/minilm.yaml")
         self.device: Device = choose(Training(threads=1))
         self._encoded: dict[str, dict[Split, Dataset]] = {}
         self._trained: dict[tuple[str, str, int], Trained] = {}
+
+    def _encoded_folder(self, task: str) -> Path:
+        return self.layout.encoded(task, MODEL, CLEAN.name).parent
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -103,7 +108,7 @@ class Material:
     def encoded(self, task: str, split: Split) -> Dataset:
         """Return a split of an encoded task, as it is."""
         if task not in self._encoded:
-            self._encoded[task] = load_encoded(self.data / "encoded" / f"{task}.{MODEL}.clean")
+            self._encoded[task] = load_encoded(self._encoded_folder(task))
         return self._encoded[task][split]
 
     def shuffled(self, task: str, split: Split) -> Dataset:
@@ -113,11 +118,12 @@ class Material:
 
     def names(self, task: str) -> list[str]:
         """Return the labels of a task by their indices."""
-        return EncodedManifest.read(self.data / "encoded" / f"{task}.{MODEL}.clean").labels
+        return EncodedManifest.read(self._encoded_folder(task)).labels
 
     def texts(self, split: Split, count: int) -> list[str]:
         """Return the first reviews of a split."""
-        return load_prepared(self.data / "tasks" / REVIEWS / "prepared")[1][split]["text"].to_pylist()[:count]
+        folder = self.layout.prepared(REVIEWS, CLEAN.name).parent
+        return load_prepared(folder)[1][split]["text"].to_pylist()[:count]
 
     def batch(self, task: str, split: Split, count: int, *, width: int = 0, first: int = 0) -> Batch:
         """Return examples of a split, in an order of chance, as one batch padded to its longest or to `width`."""
@@ -164,7 +170,7 @@ class Material:
         return self._train(task, seed, {})
 
     def _train(self, task: str, seed: int, masks: dict[str, Any]) -> Trained:
-        manifest = EncodedManifest.read(self.data / "encoded" / f"{task}.{MODEL}.clean")
+        manifest = EncodedManifest.read(self._encoded_folder(task))
         cell = Cell(
             task=task,
             kind=manifest.kind,
@@ -181,7 +187,7 @@ class Material:
             kept, checkpoints = Path(work) / "kept", Path(work) / "checkpoints"
             run = Run(
                 cell,
-                Inputs(self.data / "encoded" / f"{task}.{MODEL}.clean", self.folder, checkpoints, kept),
+                Inputs(self._encoded_folder(task), self.folder, checkpoints, kept),
                 self.device,
             )
             # an exhibit may ask for a model while it measures without gradients; the Trainer prints its progress

@@ -14,7 +14,7 @@ from maskbench.analysis import statistics
 from maskbench.analysis.bootstrap import generator
 from maskbench.analysis.contrasts import Evidence, gather, halves, on_resamples
 from maskbench.analysis.findings import GATE_COLUMNS, POOLED, ControlResult
-from maskbench.analysis.missing import lost, of_no_width
+from maskbench.analysis.missing import COUNTED, lost, of_no_width
 from maskbench.config.science import CONFIDENCE
 
 if TYPE_CHECKING:
@@ -116,10 +116,9 @@ def _measured(item: Checked, evidence: Evidence, resampler: Resampler, seed: int
     show = evidence.scale.show
     item.estimate = show(float(spread.estimate))
     item.ci_low, item.ci_high = (show(float(end)) for end in spread.interval(CONFIDENCE))
-    differences = evidence.mean(weights)
-    item.p = float(
-        statistics.sign_flip(differences, generator(seed, "flips", item.gate.gate, item.contrast, item.measure))
-    )
+    rng = generator(seed, "flips", item.gate.gate, item.contrast, item.measure)
+    # as in a verdict: that of the flipped signs knows nothing of other texts, which the interval beside it covers
+    item.p = max(float(statistics.sign_flip(evidence.mean(weights), rng)), float(spread.p()))
     return spread
 
 
@@ -240,8 +239,11 @@ def _judge_halves(items: list[Checked], seed: int) -> None:
     values = np.array([[item.singles[one] for one in common] for item in items])
     rng = generator(seed, "halves", items[0].gate.gate, items[0].contrast)
     adjusted = apart(values, rng) if common else np.ones(len(items))
-    for item, p in zip(items, adjusted, strict=True):
+    for item, p, own in zip(items, adjusted, values, strict=True):
         item.p = float(p)
         item.outcome = "undecided" if least > level else "failed" if p < level else "passed"
         if item.outcome == "undecided":
             item.note = f"{len(common)} seeds can never reject; it takes {least_seeds(level)}."
+        elif item.measure not in COUNTED and np.ptp(own) <= 1e-9 * np.abs(own).max():
+            item.outcome = "undecided"
+            item.note = f"All {len(common)} seeds give the same number: that nothing varied is no evidence."

@@ -9,7 +9,7 @@ import numpy as np
 
 from maskbench.analysis.contrasts import on_resamples, with_values
 from maskbench.analysis.findings import AT_A_PRICE, POOLED
-from maskbench.analysis.missing import by_arm, used
+from maskbench.analysis.missing import by_arm, of_no_width, used
 from maskbench.analysis.values import Scale
 from maskbench.config.measures import measure
 from maskbench.config.science import CONFIDENCE
@@ -60,8 +60,8 @@ def heed_price(row: Row, values: Values, resampler: Resampler, margin: float) ->
     """Make a verdict invalid if the arm with less interference may have paid for it with its score.
 
     Holds for the measures that under-fitting flatters. What counts is shown, not merely not refuted: the 95 % interval
-    of the score's difference must be above −margin, and the arm must not have `most_uneven` failed runs more than the
-    other.
+    of the score's difference must have a width and be above −margin, and the arm must not have `most_uneven` failed
+    runs more than the other.
 
     Parameters
     ----------
@@ -84,7 +84,9 @@ def heed_price(row: Row, values: Values, resampler: Resampler, margin: float) ->
         ends = spread.interval(CONFIDENCE)
         low, high = ends if first else (-ends[1], -ends[0])
         told = f"{float(spread.estimate) * (1 if first else -1):+.2f} points [{float(low):.2f}, {float(high):.2f}]"
-        free = bool(low > -margin) and more < row.rules.most_uneven
+        shown = of_no_width(spread, "score", margin) is None
+        told += "" if shown else ", the same under every seed, which shows nothing"
+        free = shown and bool(low > -margin) and more < row.rules.most_uneven
     if free:
         row.notes.append(f"The score of {winner} is less than {margin:g} points below that of {other}: {told}.")
         row.notes.append(_beside(entry, values))
@@ -170,7 +172,8 @@ def heed_parts(row: Row, rows: list[Row], resampler: Resampler) -> None:
                 inside = False
                 continue
             low, high = spread.inner()
-            inside &= bool(low > -row.margin and high < row.margin)
+            flat = of_no_width(spread, evidence.measure, row.margin) is not None
+            inside &= bool(low > -row.margin and high < row.margin) and not flat
             told.append(f"{size}: {evidence.scale.show(float(spread.estimate)):+.2f}")
         row.notes.append(f"By train size: {', '.join(told)} {evidence.scale.unit}.")
         if row.verdict == "equivalent" and not inside:

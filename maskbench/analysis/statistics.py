@@ -16,8 +16,8 @@ from statsmodels.stats.multitest import multipletests
 from maskbench.config.science import (
     CONFIDENCE,
     EQUIVALENCE_CONFIDENCE,
-    FEWEST_REACH,
     LEVEL,
+    MOST_REACH,
     OUTLYING,
     SEEDS_FOR_SKEWNESS,
     SKEWNESS_FACTORS,
@@ -117,8 +117,10 @@ class Spread:
 def stretched(skewness: Array | float, n: int, confidence: float | Array) -> tuple[Array, Array]:
     """Return how many times as far as the t interval an interval reaches down and up if differences are skewed.
 
-    By the ends that Hall's transformation of the t statistic has (1992, On the removal of skewness by transformation,
-    Journal of the Royal Statistical Society B, 54), with a multiple of the skewness of the sample; never less than 1.
+    Where differences have the skewness γ, the quantiles ±q of the t statistic lie lower by γ (2q² + 1) / (6 √n), up to
+    terms of higher order (Hall 1992, On the removal of skewness by transformation, Journal of the Royal Statistical
+    Society B). For γ stands a multiple of the skewness of the sample. To the side of the tail the interval reaches that
+    much further, but not beyond `MOST_REACH`; to the other side it reaches as far as the t interval.
 
     Parameters
     ----------
@@ -130,18 +132,9 @@ def stretched(skewness: Array | float, n: int, confidence: float | Array) -> tup
         Of the interval.
     """
     factor = SKEWNESS_FACTORS[max(least for least in SKEWNESS_FACTORS if least <= n)]
-    skew = factor * np.asarray(skewness, dtype=float)
-    skew = np.where(np.abs(skew) < 1e-6, 1e-6, skew)
     quantile = np.maximum(stats.t.ppf((1 + np.asarray(confidence)) / 2, n - 1), 1e-9)
-
-    def end(at: Array) -> Array:
-        ends: Array = 3 * np.sqrt(n) * (np.cbrt(1 + skew * (at / np.sqrt(n) - skew / (6 * n))) - 1) / skew
-        return ends
-
-    with np.errstate(divide="ignore", invalid="ignore"):
-        down, up = end(quantile) / quantile, -end(-quantile) / quantile
-    least = FEWEST_REACH if n == SEEDS_FOR_SKEWNESS else 1.0
-    return np.fmax(down, 1.0) * least, np.fmax(up, 1.0) * least
+    further = factor * np.asarray(skewness, dtype=float) * (2 * quantile**2 + 1) / (6 * quantile * np.sqrt(n))
+    return np.clip(1 - further, 1.0, MOST_REACH), np.clip(1 + further, 1.0, MOST_REACH)
 
 
 def skewness_of(differences: Array) -> Array:

@@ -20,9 +20,9 @@ from maskbench.analysis.power import Varying, seeds_for_equivalence, seeds_to_fi
 from maskbench.analysis.resampler import Resampler
 from maskbench.analysis.rows import NO_CONTRAST, Row, Untested
 from maskbench.analysis.sensitivity import sensitivity
+from maskbench.analysis.shape import of_shape
 from maskbench.analysis.values import Values
-from maskbench.config.measures import measure
-from maskbench.config.science import EFFECT_TO_FIND, LEVEL, POWER, SEEDS_FOR_SKEWNESS
+from maskbench.config.science import EFFECT_TO_FIND, LEVEL, POWER
 from maskbench.experiment.claims import claims_hash, read_claims
 from maskbench.io.files import atomic, write_json
 from maskbench.records.manifest import Claimed, read_entries
@@ -107,7 +107,7 @@ def _judge(family: list[Row], seed: int, collapsed: set[str]) -> None:
         refuse_unknown_texts(row)
         flat = refuse_no_width(row)
         refuse_collapse(row, collapsed)
-        row.notes += _shape(row)
+        row.notes += of_shape(row)
         if row.verdict == "inconclusive" and row.spread is not None and not flat:
             row.notes += _what_it_takes(row, row.spread)
 
@@ -124,26 +124,6 @@ def _account_for_missing(row: Row, family: list[Row], seed: int) -> None:
     found = {_in_worst_case(row, row.spread, family, extreme, seed) for extreme in (np.nanmin, np.nanmax)}
     holds = "holds" if found == {row.verdict} else "does not hold"
     row.notes.append(f"{missing}; the verdict {holds} with the worst and the best of the others in their place.")
-
-
-def _shape(row: Row) -> Iterator[str]:
-    """Say what the differences look like, where that weakens what is said of their mean, and what the interval lacks.
-
-    A skewness that a normal sample has one time in twenty, and differences far from all others.
-    """
-    spread, name = row.spread, row.evidence.measure
-    if spread is None or spread.n < 2:
-        return
-    if not spread.n_examples and spread.covered is None and measure(name).of_texts:
-        yield "Over seeds alone: that other texts would give another number is not in the interval."
-    if spread.n < SEEDS_FOR_SKEWNESS:
-        return
-    differences = row.evidence.mean(row.weights)
-    far, skewness = int(statistics.outlying(differences).sum()), float(spread.skewness)
-    if abs(skewness) > statistics.usual_skewness(spread.n):
-        yield f"The differences are skewed ({skewness:.1f}): the interval reaches further to the side of the tail."
-    if far:
-        yield f"{far} of {spread.n} seeds lie far from the others; analysis/sensitivity.csv has intervals that bear it."
 
 
 def _in_worst_case(

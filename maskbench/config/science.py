@@ -19,15 +19,15 @@ POWER = 0.8
 EFFECT_TO_FIND = 1.5
 """In multiples of δ, the effect for which a number of seeds is named. One of δ is found half the time however many
 seeds there are, since the estimate must reach δ, too."""
-SKEWNESS_FACTORS = {2: 2.0, 10: 1.5}
+SKEWNESS_FACTORS = {2: 20.0, 7: 8.0, 8: 5.0, 10: 4.0, 15: 2.5, 20: 2.0, 30: 1.5}
 """What the skewness of a sample is multiplied with, from so many seeds on: small samples of skewed differences look
-less skewed than they are. Chosen by simulation (tests/unit/analysis/test_right_numbers.py): intervals of normal,
-exponential and lognormal differences cover in 97, 96 and 94 % with ten seeds and in 97, 96 and 93 % with seven; without
-the adjustment in 95, 90 and 84 % with ten."""
-FEWEST_REACH = 1.15
-"""How many times as far an interval of the fewest seeds (`SEEDS_FOR_SKEWNESS`) reaches: their skewness tells too
-little. Chosen by the same simulation: without it lognormal differences of six seeds are covered in 92 %, with it in
-93.5 %, and normal ones in 98 %."""
+less skewed than they are. Chosen by simulation (benchmarks/intervals.py), so that intervals of lognormal differences
+cover in 93 %."""
+MOST_REACH = 2.5
+"""How many times as far as Student's an interval reaches at the most for the sake of skewness. Chosen by the same
+simulation: with 2, lognormal differences of six seeds are covered in 91.5 %."""
+NOTED_REACH = 1.5
+"""How many times as far as Student's an interval reaches to one side where a verdict's note says so."""
 SEEDS_FOR_SKEWNESS = 6
 """Fewer seeds tell nothing about skewness; and no verdict rests on them."""
 FEW_TEXTS = 10

@@ -48,6 +48,7 @@ Stop = Literal[
     "header-row",
     "swallowed-rows",
     "label-of-its-own",
+    "label-in-text",
     "test-in-training",
     "one-label",
     "no-entities",

@@ -24,6 +24,20 @@ if TYPE_CHECKING:
 MARK = "\ufeff"
 """The byte order mark; inside a file it says that files were joined."""
 
+_NO_TEXT = {
+    b"PK\x03\x04": "a ZIP archive or a spreadsheet",
+    b"\xd0\xcf\x11\xe0": "a spreadsheet or document of an office program",
+    b"\x1f\x8b": "compressed (gzip)",
+    b"BZh": "compressed (bzip2)",
+    b"\xfd7zXZ": "compressed (xz)",
+    b"\x28\xb5\x2f\xfd": "compressed (zstd)",
+    b"%PDF-": "a PDF file",
+    b"PAR1": "a parquet file",
+    b"ARROW1": "an Arrow file",
+    b"SQLite format 3": "a database",
+}
+"""How files begin that some encodings would read as text, and what they are."""
+
 
 def decode(task: Task | Corpus, path: Path, place: Place, seen: Seen) -> str:
     """Read a file as text, without byte order marks at its start and, where files were joined, inside."""
@@ -31,6 +45,8 @@ def decode(task: Task | Corpus, path: Path, place: Place, seen: Seen) -> str:
         raw = path.read_bytes()
     except OSError as error:
         raise InputError(f"{place.file}: cannot be read: {error.strerror}") from None
+    if what := next((what for start, what in _NO_TEXT.items() if raw.startswith(start)), None):
+        raise InputError(f"{place.file}: expected text, found {what}; unpack it, or export it as text")
     if (wide := _unmarked(raw)) and not codecs.lookup(task.encoding).name.startswith(wide[:6]):
         raise InputError(
             f"{place.file}: not {task.encoding}: many of its bytes are 0, as in {wide[:6].upper()} without a byte "
@@ -118,6 +134,16 @@ def named(names: Sequence[str]) -> str:
     return shown + (f" and {len(names) - 20} more" if len(names) > 20 else "")
 
 
+def _other_separator(column: str, names: Sequence[str]) -> str:
+    """Say what would make a header have a column, if it would with another separator or without Excel's first line."""
+    if names and names[0].startswith("sep="):
+        return "; the first line is none of the table: take it out"
+    for sign in ";\t|,":
+        if any(column in map(str.strip, name.split(sign)) for name in names):
+            return f"; it is one with separator: {json.dumps(sign)}"
+    return ""
+
+
 def index_of(column: Column, key: str, names: Sequence[str], place: Place) -> int:
     """Return the position of a column given by name or by number (-1 is the last)."""
     known = named(names)
@@ -126,8 +152,10 @@ def index_of(column: Column, key: str, names: Sequence[str], place: Place) -> in
             raise InputError(f"{place.file}: {key}: no column {column}, there are {len(names)} ({known})")
         return column % len(names)
     if names.count(column) != 1:
-        problem = f"no column {column!r}" if column not in names else f"two columns are called {column!r}"
-        raise InputError(f"{place.file}: {key}: {problem}; the columns are {known}")
+        if column in names:
+            raise InputError(f"{place.file}: {key}: two columns are called {column!r}; the columns are {known}")
+        advice = _other_separator(column, names)
+        raise InputError(f"{place.file}: {key}: no column {column!r}; the columns are {known}{advice}")
     return names.index(column)
 
 
@@ -180,11 +208,12 @@ def objects(task: Task, path: Path, place: Place, seen: Seen) -> Iterator[tuple[
         try:
             value = json.loads(content)
         except json.JSONDecodeError as error:
-            raise place.error(line, f"not valid JSON: {error.msg} at position {error.colno}") from None
+            whole = "; expected one object on each line" if content.strip() in ("[", "{", "[{") else ""
+            raise place.error(line, f"not valid JSON: {error.msg} at position {error.colno}{whole}") from None
         except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of brackets
             raise place.error(line, f"not valid JSON: {error}") from None
         if not isinstance(value, dict):
-            raise place.error(line, 'expected a JSON object, such as {"text": ..., "label": ...}')
+            raise place.error(line, 'expected a JSON object on each line, such as {"text": ..., "label": ...}')
         yield line, value
 
 

@@ -38,6 +38,8 @@ MOST_UNKNOWN, MANY_UNKNOWN = 0.9, 0.05
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 _BROKEN = re.compile("\ufffd|[\xc2\xc3][\x80-\xbf]|\xe2\u20ac")
 """U+FFFD, and UTF-8 that was read as Latin-1 or cp1252."""
+_ESCAPED = re.compile(r"&(?:amp|lt|gt|quot|apos|nbsp|#[0-9]{2,6}|#x[0-9a-fA-F]{2,5});")
+"""Characters as HTML writes them."""
 
 
 # --- the files, before labels are read
@@ -293,10 +295,17 @@ def _texts(found: Findings, split: Split, rows: Rows) -> None:
         ("no-letters", those(lambda text: not any(map(str.isalnum, text))), "without a letter or digit"),
         ("control-characters", those(_CONTROLS.search), "with control characters or odd line ends"),
         ("broken-characters", those(_BROKEN.search), "with characters that another encoding spoilt"),
+        ("escaped-characters", those(_ESCAPED.search), "with characters as HTML escapes them, such as &amp;"),
     )
     for about, found_rows, words in looks:
         if odd := list(found_rows):
             found.tell(about, f"{rows.at(odd[0])}: {_number(len(odd), noun)} of {split} {words}")
+    if len(bare := list(those(lambda text: not any(map(str.isalpha, text))))) > len(rows.texts) / 2:
+        found.tell(
+            "no-letters",
+            f"{rows.at(bare[0])}: {_number(len(bare), noun)} of {split} without a letter, numbers for instance; is "
+            "text the right column?",
+        )
     if given:
         hidden = [row for row, tokens in enumerate(rows.inputs) if any(map(invisible, tokens))]
         if hidden:
@@ -355,6 +364,10 @@ def encoded(task: Task, model: Path, prepared: Path, splits: Mapping[str, Encode
 
 def _unknown(found: Findings, about: str, model: Path, split: EncodedSplit) -> None:
     """Find a split of which the tokenizer knows little: texts of unknown tokens alone are one and the same."""
+    if split.rows and not split.text_tokens:
+        found.stop(
+            "unknown-tokens", f"{about}: the tokenizer of {model} makes no token of any text; choose another model"
+        )
     share = split.unknown_tokens / max(split.text_tokens, 1)
     message = (
         f"{about}: {split.unknown_tokens} of {split.text_tokens} tokens ({100 * share:.0f} %) are unknown to the "

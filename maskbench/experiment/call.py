@@ -211,7 +211,7 @@ class Call:
         recorded = layout.file("metrics.csv").exists() and not layout.file("training").exists()
         if recorded:
             say(f"{layout.folder}: metrics.csv without runs: analysis and report only; to train, remove metrics.csv")
-        experiment = load(config, [file], runs_here=not recorded)
+        experiment = load(config, [file], given=read_arguments(arguments), runs_here=not recorded)
         read_claims(claims_file(experiment))
         call = cls(experiment, layout, recorded, file, bool(files), tuple(unpacked(arguments)), slots, nodes, is_job)
         if not call.submits:

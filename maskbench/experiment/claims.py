@@ -37,7 +37,7 @@ def read_claims(path: str | Path) -> Claims:
     try:
         return Claims.model_validate(content)
     except ValidationError as error:
-        raise InputError(*explain(error, content, str(path))) from None
+        raise InputError(*(f"{path}: {line}" for line in explain(error, content))) from None
 
 
 def claims_hash(path: str | Path) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
@@ -23,10 +24,11 @@ from maskbench.experiment.experiment import Experiment
 from maskbench.experiment.model import Model
 from maskbench.experiment.models import beyond_the_models
 from maskbench.kinds import traits
+from maskbench.models.refusals import within
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """YAML in which a key that stands twice in one mapping is an error, not a silent override."""
+    """YAML in which a key that stands twice, and a number that is not what it looks like, are errors."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         """Check the keys while their lines are known, and before `<<` merges other mappings in."""
@@ -41,6 +43,22 @@ class _UniqueKeys(yaml.SafeLoader):
                 )
             seen.add((key.tag, key.value))
         return node
+
+
+def _plain_number(loader: _UniqueKeys, node: yaml.ScalarNode) -> int | float:
+    """Read a number; in YAML 1.1 a leading zero means octal, and colons count minutes and hours."""
+    whole = node.tag.endswith(":int")
+    value: int | float = loader.construct_yaml_int(node) if whole else loader.construct_yaml_float(node)
+    if re.fullmatch(r"[-+]?0[0-9_]+|.*:.*", node.value):
+        raise yaml.constructor.ConstructorError(
+            problem=f"{node.value} would be {value:g}; write a number without leading zeros or colons, text in quotes",
+            problem_mark=node.start_mark,
+        )
+    return value
+
+
+for _kind in ("int", "float"):
+    _UniqueKeys.add_constructor(f"tag:yaml.org,2002:{_kind}", _plain_number)
 
 
 def read_yaml(path: Path) -> Any:
@@ -181,15 +199,17 @@ def _expectation(error: Any) -> str:
     context = error.get("ctx", {})
     if error["type"] == "string_pattern_mismatch":
         return _PATTERNS.get(context["pattern"], f"expected text of the form {context['pattern']}")
+    if error["type"] == "too_short" and context["min_length"] > 1:
+        return f"expected at least {context['min_length']} entries"
     words = _EXPECTED.get(error["type"])
     return words.format(**context) if words else str(error["msg"])
 
 
-def explain(error: ValidationError, config: Any, source: str) -> list[str]:
+def explain(error: ValidationError, config: Any) -> list[str]:
     """Return one line for each mistake: where, what was expected, what was found."""
     lines = []
     for item in error.errors(include_url=False):
-        line = f"{source}: {_place(config, item['loc'])}: {_expectation(item)}"
+        line = f"{_place(config, item['loc'])}: {_expectation(item)}"
         if item["type"] not in _WITHOUT_INPUT:
             line += f", got {show(item['input'])}"
         lines.append(line)
@@ -217,6 +237,8 @@ def _missing_paths(experiment: Experiment) -> Iterator[str]:
     for place, path in dict.fromkeys(wanted):
         if not path.exists():
             yield f"{place}: expected an existing file, {path} does not exist (relative paths start at {Path.cwd()})"
+        elif path.is_dir():
+            yield f"{place}: expected a file, {path} is a folder"
 
 
 def _most_texts(task: Task, wanted: int) -> tuple[int, int] | None:
@@ -290,7 +312,7 @@ def _unmasked_cues(experiment: Experiment) -> Iterator[str]:
     if all(condition.kind != "cue" for condition in experiment.conditions):
         return
     for index, strategy in enumerate(experiment.strategies):
-        for family, mask in strategy.masks():
+        for family, mask in ((family, inner) for family, outer in strategy.masks() for inner in within(outer)):
             missing = [word for word in experiment.cue.words if word not in getattr(mask, "cues", experiment.cue.words)]
             if missing:
                 yield (
@@ -306,7 +328,16 @@ def _missing_trackers(experiment: Experiment) -> Iterator[str]:
             yield f"training.report_to[{index}] ({tracker}): expected an installed package; pip install {tracker}"
 
 
-def load(config: Mapping[str, Any], files: Sequence[str | Path] = (), *, runs_here: bool = True) -> Experiment:
+def _named(problems: Sequence[str], source: str, given: Collection[str]) -> Iterator[str]:
+    """Put what a mistake stands in before it: the file, or the option ``--config`` if it gave the key."""
+    for problem in problems:
+        key = re.match(r"\w*", problem)
+        yield f"{'--config' if key and key.group() in given else source}: {problem}"
+
+
+def load(
+    config: Mapping[str, Any], files: Sequence[str | Path] = (), *, given: Collection[str] = (), runs_here: bool = True
+) -> Experiment:
     """Validate a configuration.
 
     Parameters
@@ -315,6 +346,8 @@ def load(config: Mapping[str, Any], files: Sequence[str | Path] = (), *, runs_he
         The merged configuration.
     files
         The files that it came from; they are read again to find keys that stand twice, and named in messages.
+    given
+        Keys that ``--config`` has replaced: messages name the option, and not the files.
     runs_here
         Also check that what training needs from this machine is there: local files, packages of trackers.
 
@@ -330,7 +363,7 @@ def load(config: Mapping[str, Any], files: Sequence[str | Path] = (), *, runs_he
     try:
         experiment = Experiment.model_validate(dict(config))
     except ValidationError as error:
-        raise InputError(*explain(error, config, source)) from None
+        raise InputError(*_named(explain(error, config), source, given)) from None
     problems = [*_impossible_training(experiment), *_unmet_needs(experiment), *_unmasked_cues(experiment)]
     problems += corpora.contradictory(experiment)
     if runs_here:
@@ -338,7 +371,7 @@ def load(config: Mapping[str, Any], files: Sequence[str | Path] = (), *, runs_he
         problems += [*missing, *_missing_trackers(experiment), *beyond_the_models(experiment)]
         problems += [] if missing else _impossible_sizes(experiment)
     if problems:
-        raise InputError(*(f"{source}: {problem}" for problem in problems))
+        raise InputError(*_named(problems, source, given))
     return experiment
 
 

@@ -26,7 +26,9 @@ def beyond_the_models(experiment: Experiment) -> Iterator[str]:
     same before they load anything.
     """
     for index, model in enumerate(experiment.models):
-        about = _config_of(experiment.study, model)
+        about, broken = _config_of(experiment.study, model)
+        if broken is not None:
+            yield f"models[{index}] ({model.name}).source.local: {broken}"
         lines: dict[str, None] = {}
         for task, strategy in product(experiment.tasks, experiment.strategies) if about else ():
             try:
@@ -37,19 +39,24 @@ def beyond_the_models(experiment: Experiment) -> Iterator[str]:
         yield from (f"models[{index}] ({model.name}): {line}" for line in lines)
 
 
-def _config_of(study: str, model: Model) -> dict[str, Any]:
-    """Return the content of a model's config.json; empty: it is not at hand, or broken, which others say.
+def _config_of(study: str, model: Model) -> tuple[dict[str, Any], str | None]:
+    """Return the content of a model's config.json, empty if it is not at hand, and what is wrong with a local one.
 
     A model that the study pretrains is of the type of the model that it continues, or of the one that the recipe makes.
     """
     if model.pretrain is not None and model.start is None:
-        return {"model_type": PRETRAINED_TYPE}  # of a model that is made from scratch, the recipe says it
+        return {"model_type": PRETRAINED_TYPE}, None  # of a model that is made from scratch, the recipe says it
     layout = Layout.of(study)
     source = model.source if model.start is None else model.start.source
     fetched = layout.model_source(model.name) if model.start is None else layout.start_source(model.start.id)
-    folder = Path(source.local) if isinstance(source, LocalSource) else fetched.parent
+    local = isinstance(source, LocalSource)
+    file = (source.path if isinstance(source, LocalSource) else fetched.parent) / "config.json"
     try:
-        about = json.loads((folder.expanduser() / "config.json").read_text())
-    except (OSError, ValueError):
-        return {}
-    return about if isinstance(about, dict) else {}
+        about = json.loads(file.read_text(encoding="utf-8"))
+    except OSError:
+        return {}, None  # it has a line of its own, or is fetched later
+    except ValueError as error:
+        return {}, f"{file}: not valid JSON: {' '.join(str(error).split())}" if local else None
+    if not isinstance(about, dict):
+        return {}, f"{file}: expected a JSON object" if local else None
+    return about, None

@@ -45,6 +45,19 @@ SLURM_GPUS: Final = ("SLURM_STEP_GPUS", "SLURM_JOB_GPUS")
 LAUNCHED: Final = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 """Where launchers say how many processes they started; accelerate, and so the Trainer, believes each of them."""
 
+ACCELERATED: Final = (
+    "ACCELERATE_MIXED_PRECISION",
+    "ACCELERATE_GRADIENT_ACCUMULATION_STEPS",
+    "ACCELERATE_DYNAMO_BACKEND",
+    "ACCELERATE_USE_CPU",
+    "ACCELERATE_TORCH_DEVICE",
+    "ACCELERATE_USE_DEEPSPEED",
+    "ACCELERATE_USE_FSDP",
+    "ACCELERATE_USE_MEGATRON_LM",
+    "ACCELERATE_USE_PARALLELISM_CONFIG",
+)
+"""By which accelerate, and so the Trainer, would train otherwise than a configuration says; its launcher sets them."""
+
 HUB: Final = "HF_HUB_CACHE"
 HUB_CHOICES: Final = (HUB, "HUGGINGFACE_HUB_CACHE", "HF_HOME")
 """By which a user has already chosen where the hub's files are cached."""

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from maskbench.config.training import Training
 
 
+_LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+"""Names under which a config.json says how many layers a model has."""
+
+
 class Asked(Protocol):
     """What a mask strategy asks of a model: its masks, None where it has none of a family."""
 
@@ -35,6 +39,13 @@ class Asked(Protocol):
     def parameter(self) -> Any: ...  # noqa: D102
     @property
     def objective(self) -> Any: ...  # noqa: D102
+
+
+def within(mask: Any) -> Iterator[Any]:
+    """Yield a mask and the masks inside it: a twin has the mask that it is a twin of, an objective one of its own."""
+    while mask is not None:
+        yield mask
+        mask = getattr(mask, "of", None) or getattr(mask, "mask", None)
 
 
 def refusals(about: Mapping[str, Any], kind: TaskKind, strategy: Asked, training: Training) -> Iterator[str]:
@@ -65,8 +76,8 @@ def refusals(about: Mapping[str, Any], kind: TaskKind, strategy: Asked, training
             f"type {model} has two for a token: {TWICE}"
         )
     if twice or model in NO_ATTENTIONS:
-        for mask in (strategy.input, getattr(strategy.objective, "mask", None)):
-            if mask is None or getattr(mask, "place", None) != "attention":
+        for mask in (*within(strategy.input), *within(strategy.objective)):
+            if getattr(mask, "place", None) != "attention":
                 continue
             yield (
                 f"strategies ({strategy.name}): {mask.kind} with place attention needs one attention weight for each "
@@ -75,8 +86,24 @@ def refusals(about: Mapping[str, Any], kind: TaskKind, strategy: Asked, training
     parameter = strategy.parameter
     if parameter is not None and model in NO_LINEAR and parameter.kind in ("lora", "adalora", "learned-weights"):
         yield f"strategies ({strategy.name}).parameter: {parameter.kind} needs linear maps, and {model} has none"
+    yield from _layers(about, strategy)
     if parameter is not None and parameter.kind == "adalora" and model == "longformer":
         yield (
             f"strategies ({strategy.name}).parameter: adalora needs a gradient at every linear map, and {model} leaves "
             "those of its global attention aside"
         )
+
+
+def _layers(about: Mapping[str, Any], strategy: Asked) -> Iterator[str]:
+    """Yield what a strategy asks of layers that the model lacks, where config.json says how many it has."""
+    count = next((about[name] for name in _LAYERS if isinstance(about.get(name), int)), None)
+    if count is None or about.get("model_type") in {*READ_TWICE, "albert", "funnel"}:  # counted otherwise
+        return
+    for mask in within(strategy.parameter):
+        if mask.kind == "freeze" and mask.layers > count:
+            yield f"strategies ({strategy.name}).parameter: freeze: layers is {mask.layers}, but the model has {count}"
+        if mask.kind == "learned-weights" and mask.from_layer >= count:
+            yield (
+                f"strategies ({strategy.name}).parameter: learned-weights: from_layer is {mask.from_layer}, but the "
+                f"model has layers 0 to {count - 1}"
+            )

@@ -342,10 +342,14 @@ class Study:
         """Coverage of the intervals, as a fraction."""
         return float(self.comparisons["confidence"].iloc[0]) if len(self.comparisons) else 0.95
 
-    @cached_property
+    @property
     def interval_words(self) -> str:
         """Return what the intervals of the score's differences are, for captions."""
-        rows = self.comparisons[self.comparisons["measure"] == "score"]
+        return self.interval_words_of("score")
+
+    def interval_words_of(self, name: str) -> str:
+        """Return what the intervals of a measure's differences are, for captions."""
+        rows = self.comparisons[self.comparisons["measure"] == name]
         kinds = [kind for kind in rows["interval"].unique() if not kind.startswith("none")]
         if not kinds:
             return "no intervals (they need at least two seeds)"

@@ -188,8 +188,8 @@ def comparisons(study: Study) -> Table:
     return Table(
         "comparisons",
         f"Difference to {study.baseline}, paired by seed",
-        f"Strategy minus {study.baseline}: mean over seeds, in brackets the interval. Score: {study.interval_words}; "
-        "the other measures: over seeds alone. Gap: generalisation gap, how much worse the test split is than the "
+        f"Strategy minus {study.baseline}: mean over seeds, in brackets the interval. {_intervals(study)}. "
+        "Gap: generalisation gap, how much worse the test split is than the "
         "training split; below zero is a smaller gap. Intervals are not adjusted for the number of comparisons. "
         "Pairs: seeds of which both runs completed; a pair is missing where a run failed or was not made. "
         f"{ALL_TASKS}: every task counts the same, over the seeds that are paired in all of them; single, sequential "
@@ -198,6 +198,14 @@ def comparisons(study: Study) -> Table:
         pd.DataFrame(rows, columns=columns),
         names=2,
     )
+
+
+def _intervals(study: Study) -> str:
+    """Say of each compared measure what its intervals are."""
+    words: dict[str, list[str]] = {}
+    for name in shown_in("comparisons"):
+        words.setdefault(study.interval_words_of(name), []).append(measure(name).label)
+    return "; ".join(f"{text.listed(labels)}: {found}" for found, labels in words.items())
 
 
 def _heading(name: str) -> str:
@@ -234,11 +242,15 @@ def cost(study: Study) -> Table:
                 spread = found["sd"] * factor if entry.better == "lower" else math.nan
                 line[f"{entry.title}, {unit}"] = text.mean_and_spread(found["mean"] * factor, spread, decimals)
             seeds = study.values(block, name, "test", "score").index
-            row |= {"n": len(seeds), "runs": study.runs_behind(block, name, seeds)}
-            line["n"] = str(row["n"])
+            kinds = study.measured(block, name, "machine").nunique()
+            row |= {"n": len(seeds), "machines": kinds, "runs": study.runs_behind(block, name, seeds)}
+            line["n"] = str(row["n"]) + (f" ({kinds} kinds of machines)" if kinds > 1 else "")
             rows.append(row)
             shown.append(line)
-    caption = "Mean ± SD over seeds; n completed runs. Times compare only between runs on one device under equal load."
+    caption = (
+        "Mean ± SD over seeds; n completed runs. Times compare only between runs on one device under equal load: a row "
+        "whose runs were made on several kinds of machines says so beside n."
+    )
     return Table("cost", "Cost", caption, pd.DataFrame(rows), pd.DataFrame(shown), names=2)
 
 

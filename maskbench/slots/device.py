@@ -114,19 +114,30 @@ def _computes_bf16(kind: str) -> bool:
 
 
 def require_one_process() -> None:
-    """Make sure that this process trains alone: with n of them, each of the Trainer's updates would have n batches.
+    """Make sure that this process trains alone, and as its configuration says.
+
+    With n processes each of the Trainer's updates would have n batches, and with some variables of accelerate's
+    another precision, another device or several batches.
 
     Raises
     ------
     InputError
         If a launcher (torchrun, accelerate, mpirun) started several, or several cards are visible, which the Trainer
-        would use at once.
+        would use at once, or if accelerate's environment says how to train.
     """
     for name in environment.LAUNCHED:
         if (count := os.environ.get(name, "1")) not in ("", "1"):
             raise InputError(
                 f"{name} is {count}: expected one process for a cell, started without torchrun, accelerate or mpirun; "
                 "snakemake runs cells side by side"
+            )
+    for name in environment.ACCELERATED:
+        if (value := os.environ.get(name, "no")).lower() not in ("", "no", "false", "0", "none"):
+            if (name, value) == ("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1"):
+                continue  # as its launcher says it by default
+            raise InputError(
+                f"{name} is {value}: expected it unset, since the Trainer would follow it and not the configuration "
+                "(precision, batch, compilation, device); start without accelerate launch"
             )
     if torch.cuda.is_available() and (cards := torch.cuda.device_count()) > 1:
         raise InputError(

@@ -231,6 +231,18 @@ class Masking:
         hidden, pairs = self.hidden.tolist()
         return hidden / pairs if pairs else None
 
+    def idle(self) -> Iterator[str]:
+        """Yield a note for each mask that was to do something and never did in the whole training."""
+        objective = self.strategy.objective
+        inner = getattr(objective, "mask", None)
+        for mask, rate, words in (
+            (self.strategy.input, self.realised_rate, "the input mask hit no token"),
+            (self.strategy.attention, self.realised_attention_rate, "the attention mask hid nothing"),
+            (inner, objective.realised_rate if objective is not None else None, "the objective's mask hit no token"),
+        ):
+            if mask is not None and rate == 0 and getattr(mask, "rate", None) != 0:
+                yield f"{words}: the run is as if the strategy had none ({mask.kind})"
+
 
 def _longest(setting: Setting, count: int) -> dict[str, Any]:
     """Return a collated batch of the `count` longest texts of the training split, with only what models take."""

@@ -340,6 +340,7 @@ class Run(State):
             "attention_mask_rate": masking.realised_attention_rate,
             "objective_mask_rate": objective.realised_rate if objective is not None else None,
         }
+        self.notes += masking.idle()
         told = rates | {"peak_memory": self.device.memory.peak(trainer.whole)}
         values |= {name: value for name, value in told.items() if value is not None}
         if self.stack:  # these are the stack's, and say nothing of one cell

@@ -79,6 +79,11 @@ class _Reading(Reading):
             raise InputError(
                 f"{train.place.file}: label: no entity in the training file, every tag is O; is it the right column?"
             )
+        if both := next((name for name in types if name[:2] == "b-" and f"i-{name[2:]}" in types), None):
+            raise InputError(
+                f"{train.place.file}: label: expected prefixes in capital letters, found {both} and i-{both[2:]}; "
+                f"write B-{both[2:]} and I-{both[2:]}, and leave scheme out"
+            )
         names = schemes.label_names(types)
         index = {label: position for position, label in enumerate(names)}
         rows: dict[Split, Rows] = {}

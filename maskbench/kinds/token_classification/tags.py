@@ -65,8 +65,14 @@ class Writing:
         if tag == "O":
             return tag
         if self.scheme == "auto":
-            return self._plain(tag)
-        return self._typed(tag) if self.scheme == "io" else self._marked(tag)
+            found = self._plain(tag)
+        else:
+            found = self._typed(tag) if self.scheme == "io" else self._marked(tag)
+        if found.partition("-")[2] == "O":
+            raise ValueError(
+                f"tag {tag!r}: O stands for words outside of entities, and no entity type can be called so"
+            )
+        return found
 
     @property
     def types(self) -> list[str] | None:
@@ -151,6 +157,8 @@ def _advice(tag: str) -> str:
     """Say which scheme would read a tag that `auto` does not."""
     if tag in ("o", "0", "-", "_", "*", "OUT", "NONE", "None"):
         return "words outside of entities have the tag O in every scheme: write O in its place"
+    if tag[1:2] in ("-", "_") and tag[:1].upper() in _TO_IOB and not tag[:1].isupper():
+        return f"prefixes are capital letters: write {tag[:1].upper()}-{tag[2:]}"
     if tag in ("B", "I"):
         return "tags without a type are read with scheme: iob2"
     if tag in tuple("MESLU"):

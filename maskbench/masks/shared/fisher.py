@@ -87,7 +87,7 @@ def mean(tasks: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     total, *others = tasks
     for other in others:
         torch._foreach_add_(list(total.values()), [other[name] for name in total])
-        torch._foreach_div_(list(total.values()), len(tasks))
+    torch._foreach_div_(list(total.values()), len(tasks))
     return total
 
 

@@ -108,6 +108,16 @@ def test_a_score_that_is_not_known_to_be_as_good_pays_a_price_too():
     assert found["verdict"] == AT_A_PRICE
 
 
+def test_scores_that_are_the_same_under_every_seed_do_not_show_that_one_is_as_good():
+    """An interval of no width, [0, 0], is above any margin; that nothing varied is no evidence."""
+    metrics = collapsed(0.0)
+    level = metrics["measure"].isin(["score", "accuracy"])
+    flat = metrics.assign(value=metrics["value"].mask(level, 0.8))
+    found = row(judge(flat, None, claims(PAIR | {"of": "random"}, measures=["loss_gap"])).verdicts, scope="pooled")
+    assert found["verdict"] == AT_A_PRICE
+    assert "+0.00 points [0.00, 0.00], the same under every seed, which shows nothing" in found["note"]
+
+
 @pytest.mark.parametrize(("stuck", "verdict"), [(2, "inconclusive"), (10, AT_A_PRICE)])
 def test_an_arm_of_which_runs_collapsed_does_not_win_whatever_the_score_may_cost(stuck, verdict):
     """Of what a run learned there is one rule, with and without the measure `failed`."""
@@ -201,6 +211,13 @@ def test_fewer_seeds_leave_the_control_undecided_and_the_verdict_unguarded():
     assert set(found.gates["outcome"]) == {"undecided"}
     assert found.gates["note"].str.contains("8 seeds can never reject; it takes 10").all()
     assert row(found.verdicts, scope="pooled")["unguarded"] == "halves: undecided"
+
+
+def test_halves_of_numbers_that_do_not_vary_pass_nothing():
+    metrics = study(lambda task, seed, *_: {"none": {"score": 0.8, "loss_gap": 0.3 + 0.01 * np.sin(7 * seed)}})
+    found = judge(metrics, None, claims(PAIR, gates=[HALVES])).gates.set_index("measure")
+    assert found["outcome"].to_dict() == {"score": "undecided", "loss_gap": "passed"}
+    assert found.loc["score", "note"] == "All 10 seeds give the same number: that nothing varied is no evidence."
 
 
 def test_the_level_of_the_control_is_that_of_the_claims():

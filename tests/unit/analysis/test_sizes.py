@@ -59,6 +59,16 @@ def test_a_curve_that_crosses_the_other_is_not_equivalent_to_it():
     assert pooled(by_size({}), "curve")["verdict"] == "equivalent"
 
 
+def test_a_size_at_which_no_seed_differs_shows_no_equality_there():
+    """The mean of a curve has a width from its other sizes."""
+    metrics = by_size({})
+    small = (metrics["train_size"] == "100") & (metrics["measure"].isin(["score", "accuracy"]))
+    found = pooled(metrics.assign(value=metrics["value"].mask(small, 0.6)), "curve")
+    assert found["ci_low"] < 0 < found["ci_high"]
+    assert found["verdict"] == "inconclusive"
+    assert "in the mean of the sizes alone" in found["note"]
+
+
 @pytest.mark.parametrize("kind", ["curve", "by-size"])
 @pytest.mark.parametrize("strategy", ["x", "none"])
 def test_an_arm_that_lacks_a_size_is_refused(kind, strategy):

@@ -119,6 +119,7 @@ MISTAKES: dict[str, tuple[dict[Any, Any], str]] = {
         {"strategies": ["none", "static", {"name": "static"}]},
         "strategies: expected each entry once, found static twice",
     ),
+    "one cue": ({"cue": {"words": ["limestone"]}}, "cue.words: expected at least 2 entries"),
     "seed twice": ({"seeds": [1, 2, 1]}, "seeds: expected each entry once, found 1 twice"),
     "rate above 1": (
         strategy(input={"kind": "random", "rate": 1.5}),
@@ -311,6 +312,7 @@ def test_missing_file_of_a_split_is_named(tmp_path: Path) -> None:
     load(SMALL | {"tasks": [CONLL | {"source": {"local": str(tmp_path)}}]})
 
 
+PLAIN = "; write a number without leading zeros or colons, text in quotes"
 BROKEN_YAML = {
     "key twice": ("study: a\nseeds: [1]\nstudy: b\n", "line 3: not valid YAML: key 'study' stands twice"),
     "key twice, deep": (
@@ -332,6 +334,10 @@ BROKEN_YAML = {
     ),
     "month 13": ("study: 2020-13-01\n", "not valid YAML: a value cannot be read (month must be in 1..12)"),
     "truth value that is none": ("study: !!bool maybe\n", "not valid YAML: a value does not fit its tag (!!...)"),
+    "octal": ("study: a\nseeds: [1, 010]\n", f"line 2: not valid YAML: 010 would be 8{PLAIN}"),
+    "a code": ("study: 007\n", f"line 1: not valid YAML: 007 would be 7{PLAIN}"),
+    "a time": ("labels: [1:30]\n", f"line 1: not valid YAML: 1:30 would be 90{PLAIN}"),
+    "half a minute": ("rate: 1:30.5\n", f"line 1: not valid YAML: 1:30.5 would be 90.5{PLAIN}"),
     "nested too deeply": ("study: " + "[" * 5000, "not valid YAML: nested too deeply"),
     "empty": ("", "expected a mapping of keys, found nothing"),
     "only a comment": ("# study: a\n", "expected a mapping of keys, found nothing"),
@@ -678,6 +684,10 @@ def test_the_command_line_validates(root: Path, tmp_path: Path) -> None:
     assert (bad.returncode, bad.stdout) == (1, "")
     assert len(bad.stderr.splitlines()) == 5
     assert "Traceback" not in bad.stderr
+    (tmp_path / "x.yaml").write_text(json.dumps(SMALL | {"claims": str(tmp_path / "none.yaml")}))
+    lacking = maskbench("validate", str(tmp_path / "x.yaml"), root=root)
+    assert lacking.returncode == 1
+    assert lacking.stderr == f"{tmp_path / 'none.yaml'}: cannot be read: No such file or directory\n"
 
 
 def test_the_command_line_lists_the_registries(root: Path) -> None:
@@ -818,6 +828,16 @@ def test_gold_mentions_need_a_tagging_task() -> None:
         "configuration: strategies[1] (names).input: entity needs gold mentions, but the task rt-snippets has none; "
         "expected a tagging task"
     )
+
+
+@pytest.mark.parametrize("family", ["input", "objective"])
+def test_a_mask_of_the_planted_cue_inside_another_has_to_mask_all_of_it(family: str) -> None:
+    oracle = {"kind": "oracle-cue", "cues": ["limestone", "walnut"]}
+    outer = {"input": {"kind": "rate-twin", "of": oracle}, "objective": {"kind": "augment", "mask": oracle}}[family]
+    config = SMALL | {"strategies": ["none", {"name": "x", family: outer}], "conditions": ["clean", "cue:0.95"]}
+    assert load(config | {"cue": {"words": ["limestone", "walnut"]}})
+    with pytest.raises(InputError, match=rf"strategies\[1\] \(x\)\.{family}: oracle-cue needs all of cue\.words"):
+        load(config | {"cue": {"words": ["limestone", "granite"]}})
 
 
 def test_a_mask_of_the_planted_cue_has_to_mask_all_of_it() -> None:

@@ -325,6 +325,17 @@ HEADERLESS = {"header": False, "columns": ["text", "label"], "files": THREE}
             "label-of-its-own",
             id="label is an id",
         ),
+        pytest.param(
+            {
+                name: rows(*((f"__label__{label} {text}", label) for text, label in two(20, start)))
+                for start, name in ((0, "train.csv"), (100, "dev.csv"), (200, "test.csv"))
+            },
+            {"files": THREE},
+            "test.csv:2: all 20 texts of test hold their own label as a word and no other one (here 'neg'), so that",
+            "take the labels out of the texts",
+            "label-in-text",
+            id="fastText",
+        ),
     ],
 )
 def test_what_makes_a_score_meaningless_stops(tmp_path, files, keys, line, mend, accept):
@@ -335,6 +346,14 @@ def test_what_makes_a_score_meaningless_stops(tmp_path, files, keys, line, mend,
     if len(files) > 1 or accept == "swallowed-rows":  # the others cannot be cut
         manifest, _ = run(tmp_path / "accepted", files, make_task(**keys, accept=[accept]))
         assert told(manifest)[accept].startswith(f"my-data/{line}")
+
+
+def test_a_text_that_lacks_its_label_or_holds_both_is_no_label_in_the_text(tmp_path):
+    for number, odd in enumerate((("as neg as pos", "neg"), ("nothing", "pos"))):
+        test = [(f"{label} {text}", label) for text, label in two(20, 100)]
+        files = {"train.csv": rows(*two(40)), "dev.csv": rows(*two(20, 50)), "test.csv": rows(*test, odd)}
+        manifest, _ = run(tmp_path / str(number), files, make_task(files=THREE))
+        assert "label-in-text" not in told(manifest)
 
 
 def test_a_blind_test_of_tags(tmp_path):
@@ -410,6 +429,12 @@ def test_few_texts_may_be_alike_by_accident(tmp_path):
             [("caf\u00c3\u00a9", "neg")],
             "broken-characters",
             "train.csv:42: 1 text of train with characters that another",
+        ),
+        ([("a &amp; b", "neg")], "escaped-characters", "train.csv:42: 1 text of train with characters as HTML escapes"),
+        (
+            [(str(number), "neg") for number in range(41)],
+            "no-letters",
+            "train.csv:42: 41 texts of train without a letter",
         ),
         ([("text 1 is  HERE", "neg")], "contradictions", "train.csv:42: 1 text of train also earlier"),
         ([("text 0 is here", "neg")] * 5, "repeated-texts", "train.csv: 5 of the 45 texts of train repeat another"),
@@ -510,6 +535,16 @@ def test_texts_of_unknown_tokens_alone_stop_and_many_are_told(tmp_path, language
     assert (some.splits[language].text_tokens, some.splits[language].unknown_tokens) == (100, 20)
     assert {finding.about for finding in some.findings} == {"unknown-tokens"}
     assert any(f"{language}: 20 of 100 tokens (20 %) are unknown" in finding.message for finding in some.findings)
+
+
+def test_texts_of_which_a_tokenizer_makes_nothing_stop(tmp_path):
+    """No word would have a label, and a loss is a sum over labels, divided by how many there are."""
+    from maskbench.data import examine
+    from maskbench.data.manifests import EncodedSplit
+
+    split = EncodedSplit(rows=12, words=12, truncated_examples=0, truncated_words=0, words_without_tokens=12, tokens=24)
+    with pytest.raises(InputError, match=r"prepared: validation: the tokenizer of .*model makes no token of any text;"):
+        examine.encoded(make_tagging(), tmp_path / "model", tmp_path / "prepared", {"validation": split})
 
 
 def test_the_report_has_a_box_about_the_data(tmp_path):

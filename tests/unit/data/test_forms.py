@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+import zipfile
+
 import pytest
 from pydantic import ValidationError
 
+from maskbench.data.columns import index_of
 from maskbench.data.readers import read
 from maskbench.errors import InputError
+from maskbench.kinds.files import Place
 from maskbench.kinds.token_classification.tags import Writing
 from tests.helpers.tasks import make_tagging, make_task
-from tests.unit.data.test_prepare import run
+from tests.unit.data.test_prepare import refusal, run
 from tests.unit.data.test_readers import TAGGED_JSONL, hub, sentences, texts
 
 MIRA = (["Mira", "lives"], ["B-PER", "O"])
@@ -60,6 +66,22 @@ def test_tags(tmp_path, written, keys, read_as, advice):
 )  # fmt: skip
 def test_tags_that_no_key_reads(tmp_path, tag, keys, message):
     assert refused(sentences, tmp_path, f"a {tag}\n", **keys) == f"my.file:1: {message}"
+
+
+@pytest.mark.parametrize("keys", [{}, {"scheme": "iob2"}, {"scheme": "io"}])
+def test_no_entity_type_is_called_as_what_is_outside(tmp_path, keys):
+    """A confusion of words tells O from types by their names."""
+    tag = "I-O" if keys.get("scheme") == "io" else "B-O"
+    message = f"my.file:1: tag '{tag}': O stands for words outside of entities, and no entity type can be called so"
+    assert refused(sentences, tmp_path, f"a {tag}\nb O\n", **keys) == message
+
+
+def test_prefixes_are_capital_letters(tmp_path):
+    advice = "prefixes are capital letters: write B-per"
+    assert refused(sentences, tmp_path, "Anna b-per\nsaw O\n").endswith(advice)
+    words = "".join(f"Anna b-per\nGreat{number} i-per\nsaw O\n\n" for number in range(30))
+    message = refusal(tmp_path / "io", {"train.txt": words}, make_tagging(scheme="io"))
+    assert message.startswith("my-data/train.txt: label: expected prefixes in capital letters, found b-per and i-per;")
 
 
 def test_all_tags_as_labels_name_the_types():
@@ -171,6 +193,44 @@ def test_encodings(tmp_path, encoding, hint):
     content = "text,label\nb\u00e4d,0\n".encode(encoding)
     assert refused(texts, tmp_path, content).endswith(f"or name its encoding, such as encoding: {hint}")
     assert texts(tmp_path, content, encoding=encoding) == [(2, "b\u00e4d", "0")]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "cp437"])
+def test_what_is_no_text_is_told_by_what_it_is(tmp_path, encoding):
+    """Some encodings read any bytes."""
+    zipped, packed = tmp_path / "a.zip", gzip.compress(b"text,label\na,b\n")
+    with zipfile.ZipFile(zipped, "w") as archive:
+        archive.writestr("xl/workbook.xml", "a")
+    for content, what in ((zipped.read_bytes(), "a ZIP archive or a spreadsheet"), (packed, "compressed (gzip)")):
+        message = f"my.file: expected text, found {what}; unpack it, or export it as text"
+        assert refused(texts, tmp_path, content, encoding=encoding) == message
+
+
+@pytest.mark.parametrize(
+    ("content", "keys", "advice"),
+    [
+        ("text;label\na;b\n", {}, '; it is one with separator: ";"'),
+        ("text\tlabel\na\tb\n", {}, '; it is one with separator: "\\t"'),
+        ("sep=;\ntext;label\na;b\n", {"separator": ";"}, "; the first line is none of the table: take it out"),
+        ("body,label\na,b\n", {}, "the columns are body, label"),
+    ],
+)
+def test_a_header_that_another_separator_would_read_names_it(tmp_path, content, keys, advice):
+    assert refused(texts, tmp_path, content, **keys).endswith(advice)
+
+
+def test_a_table_without_columns_is_a_line() -> None:
+    with pytest.raises(InputError, match=r"^my\.file: text: no column 'text'; the columns are $"):
+        index_of("text", "text", [], Place("my.file"))
+
+
+def test_a_json_document_is_no_json_lines(tmp_path):
+    objects = [{"text": "a", "label": "b"}]
+    for indent, line in (
+        (None, "expected a JSON object on each line, such as"),
+        (1, "expected one object on each line"),
+    ):
+        assert line in refused(texts, tmp_path, json.dumps(objects, indent=indent), format="jsonl")
 
 
 def test_another_encoding_that_does_not_fit(tmp_path):

@@ -86,7 +86,7 @@ def test_texts(tmp_path, content, keys, expected):
             "or name its encoding, such as encoding: cp1252",
         ),
         ('{"text": "a", "label": 1}\n{"text": }\n', JSONL, "my.file:2: not valid JSON: Expecting value at position 10"),
-        ("[1]\n", JSONL, 'my.file:1: expected a JSON object, such as {"text": ..., "label": ...}'),
+        ("[1]\n", JSONL, 'my.file:1: expected a JSON object on each line, such as {"text": ..., "label": ...}'),
         ('{"txt": "a", "label": 1}', JSONL, "my.file:1: no key 'text'; the keys are txt, label"),
         ('{"text": null, "label": 1}', JSONL, "my.file:1: text: expected text, got null"),
         ('{"text": "a", "label": [1]}', JSONL, "my.file:1: label: expected a word or a number, got [1]"),

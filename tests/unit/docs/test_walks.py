@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from maskbench.data.encode import encode, load_encoded
 from maskbench.data.prepare import load_prepared, prepare
@@ -77,7 +77,9 @@ def test_a_model_of_ones_own(follow, root, tmp_path):
     (code,) = (content for language, _, content in blocks(root, "add-a-model.md") if language == "python")
     scope: dict = {}
     exec(code, scope)
-    scope["save"](AutoModel.from_pretrained(given), AutoTokenizer.from_pretrained(given))
+    # freeze takes three layers, and the tiny model has two
+    mine = AutoModel.from_config(AutoConfig.from_pretrained(given, num_hidden_layers=3))
+    scope["save"](mine, AutoTokenizer.from_pretrained(given))
     assert "valid, 9 cells" in validate(root, name)
     (model,) = load_file(name).models
     fetch_model(model, tmp_path / "fetched", tmp_path / "cache")

@@ -217,6 +217,36 @@ def test_the_command_names_what_the_call_named(folder: Path) -> None:
     assert again == call
 
 
+def test_a_mistake_in_an_option_is_told_of_the_option(folder: Path) -> None:
+    arguments = ["seeds=[-1]", "train_sizes=[100000]"]
+    for argument in arguments:
+        with pytest.raises(InputError, match=rf"^--config: {argument.partition('=')[0]}\[0\]: [^\n]*$"):
+            a_call(arguments=[argument])
+    (folder / "config.yaml").write_text(json.dumps(small(".", "train.csv") | {"seeds": [-1]}))
+    with pytest.raises(InputError, match=r"^config\.yaml: seeds\[0\]: [^\n]*$"):
+        a_call(arguments=["question=why"])
+
+
+def test_a_folder_in_the_place_of_a_file_is_told(folder: Path) -> None:
+    (folder / "train.csv").unlink()
+    (folder / "train.csv").mkdir()
+    with pytest.raises(InputError, match=r"source\.local: expected a file, [^\n]*train\.csv is a folder$"):
+        a_call()
+
+
+@pytest.mark.parametrize(
+    ("content", "line"), [('{"model_type": ', "not valid JSON: "), ("[]", "expected a JSON object")]
+)
+def test_a_local_model_without_a_sound_config_is_told_by_the_plan(folder: Path, content: str, line: str) -> None:
+    (folder / "broken").mkdir()
+    (folder / "broken/config.json").write_text(content)
+    models = [{"name": "m", "source": {"local": "broken"}}]
+    (folder / "config.yaml").write_text(json.dumps(small(".", "train.csv") | {"models": models}))
+    where = r"config\.yaml: models\[0\] \(m\)\.source\.local: broken/config\.json"
+    with pytest.raises(InputError, match=rf"^{where}: {line}[^\n]*$"):
+        a_call()
+
+
 def test_a_study_that_is_there_as_metrics_alone_trains_nothing(folder: Path) -> None:
     (folder / "train.csv").unlink()  # what training needs may be elsewhere
     (folder / "results/s").mkdir(parents=True)

@@ -60,6 +60,7 @@ STRATEGY = {
     "auxiliary": {"objective": "mlm-auxiliary"},
     "attention": {"input": {"kind": "adaptive", "place": "attention"}},
     "copied": {"objective": {"kind": "augment", "mask": {"kind": "adaptive", "place": "attention"}}},
+    "twin": {"input": {"kind": "rate-twin", "of": {"kind": "adaptive", "place": "attention"}}},
     "adalora": {"parameter": "adalora"},
     "lora": {"parameter": "lora"},
     "learned-weights": {"parameter": "learned-weights"},
@@ -73,6 +74,7 @@ REFUSED = [
     ("bart", CLASSIFY, "auxiliary", r"strategies \(x\)\.objective: mlm-auxiliary compares hidden states"),
     ("t5", CLASSIFY, "attention", r"strategies \(x\): adaptive with place attention needs one attention weight"),
     ("big_bird", CLASSIFY, "attention", r"strategies \(x\): adaptive with place attention needs one attention weight"),
+    ("big_bird", CLASSIFY, "twin", r"strategies \(x\): adaptive with place attention needs one attention weight"),
     ("longformer", TAG, "copied", r"strategies \(x\): adaptive with place attention needs one attention weight"),
     ("longformer", TAG, "adalora", r"strategies \(x\)\.parameter: adalora needs a gradient at every linear map"),
     (
@@ -215,6 +217,23 @@ def test_the_record_says_that_attention_fell_back(tmp_path: Path) -> None:
     assert "attention is eager, since the model has no sdpa in transformers" in record.notes
 
 
+@pytest.mark.parametrize("key", ["num_hidden_layers", "n_layer", "n_layers"])
+@pytest.mark.parametrize(
+    ("mask", "line"),
+    [
+        ({"kind": "freeze", "layers": 3}, "freeze: layers is 3, but the model has 2"),
+        ({"kind": "step-twin", "of": {"kind": "freeze", "layers": 3}}, "freeze: layers is 3, but the model has 2"),
+        ({"kind": "learned-weights", "from_layer": 2}, "learned-weights: from_layer is 2, but the model has layers 0"),
+    ],
+)
+def test_layers_that_a_model_lacks_are_told_by_the_plan(key: str, mask: dict[str, Any], line: str) -> None:
+    asked = Strategy.model_validate({"name": "x", "parameter": mask})
+    (found,) = refusals({"model_type": "bert", key: 2}, CLASSIFY, asked, Training())
+    assert found.startswith(f"strategies (x).parameter: {line}")
+    assert not list(refusals({"model_type": "bert", key: 3}, CLASSIFY, asked, Training()))
+    assert not list(refusals({"model_type": "bert"}, CLASSIFY, asked, Training()))
+
+
 @pytest.mark.parametrize("name", ["WORLD_SIZE", "OMPI_COMM_WORLD_SIZE"])
 def test_several_processes_are_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Under torchrun each of two processes would take a whole batch: it doubled silently."""
@@ -222,6 +241,26 @@ def test_several_processes_are_refused(name: str, monkeypatch: pytest.MonkeyPatc
     choose(Training())
     monkeypatch.setenv(name, "2")
     with pytest.raises(InputError, match=rf"^{name} is 2: expected one process for a cell"):
+        choose(Training())
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "neutral"),
+    [
+        ("ACCELERATE_MIXED_PRECISION", "bf16", "no"),
+        ("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4", "1"),
+        ("ACCELERATE_DYNAMO_BACKEND", "INDUCTOR", "NO"),
+        ("ACCELERATE_USE_FSDP", "true", "false"),
+    ],
+)
+def test_what_accelerate_would_take_from_the_environment_is_refused(
+    name: str, value: str, neutral: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cell of precision fp32 was trained in bf16, and its record said fp32."""
+    monkeypatch.setenv(name, neutral)
+    choose(Training())
+    monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=rf"^{name} is {value}: expected it unset, [^\n]*$"):
         choose(Training())
 
 

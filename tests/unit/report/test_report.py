@@ -17,6 +17,7 @@ import pytest
 
 from maskbench.analysis.collect import collect
 from maskbench.analysis.compare import ALL_TASKS, Settings, compare_files
+from maskbench.config.measures import shown_in
 from maskbench.errors import InputError
 from maskbench.experiment.resolved import read_experiment
 from maskbench.masks import Strategy
@@ -26,7 +27,7 @@ from maskbench.report.formats import latex, markdown
 from maskbench.report.limits import limits
 from maskbench.report.page import strategy_in_words, write_page
 from maskbench.report.study import Study
-from maskbench.report.tables import NAMES, interference, scores, sensitivity, write_tables
+from maskbench.report.tables import NAMES, comparisons, cost, interference, scores, sensitivity, write_tables
 from maskbench.report.text import amount, chance, mean_and_spread, plain, signed
 from tests.helpers import reports as report_samples
 from tests.helpers import run_folders as synthetic
@@ -134,6 +135,38 @@ def test_the_runs_beside_a_number_are_those_that_it_is_of(mixed):
         of, against = np.split(np.array(row["runs"].split()), 2)
         assert all(f".{row['strategy']}." in run for run in of)
         assert mean(" ".join(of), "score_gap") - mean(" ".join(against), "score_gap") == pytest.approx(row["estimate"])
+
+
+def test_the_intervals_of_each_compared_measure_are_named(usual):
+    """Texts contribute to a gap of losses, and none to a time."""
+    _, study, _ = usual
+    over = {name: "seeds" if name == "step_time" else "seeds × texts" for name in shown_in("comparisons")}
+    told = Study(
+        study.metrics,
+        study.comparisons.assign(interval=study.comparisons["measure"].map(over)),
+        study.baseline,
+        study.evidence,
+        study.along,
+        study.settings,
+    )
+    caption = comparisons(told).caption
+    assert "over seeds × texts (examples: 300 resamples); " in caption
+    assert caption.count("t intervals over seeds. ") == 1
+    assert caption.index("gap") < caption.index("seeds × texts") < caption.index("t intervals over seeds. ")
+
+
+def test_a_cost_of_runs_on_several_kinds_of_machines_says_so(usual):
+    _, study, _ = usual
+    runs = study.runs.reset_index(drop=True)
+    kinds = study.metrics.drop_duplicates("run").assign(measure="machine", split="run", value=1.0, unit="")
+    other = (kinds["strategy"] == "random") & (kinds["seed"] == runs["seed"].min())
+    metrics = pd.concat([study.metrics, kinds.assign(value=kinds["value"] + other)], ignore_index=True)
+    found = cost(Study(metrics, study.comparisons, study.baseline, study.evidence, study.along, study.settings))
+    assert found.data.set_index("strategy")["machines"].groupby(level=0).max().to_dict() == {
+        name: 2 if name == "random" else 1 for name in STRATEGIES
+    }
+    assert set(found.shown.set_index("strategy").loc["random", "n"]) == {"2 (2 kinds of machines)"}
+    assert set(found.shown.set_index("strategy").loc["none", "n"]) == {"2"}
 
 
 def test_every_table_has_three_forms(usual):

@@ -329,6 +329,22 @@ def test_gates_get_the_gradients_of_each_update(train, mask_kind):
     assert Still.steps[-updates:] == list(range(updates))
 
 
+def test_a_mask_that_never_hit_anything_is_told(train):
+    """Places beyond every text: the run is bit for bit that of no mask, and nobody would know."""
+    none, beyond = train(), train(strategy={"name": "x", "input": {"kind": "fixed-positions", "positions": [60]}})
+    assert same(none.weights, beyond.weights)
+    told = "the input mask hit no token: the run is as if the strategy had none (fixed-positions)"
+    assert (none.record.notes, beyond.record.notes) == ([], [told])
+    for quiet in ({"kind": "random", "rate": 0}, {"kind": "fixed-positions", "positions": [60], "apply": False}):
+        assert train(strategy={"name": "x", "input": quiet}).record.notes == []
+    inside = {"name": "x", "objective": {"kind": "augment", "mask": {"kind": "tail", "keep": 60}}}
+    assert train(strategy=inside).record.notes == [
+        "the objective's mask hit no token: the run is as if the strategy had none (tail)"
+    ]
+    wide = train(strategy={"name": "x", "attention": {"kind": "window", "width": 60}})
+    assert wide.record.notes == ["the attention mask hid nothing: the run is as if the strategy had none (window)"]
+
+
 def test_the_realised_rate_is_recorded(train):
     record = train(strategy={"name": "r", "input": {"kind": "random", "rate": 0.3}}).record
     assert value(record, "run", "mask_rate") == pytest.approx(0.3, abs=0.08)
