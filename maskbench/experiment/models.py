@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -28,7 +27,8 @@ def beyond_the_models(experiment: Experiment) -> Iterator[str]:
     for index, model in enumerate(experiment.models):
         about, broken = _config_of(experiment.study, model)
         if broken is not None:
-            yield f"models[{index}] ({model.name}).source.local: {broken}"
+            key = "source" if model.start is None else "pretrain.continues.source"
+            yield f"models[{index}] ({model.name}).{key}.local: {broken}"
         lines: dict[str, None] = {}
         for task, strategy in product(experiment.tasks, experiment.strategies) if about else ():
             try:
