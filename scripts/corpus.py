@@ -26,7 +26,7 @@ def main() -> None:
     from maskbench.data.corpora.documents import make_corpus, make_task_corpus
     from maskbench.data.spec import read_block
 
-    corpus = read_block(Corpus, options.spec, "corpus")
+    corpus = read_block(Corpus.model_validate_json, options.spec, "corpus")
     if options.source is not None:
         make_corpus(corpus, options.source, options.destination)
     else:

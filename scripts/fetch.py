@@ -28,9 +28,13 @@ def main() -> None:
         case "task":
             fetch_task(read_task(given.spec), given.destination, cache_folder(None))
         case "model":
-            fetch_model(read_block(FetchedModel, given.spec, "model"), given.destination, cache_folder(None))
+            fetch_model(
+                read_block(FetchedModel.model_validate_json, given.spec, "model"), given.destination, cache_folder(None)
+            )
         case "corpus":
-            fetch_corpus(read_block(Corpus, given.spec, "corpus"), given.destination, cache_folder(None))
+            fetch_corpus(
+                read_block(Corpus.model_validate_json, given.spec, "corpus"), given.destination, cache_folder(None)
+            )
 
 
 if __name__ == "__main__":

@@ -30,7 +30,13 @@ def main() -> None:
 
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()  # in a log, every update would be a line
-    pack(read_block(Packing, given.spec, "packing"), given.corpora, given.tasks, given.destination, given.model)
+    pack(
+        read_block(Packing.model_validate_json, given.spec, "packing"),
+        given.corpora,
+        given.tasks,
+        given.destination,
+        given.model,
+    )
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeVar
 
 from pydantic import ValidationError
@@ -21,11 +22,21 @@ def read_task(spec: str) -> Task:
     InputError
         Naming the key that is wrong.
     """
-    return read_block(Task, spec, "task")
+    return read_block(Task.model_validate_json, spec, "task")
 
 
-def read_block(block: type[Block], spec: str, what: str) -> Block:
-    """Read a block from JSON; `what` is what messages call all of it.
+def read_block(read: Callable[[str], Block], spec: str, what: str) -> Block:
+    """Read a block from JSON.
+
+    Parameters
+    ----------
+    read
+        ``model_validate_json`` of the block: written out by the caller, so that the code hash (io/code.py) sees that
+        the block's values are parameters.
+    spec
+        The JSON.
+    what
+        What messages call all of it.
 
     Raises
     ------
@@ -33,6 +44,6 @@ def read_block(block: type[Block], spec: str, what: str) -> Block:
         Naming the key that is wrong.
     """
     try:
-        return block.model_validate_json(spec)
+        return read(spec)
     except ValidationError as error:
         raise InputError(f"--spec: {first_mistake(error, what)}") from None
