@@ -118,6 +118,21 @@ def _with_dropout(config: Any, dropout: float) -> dict[str, Any]:
     return own
 
 
+@torch.no_grad()
+def start_at_frequencies(model: PreTrainedModel, counts: Tensor) -> None:
+    """Let a fresh model begin with the frequencies of the tokens: they become the bias of its masked-LM head.
+
+    Otherwise its first hundreds of updates learn nothing else, and bend the embeddings to say it.
+
+    Parameters
+    ----------
+    counts
+        (V,) how often each token stands in the training text.
+    """
+    bias = cast("Any", model).cls.predictions.bias
+    bias.copy_(torch.log((counts + 1) / (counts + 1).sum()).to(bias))
+
+
 class Learner:
     """A model with its heads taken apart, so that logits are computed at masked places only.
 

@@ -28,7 +28,7 @@ from maskbench.training.clock import DivergedError
 from maskbench.training.collate import Collator
 from maskbench.training.job import quieten
 from maskbench.training.pretraining.heldout import HeldOut, measure
-from maskbench.training.pretraining.learner import Learner, continued, fresh
+from maskbench.training.pretraining.learner import Learner, continued, fresh, start_at_frequencies
 from maskbench.training.pretraining.loop import Loop, batch_of
 from maskbench.training.pretraining.speed import gemm_peak, operations
 from maskbench.training.resident import Resident
@@ -166,6 +166,8 @@ class _Run:
         learner, own = self._learner(tokenizer)
         collate = Collator(int(tokenizer.pad_token_id), multiple=self.device.multiple)
         texts, held = (Resident(splits[split], collate, learner.model.device) for split in (TRAIN, HELD_OUT))
+        if self.inputs.start is None:
+            start_at_frequencies(learner.model, texts.frequencies(len(tokenizer)))
         self.loop = loop = Loop(self.recipe, learner, texts, self._setting(splits, tokenizer, learner), self.device)
         self._resume(loop)
         self._train(loop, held)
