@@ -2,6 +2,8 @@
 #
 #   config.yaml ─► experiment ─► cells ─► jobs              rules/common.smk
 #   fetch ─► prepare ─► encode       real text, by hash     rules/data.smk
+#   fetch ─► corpus ─► pack          texts for pretraining  rules/corpora.smk
+#   pretrain                         the study's own models, one GPU slot each  rules/pretraining.smk
 #   train                            jobs of several cells on one GPU slot each: training and probes  rules/training.smk
 #   collect ─► compare, verdicts     no torch from here on  rules/analysis.smk
 #   tables, figures, page            regenerate in seconds  rules/report.smk
@@ -13,6 +15,8 @@ min_version("9.20")
 
 include: "rules/common.smk"
 include: "rules/data.smk"
+include: "rules/corpora.smk"
+include: "rules/pretraining.smk"
 include: "rules/training.smk"
 include: "rules/analysis.smk"
 include: "rules/report.smk"

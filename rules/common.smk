@@ -12,10 +12,12 @@ sys.path.insert(0, workflow.basedir)
 from maskbench.config.conditions import CLEAN, SETS, SHIFTED
 from maskbench.errors import InputError
 from maskbench.experiment.call import Call, missing_scheduler
+from maskbench.experiment.code import pretraining_code
 from maskbench.experiment.claims import claims_file, claims_hash
+from maskbench.experiment.corpora import corpora, packs, tasks_of
 from maskbench.experiment.forced import Forced, forced_jobs
 from maskbench.experiment.planned import Planned
-from maskbench.experiment.user_files import model_content, task_content
+from maskbench.experiment.user_files import corpus_content, model_content, task_content
 from maskbench.io.code import code_hash
 
 ENVS = Path(workflow.basedir) / "envs"
@@ -67,7 +69,8 @@ def planned():
     names = [job.wildcards.job for job in jobs if job.rule.name == "train"]
     made = {Path(path) for job in jobs if job.rule.name != "train" for path in job.output}
     forced = forced_jobs(names, LAYOUT, workflow.dag_settings)
-    plan = Planned.of(JOBS, LAYOUT, names, made, forced=forced, slots=CALL.at_once)
+    pretrained = [job.wildcards.model for job in jobs if job.rule.name == "pretrain"]
+    plan = Planned.of(JOBS, LAYOUT, names, made, forced=forced, pretrained=pretrained, slots=CALL.at_once)
     print(*plan.lines, sep="\n", end="\n" if plan.lines else "", file=sys.stderr)
     return plan, forced
 

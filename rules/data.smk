@@ -27,13 +27,15 @@ rule fetch_model:
         manifest=LAYOUT.model_source("{model}"),
     log:
         LAYOUT.log("fetch/model-{model}"),
+    wildcard_constraints:
+        model="|".join(name for name, model in MODELS.items() if model.source is not None) or "(?!)",
     retries: 0
     localrule: True
     conda:
         ENVS / "data.yaml"
     params:
-        model=lambda wildcards: MODELS[wildcards.model].weights().as_argument(),
-        files=lambda wildcards: model_content(MODELS[wildcards.model]),
+        model=lambda wildcards: MODELS[wildcards.model].fetched.as_argument(),
+        files=lambda wildcards: model_content(MODELS[wildcards.model].fetched),
         folder=subpath(output.manifest, parent=True),
         code=code_hash("fetch.py"),
     shell:
@@ -109,7 +111,7 @@ rule shift:
 rule encode:
     input:
         prepared=LAYOUT.prepared("{task}", "{variant}"),
-        model=rules.fetch_model.output.manifest,
+        model=LAYOUT.model_source("{model}"),
     output:
         manifest=LAYOUT.encoded("{task}", "{model}", "{variant}"),
     log:

@@ -1,7 +1,8 @@
-"""Fetch the files of one task or one model into a folder.
+"""Fetch the files of one task, one model or one corpus into a folder.
 
 python scripts/fetch.py task --spec JSON --destination DIR
 python scripts/fetch.py model --spec JSON --destination DIR
+python scripts/fetch.py corpus --spec JSON --destination DIR
 """
 
 import argparse
@@ -12,28 +13,28 @@ import checkout  # noqa: F401
 
 def main() -> None:
     """Parse the command line and fetch."""
-    parser = argparse.ArgumentParser(description="Fetch the files of one task or one model into a folder.")
-    parser.add_argument("kind", choices=["task", "model"])
-    parser.add_argument("--spec", required=True, help="the task's or model's block of the configuration as JSON")
+    parser = argparse.ArgumentParser(description="Fetch the files of one task, one model or one corpus into a folder.")
+    parser.add_argument("kind", choices=["task", "model", "corpus"])
+    parser.add_argument("--spec", required=True, help="its block of the configuration as JSON")
     parser.add_argument("--destination", required=True, type=Path, help="folder to make")
     given = parser.parse_args()
 
-    from pydantic import ValidationError
+    from maskbench.config.corpora import Corpus
+    from maskbench.config.models import FetchedModel
+    from maskbench.data.sources import cache_folder, fetch_corpus, fetch_model, fetch_task
+    from maskbench.data.spec import read_block, read_task
 
-    from maskbench.config.models import Model
-    from maskbench.config.tasks import Task
-    from maskbench.data.sources import cache_folder, fetch_model, fetch_task
-    from maskbench.errors import InputError
-
-    try:
-        if given.kind == "task":
-            fetch_task(Task.model_validate_json(given.spec), given.destination, cache_folder(None))
-        else:
-            fetch_model(Model.model_validate_json(given.spec), given.destination, cache_folder(None))
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"--spec: {place or given.kind}: {first['msg']}") from None
+    match given.kind:
+        case "task":
+            fetch_task(read_task(given.spec), given.destination, cache_folder(None))
+        case "model":
+            fetch_model(
+                read_block(FetchedModel.model_validate_json, given.spec, "model"), given.destination, cache_folder(None)
+            )
+        case "corpus":
+            fetch_corpus(
+                read_block(Corpus.model_validate_json, given.spec, "corpus"), given.destination, cache_folder(None)
+            )
 
 
 if __name__ == "__main__":

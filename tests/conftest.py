@@ -36,6 +36,7 @@ SHARING: dict[str, tuple[str, ...]] = {
     "tests/slurm/test_slurm.py": (),
     "tests/workflow/test_interference.py": (),
     "tests/workflow/test_pipeline.py": (),
+    "tests/workflow/test_pretraining.py": (),
     "tests/workflow/test_real_text.py": (),
     "tests/browser/test_page.py": (),
     "tests/unit/masks/test_every_mask.py": KINDS,

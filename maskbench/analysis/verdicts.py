@@ -11,12 +11,20 @@ import pandas as pd
 from maskbench.analysis import statistics
 from maskbench.analysis.contrasts import gather, on_resamples
 from maskbench.analysis.controls import check
-from maskbench.analysis.findings import GATE_COLUMNS, PAIR_COLUMNS, POOLED, SENSITIVITY_COLUMNS, VERDICT_COLUMNS
+from maskbench.analysis.findings import (
+    COMPONENT_COLUMNS,
+    GATE_COLUMNS,
+    PAIR_COLUMNS,
+    POOLED,
+    SENSITIVITY_COLUMNS,
+    VERDICT_COLUMNS,
+)
 from maskbench.analysis.guards import heed_gates, heed_parts, heed_price, of_machines
 from maskbench.analysis.metrics import kinds_of, read_metrics, write_csv
 from maskbench.analysis.missing import lost, refuse_censored, refuse_collapse, refuse_no_width, refuse_unknown_texts
 from maskbench.analysis.outcomes import Outcomes
 from maskbench.analysis.power import Varying, seeds_for_equivalence, seeds_to_find
+from maskbench.analysis.recipes import component_rows, of_recipes
 from maskbench.analysis.resampler import Resampler
 from maskbench.analysis.rows import NO_CONTRAST, Row, Untested
 from maskbench.analysis.sensitivity import sensitivity
@@ -101,7 +109,7 @@ def _judge(family: list[Row], seed: int, collapsed: set[str]) -> None:
         if row.spread is not None:
             row.verdict = row.decide(row.spread, row.p_holm)
     for row in family:
-        row.notes += of_machines(row)
+        row.notes += [*of_recipes(row), *of_machines(row)]
         if not refuse_censored(row):
             _account_for_missing(row, family, seed)
         refuse_unknown_texts(row)
@@ -132,7 +140,9 @@ def _in_worst_case(
     """Return the verdict if all missing differences were as the least or the greatest observed one."""
     matrix, used = row.evidence.differences[row.weights != 0], row.weights[row.weights != 0]
     filled = used @ np.where(np.isnan(matrix), extreme(matrix), matrix)
-    spread = replace(statistics.spread(filled), examples=known.examples, n_examples=known.n_examples, few=known.few)
+    filled = row.evidence.by_seed(filled, np.ones(len(filled), dtype=bool))
+    shared = {name: getattr(known, name) for name in ("examples", "n_examples", "few", "fine_tuning", "n_fine_tuning")}
+    spread = replace(statistics.spread(filled), **shared)
     adjusted = statistics.holm([row.p_of(spread, filled, seed) if other is row else other.p for other in family])
     return row.decide(spread, float(adjusted[family.index(row)]))
 
@@ -140,13 +150,13 @@ def _in_worst_case(
 def _what_it_takes(row: Row, spread: statistics.Spread) -> Iterator[str]:
     """Say why a row decides nothing, and how many seeds would."""
     if spread.n < 2:
-        yield "One seed says nothing about chance."
+        yield f"One {row.evidence.unit[:-1]} says nothing about chance."
         return
     level = LEVEL / row.tests
     if statistics.smallest_p(spread.n) > level:
         least = statistics.least_seeds(level)
         among = f" among {row.tests}" if row.tests > 1 else ""
-        yield f"{spread.n} seeds can never reject: an exact test{among} takes at least {least}."
+        yield f"{spread.n} {row.evidence.unit} can never reject: an exact test{among} takes at least {least}."
     yield from _seeds_to_tell(row, Varying.of(spread), float(spread.estimate))
 
 
@@ -162,15 +172,16 @@ def _seeds_to_tell(row: Row, varying: Varying, estimate: float) -> Iterator[str]
         effect, telling = EFFECT_TO_FIND * margin, f"find an effect of {EFFECT_TO_FIND:g} δ"
     needed = seeds_to_find(varying, effect, row.tests, margin, row.test)
     if needed is None:
-        yield f"To {telling} takes more test examples, not more seeds."
+        shared = "test examples or fine-tuning seeds" if row.evidence.fine_tuning else "test examples"
+        yield f"To {telling} takes more {shared}, not more {row.evidence.unit}."
     else:
-        yield f"{needed} seeds {telling} with {100 * POWER:g} % power."
+        yield f"{needed} {row.evidence.unit} {telling} with {100 * POWER:g} % power."
     if row.test != "non-inferior" and abs(estimate) < margin:
         equal = seeds_for_equivalence(varying, margin)
         if equal is not None:
             yield (
-                f"{equal} seeds show with {100 * POWER:g} % power that no difference is as large as δ, if there is "
-                "none."
+                f"{equal} {row.evidence.unit} show with {100 * POWER:g} % power that no difference is as large as δ, "
+                "if there is none."
             )
 
 
@@ -197,6 +208,7 @@ class VerdictTables:
     pairs: pd.DataFrame
     gates: pd.DataFrame
     sensitivity: pd.DataFrame
+    components: pd.DataFrame
 
 
 def decided(claims: Claims, values: Values, resampler: Resampler, seed: int) -> list[Row | Untested]:
@@ -273,6 +285,7 @@ def judge(
         pairs=_pairs(rows),
         gates=_table([gate.entry() for gate in gates], GATE_COLUMNS),
         sensitivity=_table(other_ways, SENSITIVITY_COLUMNS),
+        components=_table(list(component_rows(rows)), COMPONENT_COLUMNS),
     )
 
 
@@ -331,7 +344,7 @@ def write_verdicts(
     resamples: int,
     seed: int,
 ) -> None:
-    """Read a study and its claims; write verdicts.csv, and pairs, gates, sensitivity and claims into analysis/."""
+    """Read a study and its claims; write verdicts.csv, and what it rests on into analysis/."""
     known, digest = read_claims(claims), claims_hash(claims)
     changed = changed_since(manifest, digest)
     numbers = read_metrics(metrics)
@@ -342,6 +355,7 @@ def write_verdicts(
         "analysis/pairs.csv": found.pairs,
         "analysis/gates.csv": found.gates,
         "analysis/sensitivity.csv": found.sensitivity,
+        "analysis/components.csv": found.components,
     }
     for name, table in tables.items():
         with atomic(results / name) as temporary:

@@ -3,16 +3,36 @@
 from __future__ import annotations
 
 import os
+import re
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, StringConstraints, Tag
+from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
 
 from maskbench.config.block import ConfigBlock, Count, Rate, Seed
 
+PACKAGE_PATTERN = r"^(@[a-z0-9][a-z0-9._-]*/)?[A-Za-z0-9][A-Za-z0-9.+_-]*$"
+VERSION_PATTERN = r"^[0-9][A-Za-z0-9.:+~-]*$"
 SHA256_PATTERN = r"^[0-9a-f]{64}$"
 REVISION_PATTERN = r"^[0-9a-f]{40}$"
+
+PackageIndex = Literal["pypi", "npm", "debian"]
+"""Kinds of package index, told apart by the client that reaches them: pip, npm and apt-get."""
+
+_PATTERNS: dict[str, dict[PackageIndex, str]] = {
+    "package": {
+        "pypi": r"[A-Za-z0-9][A-Za-z0-9._-]*",
+        "npm": r"(@[a-z0-9][a-z0-9._-]*/)?[a-z0-9][a-z0-9._-]*",
+        "debian": r"[a-z0-9][a-z0-9.+-]+",
+    },
+    "version": {
+        "pypi": r"[0-9][A-Za-z0-9.]*",
+        "npm": r"[0-9]+\.[0-9]+\.[0-9]+([-+][A-Za-z0-9.+-]+)?",
+        "debian": r"([0-9]+:)?[0-9][A-Za-z0-9.+~-]*",
+    },
+}
+"""Names and versions of each index."""
 
 Sha256 = Annotated[str, StringConstraints(pattern=SHA256_PATTERN)]
 Revision = Annotated[str, StringConstraints(pattern=REVISION_PATTERN)]
@@ -50,18 +70,31 @@ def expanded(text: str) -> Path:
 class PackageSource(ConfigBlock):
     """Files inside an archive of a package index, pinned by the archive's SHA-256."""
 
-    package: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    """Name of the package in the index that pip uses."""
-    version: Annotated[str, StringConstraints(pattern=r"^[0-9][A-Za-z0-9.]*$")]
+    package: Annotated[str, StringConstraints(pattern=PACKAGE_PATTERN)]
+    """Name of the package in its index."""
+    version: Annotated[str, StringConstraints(pattern=VERSION_PATTERN)]
     """Exact version of the package."""
+    index: PackageIndex = "pypi"
+    """Which kind of index it is in: `pypi` (the one that pip uses), `npm` (the one that npm uses) or `debian` (the one
+    that apt uses)."""
     artefact: Literal["wheel", "sdist"] = "wheel"
-    """Which archive of that version."""
+    """pypi: which archive of that version."""
     sha256: Sha256
     """SHA-256 of the archive; anything else is refused."""
     inner: str | None = None
     """Path of an archive inside the archive that holds the files."""
     folder: str = ""
-    """Folder inside the archive that the file names are relative to."""
+    """Folder inside the archive that the file names are relative to; of a Debian package, in its data.tar."""
+
+    @model_validator(mode="after")
+    def _is_of_its_index(self) -> Self:
+        """Refuse what the index cannot mean, so that nothing but a name and a version ever reaches its client."""
+        for key, patterns in _PATTERNS.items():
+            if not re.fullmatch(patterns[self.index], getattr(self, key)):
+                raise ValueError(f"{key}: not one of {self.index}: {getattr(self, key)!r}")
+        if self.index != "pypi" and self.artefact != "wheel":
+            raise ValueError(f"artefact is for pypi; a version in {self.index} has one archive")
+        return self
 
 
 class LocalSource(ConfigBlock):
@@ -137,8 +170,8 @@ class SyntheticSource(ConfigBlock):
     """Seed from which the texts are drawn."""
 
 
-SOURCE_KINDS = ("package", "local", "hub", "synthetic")
-"""The kinds of source, each named by the key that only it has."""
+SOURCE_KINDS = ("package", "local", "hub", "synthetic", "tasks")
+"""The kinds of source, each named by the key that only it has; `tasks` is a source of corpora (config/corpora.py)."""
 
 
 def _which(value: Any) -> str | None:
@@ -154,7 +187,7 @@ _Hub = Annotated[HubSource, Tag("hub")]
 _Synthetic = Annotated[SyntheticSource, Tag("synthetic")]
 
 
-def _by_key(expected: str) -> Discriminator:
+def by_key(expected: str) -> Discriminator:
     """Tell the kinds of source apart."""
     return Discriminator(
         _which,
@@ -163,9 +196,9 @@ def _by_key(expected: str) -> Discriminator:
     )
 
 
-Source = Annotated[_Package | _Local | _Hub, _by_key("package, local or hub")]
+Source = Annotated[_Package | _Local | _Hub, by_key("package, local or hub")]
 """Where a model comes from, told apart by its key ``package``, ``local`` or ``hub``."""
-FileSource = Annotated[_Package | _Local, _by_key("package or local")]
+FileSource = Annotated[_Package | _Local, by_key("package or local")]
 """Where a single file comes from: ``package`` or ``local``."""
-TaskSource = Annotated[_Package | _Local | _Hub | _Synthetic, _by_key("package, local, hub or synthetic")]
+TaskSource = Annotated[_Package | _Local | _Hub | _Synthetic, by_key("package, local, hub or synthetic")]
 """Where a task comes from: as a model, or ``synthetic``."""

@@ -1,20 +1,23 @@
-"""Read single files out of a wheel, a zip or a tar archive; nothing else of it ever reaches the disk."""
+"""Read single files out of a wheel, a zip, a tar archive or a .deb; nothing else of it ever reaches the disk."""
 
 from __future__ import annotations
 
+import bz2
 import contextlib
 import errno
 import gzip
+import io
 import lzma
 import shutil
 import stat
 import struct
 import tarfile
+import tempfile
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
 from pathlib import Path, PurePosixPath
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, cast
 
 from maskbench.config.sources import is_safe
 from maskbench.errors import InputError
@@ -128,9 +131,73 @@ class _Tar(Archive):
         return stream
 
 
+_DEBIAN = b"!<arch>\n"
+"""What an `ar` archive begins with, such as a .deb."""
+_ENTRY = struct.Struct("16s12s6s6s8s10s2s")
+"""An entry of an `ar` archive: name, time, owner, group, mode, size in decimal digits, end mark."""
+
+
+def _is_debian(path: Path) -> bool:
+    """Tell whether a file is an `ar` archive."""
+    with path.open("rb") as stream:
+        return stream.read(len(_DEBIAN)) == _DEBIAN
+
+
+def _packed_data(path: Path) -> tuple[str, bytes]:
+    """Return how the name of a .deb's data.tar ends (``.xz``), and its bytes."""
+    with path.open("rb") as stream:
+        stream.seek(len(_DEBIAN))
+        while entry := stream.read(_ENTRY.size):
+            name, *_, digits, mark = _ENTRY.unpack(entry)
+            size = int(digits)
+            if mark != b"`\n" or size < 0:
+                raise ValueError("an entry of it has no end mark")
+            title = name.decode("ascii", "replace").strip().removesuffix("/")
+            if title.startswith("data.tar"):
+                content = stream.read(size)
+                if len(content) < size:
+                    raise EOFError("its data.tar is cut short")
+                return title.removeprefix("data.tar"), content
+            stream.seek(size + size % 2, 1)
+    raise ValueError("it has no data.tar")
+
+
+def _unpacked(ending: str, content: bytes) -> IO[bytes]:
+    """Open what was compressed as an ending of a name says."""
+    stream = io.BytesIO(content)
+    match ending:
+        case "":
+            return stream
+        case ".gz":
+            return cast("IO[bytes]", gzip.open(stream))
+        case ".xz":
+            return cast("IO[bytes]", lzma.open(stream))
+        case ".bz2":
+            return cast("IO[bytes]", bz2.open(stream))
+        case ".zst":
+            import pyarrow as pa
+
+            return cast("IO[bytes]", pa.CompressedInputStream(pa.PythonFile(stream, "r"), "zstd"))
+    raise NotImplementedError(f"a data.tar that ends in {ending} is not known")
+
+
+@contextlib.contextmanager
+def _data_of(path: Path) -> Iterator[tarfile.TarFile]:
+    """Open the data.tar of a .deb, uncompressed in a file without a name: so its members can be read in any order."""
+    with tempfile.TemporaryFile() as plain:
+        with _unpacked(*_packed_data(path)) as stream:
+            while chunk := stream.read(2**20):
+                plain.write(chunk)
+                if plain.tell() > LARGEST:
+                    raise OverflowError(f"its data.tar unpacks to more than {LARGEST} bytes")
+        plain.seek(0)
+        with tarfile.open(fileobj=plain) as opened:
+            yield opened
+
+
 @contextlib.contextmanager
 def open_archive(path: Path, where: str) -> Iterator[Archive]:
-    """Open a zip (wheel) or tar archive, told apart by content.
+    """Open a zip (wheel) or tar archive, or the files of a .deb, told apart by content.
 
     Parameters
     ----------
@@ -148,11 +215,14 @@ def open_archive(path: Path, where: str) -> Iterator[Archive]:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as opened:
                 yield _Zip(where, opened)
+        elif _is_debian(path):
+            with _data_of(path) as data:
+                yield _Tar(where, data)
         elif tarfile.is_tarfile(path):
             with tarfile.open(path) as opened_tar:
                 yield _Tar(where, opened_tar)
         else:
-            raise InputError(f"{where}: expected a zip or tar archive")
+            raise InputError(f"{where}: expected a zip or tar archive, or a .deb")
     except _DAMAGED as error:
         raise InputError(f"{where}: the archive is damaged ({error})") from None
     except OSError as error:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from maskbench.config.corpora import Corpus
     from maskbench.config.cutting import Column
     from maskbench.config.tasks import Task
     from maskbench.kinds.files import Place, Seen
@@ -41,10 +42,10 @@ _NO_TEXT = {
 """How files begin that some encodings would read as text, and what they are; what gzip or bzip2 made is unpacked."""
 
 
-def decode(task: Task, path: Path, place: Place, seen: Seen) -> str:
+def decode(task: Task | Corpus, path: Path, place: Place, seen: Seen, skip: int = 0) -> str:
     """Read a file as text, without byte order marks at its start and, where files were joined, inside.
 
-    Lines that are to be skipped are empty in it, so that the others keep their numbers.
+    The first lines that are to be skipped (`skip`) are empty in it, so that the others keep their numbers.
     """
     with opened(path, place.file) as stream:
         raw = stream.read()
@@ -78,7 +79,7 @@ def decode(task: Task, path: Path, place: Place, seen: Seen) -> str:
             f"{place.file}: {alone} lines end in a carriage return alone and {feeds} in a line feed; write the file "
             "with one kind of line end"
         )
-    return _without_first(text, task.skip_lines)
+    return _without_first(text, skip)
 
 
 def _without_first(text: str, number: int) -> str:
@@ -180,7 +181,7 @@ def fields(
     task: Task, path: Path, place: Place, seen: Seen, keys: tuple[str, str] = ("text", "label")
 ) -> Iterator[tuple[int, str, str]]:
     """Yield line, text and label of the rows of a CSV or TSV file; messages call the two columns by their keys."""
-    content = decode(task, path, place, seen)
+    content = decode(task, path, place, seen, task.skip_lines)
     quoted = task.format == "csv"
     separator = task.separator if task.separator is not None else "," if quoted else "\t"
     rows = _csv_rows(content, separator, place) if quoted else _tsv_rows(content, separator, place)
@@ -222,7 +223,7 @@ def fields(
 
 def objects(task: Task, path: Path, place: Place, seen: Seen) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield the objects of a JSON lines file; blank lines are skipped."""
-    for line, content in lines(decode(task, path, place, seen)):
+    for line, content in lines(decode(task, path, place, seen, task.skip_lines)):
         if task.comments is not None and content.lstrip().startswith(task.comments):
             seen.dropped["comment"] += 1
             continue
@@ -256,7 +257,7 @@ class ConllLine:
 
 def words(task: Task, path: Path, place: Place, seen: Seen) -> Iterator[ConllLine]:
     """Yield the tokens of a CoNLL file with their tags, without comments; nothing is checked about token and tag."""
-    rows = list(_conll_rows(task.separator, decode(task, path, place, seen), place))
+    rows = list(_conll_rows(task.separator, decode(task, path, place, seen, task.skip_lines), place))
     mark = task.comments
     own = [row for row in rows if row.fields and not (mark and row.first.startswith(mark))]
     if not own:

@@ -90,12 +90,12 @@ def encode(task: Task, prepared: Path, model: Path, destination: Path) -> None:
         raise InputError(
             f"{prepared / NAME}: expected the {task.kind} task {task.name}, found {manifest.kind} {manifest.task}"
         )
-    files = _tokenizer_files(model)
-    tokenizer = _load_tokenizer(model)
+    files = tokenizer_files(model)
+    tokenizer = load_tokenizer(model)
     _check_limits(task, tokenizer, model)
     require_pad_and_ids(tokenizer, model)
     require_head(task.kind, model)
-    info = _tokenizer_info(tokenizer)  # before it gets a mask token that the model does not have
+    info = tokenizer_info(tokenizer)  # before it gets a mask token that the model does not have
     types = with_segments(tokenizer, model)
     mask = read_masked(tokenizer) if manifest.change and manifest.change.what == SHIFTED else None
     identity = sha256_text(
@@ -123,7 +123,7 @@ def _write_split(
     dataset = _map(encoder, table, cache, fingerprint)
     dataset.save_to_disk(destination)
     lost = encoder.of_kind.cut_off(dataset, labels)
-    written = EncodedSplit(rows=len(dataset), **encoder.counts, **lost), _column_digests(dataset.data.table)
+    written = EncodedSplit(rows=len(dataset), **encoder.counts, **lost), column_digests(dataset.data.table)
     del dataset
     cache.unlink()
     return written
@@ -187,7 +187,7 @@ def _write_manifest(
 # --- the model's side
 
 
-def _tokenizer_files(model: Path) -> dict[str, str]:
+def tokenizer_files(model: Path) -> dict[str, str]:
     """Return the hashes of the files that the tokenizer is made of, checked against source.json where there is one."""
     if not model.is_dir():
         raise InputError(f"{model}: expected a folder in transformers' format")
@@ -202,7 +202,7 @@ def _tokenizer_files(model: Path) -> dict[str, str]:
     return sha256_files(wanted, model)
 
 
-def _load_tokenizer(model: Path) -> PreTrainedTokenizerBase:
+def load_tokenizer(model: Path) -> PreTrainedTokenizerBase:
     """Load a fast tokenizer from a folder."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True, use_fast=True, trust_remote_code=False)
@@ -217,7 +217,7 @@ def _load_tokenizer(model: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def _tokenizer_info(tokenizer: PreTrainedTokenizerBase) -> TokenizerInfo:
+def tokenizer_info(tokenizer: PreTrainedTokenizerBase) -> TokenizerInfo:
     """Return what the manifest says about a tokenizer."""
     info = {
         "class": type(tokenizer).__name__,
@@ -275,7 +275,7 @@ def _map(encoder: Encoder, table: pa.Table, cache: Path, fingerprint: str) -> Da
     )
 
 
-def _column_digests(table: pa.Table) -> dict[str, str]:
+def column_digests(table: pa.Table) -> dict[str, str]:
     """Return a hash of each column's values, whatever chunks and files they are in."""
     digests = {}
     for name in table.column_names:

@@ -71,8 +71,8 @@ class Encoder:
             before = self.counts["truncated_words"]
             words.append(self._words(row, text, encoded, batch))
             cut_off.append(self.counts["truncated_words"] - before)
-            surface = batch["tokens"][row] if self.given else _surface(text, encoded, words[-1])
-            capitals.append(_capitals(words[-1], surface))
+            found = words[-1]
+            capitals.append(_capitals(found, batch["tokens"][row]) if self.given else capitals_of(text, encoded, found))
         ids = [encoded.ids for encoded in encodings]
         if self.mask is not None:
             masked, mask = self.mask, self.tokenizer.mask_token_id
@@ -118,6 +118,11 @@ class Encoder:
         if self.given:
             self.counts["words_without_tokens"] += len(batch["tokens"][row]) - len(kept) - len(beyond)
         return words
+
+
+def capitals_of(text: str, encoded: Any, words: list[int]) -> list[bool]:
+    """Return for each subword of an encoded text whether its word, one of `words`, looks like a name."""
+    return _capitals(words, _surface(text, encoded, words))
 
 
 def _surface(text: str, encoded: Any, words: list[int]) -> list[str]:

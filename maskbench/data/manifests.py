@@ -26,11 +26,13 @@ def in_order(splits: Iterable[str]) -> list[str]:
     return sorted(splits, key=lambda name: (SPLITS.index(name) if name in SPLITS else len(SPLITS), name))
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
+    """A part of a manifest."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class _Manifest(_Part):
+class Manifest(Part):
     """Schema 1; any other is refused."""
 
     schema_version: Literal[1] = Field(default=1, alias="schema")
@@ -55,7 +57,7 @@ class _Manifest(_Part):
             raise InputError(f"{folder / NAME}: {first_mistake(error)}; delete {folder} and run again") from None
 
 
-class PreparedSplit(_Part):
+class PreparedSplit(Part):
     """One parquet file of a prepared task."""
 
     rows: int
@@ -66,7 +68,7 @@ class PreparedSplit(_Part):
     """How often each label occurs: texts in classification, words in tagging."""
 
 
-class Changed(_Part):
+class Changed(Part):
     """What was done to one split."""
 
     counts: dict[str, int]
@@ -75,7 +77,7 @@ class Changed(_Part):
     """The shares that follow; None where there is nothing to change."""
 
 
-class Change(_Part):
+class Change(Part):
     """How a folder was made from the clean task."""
 
     what: str
@@ -90,7 +92,7 @@ class Change(_Part):
     """Hash of the clean task."""
 
 
-class GroupsOfSplits(_Part):
+class GroupsOfSplits(Part):
     """Which rows belong together, and how they are spread over the splits."""
 
     by: str
@@ -107,7 +109,7 @@ class GroupsOfSplits(_Part):
     """Groups of validation that also stand in training."""
 
 
-class PreparedManifest(_Manifest):
+class PreparedManifest(Manifest):
     """What is in the folder of a prepared task, and how it came about."""
 
     task: str
@@ -139,7 +141,7 @@ class PreparedManifest(_Manifest):
     """Hash over kind, labels and the splits' hashes."""
 
 
-class EncodedSplit(_Part):
+class EncodedSplit(Part):
     """One split of an encoded task."""
 
     rows: int
@@ -163,7 +165,7 @@ class EncodedSplit(_Part):
     """Those of them that the tokenizer has no entry for."""
 
 
-class TokenizerInfo(_Part):
+class TokenizerInfo(Part):
     """What training needs to know about the tokenizer."""
 
     tokenizer_class: str = Field(alias="class")
@@ -172,7 +174,7 @@ class TokenizerInfo(_Part):
     vocab_size: int
 
 
-class EncodedManifest(_Manifest):
+class EncodedManifest(Manifest):
     """What is in the folder of an encoded task, and what it was made from."""
 
     task: str

@@ -1,4 +1,4 @@
-"""Archives of a package index: downloaded by pip once, pinned by SHA-256, kept in the cache."""
+"""Archives of a package index: downloaded once by its client, pinned by SHA-256, kept in the cache."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from maskbench.io import environment
 from maskbench.io.files import flush, sha256_file
 
 if TYPE_CHECKING:
-    from maskbench.config.sources import PackageSource
+    from collections.abc import Callable
+
+    from maskbench.config.sources import PackageIndex, PackageSource
 
 _BACKENDS = (
     "setuptools.build_meta",
@@ -45,7 +47,7 @@ def cached_archive(source: PackageSource, cache: Path, where: str) -> Path:
     Raises
     ------
     InputError
-        If pip cannot get it, or it has another SHA-256.
+        If the index's client is not there or cannot get it, or it has another SHA-256.
     """
     folder = cache / "packages"
     folder.mkdir(parents=True, exist_ok=True)
@@ -65,10 +67,27 @@ def cached_archive(source: PackageSource, cache: Path, where: str) -> Path:
 
 
 def _download(source: PackageSource, folder: Path, path: Path, where: str) -> Path:
-    """Let pip download the archive into a folder, from whatever index it is set up for, and check its hash."""
+    """Download the archive into a folder from whatever index its client is set up for, and check its hash."""
+    target = folder / "archive"
+    target.mkdir()
+    try:
+        reason = _CLIENTS[source.index](source, folder, target)
+    except FileNotFoundError as error:
+        reason = f"{error.filename} is not installed, which downloads packages of {source.index}"
+    archives = list(target.iterdir())
+    if reason or len(archives) != 1:
+        raise InputError(f"{where}: {reason or 'nothing was downloaded'}; {_ways_out(source, path)}")
+    if (found := sha256_file(archives[0])) != source.sha256:
+        raise InputError(
+            f"{where}: expected an archive with SHA-256 {source.sha256}, got {found}; {_ways_out(source, path)}"
+        )
+    return archives[0]
+
+
+def _pip(source: PackageSource, folder: Path, target: Path) -> str | None:
+    """Download a wheel or a source archive; return in a line why there is none."""
     requirements = folder / "requirements.txt"
     requirements.write_text(f"{source.package}=={source.version} --hash=sha256:{source.sha256}\n", encoding="utf-8")
-    target = folder / "archive"
     form = "--only-binary" if source.artefact == "wheel" else "--no-binary"
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes", "--no-cache-dir", "--no-input"]
     command += ["--no-color", "--ignore-requires-python", form, source.package, "--dest", str(target)]
@@ -77,13 +96,39 @@ def _download(source: PackageSource, folder: Path, path: Path, where: str) -> Pa
     # PKG-INFO, so that nothing of the archive runs (only one that brings its own backend along would run that).
     variables = os.environ | {environment.PYTHONPATH: _stand_in(folder / "backends")}
     done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
-    archives = list(target.iterdir()) if target.is_dir() else []
-    if done.returncode or len(archives) != 1:
-        reason = _reason(done.stderr + done.stdout, source)
-        raise InputError(f"{where}: {reason}; {_ways_out(path)}")
-    if (found := sha256_file(archives[0])) != source.sha256:
-        raise InputError(f"{where}: expected an archive with SHA-256 {source.sha256}, got {found}; {_ways_out(path)}")
-    return archives[0]
+    return _reason(done.stderr + done.stdout, source) if done.returncode else None
+
+
+def _npm(source: PackageSource, folder: Path, target: Path) -> str | None:
+    """Download the tarball of a package in npm's registry; return in a line why there is none."""
+    command = ["npm", "pack", f"{source.package}@{source.version}", "--pack-destination", str(target)]
+    command += ["--ignore-scripts", "--loglevel=error", "--cache", str(folder / "cache")]
+    # in the new folder, so that no project's .npmrc counts
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return _complaint("npm", r"^npm (?:error|ERR!) (?!code |A complete log)(.+)$", done) if done.returncode else None
+
+
+def _apt(source: PackageSource, folder: Path, target: Path) -> str | None:
+    """Download a .deb from the mirrors that apt is set up for; return in a line why there is none."""
+    del folder
+    command = ["apt-get", "download", f"{source.package}={source.version}"]
+    command += ["-o", "APT::Sandbox::User=root"]  # else root's apt warns that it cannot write as another user
+    variables = os.environ | {environment.LOCALE: "C"}
+    done = subprocess.run(command, cwd=target, env=variables, capture_output=True, text=True, check=False)
+    return _complaint("apt-get", r"^E: (.+)$", done) if done.returncode else None
+
+
+_CLIENTS: dict[PackageIndex, Callable[[PackageSource, Path, Path], str | None]] = {
+    "pypi": _pip,
+    "npm": _npm,
+    "debian": _apt,
+}
+
+
+def _complaint(client: str, pattern: str, done: subprocess.CompletedProcess[str]) -> str:
+    """Put what a client says it could not do into one line."""
+    found = re.findall(pattern, done.stderr + done.stdout, re.MULTILINE)
+    return f"{client} could not download it ({found[0].strip() if found else 'it says nothing'})"
 
 
 def _stand_in(folder: Path) -> str:
@@ -111,8 +156,14 @@ def _reason(output: str, source: PackageSource) -> str:
     return f"pip could not download it ({errors[-1].strip() if errors else 'it says nothing'})"
 
 
-def _ways_out(path: Path) -> str:
-    return (
-        "ways out: correct version, artefact or sha256, set another index (PIP_INDEX_URL), put the archive at "
-        f"{path}, or use a `local:` or `hub:` source"
-    )
+_HINTS: dict[PackageIndex, tuple[str, str]] = {
+    "pypi": ("version, artefact or sha256", "set another index (PIP_INDEX_URL)"),
+    "npm": ("version or sha256", "set another registry (npm_config_registry)"),
+    "debian": ("version or sha256", "run apt-get update or add a mirror that has this version"),
+}
+"""What may be wrong with a pinned archive of each index, and what may help."""
+
+
+def _ways_out(source: PackageSource, path: Path) -> str:
+    pinned, other = _HINTS[source.index]
+    return f"ways out: correct {pinned}, {other}, put the archive at {path}, or use a `local:` or `hub:` source"

@@ -49,7 +49,7 @@ def prepare(task: Task, source: Path, destination: Path) -> None:
     InputError
         For the first thing that is wrong: file, line and reason.
     """
-    record = _read_record(source)
+    record = read_record(source)
     tables = {split: _read(task, split, source, record) for split in _given(task)}
     found, kind = Findings(task), reading.of(task.kind)
     examine.files(found, tables)
@@ -133,7 +133,7 @@ def load_prepared(folder: Path) -> tuple[PreparedManifest, dict[str, pa.Table]]:
 # --- reading
 
 
-def _read_record(source: Path) -> dict[str, Any]:
+def read_record(source: Path) -> dict[str, Any]:
     """Read source.json and check the files that it lists."""
     record = read_json(source / "source.json")
     files = record.get("files") if isinstance(record, dict) else None

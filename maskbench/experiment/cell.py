@@ -9,11 +9,11 @@ from itertools import product
 from maskbench.config.block import ConfigBlock, Count, Name
 from maskbench.config.conditions import CLEAN, Condition
 from maskbench.config.kinds import TaskKind
-from maskbench.config.models import Model
 from maskbench.config.tasks import Task
 from maskbench.config.training import Training
 from maskbench.experiment.experiment import Experiment, Regime, TrainSize
 from maskbench.experiment.layout import RunId
+from maskbench.experiment.model import Model
 from maskbench.masks import Strategy
 
 

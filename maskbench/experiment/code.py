@@ -10,6 +10,7 @@ from maskbench.masks.base import Mask
 
 if TYPE_CHECKING:
     from maskbench.config.probes import Probes
+    from maskbench.experiment.pretraining import Pretrain
     from maskbench.masks import Strategy
 
 TRAINING, PROBING = "maskbench/runner/train.py", "maskbench/runner/probe.py"
@@ -56,6 +57,11 @@ def probe_code(strategy: Strategy, probes: Probes) -> str:  # noqa: ARG001 (prob
     attention = strategy.attention
     seen = attention is not None and attention.apply and attention.at == "always"
     return _of(PROBING, tuple(sorted(set(_modules(attention)))) if seen else ())
+
+
+def pretraining_code(recipe: Pretrain) -> str:
+    """Return the hash of the code that pretrains a model: it changes with the core and with the recipe's own mask."""
+    return code_hash("pretrain.py", "maskbench.masks.slots", *sorted(set(_modules(recipe.input))))
 
 
 def _of(script: str, modules: tuple[str, ...]) -> str:

@@ -16,21 +16,26 @@ from pydantic_core import to_jsonable_python
 from maskbench.config.analysis import Analysis
 from maskbench.config.block import ConfigBlock
 from maskbench.config.conditions import Cue
+from maskbench.config.corpora import Corpus
 from maskbench.config.cutting import Cut, GroupFile
 from maskbench.config.measures import MEASURES, MeasureFamily
-from maskbench.config.models import Model
+from maskbench.config.models import FetchedModel
 from maskbench.config.probes import Probes
 from maskbench.config.resources import Resources
 from maskbench.config.sources import HubSource, LocalSource, PackageSource, SyntheticSource
 from maskbench.config.tasks import Task
 from maskbench.config.training import Training, TrainingOverrides, TrainingPlan
 from maskbench.experiment.catalogue import masks, twins
-from maskbench.experiment.experiment import Experiment, presets
+from maskbench.experiment.experiment import Experiment
 from maskbench.experiment.load import load_file, read_yaml
+from maskbench.experiment.model import Model
+from maskbench.experiment.presets import presets
+from maskbench.experiment.pretraining import Pretrain
 from maskbench.io.files import write_text
 from maskbench.masks import Strategy
 from maskbench.masks.base import Family, Mask
 from maskbench.masks.registry import find
+from maskbench.masks.schedule import Schedule
 
 WIDTH = 118
 
@@ -297,6 +302,10 @@ _BLOCKS: tuple[type[ConfigBlock], ...] = (
     HubSource,
     SyntheticSource,
     Model,
+    Pretrain,
+    Corpus,
+    FetchedModel,
+    Schedule,
     TrainingPlan,
     TrainingOverrides,
     Strategy,

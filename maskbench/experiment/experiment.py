@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from functools import cache
-from importlib.resources import files
 from itertools import combinations
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 
-import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from maskbench.config.analysis import Analysis
 from maskbench.config.block import ConfigBlock, Count, Name, Seed
 from maskbench.config.conditions import CLEAN, Condition, Cue
-from maskbench.config.models import Model
 from maskbench.config.probes import Probes
 from maskbench.config.resources import Resources
 from maskbench.config.tasks import Task
 from maskbench.config.training import TrainingPlan
+from maskbench.experiment.model import Model
+from maskbench.experiment.presets import Preset
 from maskbench.masks import Strategy
 
 if TYPE_CHECKING:
@@ -37,54 +35,6 @@ def _size(value: Any) -> Any:
 
 TrainSize = Annotated[Count | Literal["full"], BeforeValidator(_size)]
 """Number of training examples, or all of them."""
-
-
-@cache
-def presets() -> dict[str, dict[str, dict[str, Any]]]:
-    """Return the tasks, models and strategies that a configuration may use by name."""
-    text = files("maskbench.config").joinpath("presets.yaml").read_text(encoding="utf-8")
-    return yaml.safe_load(text)  # type: ignore[no-any-return]
-
-
-class _Preset:
-    """Expand ``name`` and ``{preset: name, ...}`` to the preset's entry, with the given keys replaced."""
-
-    def __init__(self, kind: Literal["tasks", "models", "strategies"]) -> None:
-        self.kind = kind
-
-    def expand(self, value: Any) -> Any:
-        """Return the entry in full."""
-        entry = {"preset": value} if isinstance(value, str) else value
-        if not isinstance(entry, dict):
-            raise PydanticCustomError("not_an_entry", "expected the name of a preset, or a mapping")
-        if "preset" not in entry:
-            return entry
-        known = presets()[self.kind]
-        name = entry["preset"]
-        if not isinstance(name, str) or name not in known:
-            raise PydanticCustomError(
-                "unknown_preset", "expected one of the presets {known}", {"known": ", ".join(sorted(known))}
-            )
-        return {"name": name, **known[name], **{key: item for key, item in entry.items() if key != "preset"}}
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        # an entry that is a Task already (a Cell is made of them) needs no expanding
-        return core_schema.no_info_before_validator_function(
-            lambda value: value if isinstance(value, ConfigBlock) else self.expand(value), handler(source)
-        )
-
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        full = handler(schema)
-        keys = handler.resolve_ref_schema(full)["properties"]
-        names = sorted(presets()[self.kind])
-        preset = {"description": "Name of the preset that the other keys change.", "enum": names}
-        changed = {
-            "type": "object",
-            "additionalProperties": False,
-            "required": ["preset"],
-            "properties": {"preset": preset, **keys},
-        }
-        return {"anyOf": [{"enum": names}, changed, full]}
 
 
 class _OrDefault:
@@ -121,6 +71,11 @@ def _unique(items: list[Item]) -> list[Item]:
     return items
 
 
+def _by_pretraining_seed(models: list[Model]) -> list[Model]:
+    """Put one model for each pretraining seed in the place of an entry."""
+    return [member for model in models for member in model.expanded()]
+
+
 def _with_twins(strategies: list[Strategy]) -> list[Strategy]:
     """Put the twins that a strategy asks for behind it."""
     return [member for strategy in strategies for member in strategy.expanded()]
@@ -133,12 +88,17 @@ class Experiment(ConfigBlock):
     """Name of the folder in results/."""
     question: str = "Does masking reduce interference when a pretrained language model is fine-tuned?"
     """What the report answers, in one sentence."""
-    tasks: Annotated[list[Annotated[Task, _Preset("tasks")]], Field(min_length=1), AfterValidator(_unique)]
+    tasks: Annotated[list[Annotated[Task, Preset("tasks")]], Field(min_length=1), AfterValidator(_unique)]
     """Tasks: names of presets, `{preset: name, ...}` with changes, or full definitions (docs/data.md)."""
-    models: Annotated[list[Annotated[Model, _Preset("models")]], Field(min_length=1), AfterValidator(_unique)]
+    models: Annotated[
+        list[Annotated[Model, Preset("models")]],
+        Field(min_length=1),
+        AfterValidator(_by_pretraining_seed),
+        AfterValidator(_unique),
+    ]
     """Pretrained models: names of presets, or full definitions."""
     strategies: Annotated[
-        list[Annotated[Strategy, _Preset("strategies")]],
+        list[Annotated[Strategy, Preset("strategies")]],
         Field(min_length=1),
         AfterValidator(_with_twins),
         AfterValidator(_unique),

@@ -19,6 +19,9 @@ _FIELDS = {
     "condition": r"[a-z0-9-]+",
     "variant": r"[a-z0-9-]+",
     "size": r"full|n[1-9][0-9]*",
+    "start": _NAME,
+    "corpus": _NAME,
+    "pack": r"[0-9a-f]{12}",
     "seed": r"0|[1-9][0-9]*",
     "piece": r"0|[1-9][0-9]*",
     "name": r"[a-z0-9_.-]+",
@@ -31,6 +34,10 @@ _JOB = "{task}.{model}.{regime}.{condition}.{size}.s{seed}.{piece}"
 _FILES = {
     "task_source": "data/tasks/{task}/source/source.json",
     "model_source": "data/models/{model}/source.json",
+    "start_source": "data/starts/{start}/source.json",
+    "corpus_source": "data/corpora/{corpus}/source/source.json",
+    "corpus": "data/corpora/{corpus}/documents/manifest.json",
+    "packed": "data/pretraining/{pack}/manifest.json",
     "prepared": "data/tasks/{task}/{variant}/manifest.json",
     "encoded": "data/encoded/{task}.{model}.{variant}/manifest.json",
     "reference": "probes/reference/{task}.{model}/manifest.json",
@@ -213,6 +220,26 @@ class Layout:
     def model_source(self, model: str) -> Path:
         """Return the file that says where a pretrained model came from; the model is in its folder."""
         return self._file("model_source", model=model)
+
+    def start_source(self, start: str) -> Path:
+        """Return the file that says where a model came from whose pretraining goes on; the model is in its folder."""
+        return self._file("start_source", start=start)
+
+    def corpus_source(self, corpus: str) -> Path:
+        """Return the file that says where a corpus came from; its files are in its folder."""
+        return self._file("corpus_source", corpus=corpus)
+
+    def corpus(self, corpus: str) -> Path:
+        """Return the manifest of the documents of a corpus."""
+        return self._file("corpus", corpus=corpus)
+
+    def packed(self, pack: str) -> Path:
+        """Return the manifest of the packed text of a pretraining."""
+        return self._file("packed", pack=pack)
+
+    def pretraining_work(self, model: str) -> Path:
+        """Return the folder of the checkpoints of a pretraining that is going on."""
+        return self.model_source(model).parent.parent / f".{model}.work"
 
     def prepared(self, task: str, variant: str) -> Path:
         """Return the manifest of a prepared task under a condition, or of its test-time sets (``shifted``)."""

@@ -15,13 +15,14 @@ from pydantic import ValidationError
 
 from maskbench.config.block import NAME_PATTERN
 from maskbench.config.cutting import GroupFile
-from maskbench.config.models import Model
 from maskbench.config.sources import REVISION_PATTERN, SHA256_PATTERN, SOURCE_KINDS, LocalSource, SyntheticSource
 from maskbench.config.tasks import Task
 from maskbench.data import counting
 from maskbench.errors import InputError
+from maskbench.experiment import corpora
 from maskbench.experiment.cell import resolve
 from maskbench.experiment.experiment import Experiment
+from maskbench.experiment.model import Model
 from maskbench.experiment.models import beyond_the_models
 from maskbench.kinds import traits
 from maskbench.models.refusals import within
@@ -232,8 +233,10 @@ def _missing_paths(experiment: Experiment) -> Iterator[str]:
                 except ValueError as error:
                     yield f"{place}.{file_key}: {error}"
     for index, model in enumerate(experiment.models):
-        if isinstance(model.source, LocalSource):
-            wanted.append((f"models[{index}] ({model.name}).source.local", model.source.path / "config.json"))
+        start = None if model.start is None else model.start.source
+        for key, where in (("source", model.source), ("pretrain.continues.source", start)):
+            if isinstance(where, LocalSource):
+                wanted.append((f"models[{index}] ({model.name}).{key}.local", where.path / "config.json"))
     for place, path in dict.fromkeys(wanted):
         if not path.exists():
             yield f"{place}: expected an existing file, {path} does not exist (relative paths start at {Path.cwd()})"
@@ -365,8 +368,9 @@ def load(
     except ValidationError as error:
         raise InputError(*_named(explain(error, config), source, given)) from None
     problems = [*_impossible_training(experiment), *_unmet_needs(experiment), *_unmasked_cues(experiment)]
+    problems += corpora.contradictory(experiment)
     if runs_here:
-        missing = list(_missing_paths(experiment))
+        missing = [*_missing_paths(experiment), *corpora.missing(experiment)]
         problems += [*missing, *_missing_trackers(experiment), *beyond_the_models(experiment)]
         problems += [] if missing else _impossible_sizes(experiment)
     if problems:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from maskbench.config.models import Model
 from maskbench.config.sources import LocalSource
 from maskbench.experiment.cell import resolve
 from maskbench.experiment.experiment import Experiment
+from maskbench.experiment.layout import Layout
+from maskbench.experiment.model import Model
+from maskbench.experiment.pretraining import PRETRAINED_TYPE
 from maskbench.models.refusals import refusals
 
 
@@ -26,7 +27,8 @@ def beyond_the_models(experiment: Experiment) -> Iterator[str]:
     for index, model in enumerate(experiment.models):
         about, broken = _config_of(experiment.study, model)
         if broken is not None:
-            yield f"models[{index}] ({model.name}).source.local: {broken}"
+            key = "source" if model.start is None else "pretrain.continues.source"
+            yield f"models[{index}] ({model.name}).{key}.local: {broken}"
         lines: dict[str, None] = {}
         for task, strategy in product(experiment.tasks, experiment.strategies) if about else ():
             try:
@@ -38,11 +40,17 @@ def beyond_the_models(experiment: Experiment) -> Iterator[str]:
 
 
 def _config_of(study: str, model: Model) -> tuple[dict[str, Any], str | None]:
-    """Return the content of a model's config.json, empty if it is not at hand, and what is wrong with a local one."""
-    source = model.source
+    """Return the content of a model's config.json, empty if it is not at hand, and what is wrong with a local one.
+
+    A model that the study pretrains is of the type of the model that it continues, or of the one that the recipe makes.
+    """
+    if model.pretrain is not None and model.start is None:
+        return {"model_type": PRETRAINED_TYPE}, None  # of a model that is made from scratch, the recipe says it
+    layout = Layout.of(study)
+    source = model.source if model.start is None else model.start.source
+    fetched = layout.model_source(model.name) if model.start is None else layout.start_source(model.start.id)
     local = isinstance(source, LocalSource)
-    folder = source.path if isinstance(source, LocalSource) else Path(f"results/{study}/data/models/{model.name}")
-    file = folder / "config.json"
+    file = (source.path if isinstance(source, LocalSource) else fetched.parent) / "config.json"
     try:
         about = json.loads(file.read_text(encoding="utf-8"))
     except OSError:

@@ -39,6 +39,7 @@ class Planned:
         made: Collection[Path],
         *,
         forced: Container[str] = (),
+        pretrained: Collection[str] = (),
         slots: int | None = None,
     ) -> Self:
         """Find out what the cells of some jobs need.
@@ -55,6 +56,8 @@ class Planned:
             Files that the call makes before: what rests on them counts as changed.
         forced
             The jobs among `names` that train all of their cells, finished or not.
+        pretrained
+            The models that are to be pretrained.
         slots
             Jobs that the call would run at once; None: it says nothing about it.
         """
@@ -70,6 +73,9 @@ class Planned:
                 if todo.why is not None:
                     again[todo.why] += len(member)
         lines = [f"{_count(number, 'finished run')} trained again: {why}" for why, number in again.items()]
+        if pretrained:
+            own = sum(model.pretrain is not None for model in jobs.experiment.models)
+            lines.append(f"of {own} models of the study's own, {len(pretrained)} to pretrain: {_listed(pretrained)}")
         if running:
             total = len(jobs.cells)
             probes = f", {probed} to probe" if jobs.probes else ""
@@ -86,3 +92,10 @@ class Planned:
 def _count(number: int, what: str) -> str:
     """Say how many there are, with the verb."""
     return f"{number} {what}s are" if number > 1 else f"{number} {what} is"
+
+
+def _listed(names: Iterable[str], most: int = 8) -> str:
+    """Return names, sorted, the first few of many."""
+    ordered = sorted(names)
+    more = [f"and {len(ordered) - most} more"] if len(ordered) > most else []
+    return ", ".join([*ordered[:most], *more])

@@ -6,8 +6,9 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from maskbench.config.corpora import Corpus
 from maskbench.config.cutting import GroupFile
-from maskbench.config.models import Model
+from maskbench.config.models import FetchedModel
 from maskbench.config.sources import LocalSource, model_files
 from maskbench.config.tasks import Task
 from maskbench.io.files import fingerprint
@@ -28,11 +29,17 @@ def task_content(task: Task) -> str:
     return _hashes(files) if files else ""
 
 
-def model_content(model: Model) -> str:
+def model_content(model: FetchedModel) -> str:
     """Return hashes of the files of a model, as JSON; empty text if they are not on this machine's disks."""
-    if not isinstance(model.source, LocalSource) or not model.source.path.is_dir():
+    source = model.source
+    if not isinstance(source, LocalSource) or not source.path.is_dir():
         return ""
-    return _hashes(model_files(model.source.path))
+    return _hashes(model_files(source.path))
+
+
+def corpus_content(corpus: Corpus) -> str:
+    """Return hashes of the files of a corpus, as JSON; empty text if they are not on this machine's disks."""
+    return _hashes(corpus.local_files()) if isinstance(corpus.source, LocalSource) else ""
 
 
 def _hashes(files: Mapping[str, Path]) -> str:

@@ -60,6 +60,15 @@ class Resident(Rows[int]):
         longest = self._lengths[rows].max(initial=1)
         return int(-(-longest // self._collate.multiple) * self._collate.multiple)
 
+    def tokens(self, rows: Sequence[int]) -> int:
+        """Return how many tokens some examples have together, special ones included."""
+        return int(self._lengths[rows].sum())
+
+    def frequencies(self, size: int) -> Tensor:
+        """Return (size,) how often each token id stands in a word; special tokens do not."""
+        ids, words = self._texts["input_ids"], self._texts["words"]
+        return torch.bincount(ids[words >= 0].long().cpu(), minlength=size)
+
     def placed(self, rows: Sequence[int]) -> Tensor:
         """Return the numbers of examples on the device, for instance of a whole pass."""
         chosen = torch.tensor(rows)

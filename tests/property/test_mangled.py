@@ -23,7 +23,7 @@ from maskbench.analysis.collect import collect
 from maskbench.analysis.compare import Settings, compare_files
 from maskbench.analysis.plan import Recorded, plan
 from maskbench.analysis.verdicts import write_verdicts
-from maskbench.config.models import Model
+from maskbench.config.models import FetchedModel
 from maskbench.data.archives import open_archive
 from maskbench.data.encode import encode, load_encoded
 from maskbench.data.prepare import load_prepared, prepare
@@ -405,7 +405,7 @@ def test_models(data, name, how):
     (local / "model.safetensors.index.json").write_text(json.dumps(INDEX))
     (local / "source.json").unlink(missing_ok=True)
     Mangled(local / name).write(how)
-    model = Model.model_validate({"name": "mine", "source": {"local": str(local)}})
+    model = FetchedModel.model_validate({"name": "mine", "source": {"local": str(local)}})
     check(partial(fetch_model, model, folder / "fetched", folder), local, "a model")
     shutil.rmtree(folder / "fetched", ignore_errors=True)
     call = partial(encode, tasks["texts"], folder / "texts/prepared", local, folder / "again/encoded")

@@ -13,7 +13,7 @@ from maskbench.config.claims import unit_of
 from maskbench.config.measures import MEASURES
 from maskbench.errors import InputError
 from maskbench.experiment.claims import claims_file, claims_hash, read_claims
-from maskbench.experiment.experiment import presets
+from maskbench.experiment.presets import presets
 from maskbench.io.code import ROOT
 from maskbench.io.files import write_json
 from maskbench.masks.strategy import TWINS

@@ -16,6 +16,7 @@ import yaml
 from pydantic_core import to_jsonable_python
 
 from maskbench.config.block import ConfigBlock
+from maskbench.config.corpora import Corpus, Packing
 from maskbench.config.kinds import TASK_KINDS
 from maskbench.config.measures import MEASURES, measure
 from maskbench.config.tasks import Task
@@ -23,8 +24,9 @@ from maskbench.config.training import Training, TrainingOverrides, TrainingPlan
 from maskbench.errors import InputError
 from maskbench.experiment import catalogue, document
 from maskbench.experiment.cell import Cell, cells
-from maskbench.experiment.experiment import Experiment, presets
+from maskbench.experiment.experiment import Experiment
 from maskbench.experiment.load import load, load_file, read_yaml
+from maskbench.experiment.presets import presets
 from maskbench.kinds import score
 from maskbench.masks.base import FAMILIES, Mask
 from maskbench.masks.registry import find, kinds
@@ -90,7 +92,8 @@ MISTAKES: dict[str, tuple[dict[Any, Any], str]] = {
     ),
     "unknown model": (
         {"models": ["bert"]},
-        "models[0] (bert): expected one of the presets bert-base-uncased, bert-tiny, minilm-l6, got 'bert'",
+        "models[0] (bert): expected one of the presets bert-base-uncased, bert-tiny, bert-tiny-mlm, minilm-l6, "
+        "got 'bert'",
     ),
     "unknown kind of mask": (
         strategy(input={"kind": "rondom"}),
@@ -399,7 +402,7 @@ def test_an_empty_block_has_its_defaults() -> None:
 
 def test_presets_are_valid_and_can_be_changed() -> None:
     known = presets()
-    plain = load(SMALL | {kind: list(names) for kind, names in known.items() if kind != "strategies"})
+    plain = load(SMALL | {kind: list(known[kind]) for kind in ("tasks", "models")})
     assert [task.name for task in plain.tasks] == list(known["tasks"])
     # some masks need a masked-LM head, some gold mentions
     masked = {"tasks": ["conll2003"], "models": ["bert-base-uncased"], "strategies": list(known["strategies"])}
@@ -408,6 +411,8 @@ def test_presets_are_valid_and_can_be_changed() -> None:
     whole = load(SMALL).tasks[0]
     assert changed.name == "short"
     assert changed.model_copy(update={"name": whole.name, "max_length": whole.max_length}) == whole
+    corpora = [Corpus.model_validate({"name": name, **entry}) for name, entry in known["corpora"].items()]
+    assert Packing(corpora=corpora, vocabulary=8000).length == 128
 
 
 def test_blocks_are_frozen() -> None:

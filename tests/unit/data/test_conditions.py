@@ -18,7 +18,7 @@ from maskbench.data.encode import encode, load_encoded
 from maskbench.data.manifests import EncodedManifest, PreparedManifest
 from maskbench.data.prepare import load_prepared, prepare
 from maskbench.errors import InputError
-from maskbench.experiment.experiment import presets
+from maskbench.experiment.presets import presets
 from maskbench.kinds import draws
 from maskbench.kinds.encoding import IGNORED
 from maskbench.kinds.token_classification.tagged import Tagged, TagSet

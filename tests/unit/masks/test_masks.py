@@ -15,8 +15,8 @@ import transformers
 from pydantic import ValidationError
 
 from maskbench.errors import InputError
-from maskbench.experiment.experiment import presets
 from maskbench.experiment.load import load
+from maskbench.experiment.presets import presets
 from maskbench.masks import Strategy
 from maskbench.masks.base import FAMILIES, AttentionMask, Family, InputMask, Mask, Objective, ParameterMask
 from maskbench.masks.batch import Batch
