@@ -31,6 +31,7 @@ def main() -> None:
         baseline=experiment.baseline,
         probed=bool(experiment.probes.wanted),
         share=experiment.analysis.matched_score,
+        pretrained={model.name: (model.recipe, model.pretraining_seed) for model in experiment.models},
     )
 
 

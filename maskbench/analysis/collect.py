@@ -23,7 +23,7 @@ from maskbench.errors import InputError
 from maskbench.io.files import atomic, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from maskbench.records.probe import ProbeRecord
@@ -61,7 +61,8 @@ def _points(along: Sequence[Evaluated], name: str) -> Iterator[Point]:
 class _Metrics:
     """Gathers the rows of metrics.csv."""
 
-    def __init__(self) -> None:
+    def __init__(self, pretrained: Mapping[str, tuple[str, int | None]]) -> None:
+        self.pretrained = pretrained
         self.columns: dict[str, list[Any]] = {name: [] for name in METRIC_COLUMNS}
         self.cells: dict[str, tuple[Any, ...]] = {}
 
@@ -73,7 +74,8 @@ class _Metrics:
 
     def add_run(self, record: Record, probes: ProbeRecord | None) -> None:
         """Add what the records of a run hold; one without a test score gets an empty one, so that it is never lost."""
-        self.cells[record.run] = (*(getattr(record, name) for name in CELL), kind_of(record), record.status)
+        model = self.pretrained.get(record.model, (record.model, None))
+        self.cells[record.run] = (*(getattr(record, name) for name in CELL), *model, kind_of(record), record.status)
         for item in [*record.metrics, *(probes.metrics if probes else [])]:
             self.add(record.run, item.split, item.measure, item.value)
         if not any(item.split == "test" and item.measure == "score" for item in record.metrics):
@@ -81,7 +83,7 @@ class _Metrics:
 
     def write(self, csv: Path, parquet: Path) -> None:
         """Write all rows, run by run, to two files."""
-        frame = pd.DataFrame(self.columns).astype({"value": "float64", "seed": "int64"})
+        frame = pd.DataFrame(self.columns).astype({"value": "float64", "seed": "int64", "pretraining_seed": "Int64"})
         place = frame["run"].map({run: index for index, run in enumerate(self.cells)})
         frame = frame.iloc[np.argsort(place.to_numpy(), kind="stable")].reset_index(drop=True)
         write_csv(frame, csv)
@@ -131,6 +133,7 @@ def collect(
     baseline: str = "none",
     probed: bool = False,
     share: float = MATCHED,
+    pretrained: Mapping[str, tuple[str, int | None]] | None = None,
 ) -> None:
     """Write metrics.csv, metrics.parquet, along.csv, outcomes.parquet and manifest.json of a study.
 
@@ -151,6 +154,9 @@ def collect(
         measured.
     share
         Where the matched score lies, from the majority class's score (0) to the baseline's best (1).
+    pretrained
+        By model, its pretraining recipe and the seed of it (None: it was not pretrained here); a model that is not
+        named is a recipe of its own.
 
     Raises
     ------
@@ -159,7 +165,7 @@ def collect(
     """
     if len(set(runs)) < len(runs):
         raise InputError(f"{study}: expected each run once, {Counter(runs).most_common(1)[0][0]} is listed twice")
-    metrics, seen = _Metrics(), _Seen()
+    metrics, seen = _Metrics(pretrained or {}), _Seen()
     with ExitStack() as files:
         names = ("metrics.csv", "metrics.parquet", "along.csv", "outcomes.parquet")
         temporary = {name: files.enter_context(atomic(output / name)) for name in names}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property, reduce
 from typing import TYPE_CHECKING, Any
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from maskbench.analysis import between_models
 from maskbench.analysis.findings import POOLED
 from maskbench.analysis.metrics import BLOCK, Array
 from maskbench.analysis.sizes import OVER_SIZES, over_sizes, unlike
@@ -48,14 +49,15 @@ def terms(values: Values, contrast: Contrast, name: str, tasks: Sequence[str]) -
     -------
     DataFrame
         Columns of `Values.runs`, `weight`, `value` (NaN for none), `censored` (as `Values.censored`, else 0), `machine`
-        (its kind, NaN if unknown), `block`, `still` (a drift of 0, of which there is no ratio) and `apart`: whether its
-        pair is not compared since its machines differ.
+        (its kind, NaN if unknown), `block`, `alike` (the block without the pretraining seed of its model), `still` (a
+        drift of 0, of which there is no ratio) and `apart`: whether its pair is not compared since its machines differ.
+        Between models `seed` is that of pretraining, and `fine_tuning` that of the run.
     """
     home, kind = measure(name).home, contrast.kind or "paired"
-    curve = kind in OVER_SIZES
+    curve, models = kind in OVER_SIZES, kind == "models"
     arms = _weighted(contrast, name, values.runs["strategy"].unique())
     places = {place(arm, home) for arm, _ in arms}
-    alike = ["task", "model", *([] if curve else ["train_size"])]
+    alike = ["task", *([] if models else ["model"]), *([] if curve else ["train_size"])]
     alike += ["regime"] if len({regime for regime, _ in places}) == 1 else []
     alike += ["condition"] if len({condition for _, condition in places}) == 1 else []
     parts = []
@@ -63,9 +65,16 @@ def terms(values: Values, contrast: Contrast, name: str, tasks: Sequence[str]) -
         runs = values.select(arm, home, tasks)
         if curve:
             runs = runs[runs["train_size"] != "full"]  # of how many texts it is, is not known here
-        block = reduce(lambda one, other: one + "\0" + other, (runs[column] for column in alike))
-        parts.append(runs.assign(weight=weight, arm=index, block=block))
+        recipes = ["recipe" if column == "model" else column for column in alike]
+        block, group = (
+            reduce(lambda one, other: one + "\0" + other, (runs[column] for column in columns))
+            for columns in (alike, recipes)
+        )
+        parts.append(runs.assign(weight=weight, arm=index, block=block, alike=group))
     found = pd.concat(parts)
+    if models:
+        found = between_models.by_pretraining_seed(found)
+    pair = ["block", "seed", *(["fine_tuning"] if models else [])]
     if curve:
         found["weight"] *= over_sizes(found, kind)
     found["value"] = Scale(name).of(values.of(name)).reindex(found.index)
@@ -74,8 +83,8 @@ def terms(values: Values, contrast: Contrast, name: str, tasks: Sequence[str]) -
     found["censored"] = values.censored(name).reindex(found.index).fillna(0.0)
     if not curve:
         # several runs of an arm that differ in what the other one does not have (two cue rates against clean): the mean
-        found["weight"] /= found.groupby(["block", "arm", "seed"])["weight"].transform("size")
-    kinds = found.groupby(["block", "seed"])["machine"].transform("nunique")
+        found["weight"] /= found.groupby([*pair, "arm"])["weight"].transform("size")
+    kinds = found.groupby(pair)["machine"].transform("nunique")
     found["apart"] = (kinds > 1) & measure(name).of_machine
     found["value"] = found["value"].mask(found["apart"])
     return found[found.groupby("block")["arm"].transform("nunique") == len(arms)]
@@ -92,27 +101,44 @@ class Evidence:
     tasks: list[str]
     """Name of the task that each block belongs to."""
     seeds: list[int]
-    """All seeds that an arm was run with."""
+    """All seeds that an arm was run with; between models those of pretraining that both have."""
     differences: Array
-    """Shape (blocks, seeds), on the measure's scale, above 0 where the first arm is better; NaN: a run is missing."""
+    """Shape (blocks, pairs), on the measure's scale, above 0 where the first arm is better; NaN: a run is missing. A seed
+    has one pair of runs in a block; between models it has one for each seed of fine-tuning, next to each other."""
+    fine_tuning: list[int] = field(default_factory=list)
+    """Between models, all seeds that they were fine-tuned with; else none."""
 
     @property
     def scale(self) -> Scale:
         """The scale on which the measure's differences are computed."""
         return Scale(self.measure)
 
+    @property
+    def unit(self) -> str:
+        """What the differences are a sample of, for notes."""
+        return "pretraining seeds" if self.fine_tuning else "seeds"
+
+    @cached_property
+    def seed_of(self) -> Indices:
+        """For each pair of runs (pairs,) its seed, as an index."""
+        return np.repeat(np.arange(len(self.seeds)), max(len(self.fine_tuning), 1))
+
     @cached_property
     def places(self) -> tuple[Indices, Indices]:
-        """Block and seed of each term, as indices: twice (terms,)."""
+        """Block and pair of each term, as indices: twice (terms,)."""
         blocks = {block: index for index, block in enumerate(self.terms["block"].unique())}
         seeds = {seed: index for index, seed in enumerate(self.seeds)}
-        found = ([blocks[block] for block in self.terms["block"]], [seeds[seed] for seed in self.terms["seed"]])
-        return np.array(found[0], dtype=np.int64), np.array(found[1], dtype=np.int64)
+        place = np.array([seeds[seed] for seed in self.terms["seed"]], dtype=np.int64)
+        if self.fine_tuning:
+            again = {seed: index for index, seed in enumerate(self.fine_tuning)}
+            place = place * len(again) + np.array([again[seed] for seed in self.terms["fine_tuning"]], dtype=np.int64)
+        return np.array([blocks[block] for block in self.terms["block"]], dtype=np.int64), place
 
     def scopes(self) -> Iterator[tuple[str, Array]]:
         """Yield each scope with the weights (blocks,): pooled first, then tasks; of an interaction, tasks alone."""
         names = list(dict.fromkeys(self.tasks))
-        of_task = {name: np.array([task == name for task in self.tasks], dtype=float) for name in names}
+        share = self._shares_of_recipes
+        of_task = {name: share * np.array([task == name for task in self.tasks], dtype=float) for name in names}
         mean = {name: weight / weight.sum() for name, weight in of_task.items()}
         if self.contrast.kind == "interaction":
             # of two tasks, each is the other's mirror image
@@ -124,15 +150,36 @@ class Evidence:
         if len(names) > 1:
             yield from mean.items()
 
+    @property
+    def _shares_of_recipes(self) -> Array:
+        """(blocks,): one over the number of blocks whose models are of one recipe, which count as one model."""
+        groups = self.terms.drop_duplicates("block")["alike"]
+        share: Array = 1.0 / groups.groupby(groups).transform("size").to_numpy(dtype=float)
+        return share
+
     def complete(self, weights: Array) -> np.ndarray[Any, np.dtype[np.bool_]]:
-        """Return (seeds,) bool: which have a difference in every block whose weight (blocks,) is not 0."""
+        """Return (pairs,) bool: which have a difference in every block whose weight (blocks,) is not 0."""
         found: np.ndarray[Any, np.dtype[np.bool_]] = np.isfinite(self.differences[weights != 0]).all(axis=0)
         return found
 
     def mean(self, weights: Array) -> Array:
-        """Return one number for each complete seed (`complete`): the sum of its differences by weights (blocks,)."""
+        """Return one number for each seed with a complete pair: the sum of its differences by weights (blocks,)."""
+        used, complete = weights != 0, self.complete(weights)
+        found: Array = weights[used] @ self.differences[used][:, complete]
+        return self.by_seed(found, complete)
+
+    def by_seed(self, values: Array, pairs: np.ndarray[Any, np.dtype[np.bool_]]) -> Array:
+        """Return values (..., k) of k pairs, those among `pairs` (pairs,), as means over each seed that has one."""
+        if not self.fine_tuning:
+            return values
+        _, place, count = np.unique(self.seed_of[pairs], return_inverse=True, return_counts=True)
+        means: Array = values @ (np.eye(len(count)) / count)[place]
+        return means
+
+    def table(self, weights: Array) -> Array:
+        """Return, between models, the sums of differences by weights (blocks,): (seeds, seeds of fine-tuning)."""
         used = weights != 0
-        found: Array = weights[used] @ self.differences[used][:, self.complete(weights)]
+        found: Array = (weights[used] @ self.differences[used]).reshape(len(self.seeds), len(self.fine_tuning))
         return found
 
     def renewed(self, values: pd.Series[float]) -> Evidence:
@@ -143,20 +190,23 @@ class Evidence:
 
     def pairs(self) -> pd.DataFrame:
         """Return one row for each difference that there is: block, seed, run ids, the difference in its unit."""
-        first = self.terms.drop_duplicates(["block", "seed"])
+        columns = ["block", "seed", *(["fine_tuning"] if self.fine_tuning else [])]
+        first = self.terms.drop_duplicates(columns)
         ids = {
-            side: self.terms[rows].groupby(["block", "seed"], sort=False)["run"].agg(" ".join)
+            side: self.terms[rows].groupby(columns, sort=False)["run"].agg(" ".join)
             for side, rows in (("of", self.terms["weight"] > 0), ("against", self.terms["weight"] < 0))
         }
-        key = pd.MultiIndex.from_frame(first[["block", "seed"]])
+        key = pd.MultiIndex.from_frame(first[columns])
         table = first[[*BLOCK, "seed"]].reset_index(drop=True)
+        if self.fine_tuning:
+            table["seed"] = first["fine_tuning"].to_numpy()
         if self.contrast.kind in OVER_SIZES:
             sizes = self.terms.groupby("block")["train_size"].agg(lambda own: " ".join(sorted(set(own), key=int)))
             table["train_size"] = sizes.reindex(first["block"]).to_numpy()
         table = table.assign(**{side: found.reindex(key).fillna("").to_numpy() for side, found in ids.items()})
-        block, seed = self.places
-        place = pd.DataFrame({"block": block, "seed": seed}).drop_duplicates()
-        scale = self.differences[place["block"], place["seed"]]
+        block, pair = self.places
+        place = pd.DataFrame({"block": block, "pair": pair}).drop_duplicates()
+        scale = self.differences[place["block"], place["pair"]]
         table["difference"] = 100.0 * np.expm1(scale) if self.scale.ratio else scale
         return table[np.isfinite(scale)]
 
@@ -179,16 +229,17 @@ def gather(values: Values, contrast: Contrast, name: str, tasks: Sequence[str]) 
     tasks_of = found.drop_duplicates("block")["task"].tolist()
     if contrast.kind in OVER_SIZES and (sentence := unlike(found)):
         return sentence
-    return Evidence(contrast, name, found, tasks_of, seeds, np.empty(0)).renewed(found["value"])
+    again = sorted({int(seed) for seed in found["fine_tuning"]}) if "fine_tuning" in found else []
+    return Evidence(contrast, name, found, tasks_of, seeds, np.empty(0), again).renewed(found["value"])
 
 
 def _differences(evidence: Evidence, values: Array) -> Array:
-    """Return the weighted sums of values, shape (blocks, seeds); NaN where a run of a block is missing."""
-    block, seed = evidence.places
-    shape = (len(evidence.tasks), len(evidence.seeds))
+    """Return the weighted sums of values, shape (blocks, pairs); NaN where a run of a block is missing."""
+    block, pair = evidence.places
+    shape = (len(evidence.tasks), len(evidence.seed_of))
     total, count = np.zeros(shape), np.zeros(shape, dtype=int)
-    np.add.at(total, (block, seed), evidence.terms["weight"].to_numpy() * values)
-    np.add.at(count, (block, seed), 1)
+    np.add.at(total, (block, pair), evidence.terms["weight"].to_numpy() * values)
+    np.add.at(count, (block, pair), 1)
     return np.where(count == count.max(axis=1, keepdims=True), total, np.nan)
 
 
@@ -229,7 +280,7 @@ def with_values(evidence: Evidence, values: pd.Series[float]) -> Evidence:
 
 
 def on_resamples(evidence: Evidence, resampled: dict[str, Array]) -> Array | None:
-    """Return the differences on resamples of the test examples, shape (resamples, blocks, seeds); None without them.
+    """Return the differences on resamples of the test examples, shape (resamples, blocks, pairs); None without them.
 
     NaN where a run that has a value lacks what its texts add to it. None, too, where all runs of a block lack it.
 
@@ -246,11 +297,11 @@ def on_resamples(evidence: Evidence, resampled: dict[str, Array]) -> Array | Non
     if not told.any() or set(block_of[usable]) != set(block_of[told]):
         return None
     draws = len(next(iter(resampled.values())))
-    result = np.zeros((draws, len(evidence.tasks), len(evidence.seeds)))
+    result = np.zeros((draws, len(evidence.tasks), len(evidence.seed_of)))
     weights = evidence.terms["weight"].to_numpy()
-    for run, weight, use, block, seed in zip(runs, weights, usable, *evidence.places, strict=True):
+    for run, weight, use, block, pair in zip(runs, weights, usable, *evidence.places, strict=True):
         if use:
-            result[:, block, seed] += weight * resampled.get(run, np.float64(np.nan))
+            result[:, block, pair] += weight * resampled.get(run, np.float64(np.nan))
     return result
 
 
@@ -283,6 +334,8 @@ def lacking(runs: pd.DataFrame, contrast: Contrast, name: str, tasks: Sequence[s
             return f"The study has no {words}."
         if not any(fits(found, condition) for found in runs["condition"].unique()):
             return f"The study has no condition {condition}."
+    if contrast.kind == "models" and (sentence := between_models.lacking(runs, contrast)):
+        return sentence
     if contrast.kind in OVER_SIZES and len(set(runs["train_size"].unique()) - {"full"}) < 2:
         return "A learning curve takes two train sizes with a number."
     if contrast.kind == "interaction" and len(tasks) < 2:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -23,6 +23,19 @@ _EXACT = 10
 _DRAWN = 40
 """Up to this many seeds power is computed from differences; beyond, from their mean and variance, without skewness."""
 MOST_SEEDS = 10_000
+
+
+class FineTuning(NamedTuple):
+    """What fine-tuning seeds add to a mean over pretraining seeds, which more of these do not lower."""
+
+    variance: float = 0.0
+    """Of the mean; 0 where a seed is one of fine-tuning itself."""
+    seeds: int = 0
+    """How many of them tell it."""
+
+
+NOT_SHARED = FineTuning()
+"""Contrasts of strategies: a seed is one of fine-tuning."""
 
 
 def _attainable(alpha: float, n: int) -> float:
@@ -67,8 +80,23 @@ def _least_typical(n: int, rank: int) -> Array:
     return least
 
 
+@cache
+def _fine_tuned(seeds: int) -> tuple[Array, Array]:
+    """Return, for each of `_studies`, what standard normal fine-tuning seeds add to the mean, and their variance."""
+    points = np.clip(stats.qmc.Sobol(2, rng=np.random.default_rng([seeds, 1])).random(_STUDIES), 1e-12, 1 - 1e-12)
+    df = max(seeds - 1, 1)
+    return stats.norm.ppf(points[:, 0]), stats.chi2.ppf(points[:, 1], df) / df
+
+
 def _needed(
-    seeds: float, examples: float, n: int, n_examples: int, alpha: float, delta: float, reach: float = 0.0
+    seeds: float,
+    examples: float,
+    n: int,
+    n_examples: int,
+    alpha: float,
+    delta: float,
+    reach: float = 0.0,
+    fine_tuning: FineTuning = NOT_SHARED,
 ) -> Array | None:
     """Return, for each of many studies, the true effect from which on it is found; None if none can be."""
     level = _attainable(alpha, n)
@@ -77,19 +105,36 @@ def _needed(
     mean, variance, _, last = _studies(n)
     sd = np.sqrt(seeds * n)
     drawn = variance * seeds
-    off = sd * mean + np.sqrt(examples) * last  # the estimate less the effect
+    shared = np.sqrt(examples) * last
+    if fine_tuning.variance:
+        added, varied = _fine_tuned(fine_tuning.seeds)
+        shared = shared + np.sqrt(fine_tuning.variance) * added
+    off = sd * mean + shared  # the estimate less the effect
     df = degrees(drawn, np.full_like(drawn, examples), n, n_examples)
     down = stretched(_skewness(n), n, 1 - alpha)[0] if SEEDS_FOR_SKEWNESS <= n <= _DRAWN else 1.0
-    half = np.maximum(stats.t.ppf(1 - alpha / 2, df) * np.sqrt(drawn * down**2 + examples), reach)
+    half = stats.t.ppf(1 - alpha / 2, df) * np.sqrt(drawn * down**2 + examples)
+    if fine_tuning.variance:
+        wide = stats.t.ppf(1 - alpha / 2, fine_tuning.seeds - 1) ** 2 * fine_tuning.variance * varied
+        half = np.sqrt(half**2 + wide)
+    half = np.maximum(half, reach)
     if n <= _EXACT:
-        flips = -(sd * _least_typical(n, round(level * 2 ** (n - 1))) + np.sqrt(examples) * last)
+        flips = -(sd * _least_typical(n, round(level * 2 ** (n - 1))) + shared)
     else:
         flips = stats.t.ppf(1 - level / 2, n - 1) * np.sqrt(drawn) - off
     needed: Array = np.maximum(np.maximum(half, delta) - off, flips)
     return needed
 
 
-def power(effect: float, seeds: float, examples: float, n: int, n_examples: int, alpha: float, delta: float) -> float:
+def power(
+    effect: float,
+    seeds: float,
+    examples: float,
+    n: int,
+    n_examples: int,
+    alpha: float,
+    delta: float,
+    fine_tuning: FineTuning = NOT_SHARED,
+) -> float:
     """Return the probability that a true effect is found: both p-values and the interval, estimate at least δ.
 
     Over studies whose differences are normal around the effect: their mean, and the variance that the rule estimates
@@ -108,23 +153,32 @@ def power(effect: float, seeds: float, examples: float, n: int, n_examples: int,
         Level of the test: 5 % over the number of tests in the family, the worst case of Holm's method.
     delta
         Least estimate; 0: significance alone.
+    fine_tuning
+        Between pretraining recipes, what their fine-tuning seeds add.
     """
-    needed = _needed(seeds, examples, n, n_examples, alpha, delta)
+    needed = _needed(seeds, examples, n, n_examples, alpha, delta, fine_tuning=fine_tuning)
     return 0.0 if needed is None else float((needed < effect).mean())
 
 
-def equivalence(seeds: float, examples: float, n: int, n_examples: int, delta: float) -> float:
+def equivalence(
+    seeds: float, examples: float, n: int, n_examples: int, delta: float, fine_tuning: FineTuning = NOT_SHARED
+) -> float:
     """Return the probability that two arms that are equal are called so: that the 90 % interval is inside ±δ.
 
     Over the studies that `power` looks at; parameters as there.
     """
-    if smallest_p(n) > LEVEL or seeds + examples <= 0:
+    if smallest_p(n) > LEVEL or seeds + examples + fine_tuning.variance <= 0:
         return 0.0  # so few, or so much alike, that it shows nothing
     mean, variance, _, last = _studies(n)
     drawn, off = variance * seeds, np.sqrt(seeds * n) * mean + np.sqrt(examples) * last
     quantile = stats.t.ppf(1 - LEVEL, degrees(drawn, np.full_like(drawn, examples), n, n_examples))
     sides = stretched(_skewness(n), n, EQUIVALENCE_CONFIDENCE) if SEEDS_FOR_SKEWNESS <= n <= _DRAWN else (1.0, 1.0)
     down, up = (quantile * np.sqrt(drawn * side**2 + examples) for side in sides)
+    if fine_tuning.variance:
+        added, varied = _fine_tuned(fine_tuning.seeds)
+        off = off + np.sqrt(fine_tuning.variance) * added
+        other = stats.t.ppf(1 - LEVEL, fine_tuning.seeds - 1) ** 2 * fine_tuning.variance * varied
+        down, up = np.sqrt(down**2 + other), np.sqrt(up**2 + other)
     return float(((off - down > -delta) & (off + up < delta)).mean())
 
 
@@ -132,12 +186,21 @@ def detectable(spread: Spread, tests: int, delta: float) -> float:
     """Return the smallest effect that is found with 80 % power; NaN if this many seeds can find none."""
     alpha = LEVEL / tests
     reach = 0.0 if spread.few is None else float(spread.few.reach(1 - alpha)[0])
-    needed = _needed(float(spread.seeds), float(spread.examples), spread.n, spread.n_examples, alpha, delta, reach)
+    added = FineTuning(float(spread.fine_tuning), spread.n_fine_tuning)
+    needed = _needed(
+        float(spread.seeds), float(spread.examples), spread.n, spread.n_examples, alpha, delta, reach, added
+    )
     return np.nan if needed is None else float(max(np.quantile(needed, POWER), 0.0))
 
 
 def seeds_needed(
-    effect: float, variance: float, examples: float, n_examples: int, tests: int, delta: float = 0.0
+    effect: float,
+    variance: float,
+    examples: float,
+    n_examples: int,
+    tests: int,
+    delta: float = 0.0,
+    fine_tuning: FineTuning = NOT_SHARED,
 ) -> int | None:
     """Return how many seeds find an effect with 80 % power; None if no number up to 10,000 does.
 
@@ -149,12 +212,12 @@ def seeds_needed(
         Variance of a single seed's difference, S².
     examples
         Variance from the test examples, which more seeds do not lower.
-    n_examples, tests, delta
+    n_examples, tests, delta, fine_tuning
         As in `power`; `tests` is the size of the family.
     """
 
     def found(n: int) -> bool:
-        return power(effect, variance / n, examples, n, n_examples, LEVEL / tests, delta) >= POWER
+        return power(effect, variance / n, examples, n, n_examples, LEVEL / tests, delta, fine_tuning) >= POWER
 
     return fewest_seeds(found)
 

@@ -48,6 +48,12 @@ BOTH, PARTLY, SEEDS = "seeds × texts", "seeds × texts of some seeds", "seeds"
 outcomes.parquet lacks the outcomes of some runs, the variance of the texts is that of the seeds whose runs have them.
 """
 
+OF_MODELS = {name: name.replace("seeds", "pretraining × fine-tuning seeds", 1) for name in (BOTH, PARTLY, SEEDS)}
+"""The same, between pretraining recipes: about unseen seeds of both kinds."""
+
+INTERVALS = (BOTH, PARTLY, SEEDS, *OF_MODELS.values())
+"""All of them."""
+
 PAIR_COLUMNS = (
     *("claim", "contrast", "measure", "task", "model", "regime", "condition", "train_size", "seed"),
     *("of", "against", "difference", "unit"),
@@ -119,7 +125,7 @@ def read_verdicts(path: Path) -> pd.DataFrame:
     _names(table, ("claim", "contrast", "measure", "scope", "unguarded", "note", "unit", "claims_hash"))
     _numbers(table, "estimate", "ci_low", "ci_high", "mde", "delta")
     _probabilities(table, "p", "p_holm", "q")
-    table.parse("interval", one_of((BOTH, PARTLY, SEEDS, "")), f"{BOTH}, {PARTLY}, {SEEDS} or nothing", "str")
+    table.parse("interval", one_of((*INTERVALS, "")), f"{', '.join(INTERVALS)} or nothing", "str")
     table.parse("n_seeds", _whole_or_empty, "a whole number or nothing", "float64")
     table.parse("verdict", one_of(VERDICTS), f"one of {', '.join(VERDICTS)}", "str")
     frame = table.frame[list(VERDICT_COLUMNS)]

@@ -25,7 +25,16 @@ CELL = ("run", "task", "model", "strategy", "regime", "condition", "train_size",
 OLD_COLUMNS = (*CELL, "status", "split", "measure", "value", "unit")
 """Columns of the metrics.csv of studies that were recorded before it said the kind of a task."""
 
-METRIC_COLUMNS = (*CELL, "kind", *OLD_COLUMNS[len(CELL) :])
+KINDS_COLUMNS = (*CELL, "kind", *OLD_COLUMNS[len(CELL) :])
+"""Columns of the metrics.csv of studies that were recorded before it said how a model was pretrained."""
+
+PRETRAINED = ("recipe", "pretraining_seed")
+"""Columns that say of which pretraining recipe a model is, and of which seed of it.
+
+A model that was not pretrained here is a recipe of its own, and has no pretraining seed.
+"""
+
+METRIC_COLUMNS = (*CELL, *PRETRAINED, *KINDS_COLUMNS[len(CELL) :])
 """Columns of metrics.csv, in order; one row for each measured number. `kind` is that of the task."""
 
 OUTCOME_COLUMNS = ("run", "set", "example", "hit", "weight")
@@ -127,7 +136,7 @@ class CheckedTable:
         for index, text in enumerate(texts):  # in the order in which they first occur
             try:
                 parsed.append(value := parser(text))
-                if dtype == "int64" and not -(2**63) <= value < 2**63:
+                if dtype in ("int64", "Int64") and value is not None and not -(2**63) <= value < 2**63:
                     raise ValueError
             except ValueError:
                 raise self.refuse(int((code == index).argmax()), column, expected) from None
@@ -160,6 +169,11 @@ def number_or_empty(text: str) -> float:
     return value
 
 
+def _whole_or_missing(text: str) -> int | None:
+    """Accept a whole number, or nothing."""
+    return int(text) if text else None
+
+
 def known_measure(text: str) -> str:
     """Accept the name of a measure in the registry, ``f1:PER`` included."""
     try:
@@ -175,20 +189,23 @@ def read_metrics(path: str | Path) -> pd.DataFrame:
     Parameters
     ----------
     path
-        A file with the columns `METRIC_COLUMNS`, as `collect` writes it, or `OLD_COLUMNS`.
+        A file with the columns `METRIC_COLUMNS`, as `collect` writes it, or with those of an older study:
+        `KINDS_COLUMNS` or `OLD_COLUMNS`.
 
     Returns
     -------
     DataFrame
-        The columns `METRIC_COLUMNS`; `seed` int64, `value` float64 (NaN where the file has nothing), all others text.
+        The columns `METRIC_COLUMNS`; `seed` int64, `pretraining_seed` Int64 (NA for none), `value` float64 (NaN where
+        the file has nothing), all others text.
 
     Raises
     ------
     InputError
         Naming the file and, where there is one, the line and the column.
     """
-    old = _header(path) == OLD_COLUMNS
-    table = CheckedTable(path, OLD_COLUMNS if old else METRIC_COLUMNS)
+    header = _header(path)
+    columns = header if header in (OLD_COLUMNS, KINDS_COLUMNS) else METRIC_COLUMNS
+    table = CheckedTable(path, columns)
     for column in (name for name in CELL if name != "seed"):
         table.parse(column, filled, "text", "str")
     table.parse("seed", int, "a whole number", "int64")
@@ -197,11 +214,15 @@ def read_metrics(path: str | Path) -> pd.DataFrame:
     table.parse("measure", known_measure, "a measure of docs/measures.md", "str")
     table.parse("value", number_or_empty, "a finite number or nothing", "float64")
     table.parse("unit", filled, "text", "str")
-    if not old:
+    if "kind" in columns:
         table.parse("kind", one_of(("", *TASK_KINDS)), f"one of {', '.join(TASK_KINDS)}, or nothing", "str")
-    frame = with_kind(table.frame) if old else table.frame[list(METRIC_COLUMNS)]
+    if "recipe" in columns:
+        table.parse("recipe", filled, "text", "str")
+        table.parse("pretraining_seed", _whole_or_missing, "a whole number or nothing", "Int64")
+    frame = with_kind(table.frame)
     _check_units(frame, table)
     _check_runs(frame, table)
+    _check_models(frame, table.path)
     return frame
 
 
@@ -215,13 +236,19 @@ def _header(path: str | Path) -> tuple[str, ...]:
 
 
 def with_kind(metrics: pd.DataFrame) -> pd.DataFrame:
-    """Return metrics that do not say the kind of their tasks with the kind that each task's measures tell.
+    """Return the metrics of a study, however old, with all columns of `METRIC_COLUMNS`.
 
-    This is the one place where measures decide what kind a task is: a study that was recorded without it has no other
-    sign.
+    Where they do not say the kind of their tasks, it is the one that each task's measures tell. This is the one place
+    where measures decide what kind a task is: a study that was recorded without it has no other sign. Where they do not
+    say how models were pretrained, no model was pretrained here: each is a recipe of its own.
     """
-    kinds = metrics.groupby("task")["measure"].agg(lambda names: kind_of(set(names)))
-    return metrics.assign(kind=metrics["task"].map(kinds))[list(METRIC_COLUMNS)]
+    if "kind" not in metrics:
+        kinds = metrics.groupby("task")["measure"].agg(lambda names: kind_of(set(names)))
+        metrics = metrics.assign(kind=metrics["task"].map(kinds))
+    if "recipe" not in metrics:
+        none = pd.Series(pd.NA, index=metrics.index, dtype="Int64")
+        metrics = metrics.assign(recipe=metrics["model"], pretraining_seed=none)
+    return metrics[list(METRIC_COLUMNS)]
 
 
 def kinds_of(metrics: pd.DataFrame) -> dict[str, str]:
@@ -241,8 +268,11 @@ def _check_units(frame: pd.DataFrame, table: CheckedTable) -> None:
 def _check_runs(frame: pd.DataFrame, table: CheckedTable) -> None:
     """Check that a run is one cell with one status, has each number once, and a test score if it completed."""
     first = frame.drop_duplicates("run").set_index("run")
-    for column in [*BLOCK, "strategy", "seed", "status", *(["kind"] if "kind" in table.text else [])]:
-        wrong = np.flatnonzero((frame[column] != frame["run"].map(first[column])).to_numpy())
+    told = [name for name in ("kind", *PRETRAINED) if name in table.text]
+    for column in [*BLOCK, "strategy", "seed", "status", *told]:
+        own = frame["run"].map(first[column])
+        alike = (frame[column] == own) | (frame[column].isna() & own.isna())
+        wrong = np.flatnonzero(~alike.fillna(False).to_numpy(dtype=bool))
         if wrong.size:
             row = int(wrong[0])
             run = table.text["run"][row]
@@ -261,9 +291,23 @@ def _check_runs(frame: pd.DataFrame, table: CheckedTable) -> None:
         )
 
 
+def _check_models(frame: pd.DataFrame, path: str | Path) -> None:
+    """Check that a model is of one recipe and pretraining seed, and that no two models are of the same."""
+    models = frame[["model", *PRETRAINED]].drop_duplicates()
+    if (twice := models.duplicated("model")).any():
+        raise InputError(
+            f"{path}: expected one recipe and pretraining seed of the model {models.loc[twice, 'model'].iloc[0]}"
+        )
+    if (same := models.duplicated(list(PRETRAINED))).any():
+        recipe, seed = models.loc[same, list(PRETRAINED)].iloc[0]
+        what = "without a pretraining seed" if pd.isna(seed) else f"with the pretraining seed {seed}"
+        raise InputError(f"{path}: expected one model of the recipe {recipe} {what}, found two")
+
+
 def runs_of(metrics: pd.DataFrame) -> pd.DataFrame:
-    """Return one row for each run, in the order of the file: id, block, strategy, seed, status."""
-    return metrics.drop_duplicates("run")[["run", *BLOCK, "strategy", "seed", "status"]].reset_index(drop=True)
+    """Return one row for each run, in the order of the file: id, block, strategy, seed, status, pretraining."""
+    columns = ["run", *BLOCK, "strategy", "seed", "status", *PRETRAINED]
+    return with_kind(metrics).drop_duplicates("run")[columns].reset_index(drop=True)
 
 
 def values_of(metrics: pd.DataFrame, split: str, name: str) -> pd.Series[float]:

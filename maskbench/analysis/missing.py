@@ -55,6 +55,8 @@ class Lost:
     """How much may be missing."""
     paired: bool = True
     """Whether there are two arms; one alone cannot fail more often than the other."""
+    unit: str = "seeds"
+    """What `seeds` counts."""
 
     @property
     def too_much(self) -> bool:
@@ -69,13 +71,13 @@ class Lost:
     def __str__(self) -> str:
         first, second = self.failed
         if not self.paired:
-            return f"{self.seeds} of {self.of_seeds} seeds are missing (failed runs: {first + second})"
+            return f"{self.seeds} of {self.of_seeds} {self.unit} are missing (failed runs: {first + second})"
         words = (
             f"{self.pairs} of {self.of_pairs} pairs are missing (failed runs: {first} of the first arm, {second} of "
             "the second)"
         )
         if self.seeds * self.of_pairs > self.pairs * self.of_seeds:
-            words += f", and only seeds that are complete count: {self.seeds} of {self.of_seeds} seeds are lost"
+            words += f", and only {self.unit} that are complete count: {self.seeds} of {self.of_seeds} are lost"
         return words
 
 
@@ -90,6 +92,7 @@ def lost(evidence: Evidence, weights: Array, decision: Decision) -> Lost:
         failed=by_arm(table[table["status"] != "completed"]),
         decision=decision,
         paired=all(by_arm(table)),
+        unit="pairs of both seeds" if evidence.fine_tuning else "seeds",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -22,15 +23,19 @@ class Varying(NamedTuple):
     """Variance of the mean from the test examples, which more seeds do not lower."""
     n_examples: int = 0
     """Number of test examples; 0 if they are not resampled."""
+    fine_tuning: detection.FineTuning = detection.NOT_SHARED
+    """Between pretraining recipes, where a seed is one of pretraining: what the fine-tuning seeds add to the mean."""
 
     @classmethod
     def of(cls, spread: statistics.Spread) -> Varying:
         """Return what a spread that was measured tells."""
-        return cls(float(spread.seeds) * spread.n, float(spread.examples), spread.n_examples)
+        added = detection.FineTuning(float(spread.fine_tuning), spread.n_fine_tuning)
+        return cls(float(spread.seeds) * spread.n, float(spread.examples), spread.n_examples, added)
 
     def spread(self, n: int) -> statistics.Spread:
         """Return the spread of n seeds."""
-        return statistics.Spread(np.array(0.0), np.array(self.seeds / n), np.array(self.examples), n, self.n_examples)
+        whole = statistics.Spread(np.array(0.0), np.array(self.seeds / n), np.array(self.examples), n, self.n_examples)
+        return replace(whole, fine_tuning=self.fine_tuning.variance, n_fine_tuning=self.fine_tuning.seeds)
 
 
 def seeds_to_find(varying: Varying, effect: float, tests: int, margin: float, test: Test) -> int | None:
@@ -52,12 +57,15 @@ def seeds_to_find(varying: Varying, effect: float, tests: int, margin: float, te
     away, least = (effect + margin, 0.0) if test == "non-inferior" else (abs(effect), margin)
     if away <= 0:
         return None
-    return detection.seeds_needed(away, varying.seeds, varying.examples, varying.n_examples, tests, least)
+    return detection.seeds_needed(
+        away, varying.seeds, varying.examples, varying.n_examples, tests, least, varying.fine_tuning
+    )
 
 
 def chance_of_equivalence(varying: Varying, n: int, margin: float) -> float:
     """Return the probability that two arms that are equal are called so: that the 90 % interval is inside ±δ."""
-    return detection.equivalence(varying.seeds / n, varying.examples, n, varying.n_examples, margin)
+    parts = (varying.seeds / n, varying.examples, n, varying.n_examples)
+    return detection.equivalence(*parts, margin, varying.fine_tuning)
 
 
 def seeds_for_equivalence(varying: Varying, margin: float) -> int | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from maskbench.analysis import statistics
+from maskbench.analysis.components import components
 from maskbench.analysis.few import Few
 from maskbench.config.measures import measure
 
@@ -58,34 +59,47 @@ class Resampler:
         weights
             (blocks,) weight of each of its blocks.
         resampled
-            The differences on resamples, (resamples, blocks, seeds), as `on_resamples` gives them.
+            The differences on resamples, (resamples, blocks, pairs), as `on_resamples` gives them.
         """
-        used, seeds = weights != 0, evidence.complete(weights)
-        if not seeds.any():
+        found = self._over_texts(evidence, weights, resampled)
+        if found is None or not evidence.fine_tuning:
+            return found
+        parts = components(evidence.table(weights))
+        return replace(found, fine_tuning=parts.of_mean, n_fine_tuning=parts.n_fine_tuning)
+
+    def _over_texts(self, evidence: Evidence, weights: Array, resampled: Array | None) -> statistics.Spread | None:
+        """Return the mean and its variance from the seeds and, where they are known, the texts."""
+        used, pairs = weights != 0, evidence.complete(weights)
+        if not pairs.any():
             return None
         differences = evidence.mean(weights)
         whole = statistics.spread(differences)
         if resampled is None or self.outcomes is None:
             return replace(whole, few=_of_runs(differences)) if evidence.measure == "failed" else whole
-        told = seeds & np.isfinite(resampled[0][used]).all(axis=0)
-        if (covered := int(told.sum())) < min(2, seeds.sum()):
+        # a seed's texts are known if those of all its complete pairs are
+        lacking = evidence.seed_of[pairs & ~np.isfinite(resampled[0][used]).all(axis=0)]
+        told = pairs & ~np.isin(evidence.seed_of, lacking)
+        known = np.isin(np.unique(evidence.seed_of[pairs]), evidence.seed_of[told])
+        if (covered := int(known.sum())) < min(2, len(differences)):
             return replace(whole, covered=covered)
-        drawn = np.einsum("b,rbs->rs", weights[used], resampled[:, used][:, :, told])
+        drawn = evidence.by_seed(np.einsum("b,rbs->rs", weights[used], resampled[:, used][:, :, told]), told)
         few = self._few(evidence, weights, told)
         n_examples = self.outcomes.examples[evidence.measure]
-        part = statistics.spread(differences[told[seeds]], drawn, n_examples, few)
-        if covered == seeds.sum():
+        part = statistics.spread(differences[known], drawn, n_examples, few)
+        if covered == len(differences):
             return part
         return replace(whole, examples=part.examples, n_examples=n_examples, few=few, covered=covered)
 
-    def _few(self, evidence: Evidence, weights: Array, seeds: Ids) -> Few | None:
+    def _few(self, evidence: Evidence, weights: Array, pairs: Ids) -> Few | None:
         """Return how many texts speak for either arm by themselves, block by block; None of what is no share."""
         assert self.outcomes is not None
-        block, seed = evidence.places
-        usable = seeds[seed] & evidence.terms["value"].notna().to_numpy()
+        block, pair = evidence.places
+        usable = pairs[pair] & evidence.terms["value"].notna().to_numpy()
         sign = -1.0 if measure(evidence.measure).better == "lower" else 1.0
         runs = evidence.terms["run"].to_numpy()
-        signed = sign * evidence.terms["weight"].to_numpy() / seeds.sum()
+        of_seed = np.bincount(evidence.seed_of[pairs], minlength=len(evidence.seeds))
+        count = (of_seed > 0).sum() * of_seed[evidence.seed_of]  # one over the share of a pair in the mean over seeds
+        signed = sign * evidence.terms["weight"].to_numpy() / np.maximum(count, 1)[pair]
         blocks = [
             (float(weights[index]), list(zip(runs[own], signed[own], strict=True)))
             for index in np.flatnonzero(weights)

@@ -9,7 +9,7 @@ import numpy as np
 
 from maskbench.analysis import detection, statistics
 from maskbench.analysis.bootstrap import generator
-from maskbench.analysis.findings import BOTH, PARTLY, POOLED, SEEDS
+from maskbench.analysis.findings import BOTH, OF_MODELS, PARTLY, POOLED, SEEDS
 from maskbench.config.science import CONFIDENCE, LEVEL
 
 if TYPE_CHECKING:
@@ -122,4 +122,5 @@ class Row:
         shown = {"ci_low": float(low), "ci_high": float(high), "mde": mde}
         entry |= {name: evidence.scale.show(value) for name, value in shown.items()}
         interval = SEEDS if not spread.n_examples else BOTH if spread.covered is None else PARTLY
+        interval = OF_MODELS[interval] if evidence.fine_tuning else interval
         return entry | {"p": self.p, "p_holm": self.p_holm, "q": self.q, "interval": interval}

@@ -70,20 +70,24 @@ def _side(low: float, high: float) -> int:
 def _mixed(row: Row) -> tuple[float, float, float, str]:
     """Fit difference = mean + seed + task + error, seed and task random and crossed; error is within a block.
 
+    Between models the seed is that of pretraining, and that of fine-tuning is a third random and crossed effect.
+
     References
     ----------
     Baayen, Davidson & Bates (2008), Mixed-effects modeling with crossed random effects, Journal of Memory and Language.
     """
     nothing = (np.nan, np.nan, np.nan)
     matrix = row.evidence.differences
-    block, seed = np.nonzero(np.isfinite(matrix))
-    tasks = np.array(row.evidence.tasks)[block]
-    if len(matrix) < 2 or len(set(seed)) < 2:
+    block, pair = np.nonzero(np.isfinite(matrix))
+    tasks, seed = np.array(row.evidence.tasks)[block], row.evidence.seed_of[pair]
+    again = max(len(row.evidence.fine_tuning), 1)
+    if len(matrix) * again < 2 or len(set(seed)) < 2:
         return *nothing, "It takes two blocks."
-    table = pd.DataFrame({"y": matrix[block, seed], "seed": seed, "task": tasks, "all": 1})
+    table = pd.DataFrame({"y": matrix[block, pair], "seed": seed, "again": pair % again, "task": tasks, "all": 1})
     if table["y"].nunique() < 3:
         return *nothing, "The differences do not vary."
     parts = {"seed": "0 + C(seed)", **({"task": "0 + C(task)"} if len(set(tasks)) > 1 else {})}
+    parts |= {"again": "0 + C(again)"} if again > 1 else {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -146,7 +150,7 @@ def _rope(row: Row) -> dict[str, Any]:
     below, above = (
         (end - estimate) / error if error > 0 else np.sign(end - estimate) * np.inf for end in (-row.margin, row.margin)
     )
-    df = float(spread.df)
+    df = min(float(spread.df), spread.n_fine_tuning - 1) if spread.fine_tuning else float(spread.df)
     chances = [stats.t.cdf(below, df), stats.t.cdf(above, df) - stats.t.cdf(below, df), stats.t.sf(above, df)]
     words = "P(below −δ) = {:.3f}, P(within ±δ) = {:.3f}, P(above δ) = {:.3f}".format(*chances)
     entry = _entry(row, "ROPE", estimate, low, high, words)

@@ -56,11 +56,16 @@ class Spread:
     """Of the seeds' differences; 0 where they are too few to tell."""
     covered: int | None = None
     """How many seeds have the outcomes of their texts, where others lack them; None: all have them, or none."""
+    fine_tuning: Array | float = 0.0
+    """Of two pretraining recipes, where a seed is one of pretraining: variance of the mean from what fine-tuning seeds do
+    to all pretraining seeds alike."""
+    n_fine_tuning: int = 0
+    """Number of fine-tuning seeds; 0 where a seed is one of fine-tuning itself."""
 
     @property
     def error(self) -> Array:
         """Standard error of the mean, in the shape of the mean."""
-        error: Array = np.sqrt(self.seeds + self.examples)
+        error: Array = np.sqrt(self.seeds + self.examples + self.fine_tuning)
         return error
 
     @property
@@ -72,6 +77,8 @@ class Spread:
         """Return both ends of the interval of the mean, each in the shape of the mean; NaN of one seed.
 
         The t interval, as far to either side as skewed differences (`stretched`) and few texts (`Few.reach`) need it.
+        Between pretraining recipes the part of the fine-tuning seeds has a quantile of its own: they are so few that one
+        number of degrees of freedom for all parts would be too large whenever their part looks small by chance.
 
         Parameters
         ----------
@@ -81,6 +88,9 @@ class Spread:
         quantile = stats.t.ppf((1 + np.asarray(confidence)) / 2, self.df)
         sides = stretched(self.skewness, self.n, confidence) if np.any(self.skewness) else (1.0, 1.0)
         down, up = (quantile * np.sqrt(self.seeds * side**2 + self.examples) for side in sides)
+        if np.any(self.fine_tuning):
+            other = stats.t.ppf((1 + np.asarray(confidence)) / 2, self.n_fine_tuning - 1) ** 2 * self.fine_tuning
+            down, up = np.sqrt(down**2 + other), np.sqrt(up**2 + other)
         if self.few is not None:
             least = self.few.reach(confidence)
             down, up = np.maximum(down, least[0]), np.maximum(up, least[1])
@@ -101,9 +111,10 @@ class Spread:
     def p(self, null: float = 0.0) -> Array:
         """Return two-sided p-values in the shape of the mean: 1 − the confidence at which the interval ends at null."""
         distance = np.abs(self.estimate - null)
+        error = np.sqrt(self.seeds + self.examples)
         with np.errstate(divide="ignore", invalid="ignore"):
-            student = 2 * stats.t.sf(np.where(distance > 0, distance / self.error, 0.0), self.df)
-        if self.n < 2 or (self.few is None and not np.any(self.skewness)):
+            student = 2 * stats.t.sf(np.where(distance > 0, distance / error, 0.0), self.df)
+        if self.n < 2 or (self.few is None and not np.any(self.skewness) and not np.any(self.fine_tuning)):
             return np.asarray(student)
         low, high = np.log(np.clip(student, 1e-14, 1.0)), np.zeros(np.shape(self.estimate))
         for _ in range(30):  # the interval is no narrower than Student's: halve the range of log p

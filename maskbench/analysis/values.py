@@ -163,6 +163,8 @@ class Values:
         runs = self.runs
         names = [name for name in runs["strategy"].unique() if fnmatchcase(name, arm.strategy)]
         wanted = runs["strategy"].isin(names) & (runs["kind"] == kind) & runs["task"].isin(list(tasks))
+        if arm.model is not None:
+            wanted &= runs["recipe"] == arm.model
         conditions = [name for name in runs["condition"].unique() if fits(name, condition)]
         return runs[wanted & runs["condition"].isin(conditions)]
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from maskbench.analysis import statistics
+from maskbench.analysis.between_models import of_recipes
 from maskbench.analysis.contrasts import gather, on_resamples
 from maskbench.analysis.controls import check
 from maskbench.analysis.findings import GATE_COLUMNS, PAIR_COLUMNS, POOLED, SENSITIVITY_COLUMNS, VERDICT_COLUMNS
@@ -101,7 +102,7 @@ def _judge(family: list[Row], seed: int, collapsed: set[str]) -> None:
         if row.spread is not None:
             row.verdict = row.decide(row.spread, row.p_holm)
     for row in family:
-        row.notes += of_machines(row)
+        row.notes += [*of_recipes(row), *of_machines(row)]
         if not refuse_censored(row):
             _account_for_missing(row, family, seed)
         refuse_unknown_texts(row)
@@ -132,7 +133,9 @@ def _in_worst_case(
     """Return the verdict if all missing differences were as the least or the greatest observed one."""
     matrix, used = row.evidence.differences[row.weights != 0], row.weights[row.weights != 0]
     filled = used @ np.where(np.isnan(matrix), extreme(matrix), matrix)
-    spread = replace(statistics.spread(filled), examples=known.examples, n_examples=known.n_examples, few=known.few)
+    filled = row.evidence.by_seed(filled, np.ones(len(filled), dtype=bool))
+    shared = {name: getattr(known, name) for name in ("examples", "n_examples", "few", "fine_tuning", "n_fine_tuning")}
+    spread = replace(statistics.spread(filled), **shared)
     adjusted = statistics.holm([row.p_of(spread, filled, seed) if other is row else other.p for other in family])
     return row.decide(spread, float(adjusted[family.index(row)]))
 
@@ -140,13 +143,13 @@ def _in_worst_case(
 def _what_it_takes(row: Row, spread: statistics.Spread) -> Iterator[str]:
     """Say why a row decides nothing, and how many seeds would."""
     if spread.n < 2:
-        yield "One seed says nothing about chance."
+        yield f"One {row.evidence.unit[:-1]} says nothing about chance."
         return
     level = LEVEL / row.tests
     if statistics.smallest_p(spread.n) > level:
         least = statistics.least_seeds(level)
         among = f" among {row.tests}" if row.tests > 1 else ""
-        yield f"{spread.n} seeds can never reject: an exact test{among} takes at least {least}."
+        yield f"{spread.n} {row.evidence.unit} can never reject: an exact test{among} takes at least {least}."
     yield from _seeds_to_tell(row, Varying.of(spread), float(spread.estimate))
 
 
@@ -162,14 +165,15 @@ def _seeds_to_tell(row: Row, varying: Varying, estimate: float) -> Iterator[str]
         effect, telling = EFFECT_TO_FIND * margin, f"find an effect of {EFFECT_TO_FIND:g} δ"
     needed = seeds_to_find(varying, effect, row.tests, margin, row.test)
     if needed is None:
-        yield f"To {telling} takes more test examples, not more seeds."
+        shared = "test examples or fine-tuning seeds" if row.evidence.fine_tuning else "test examples"
+        yield f"To {telling} takes more {shared}, not more {row.evidence.unit}."
     else:
-        yield f"{needed} seeds {telling} with {100 * POWER:g} % power."
+        yield f"{needed} {row.evidence.unit} {telling} with {100 * POWER:g} % power."
     if row.test != "non-inferior" and abs(estimate) < margin:
         equal = seeds_for_equivalence(varying, margin)
         if equal is not None:
             yield (
-                f"{equal} seeds show with {100 * POWER:g} % power that no difference is as large as δ, if there is "
+                f"{equal} {row.evidence.unit} show with {100 * POWER:g} % power that no difference is as large as δ, if there is "
                 "none."
             )
 

@@ -13,16 +13,20 @@ from maskbench.config.conditions import Condition
 from maskbench.config.kinds import TaskKind
 from maskbench.config.measures import MEASURES, measure
 
-ContrastKind = Literal["paired", "trend", "curve", "by-size", "interaction", "property"]
+ContrastKind = Literal["paired", "trend", "curve", "by-size", "interaction", "models", "property"]
 """paired: one arm against another; trend: a slope over doses; curve: the mean height of the score over log(train size);
 by-size: the effect at the smallest train size less that at the largest, on a line over log(train size); interaction: a
-task's effect against that of the other tasks; property: proved by tests, not by runs."""
+task's effect against that of the other tasks; models: one pretraining recipe against another, paired by pretraining
+seed; property: proved by tests, not by runs."""
 Test = Literal["superior", "non-inferior", "either"]
 """superior: the first arm is better; non-inferior: it is worse by less than δ; either: there is a difference."""
 RegimeKind = Literal["single", "after-*", "with-*"]
 NonEmptyText = Annotated[str, StringConstraints(min_length=1)]
 Pattern = Annotated[str, StringConstraints(pattern=r"^[a-z0-9*]+(-[a-z0-9*]+)*$")]
 """Name of a strategy; in a gate `*` stands for anything."""
+
+PLAIN = "none"
+"""Name of the strategy of plain fine-tuning."""
 
 RATIOS = ("ms", "s", "MiB", "updates", "examples/s", "ratio")
 """Units whose values are compared as ratios: on the log scale, reported in per cent."""
@@ -70,17 +74,26 @@ Directed = Annotated[MeasureName, AfterValidator(_directed)]
 class Arm(ConfigBlock):
     """The runs on one side of a contrast; a name alone stands for the strategy."""
 
-    strategy: Pattern
-    """Name of the strategy of the runs; in a gate it may be a pattern."""
+    strategy: Pattern = PLAIN
+    """Name of the strategy of the runs, in a gate a pattern; only an arm that names a model may leave it out, and is about
+    plain fine-tuning then."""
+    model: Name | None = None
+    """models: the pretraining recipe, which is the name of its models without their seed, or the name of a model that
+    was not pretrained here."""
     regime: RegimeKind | None = None
     """Kind of regime; null: where the measure is at home."""
     condition: Annotated[str, AfterValidator(_condition)] | None = None
     """`clean`, `cue`, `noise` (any rate), or one such as `cue:0.95`; null: where the measure is at home."""
 
     def __str__(self) -> str:
-        return " ".join(
-            [self.strategy, *([self.regime] if self.regime else []), *([self.condition] if self.condition else [])]
-        )
+        strategy = None if self.model and self.strategy == PLAIN else self.strategy
+        return " ".join(part for part in (self.model, strategy, self.regime, self.condition) if part)
+
+    @model_validator(mode="after")
+    def _names_runs(self) -> Self:
+        if self.model is None and "strategy" not in self.model_fields_set:
+            raise ValueError("expected the name of a strategy, or of a model")
+        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -178,6 +191,8 @@ class Claim(ConfigBlock):
                 raise ValueError(f"contrast {contrast.name}: doses and the kind trend go together")
             if kind == "property" or (kind != "trend" and contrast.against is None):
                 raise ValueError(f"contrast {contrast.name}: expected the arm `against`, and runs to compare")
+            if problem := _of_models(contrast, kind, contrast.measures or self.measures):
+                raise ValueError(f"contrast {contrast.name}: {problem}")
         return self
 
     def resolved(self) -> Iterator[Contrast]:
@@ -185,6 +200,23 @@ class Claim(ConfigBlock):
         for contrast in self.contrasts:
             update = {key: getattr(contrast, key) or getattr(self, key) for key in ("kind", "measures", "test")}
             yield contrast.model_copy(update=update)
+
+
+def _of_models(contrast: Contrast, kind: ContrastKind, measures: list[str]) -> str | None:
+    """Say what is wrong with the models that a contrast names; None if nothing is."""
+    named = [arm.model for arm in contrast.arms]
+    if kind != "models":
+        return "only arms of the kind models name a model" if any(named) else None
+    if None in named:
+        return "expected a model in both arms, as its kind is models"
+    of, against = contrast.arms
+    if of.model == against.model or of.model_copy(update={"model": against.model}) != against:
+        return "arms of the kind models differ in their model, and in nothing else"
+    if matched := [name for name in measures if measure(name).at_matched_score]:
+        return (
+            f"{matched[0]}: the matched score is that of each model's own baseline, and so it is not one of two models"
+        )
+    return None
 
 
 class Control(ConfigBlock):
@@ -203,6 +235,12 @@ class Control(ConfigBlock):
     """Measures on which the arms are compared."""
     guards: Annotated[list[MeasureName], Field(min_length=1)] | Literal["all"]
     """Measures whose verdicts rest on it."""
+
+    @model_validator(mode="after")
+    def _is_of_strategies(self) -> Self:
+        if any(arm.model or contrast.kind == "models" for contrast in self.contrasts for arm in contrast.arms):
+            raise ValueError("expected a control to compare strategies, not models")
+        return self
 
     def guarded(self, name: str) -> bool:
         """Tell whether the verdicts on a measure rest on this gate; those at its matched score do as well."""

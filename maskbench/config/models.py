@@ -26,6 +26,16 @@ class Model(ConfigBlock):
     citation: str | None = None
     """Who made it, for the documentation and the report."""
 
+    @property
+    def recipe(self) -> str:
+        """Name of how the model was pretrained, which it shares with those of other pretraining seeds."""
+        return self.name
+
+    @property
+    def pretraining_seed(self) -> int | None:
+        """Seed of its pretraining; None: it was not pretrained here."""
+        return None
+
     def weights(self) -> Model:
         """Return the model with all that does not change its files reset, so that no other change refetches it."""
         return self.model_copy(

@@ -30,6 +30,11 @@ NOTED_REACH = 1.5
 """How many times as far as Student's an interval reaches to one side where a verdict's note says so."""
 SEEDS_FOR_SKEWNESS = 6
 """Fewer seeds tell nothing about skewness; and no verdict rests on them."""
+INTERACTION_TAKEN_OFF = 0.5
+"""Share of the interaction's mean square that is taken off that of the fine-tuning seeds, where pretraining recipes are
+compared. With all of it (1) the variance of the fine-tuning seeds is without bias, but two to four degrees of freedom
+tell it: intervals of ten pretraining and three fine-tuning seeds then cover in as little as 92 %; with none, in up to
+99.6 %. With half of it they cover in 94.5 to 98 % (tests/unit/analysis/test_between_models.py)."""
 FEW_TEXTS = 10
 """Below this many texts that differ, their number does not vary as the normal distribution does (Brown, Cai & DasGupta
 2001)."""
