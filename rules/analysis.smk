@@ -74,6 +74,7 @@ rule verdicts:
         pairs=LAYOUT.file("analysis/pairs.csv"),
         gates=LAYOUT.file("analysis/gates.csv"),
         sensitivity=LAYOUT.file("analysis/sensitivity.csv"),
+        components=LAYOUT.file("analysis/components.csv"),
         claims=LAYOUT.file("analysis/claims.json"),
     log:
         LAYOUT.log("verdicts"),

@@ -2,7 +2,7 @@
 
 from maskbench.report.figures import FIGURES
 
-TABLES = ["verdicts", "scores", "interference", "comparisons", "cost", "per_class", "sensitivity"]
+TABLES = ["verdicts", "scores", "interference", "comparisons", "cost", "per_class", "recipes", "sensitivity"]
 SHOWN = [
     # what tables, figures and the page are made from
     LAYOUT.experiment,
@@ -10,6 +10,7 @@ SHOWN = [
     *rules.compare.output,
     *rules.verdicts.output,
     *CALL.collected("along.csv"),
+    *CALL.collected("manifest.json"),
 ]
 
 

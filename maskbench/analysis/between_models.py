@@ -1,15 +1,18 @@
 """Contrasts between pretraining recipes: the unit is the pretraining seed, of which several runs are fine-tuned.
 
-A model of a recipe is one draw of its pretraining. So a difference between two recipes is paired by pretraining seed, and
-its value is the mean over fine-tuning seeds; runs of one model say how much fine-tuning varies, and nothing of how much
-pretraining does.
+A model of a recipe is one draw of its pretraining. So a difference between two recipes is paired by pretraining seed,
+and its value is the mean over fine-tuning seeds; runs of one model say how much fine-tuning varies, and nothing of how
+much pretraining does.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
+
+from maskbench.analysis.components import components
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,6 +79,12 @@ def lacking(runs: pd.DataFrame, contrast: Contrast) -> str | None:
     return None
 
 
+def planned_seeds(runs: pd.DataFrame, contrast: Contrast) -> int:
+    """Return how many pretraining seeds a contrast between two models has in runs that will be made."""
+    known = [seeds for arm in contrast.arms if (seeds := _seeds(runs[runs["recipe"] == arm.model]))]
+    return len(set.intersection(*known)) if known else 0
+
+
 def of_recipes(row: Row) -> Iterator[str]:
     """Say of which pretraining seeds the models of a contrast are, where they have any."""
     evidence = row.evidence
@@ -88,6 +97,28 @@ def of_recipes(row: Row) -> Iterator[str]:
             f"Models that differ in their pretraining seed alone count as one: {', '.join(several)}. Seeds are those "
             "of fine-tuning: that other pretraining seeds would give another number is not in the interval."
         )
+
+
+def component_rows(rows: list[Row]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of components.csv: what the differences between two recipes vary by, scope by scope."""
+    for row in rows:
+        evidence, spread = row.evidence, row.spread
+        if spread is None or not evidence.fine_tuning:
+            continue
+        found = components(evidence.table(row.weights))
+        parts = {"pretraining_sd": found.pretraining, "fine_tuning_sd": found.fine_tuning, "rest_sd": found.rest}
+        parts["texts_se"] = float(spread.examples) if spread.n_examples else np.nan
+        parts["se"] = float(spread.error) ** 2 if spread.n > 1 else np.nan
+        yield {
+            "claim": row.claim.id,
+            "contrast": evidence.contrast.name,
+            "measure": evidence.measure,
+            "scope": row.scope,
+            "unit": evidence.scale.unit,
+            "n_pretraining": found.n,
+            "n_fine_tuning": found.n_fine_tuning,
+            **{name: evidence.scale.show(float(np.sqrt(variance))) for name, variance in parts.items()},
+        }
 
 
 def _of_pairs(evidence: Evidence, row: Row) -> Iterator[str]:

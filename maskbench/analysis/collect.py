@@ -17,7 +17,7 @@ from maskbench.analysis.derived import MATCHED, Point, RunSummary, derive
 from maskbench.analysis.metrics import ALONG_COLUMNS, CELL, METRIC_COLUMNS, write_csv
 from maskbench.analysis.outcome_tables import OutcomesWriter, read_predictions, tables_of, types_of
 from maskbench.analysis.run_records import kind_of, number_of, read_records
-from maskbench.analysis.study_manifest import entry_of, manifest_of
+from maskbench.analysis.study_manifest import entry_of, manifest_of, models_of
 from maskbench.config.measures import MEASURES, measure
 from maskbench.errors import InputError
 from maskbench.io.files import atomic, write_json
@@ -184,9 +184,9 @@ def collect(
             outcomes.flush()
         metrics.write(temporary["metrics.csv"], temporary["metrics.parquet"])
         write_csv(pd.DataFrame(seen.along, columns=list(ALONG_COLUMNS)), temporary["along.csv"])
-    write_json(
-        output / "manifest.json", manifest_of(study, seen.entries, seen.versions, about_data(results, seen.uses))
-    )
+    about = about_data(results, seen.uses)
+    models = models_of(results, pretrained or {})
+    write_json(output / "manifest.json", manifest_of(study, seen.entries, seen.versions, about, models))
 
 
 def _use(record: Record) -> Use:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Components:
-    """Variances of a table of pretraining seeds × fine-tuning seeds, estimated without bias before they are cut off at 0.
+    """Variances of a table of pretraining seeds × fine-tuning seeds, without bias before they are cut off at 0.
 
     Every pretraining seed is fine-tuned with the same seeds, so that a number is the sum of a mean, of what the
     pretraining seed adds, of what the fine-tuning seed adds to all pretraining seeds alike, and of the rest, their

@@ -103,8 +103,8 @@ class Evidence:
     seeds: list[int]
     """All seeds that an arm was run with; between models those of pretraining that both have."""
     differences: Array
-    """Shape (blocks, pairs), on the measure's scale, above 0 where the first arm is better; NaN: a run is missing. A seed
-    has one pair of runs in a block; between models it has one for each seed of fine-tuning, next to each other."""
+    """Shape (blocks, pairs), on the measure's scale, above 0 where the first arm is better; NaN: a run is missing. A
+    seed has one pair of runs in a block; between models it has one for each seed of fine-tuning, next to each other."""
     fine_tuning: list[int] = field(default_factory=list)
     """Between models, all seeds that they were fine-tuned with; else none."""
 

@@ -66,6 +66,16 @@ GATE_COLUMNS = (
 )
 """Columns of gates.csv, in their order."""
 
+COMPONENT_COLUMNS = (
+    *("claim", "contrast", "measure", "scope", "unit", "n_pretraining", "n_fine_tuning"),
+    *("pretraining_sd", "fine_tuning_sd", "rest_sd", "texts_se", "se"),
+)
+"""Columns of components.csv: what a difference between two pretraining recipes varies by, as standard deviations.
+
+Of one pretraining seed, of one fine-tuning seed in what it does to all pretraining seeds alike, and of a single run
+besides; then the standard errors of the mean from the test texts, and from all together. Empty: it is not known.
+"""
+
 SENSITIVITY_COLUMNS = (
     *("claim", "contrast", "measure", "scope", "method", "estimate", "ci_low", "ci_high", "agrees", "note"),
 )

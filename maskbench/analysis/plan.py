@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from maskbench.analysis import detection, statistics
+from maskbench.analysis import between_models, detection, statistics
 from maskbench.analysis.contrasts import lacking
 from maskbench.analysis.controls import least_seeds
 from maskbench.analysis.findings import POOLED
-from maskbench.analysis.metrics import kinds_of, read_metrics, regime_kind
+from maskbench.analysis.metrics import PRETRAINED, kinds_of, read_metrics, regime_kind
 from maskbench.analysis.outcomes import Outcomes
 from maskbench.analysis.power import Varying, chance_of_equivalence, seeds_for_equivalence, seeds_to_find
 from maskbench.analysis.values import Scale
@@ -52,6 +52,7 @@ class PlannedRow(NamedTuple):
 
 def planned_runs(experiment: Experiment) -> pd.DataFrame:
     """Return the runs that an experiment will make, with the columns that contrasts look at."""
+    models = {model.name: (model.recipe, model.pretraining_seed) for model in experiment.models}
     rows = [
         (
             cell.run,
@@ -61,10 +62,12 @@ def planned_runs(experiment: Experiment) -> pd.DataFrame:
             cell.regime_name,
             cell.condition.name,
             str(cell.train_size),
+            *models[cell.model],
         )
         for cell in cells(experiment)
     ]
-    table = pd.DataFrame(rows, columns=["run", "task", "model", "strategy", "regime", "condition", "train_size"])
+    columns = ["run", "task", "model", "strategy", "regime", "condition", "train_size", *PRETRAINED]
+    table = pd.DataFrame(rows, columns=columns).astype({"pretraining_seed": "Int64"})
     return table.assign(kind=table["regime"].map({name: regime_kind(name) for name in table["regime"].unique()}))
 
 
@@ -130,14 +133,19 @@ class Recorded:
         if exact is not None:
             return exact, "recorded"
         pooled = need.scope == POOLED
+        models = need.contrast.kind == "models"
         alike = [
             one
             for (_, _, name, scope), one in self.spreads.items()
-            if name == need.measure and (scope == POOLED) == pooled
+            if name == need.measure and (scope == POOLED) == pooled and (one.fine_tuning.seeds > 0) == models
         ]
         if alike:
             seeds, examples = (float(np.median([one[part] for one in alike])) for part in (0, 1))
-            return Varying(seeds, examples, min(one.n_examples for one in alike)), "recorded, others"
+            added = detection.FineTuning(
+                float(np.median([one.fine_tuning.variance for one in alike])),
+                min(one.fine_tuning.seeds for one in alike),
+            )
+            return Varying(seeds, examples, min(one.n_examples for one in alike), added), "recorded, others"
         return Varying(Scale(need.measure).hide(ASSUMED_SD[unit_of(need.measure)]) ** 2), "assumed"
 
     def seconds(self, run: str) -> float | None:
@@ -222,11 +230,12 @@ def plan(experiment: Experiment, claims: Claims, recorded: Recorded | None) -> s
     seeds, known = len(experiment.seeds), recorded or Recorded({}, [])
     lines = [f"{experiment.study}: {len(runs)} cells, {seeds} seeds. {_forecast(runs, recorded)}", ""]
     points = tuple(f"{effect:g} point{'s' * (effect != 1)}" for effect in PLANNED_EFFECTS)
-    head = (*PLAN_HEADER, *points, "seeds for no difference", f"{seeds} seeds show none", f"{seeds} seeds find")
+    head = (*PLAN_HEADER, *points, "seeds for no difference", "seeds there show none", "seeds there find")
     rows, decided = [head], set()
     for need in (need for need in every if need.lacks is None):
         tests = sum(other.claim is need.claim and other.lacks is None for other in every)
-        row, anything = _row(need, claims, known, tests, seeds)
+        own = between_models.planned_seeds(runs, need.contrast) if need.contrast.kind == "models" else seeds
+        row, anything = _row(need, claims, known, tests, own)
         rows.append(row)
         decided |= {need.claim.id} if anything else set()
     lines += [*_aligned(rows), *_undecided(claims, every, decided), *_unguarded(experiment, claims, runs), ""]
@@ -242,6 +251,12 @@ def _notes(experiment: Experiment, claims: Claims, every: list[PlannedRow], reco
         f"{EFFECT_TO_FIND:g} δ (of a test of non-inferiority: no difference). No difference: two arms that are equal "
         "are called equivalent."
     )
+    if any(need.contrast.kind == "models" and need.lacks is None for need in every):
+        yield (
+            "Between models a seed is one of pretraining. What fine-tuning seeds do to all of them alike is taken from "
+            "the recorded study, if it has such a contrast, and does not get less with more pretraining seeds; without "
+            "one it is not counted."
+        )
     if recorded is None:
         yield (
             "SDs are assumed and test texts are not counted, so that it takes more than this; --from results/STUDY "

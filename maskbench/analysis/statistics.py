@@ -57,8 +57,8 @@ class Spread:
     covered: int | None = None
     """How many seeds have the outcomes of their texts, where others lack them; None: all have them, or none."""
     fine_tuning: Array | float = 0.0
-    """Of two pretraining recipes, where a seed is one of pretraining: variance of the mean from what fine-tuning seeds do
-    to all pretraining seeds alike."""
+    """Of two pretraining recipes, where a seed is one of pretraining: variance of the mean from what fine-tuning seeds
+    do to all pretraining seeds alike."""
     n_fine_tuning: int = 0
     """Number of fine-tuning seeds; 0 where a seed is one of fine-tuning itself."""
 
@@ -77,8 +77,8 @@ class Spread:
         """Return both ends of the interval of the mean, each in the shape of the mean; NaN of one seed.
 
         The t interval, as far to either side as skewed differences (`stretched`) and few texts (`Few.reach`) need it.
-        Between pretraining recipes the part of the fine-tuning seeds has a quantile of its own: they are so few that one
-        number of degrees of freedom for all parts would be too large whenever their part looks small by chance.
+        Between pretraining recipes the part of the fine-tuning seeds has a quantile of its own: they are so few that
+        one number of degrees of freedom for all parts would be too large whenever their part looks small by chance.
 
         Parameters
         ----------

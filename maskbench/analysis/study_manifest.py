@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from maskbench.errors import InputError
+from maskbench.io.files import read_json
+from maskbench.records.manifest import ModelEntry
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
     from maskbench.records.probe import ProbeRecord
     from maskbench.records.run import Record
 
@@ -46,8 +53,45 @@ def _versions(seen: dict[str, Counter[str]], runs: int) -> tuple[dict[str, str],
     return shared, differ
 
 
+def models_of(results: Path, pretrained: Mapping[str, tuple[str, int | None]]) -> list[dict[str, Any]]:
+    """Return what the manifest says of each model: its recipe and seed, and how it did on the held-out text.
+
+    Parameters
+    ----------
+    results
+        Folder of the study, whose ``data/models/<model>/pretraining.json`` tells it.
+    pretrained
+        By model, its recipe and pretraining seed; None: it was not pretrained here.
+
+    Raises
+    ------
+    InputError
+        If the record of a pretraining is missing, or has not what is wanted.
+    """
+    found = []
+    for model, (recipe, seed) in pretrained.items():
+        entry: dict[str, Any] = {"model": model, "recipe": recipe, "pretraining_seed": seed}
+        if seed is not None:
+            path = results / "data" / "models" / model / "pretraining.json"
+            record = read_json(path)
+            try:
+                last = record["held_out"][-1]
+                entry |= {"updates": record["updates"], "unigram_entropy": record["unigram_entropy"]}
+                entry |= {"held_out_loss": last["loss"], "held_out_accuracy": last["accuracy"]}
+            except (IndexError, KeyError, TypeError):
+                raise InputError(
+                    f"{path}: expected updates, unigram_entropy and held_out with loss and accuracy"
+                ) from None
+        found.append(ModelEntry.model_validate(entry).model_dump())
+    return found
+
+
 def manifest_of(
-    study: str, entries: list[dict[str, Any]], versions: dict[str, Counter[str]], about: list[dict[str, Any]]
+    study: str,
+    entries: list[dict[str, Any]],
+    versions: dict[str, Counter[str]],
+    about: list[dict[str, Any]],
+    models: list[dict[str, Any]],
 ) -> dict[str, Any]:
     """Return the manifest of a study."""
     shared, differ = _versions(versions, len(entries))
@@ -67,5 +111,6 @@ def manifest_of(
         "probed": sum(probes["status"] == "probed" for probes in probed),
         "probe_s": round(sum(probes["timings"]["wall_s"] for probes in probed), 3),
         "about_data": about,
+        "models": models,
         "records": entries,
     }

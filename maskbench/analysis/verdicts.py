@@ -9,10 +9,17 @@ import numpy as np
 import pandas as pd
 
 from maskbench.analysis import statistics
-from maskbench.analysis.between_models import of_recipes
+from maskbench.analysis.between_models import component_rows, of_recipes
 from maskbench.analysis.contrasts import gather, on_resamples
 from maskbench.analysis.controls import check
-from maskbench.analysis.findings import GATE_COLUMNS, PAIR_COLUMNS, POOLED, SENSITIVITY_COLUMNS, VERDICT_COLUMNS
+from maskbench.analysis.findings import (
+    COMPONENT_COLUMNS,
+    GATE_COLUMNS,
+    PAIR_COLUMNS,
+    POOLED,
+    SENSITIVITY_COLUMNS,
+    VERDICT_COLUMNS,
+)
 from maskbench.analysis.guards import heed_gates, heed_parts, heed_price, of_machines
 from maskbench.analysis.metrics import kinds_of, read_metrics, write_csv
 from maskbench.analysis.missing import lost, refuse_censored, refuse_collapse, refuse_no_width, refuse_unknown_texts
@@ -173,8 +180,8 @@ def _seeds_to_tell(row: Row, varying: Varying, estimate: float) -> Iterator[str]
         equal = seeds_for_equivalence(varying, margin)
         if equal is not None:
             yield (
-                f"{equal} {row.evidence.unit} show with {100 * POWER:g} % power that no difference is as large as δ, if there is "
-                "none."
+                f"{equal} {row.evidence.unit} show with {100 * POWER:g} % power that no difference is as large as δ, "
+                "if there is none."
             )
 
 
@@ -201,6 +208,7 @@ class VerdictTables:
     pairs: pd.DataFrame
     gates: pd.DataFrame
     sensitivity: pd.DataFrame
+    components: pd.DataFrame
 
 
 def decided(claims: Claims, values: Values, resampler: Resampler, seed: int) -> list[Row | Untested]:
@@ -277,6 +285,7 @@ def judge(
         pairs=_pairs(rows),
         gates=_table([gate.entry() for gate in gates], GATE_COLUMNS),
         sensitivity=_table(other_ways, SENSITIVITY_COLUMNS),
+        components=_table(list(component_rows(rows)), COMPONENT_COLUMNS),
     )
 
 
@@ -335,7 +344,7 @@ def write_verdicts(
     resamples: int,
     seed: int,
 ) -> None:
-    """Read a study and its claims; write verdicts.csv, and pairs, gates, sensitivity and claims into analysis/."""
+    """Read a study and its claims; write verdicts.csv, and what it rests on into analysis/."""
     known, digest = read_claims(claims), claims_hash(claims)
     changed = changed_since(manifest, digest)
     numbers = read_metrics(metrics)
@@ -346,6 +355,7 @@ def write_verdicts(
         "analysis/pairs.csv": found.pairs,
         "analysis/gates.csv": found.gates,
         "analysis/sensitivity.csv": found.sensitivity,
+        "analysis/components.csv": found.components,
     }
     for name, table in tables.items():
         with atomic(results / name) as temporary:

@@ -214,7 +214,7 @@ def _of_models(contrast: Contrast, kind: ContrastKind, measures: list[str]) -> s
         return "arms of the kind models differ in their model, and in nothing else"
     if matched := [name for name in measures if measure(name).at_matched_score]:
         return (
-            f"{matched[0]}: the matched score is that of each model's own baseline, and so it is not one of two models"
+            f"{matched[0]}: the matched score is that of each model's own baseline, and two models have none in common"
         )
     return None
 

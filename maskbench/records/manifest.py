@@ -89,6 +89,21 @@ class AboutTask(BaseModel):
     findings: list[str]
 
 
+class ModelEntry(BaseModel):
+    """A model of a study: its pretraining recipe, and what it did with the held-out text of its pretraining."""
+
+    model: str
+    recipe: str
+    pretraining_seed: int | None
+    """None: it was not pretrained here, and the other numbers are None, too."""
+    updates: int | None = None
+    held_out_loss: Finite | None = None
+    """Cross-entropy at masked places, nats per token."""
+    held_out_accuracy: Finite | None = None
+    unigram_entropy: Finite | None = None
+    """What a model of the tokens' frequencies alone cannot beat, nats per token."""
+
+
 class StudyManifest(BaseModel):
     """A study as the report shows it."""
 
@@ -107,6 +122,11 @@ class StudyManifest(BaseModel):
 
 class _Of(BaseModel):
     records: list[Any]
+
+
+class _Models(BaseModel):
+    models: list[ModelEntry] = []
+    """None of a study that was collected before models said how they were pretrained."""
 
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -128,6 +148,17 @@ def read_manifest(path: Path) -> dict[str, Any]:
         If it is missing or not valid.
     """
     return _checked(path, StudyManifest, read_json(path)).model_dump()
+
+
+def read_models(path: Path) -> list[ModelEntry]:
+    """Read what manifest.json says of the models of a study.
+
+    Raises
+    ------
+    InputError
+        If it is missing or not valid.
+    """
+    return _checked(path, _Models, read_json(path)).models
 
 
 def read_entries(path: Path, kind: type[Timed] | type[Claimed]) -> list[dict[str, Any]]:

@@ -30,6 +30,7 @@ from maskbench.config.measures import measure
 from maskbench.errors import InputError
 from maskbench.io.files import read_json
 from maskbench.kinds import score
+from maskbench.records.manifest import read_models
 from maskbench.report.blocks import Block, condition_words, regime_words
 from maskbench.report.verdicts import read_evidence
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from maskbench.records.manifest import ModelEntry
     from maskbench.report.verdicts import VerdictFiles
 
 
@@ -87,6 +89,8 @@ class Study:
         As `read_along` gives it; None if the study is here as its metrics alone.
     settings
         The strategies as experiment.json has them, by name.
+    models
+        What the manifest says of the models; nothing if the study is here as its metrics alone.
     """
 
     def __init__(
@@ -97,6 +101,7 @@ class Study:
         evidence: VerdictFiles,
         along: pd.DataFrame | None,
         settings: dict[str, dict[str, Any]],
+        models: Sequence[ModelEntry] = (),
     ) -> None:
         self.metrics = metrics
         self.comparisons = comparisons
@@ -104,6 +109,7 @@ class Study:
         self.evidence = evidence
         self.along = along
         self.settings = settings
+        self.models = models
         self.runs = runs_of(metrics).set_index("run", drop=False)
 
     @classmethod
@@ -124,7 +130,8 @@ class Study:
         metrics, path = read_metrics(results / "metrics.csv"), results / "analysis" / "comparisons.csv"
         evidence = read_evidence(results, metrics["run"].unique())
         along = read_along(results / "along.csv") if (results / "along.csv").exists() else None
-        study = cls(metrics, read_comparisons(path), baseline, evidence, along, settings)
+        models = read_models(results / "manifest.json") if (results / "manifest.json").exists() else []
+        study = cls(metrics, read_comparisons(path), baseline, evidence, along, settings, models)
         if baseline not in study.strategies:
             known = ", ".join(study.strategies)
             raise InputError(f"{results / 'metrics.csv'}: strategy: expected the baseline {baseline} among {known}")

@@ -19,6 +19,7 @@ from maskbench.report import text
 from maskbench.report.blocks import Block
 from maskbench.report.claims import records, row_in_words
 from maskbench.report.formats import Table, latex, markdown
+from maskbench.report.recipes import recipes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -284,6 +285,7 @@ TABLES: tuple[Callable[[Study], Table], ...] = (
     comparisons,
     cost,
     per_class,
+    recipes,
     sensitivity,
 )
 """All tables, in the order of the page."""

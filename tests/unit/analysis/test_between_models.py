@@ -1,4 +1,4 @@
-"""Contrasts between pretraining recipes: the unit is the pretraining seed; known truths, missing runs, one checkpoint."""
+"""Contrasts between pretraining recipes, whose unit is the pretraining seed: known truths, missing runs."""
 
 from __future__ import annotations
 
@@ -80,7 +80,8 @@ def test_the_unit_is_the_pretraining_seed_and_its_value_the_mean_over_fine_tunin
     # wider than that of the six means alone: other fine-tuning seeds are in it
     alone = statistics.spread(np.array(per_seed)).interval(0.95)
     assert row["ci_low"] == pytest.approx(alone[0])  # nothing that fine-tuning seeds do alike is seen here
-    shared = row_of(study(lambda *key: noisy(0.04)(*key) + drawn("f", key[0], key[-1], sd=0.02)))
+    shared = row_of(study(lambda *key: noisy(0.04)(*key) + 0.02 * (key[-1] - 2) * (key[0] == "a")))
+    assert shared["estimate"] == pytest.approx(row["estimate"])
     assert shared["ci_low"] < alone[0] - 1
 
 
@@ -301,6 +302,29 @@ def test_the_minimum_detectable_effect_is_found_as_often_as_it_says():
     p = spread_of(tables[:300] + effect).p()
     flipped = statistics.sign_flip(tables[:300].mean(axis=2) + effect, rng, 2000)
     assert (np.maximum(p, flipped) < 0.05).mean() == pytest.approx(0.8, abs=0.1)
+
+
+# --- what differences vary by
+
+
+def test_components_of_each_contrast_are_written():
+    def value(recipe, strategy, pretraining, seed):
+        """Pretraining seeds differ by 1 point, fine-tuning seeds by 2 in what they do to a alone, and nothing else."""
+        return 0.8 + 0.01 * (-1) ** pretraining * (recipe == "a") + 0.02 * (seed - 2) * (recipe == "a")
+
+    found = judge(study(value), None, claims("score")).components.iloc[0]
+    assert (found["n_pretraining"], found["n_fine_tuning"], found["unit"]) == (6, 3, "points")
+    assert found["pretraining_sd"] == pytest.approx(np.std([1, -1] * 3, ddof=1))
+    assert found["fine_tuning_sd"] == pytest.approx(2.0)
+    assert found["rest_sd"] == pytest.approx(0.0, abs=1e-9)
+    assert found["se"] == pytest.approx(np.sqrt(1.2 / 6 + 4 / 3))
+    assert np.isnan(found["texts_se"])
+
+
+def test_a_study_without_recipes_has_no_components():
+    metrics = study(noisy(0.0), recipes=(), fetched=("m",), strategies=("none", "x"), runs=6)
+    found = judge(metrics, None, claims("score", contrast={"name": "x vs none", "of": "x", "against": "none"}))
+    assert found.components.empty
 
 
 # --- what is written and read

@@ -14,6 +14,7 @@ from maskbench.analysis.collect import collect
 from maskbench.analysis.metrics import METRIC_COLUMNS, read_metrics
 from maskbench.config.measures import MEASURES, measure
 from maskbench.errors import InputError
+from maskbench.records.manifest import read_models
 from tests.helpers import run_folders as synthetic
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -48,6 +49,26 @@ def test_collects_every_number_and_every_run(study, tmp_path):
     assert set(outcomes["set"]) == {"test", "test:disagreement"}
     assert outcomes.groupby(["run", "set"], observed=True).size().eq(50).all()
     assert set(outcomes["run"]) == set(runs) - {"conll2003.minilm-l6.random.single.clean.n2000.s2"}
+
+
+def test_metrics_and_manifest_say_how_models_were_pretrained(study):
+    folder, runs = study
+    record = folder / "data" / "models" / "minilm-l6" / "pretraining.json"
+    record.parent.mkdir(parents=True)
+    held_out = [{"loss": 6.0, "accuracy": 0.1}, {"loss": 4.0, "accuracy": 0.3}]
+    record.write_text(json.dumps({"updates": 9, "unigram_entropy": 6.5, "held_out": held_out}))
+    collect("s", folder, runs, folder, pretrained={"minilm-l6": ("mini", 7)})
+    metrics = read_metrics(folder / "metrics.csv")
+    assert set(metrics["recipe"]) == {"mini"}
+    assert set(metrics["pretraining_seed"]) == {7}
+    (entry,) = read_models(folder / "manifest.json")
+    assert (entry.recipe, entry.pretraining_seed, entry.updates) == ("mini", 7, 9)
+    assert (entry.held_out_loss, entry.held_out_accuracy, entry.unigram_entropy) == (4.0, 0.3, 6.5)
+    record.write_text(json.dumps({"updates": 9, "unigram_entropy": 6.5, "held_out": []}))
+    with pytest.raises(
+        InputError, match=r"pretraining\.json: expected updates, unigram_entropy and held_out with loss"
+    ):
+        collect("s", folder, runs, folder, pretrained={"minilm-l6": ("mini", 7)})
 
 
 def test_what_was_measured_along_training_is_kept(study):

@@ -1,0 +1,43 @@
+"""The table of pretraining recipes: scores, what they vary by, and the loss on held-out text."""
+
+from __future__ import annotations
+
+import pytest
+
+from maskbench.records.manifest import ModelEntry
+from maskbench.report.recipes import recipes
+from maskbench.report.study import Study
+from tests.unit.analysis.test_between_models import study
+
+
+def shown(metrics, models=()):
+    return recipes(Study(metrics, None, "none", None, None, {}, models))
+
+
+def test_a_recipe_has_one_row_with_its_loss_and_what_its_score_varies_by():
+    """Pretraining seeds 1, 2, 3 add 1, 2, 3 points, fine-tuning seeds 0, 2, 4; one run failed."""
+
+    def value(recipe, strategy, pretraining, seed):
+        return 0.7 + 0.01 * pretraining + 0.02 * (seed - 1)
+
+    metrics = study(value, seeds=(1, 2, 3), recipes=("a",), failed={("a-p2", 3)})
+    models = [
+        ModelEntry(model=f"a-p{seed}", recipe="a", pretraining_seed=seed, held_out_loss=3.0 + seed, unigram_entropy=6.5)
+        for seed in (1, 2, 3)
+    ]
+    table = shown(metrics, models)
+    (row,) = table.data.to_dict("records")
+    assert (row["recipe"], row["n_pretraining"], row["n"], row["n_failed"]) == ("a", 3, 8, 1)
+    assert row["held_out_loss"] == pytest.approx(5.0)
+    assert row["mean"] == pytest.approx((73 + 73 + 75) / 3)  # of a-p2 the mean of 72 and 74
+    assert (row["pretraining_sd"], row["fine_tuning_sd"]) == pytest.approx((1.0, 2.0))
+    assert row["rest_sd"] == pytest.approx(0.0, abs=1e-6)
+    assert len(row["runs"].split()) == 8
+    (line,) = table.shown.to_dict("records")
+    assert (line["held-out loss, nats"], line["runs"]) == ("5.00", "8 (1 failed)")
+
+
+def test_models_that_were_not_pretrained_here_have_no_row():
+    table = shown(study(lambda *_: 0.8, recipes=(), fetched=("m",)))
+    assert table.data.empty
+    assert table.shown.empty
