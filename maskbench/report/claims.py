@@ -166,6 +166,11 @@ def _number(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
 
 
+def _seeds(row: dict[str, Any]) -> str:
+    """Write how many seeds a row rests on; between models they are those of pretraining."""
+    return f"{int(row['n_seeds'])}{' of pretraining' if row['kind'] == 'models' else ''}"
+
+
 def row_in_words(row: dict[str, Any]) -> VerdictLine:
     """Return a row of verdicts.csv as it is shown."""
     unit, p = row["unit"], row["p_holm"] if not math.isnan(row["p_holm"]) else row["p"]
@@ -178,7 +183,7 @@ def row_in_words(row: dict[str, Any]) -> VerdictLine:
         effect="" if math.isnan(row["estimate"]) else text.change(row["estimate"], unit),
         interval=text.bounds(row["ci_low"], row["ci_high"], unit),
         chance=text.chance(p),
-        seeds="" if math.isnan(row["n_seeds"]) else str(int(row["n_seeds"])),
+        seeds="" if math.isnan(row["n_seeds"]) else _seeds(row),
         least="" if math.isnan(row["mde"]) else text.amount(row["mde"], unit),
         sentence=sentence(row),
         # where there is no estimate, or nothing was tested, the note is the sentence

@@ -20,7 +20,25 @@ REJECTING_SEEDS = statistics.least_seeds(LEVEL)
 
 def _seeds(study: Study) -> list[str]:
     """Say what the number of seeds does not allow."""
+    return [*_of_pretraining(study), *_of_runs(study)]
+
+
+def _of_pretraining(study: Study) -> list[str]:
+    """Say what the number of pretraining seeds does not allow, if models were pretrained."""
+    seeds = study.pretraining_seeds
+    if not seeds or seeds >= REJECTING_SEEDS:
+        return []
+    return [
+        f"There {'is' if seeds == 1 else 'are'} {text.count(seeds, 'pretraining seed')}. Between pretraining recipes no "
+        f"test can reject: that takes at least {REJECTING_SEEDS} of them, however many runs are fine-tuned from each."
+    ]
+
+
+def _of_runs(study: Study) -> list[str]:
+    """Say what the number of seeds of training runs does not allow, in contrasts of strategies."""
     seeds = len(study.seeds)
+    if not study.others and len(study.recipes) > 1 and study.pretraining_seeds:
+        return [f"Only the baseline {study.baseline} was run: this study says nothing of masking in fine-tuning."]
     if not study.others:
         return [f"Only the baseline {study.baseline} was run, so this study cannot say what masking does."]
     if seeds == 1:
@@ -85,7 +103,7 @@ def limits(study: Study) -> list[str]:
         lines.append(study.evidence.errors)
     if len({block.task for block in study.blocks}) == 1:
         lines.append("There is one task; whether the result holds on others is open.")
-    if len({block.model for block in study.blocks}) == 1:
+    if len(study.recipes) == 1:
         lines.append("There is one pretrained model; whether the result holds for others is open.")
     return lines
 

@@ -90,8 +90,8 @@ def recipes(study: Study) -> Table:
     caption = (
         "Models that the study pretrained, by recipe: the loss at masked places of held-out text, mean over "
         "pretraining seeds, beside the entropy of the tokens' frequencies, which a model of frequencies alone cannot "
-        "beat; and the score on the test split after fine-tuning, mean over pretraining seeds of means over fine-tuning "
-        "seeds. SDs in points, by the analysis of variance: between pretraining seeds, between fine-tuning seeds in "
+        "beat; and the score on the test split after fine-tuning, the mean of each pretraining seed counting the same. "
+        "SDs in points, by the analysis of variance: between pretraining seeds, between fine-tuning seeds in "
         "what they do to all pretraining seeds alike, and of what is left of a run. Runs of one model are not "
         "independent: contrasts between recipes are paired by pretraining seed (verdicts, components.csv)."
     )

@@ -291,13 +291,15 @@ class Study:
     def main_blocks(self) -> list[Block]:
         """Return the blocks that most figures show: each task alone on clean data, with the most training examples.
 
-        A study without such runs shows all blocks of its largest train size.
+        A study without such runs shows all blocks of its largest train size. Of models that differ in their pretraining
+        seed alone, the first stands for all.
         """
 
         def size(block: Block) -> float:
             return math.inf if block.train_size == "full" else float(block.train_size)
 
-        blocks = [block for block in self.blocks if block.plain] or self.blocks
+        known = [block for block in self.blocks if block.model in self._first_of_recipe]
+        blocks = [block for block in known if block.plain] or known
         largest: dict[tuple[str, str], float] = {}
         for block in blocks:
             key = (block.task, block.model)
@@ -305,12 +307,29 @@ class Study:
         return [block for block in blocks if size(block) == largest[block.task, block.model]]
 
     @cached_property
+    def _first_of_recipe(self) -> set[str]:
+        """The first model of each pretraining recipe, and all models that were not pretrained here."""
+        return set(self.runs.drop_duplicates("model").drop_duplicates("recipe")["model"])
+
+    @cached_property
+    def recipes(self) -> list[str]:
+        """The pretraining recipes, in the order of the file; a model that was not pretrained here is one of its own."""
+        return list(self.runs["recipe"].unique())
+
+    @cached_property
+    def pretraining_seeds(self) -> int:
+        """The most pretraining seeds that a recipe has; 0 if no model was pretrained here."""
+        return int(self.runs.groupby("recipe")["pretraining_seed"].nunique().max())
+
+    @cached_property
     def main_words(self) -> str:
         """Return what the main blocks are, for captions."""
+        left = len(self._first_of_recipe) < self.runs["model"].nunique()
+        first = ", of each pretraining recipe the model of its first seed" if left else ""
         if not self.main_blocks[0].plain:
-            return "all trainings of the largest train size"
+            return f"all trainings of the largest train size{first}"
         several = len({block.train_size for block in self.blocks}) > 1
-        return "a task alone on clean data" + (", with the most training examples" if several else "")
+        return "a task alone on clean data" + (", with the most training examples" if several else "") + first
 
     def contexts(self, block: Block) -> list[str]:
         """Return what tells this block from others of its task and regime: condition, model, size, if they vary."""

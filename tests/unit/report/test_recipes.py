@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from maskbench.records.manifest import ModelEntry
+from maskbench.report.limits import _seeds
 from maskbench.report.recipes import recipes
 from maskbench.report.study import Study
+from maskbench.report.tables import scores
 from tests.unit.analysis.test_between_models import study
 
 
@@ -41,3 +43,27 @@ def test_models_that_were_not_pretrained_here_have_no_row():
     table = shown(study(lambda *_: 0.8, recipes=(), fetched=("m",)))
     assert table.data.empty
     assert table.shown.empty
+
+
+def several(strategies=("none",)):
+    metrics = study(lambda *_: 0.8, seeds=(1, 2, 3), recipes=("a", "b"), fetched=("m",), strategies=strategies)
+    return Study(metrics, None, "none", None, None, {})
+
+
+def test_figures_show_the_first_model_of_a_recipe_and_tables_all():
+    found = several()
+    assert [block.model for block in found.main_blocks] == ["a-p1", "b-p1", "m"]
+    assert found.main_words.endswith("of each pretraining recipe the model of its first seed")
+    assert len(scores(found).data) == 7
+    alone = Study(study(lambda *_: 0.8, recipes=(), fetched=("m", "n")), None, "none", None, None, {})
+    assert ([block.model for block in alone.main_blocks], alone.main_words) == (
+        ["m", "n"],
+        "a task alone on clean data",
+    )
+
+
+def test_limits_are_about_pretraining_seeds():
+    lines = _seeds(several())
+    assert "There are 3 pretraining seeds. Between pretraining recipes no test can reject" in lines[0]
+    assert lines[1] == "Only the baseline none was run: this study says nothing of masking in fine-tuning."
+    assert "There are 3 seeds." in _seeds(several(("none", "x")))[1]
