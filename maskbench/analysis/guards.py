@@ -89,7 +89,7 @@ def heed_price(row: Row, values: Values, resampler: Resampler, margin: float) ->
         free = shown and bool(low > -margin) and more < row.rules.most_uneven
     if free:
         row.notes.append(f"The score of {winner} is less than {margin:g} points below that of {other}: {told}.")
-        row.notes.append(_beside(entry, values))
+        row.notes.append(_beside(entry, values, models=bool(row.evidence.fine_tuning)))
         return
     row.notes.insert(
         0,
@@ -100,8 +100,10 @@ def heed_price(row: Row, values: Values, resampler: Resampler, margin: float) ->
     row.verdict = AT_A_PRICE
 
 
-def _beside(entry: Measure, values: Values) -> str:
-    """Say whether the measure can also be had at the matched score."""
+def _beside(entry: Measure, values: Values, *, models: bool) -> str:
+    """Say whether the measure can also be had at the matched score, which two models have not in common."""
+    if models:
+        return f"There is no value of {entry.name} at a matched score of two models: it rests on that."
     if entry.matched is None:
         return f"There is no value of {entry.name} at the matched score: it rests on that."
     if values.of(entry.matched).empty:

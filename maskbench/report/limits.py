@@ -28,9 +28,10 @@ def _of_pretraining(study: Study) -> list[str]:
     seeds = study.pretraining_seeds
     if not seeds or seeds >= REJECTING_SEEDS:
         return []
+    there = f"There {'is' if seeds == 1 else 'are'} {text.count(seeds, 'pretraining seed')}."
     return [
-        f"There {'is' if seeds == 1 else 'are'} {text.count(seeds, 'pretraining seed')}. Between pretraining recipes no "
-        f"test can reject: that takes at least {REJECTING_SEEDS} of them, however many runs are fine-tuned from each."
+        f"{there} Between pretraining recipes no test can reject: that takes at least {REJECTING_SEEDS} of them, however "
+        "many runs are fine-tuned from each."
     ]
 
 

@@ -165,6 +165,51 @@ def test_too_many_or_uneven_failures_refuse_a_verdict(failed):
     assert "refused:" in row["note"]
 
 
+# --- price and controls
+
+
+def with_gap(metrics, gap):
+    rows = metrics[(metrics["measure"] == "score") & metrics["value"].notna()]
+    added = rows.assign(measure="loss_gap", unit="nats", split="run", value=[gap(*key) for key in _keys(rows)])
+    return pd.concat([metrics, added], ignore_index=True)
+
+
+def _keys(rows):
+    return rows[["recipe", "pretraining_seed", "seed"]].itertuples(index=False, name=None)
+
+
+@pytest.mark.parametrize(
+    ("gain", "verdict", "words"),
+    [
+        (
+            -0.04,
+            "invalid: at the price of the score",
+            "not shown that the score of a is less than 1 points below that of b",
+        ),
+        (0.04, "supported", "There is no value of loss_gap at a matched score of two models"),
+    ],
+)
+def test_a_smaller_gap_must_not_be_bought_with_the_score(gain, verdict, words):
+    def gap(recipe, pretraining, seed):
+        return 0.2 - 0.1 * (recipe == "a") + drawn("gap", recipe, pretraining, seed)
+
+    found = judge(with_gap(study(noisy(gain)), gap), None, claims("loss_gap")).verdicts.iloc[0]
+    assert found["verdict"] == verdict
+    assert words in found["note"]
+
+
+def test_a_control_that_fails_makes_verdicts_between_models_invalid():
+    gate = {"gate": "rate-zero", "sentence": "It is the same.", "kind": "identical", "measures": ["score"]}
+    gate |= {"contrasts": [{"name": "zero vs none", "of": "zero", "against": "none"}], "guards": "all"}
+    content = claims("score").model_dump(mode="json") | {"gates": [gate]}
+    metrics = study(noisy(0.04), strategies=("none", "zero"))
+    same = judge(metrics, None, Claims.model_validate(content))
+    assert (same.verdicts.iloc[0]["verdict"], same.gates.iloc[0]["outcome"]) == ("supported", "passed")
+    other = metrics["value"].where((metrics["strategy"] == "none") | (metrics["measure"] != "score"), 0.7)
+    found = judge(metrics.assign(value=other), None, Claims.model_validate(content))
+    assert (found.verdicts.iloc[0]["verdict"], found.gates.iloc[0]["outcome"]) == ("invalid", "failed")
+
+
 # --- contrasts of strategies, where several models are of one recipe
 
 
