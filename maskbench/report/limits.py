@@ -30,8 +30,8 @@ def _of_pretraining(study: Study) -> list[str]:
         return []
     there = f"There {'is' if seeds == 1 else 'are'} {text.count(seeds, 'pretraining seed')}."
     return [
-        f"{there} Between pretraining recipes no test can reject: that takes at least {REJECTING_SEEDS} of them, however "
-        "many runs are fine-tuned from each."
+        f"{there} Between pretraining recipes no test can reject: that takes at least {REJECTING_SEEDS} of them, "
+        "however many runs are fine-tuned from each."
     ]
 
 
