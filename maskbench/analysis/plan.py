@@ -182,7 +182,8 @@ def _decides(need: PlannedRow, margin: float, varying: Varying, tests: int, seed
     found = detection.detectable(varying.spread(max(seeds, 1)), tests, 0.0 if non_inferior else margin)
     if not math.isfinite(found):
         least = statistics.least_seeds(LEVEL / tests)
-        return f"nothing: {seeds} seeds can never reject, {least} can", False
+        unit = "pretraining seeds" if need.contrast.kind == "models" else "seeds"
+        return f"nothing: {seeds} {unit} can never reject, {least} can", False
     if non_inferior:
         return f"not worse, from {scale.show(found - margin):.2g} {scale.unit}", True
     return f"effects from {scale.show(found):.2g} {scale.unit}", True

@@ -11,10 +11,13 @@ import pytest
 from scipy import stats
 
 from maskbench.analysis import detection, statistics
+from maskbench.analysis.between_models import planned_seeds
 from maskbench.analysis.components import components
 from maskbench.analysis.findings import read_verdicts
 from maskbench.analysis.metrics import METRIC_COLUMNS, OUTCOME_COLUMNS, read_metrics, write_csv
 from maskbench.analysis.outcomes import Outcomes
+from maskbench.analysis.power import Varying, seeds_to_find
+from maskbench.analysis.values import Values
 from maskbench.analysis.verdicts import judge
 from maskbench.config.claims import Arm, Claims
 from maskbench.config.measures import measure
@@ -347,6 +350,27 @@ def test_the_minimum_detectable_effect_is_found_as_often_as_it_says():
     p = spread_of(tables[:300] + effect).p()
     flipped = statistics.sign_flip(tables[:300].mean(axis=2) + effect, rng, 2000)
     assert (np.maximum(p, flipped) < 0.05).mean() == pytest.approx(0.8, abs=0.1)
+
+
+# --- plans
+
+
+def test_a_plan_counts_the_pretraining_seeds_that_both_recipes_will_have():
+    runs = Values(study(noisy(0.0), seeds=(1, 2, 3), fetched=("m",))).runs
+    fewer = runs[(runs["recipe"] != "b") | (runs["pretraining_seed"] < 3)]
+    (contrast,) = claims("score").claims[0].contrasts
+    assert (planned_seeds(runs, contrast), planned_seeds(fewer, contrast)) == (3, 2)
+    one = contrast.model_copy(update={"against": Arm(model="m")})
+    assert planned_seeds(runs, one) == 3
+
+
+def test_more_pretraining_seeds_do_not_lower_what_fine_tuning_seeds_do_alike():
+    seeds = Varying(1.0)
+    shared = Varying(1.0, fine_tuning=detection.FineTuning(0.5, 3))
+    assert Varying.of(shared.spread(8)) == shared
+    assert seeds_to_find(seeds, 1.5, 1, 0.5, "superior") < 20
+    assert seeds_to_find(shared, 1.5, 1, 0.5, "superior") is None
+    assert seeds_to_find(shared, 6.0, 1, 0.5, "superior") is not None
 
 
 # --- what differences vary by
