@@ -7,24 +7,15 @@ much pretraining does.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
-from maskbench.analysis.components import components
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from maskbench.analysis.contrasts import Evidence
-    from maskbench.analysis.rows import Row
     from maskbench.config.claims import Contrast
 
-Seeds = set[int]
 
-
-def _seeds(runs: pd.DataFrame) -> Seeds:
+def pretraining_seeds(runs: pd.DataFrame) -> set[int]:
     """Return the pretraining seeds of some runs; none if their model was not pretrained here."""
     return {int(seed) for seed in runs["pretraining_seed"].dropna()}
 
@@ -42,11 +33,11 @@ def by_pretraining_seed(found: pd.DataFrame) -> pd.DataFrame:
         Runs with the columns of `Values.runs` and `arm`.
     """
     arms = [arm for _, arm in found.assign(fine_tuning=found["seed"]).groupby("arm")]
-    known = [seeds for arm in arms if (seeds := _seeds(arm))]
+    known = [seeds for arm in arms if (seeds := pretraining_seeds(arm))]
     common = sorted(set.intersection(*known)) if known else []
     parts = []
     for arm in arms:
-        if _seeds(arm):
+        if pretraining_seeds(arm):
             own = arm[arm["pretraining_seed"].isin(common)]
             parts.append(own.assign(seed=own["pretraining_seed"].astype("int64")))
         else:
@@ -68,7 +59,7 @@ def lacking(runs: pd.DataFrame, contrast: Contrast) -> str | None:
     own = {name: runs[runs["recipe"] == name] for name in names}
     if unknown := [name for name in names if own[name].empty]:
         return f"The study has no model {' and no '.join(unknown)}."
-    seeds = [found for name in names if (found := _seeds(own[name]))]
+    seeds = [found for name in names if (found := pretraining_seeds(own[name]))]
     if not seeds:
         return (
             f"Neither {names[0]} nor {names[1]} was pretrained here with seeds: each is one checkpoint, and two "
@@ -81,59 +72,5 @@ def lacking(runs: pd.DataFrame, contrast: Contrast) -> str | None:
 
 def planned_seeds(runs: pd.DataFrame, contrast: Contrast) -> int:
     """Return how many pretraining seeds a contrast between two models has in runs that will be made."""
-    known = [seeds for arm in contrast.arms if (seeds := _seeds(runs[runs["recipe"] == arm.model]))]
+    known = [seeds for arm in contrast.arms if (seeds := pretraining_seeds(runs[runs["recipe"] == arm.model]))]
     return len(set.intersection(*known)) if known else 0
-
-
-def of_recipes(row: Row) -> Iterator[str]:
-    """Say of which pretraining seeds the models of a contrast are, where they have any."""
-    evidence = row.evidence
-    if evidence.fine_tuning:
-        yield from _of_pairs(evidence, row)
-        return
-    seeds = evidence.terms.groupby("recipe")["model"].nunique()
-    if several := [f"{name} ({count})" for name, count in seeds.items() if count > 1]:
-        yield (
-            f"Models that differ in their pretraining seed alone count as one: {', '.join(several)}. Seeds are those "
-            "of fine-tuning: that other pretraining seeds would give another number is not in the interval."
-        )
-
-
-def component_rows(rows: list[Row]) -> Iterator[dict[str, Any]]:
-    """Yield the rows of components.csv: what the differences between two recipes vary by, scope by scope."""
-    for row in rows:
-        evidence, spread = row.evidence, row.spread
-        if spread is None or not evidence.fine_tuning:
-            continue
-        found = components(evidence.table(row.weights))
-        parts = {"pretraining_sd": found.pretraining, "fine_tuning_sd": found.fine_tuning, "rest_sd": found.rest}
-        parts["texts_se"] = float(spread.examples) if spread.n_examples else np.nan
-        parts["se"] = float(spread.error) ** 2 if spread.n > 1 else np.nan
-        yield {
-            "claim": row.claim.id,
-            "contrast": evidence.contrast.name,
-            "measure": evidence.measure,
-            "scope": row.scope,
-            "unit": evidence.scale.unit,
-            "n_pretraining": found.n,
-            "n_fine_tuning": found.n_fine_tuning,
-            **{name: evidence.scale.show(float(np.sqrt(variance))) for name, variance in parts.items()},
-        }
-
-
-def _of_pairs(evidence: Evidence, row: Row) -> Iterator[str]:
-    """Say how pretraining seeds are paired, and what of them is left out."""
-    spread = row.spread
-    if spread is None:
-        return
-    of_seed = evidence.complete(row.weights).reshape(len(evidence.seeds), -1).sum(axis=1)
-    of_seed = of_seed[of_seed > 0]
-    low, high = int(of_seed.min()), int(of_seed.max())
-    times = f"{low} to {high} fine-tuning seeds" if low < high else f"{low} fine-tuning seed{'s' * (low > 1)}"
-    yield f"A seed is one of pretraining, its value the mean over {times}."
-    if spread.n_fine_tuning < 2:
-        yield "That other fine-tuning seeds would give another number is not in the interval."
-    for side, arm in enumerate(evidence.contrast.arms):
-        own = evidence.terms[evidence.terms["arm"] == side]
-        if not _seeds(own):
-            yield f"{arm.model} was not pretrained here: the verdict is about this one checkpoint."

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from maskbench.analysis import statistics
-from maskbench.analysis.between_models import component_rows, of_recipes
 from maskbench.analysis.contrasts import gather, on_resamples
 from maskbench.analysis.controls import check
 from maskbench.analysis.findings import (
@@ -25,6 +24,7 @@ from maskbench.analysis.metrics import kinds_of, read_metrics, write_csv
 from maskbench.analysis.missing import lost, refuse_censored, refuse_collapse, refuse_no_width, refuse_unknown_texts
 from maskbench.analysis.outcomes import Outcomes
 from maskbench.analysis.power import Varying, seeds_for_equivalence, seeds_to_find
+from maskbench.analysis.recipes import component_rows, of_recipes
 from maskbench.analysis.resampler import Resampler
 from maskbench.analysis.rows import NO_CONTRAST, Row, Untested
 from maskbench.analysis.sensitivity import sensitivity
