@@ -55,6 +55,7 @@ def terms(values: Values, contrast: Contrast, name: str, tasks: Sequence[str]) -
     """
     home, kind = measure(name).home, contrast.kind or "paired"
     curve, models = kind in OVER_SIZES, kind == "models"
+    pair = ["block", "seed", *(["fine_tuning"] if models else [])]
     arms = _weighted(contrast, name, values.runs["strategy"].unique())
     places = {place(arm, home) for arm, _ in arms}
     alike = ["task", *([] if models else ["model"]), *([] if curve else ["train_size"])]
@@ -71,23 +72,26 @@ def terms(values: Values, contrast: Contrast, name: str, tasks: Sequence[str]) -
             for columns in (alike, recipes)
         )
         parts.append(runs.assign(weight=weight, arm=index, block=block, alike=group))
-    found = pd.concat(parts)
-    if models:
-        found = between_models.by_pretraining_seed(found)
-    pair = ["block", "seed", *(["fine_tuning"] if models else [])]
+    found = between_models.by_pretraining_seed(pd.concat(parts)) if models else pd.concat(parts)
     if curve:
         found["weight"] *= over_sizes(found, kind)
+    else:
+        # several runs of an arm that differ in what the other one does not have (two cue rates against clean): the mean
+        found["weight"] /= found.groupby([*pair, "arm"])["weight"].transform("size")
+    found = _with_values(found, values, name, pair)
+    return found[found.groupby("block")["arm"].transform("nunique") == len(arms)]
+
+
+def _with_values(found: pd.DataFrame, values: Values, name: str, pair: list[str]) -> pd.DataFrame:
+    """Return runs with their values of a measure; `pair` are the columns that two runs share which are compared."""
     found["value"] = Scale(name).of(values.of(name)).reindex(found.index)
     found["still"] = (values.of(name).reindex(found.index) == 0) & (measure(name).unit == "ratio")
     found["machine"] = values.of("machine").reindex(found.index)
     found["censored"] = values.censored(name).reindex(found.index).fillna(0.0)
-    if not curve:
-        # several runs of an arm that differ in what the other one does not have (two cue rates against clean): the mean
-        found["weight"] /= found.groupby([*pair, "arm"])["weight"].transform("size")
     kinds = found.groupby(pair)["machine"].transform("nunique")
     found["apart"] = (kinds > 1) & measure(name).of_machine
     found["value"] = found["value"].mask(found["apart"])
-    return found[found.groupby("block")["arm"].transform("nunique") == len(arms)]
+    return found
 
 
 @dataclass(frozen=True)

@@ -75,8 +75,8 @@ class Arm(ConfigBlock):
     """The runs on one side of a contrast; a name alone stands for the strategy."""
 
     strategy: Pattern = PLAIN
-    """Name of the strategy of the runs, in a gate a pattern; only an arm that names a model may leave it out, and is about
-    plain fine-tuning then."""
+    """Name of the strategy of the runs, in a gate a pattern; only an arm that names a model may leave it out, and is
+    about plain fine-tuning then."""
     model: Name | None = None
     """models: the pretraining recipe, which is the name of its models without their seed, or the name of a model that
     was not pretrained here."""
