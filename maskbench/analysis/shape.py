@@ -34,7 +34,7 @@ def of_shape(row: Row) -> Iterator[str]:
     if far.any():
         names = [str(seed) for seed, one in zip(_seeds(row), far, strict=True) if one]
         yield (
-            f"{len(names)} of {spread.n} seeds lie far from the others ({', '.join(names)}); "
+            f"{len(names)} of {spread.n} {row.evidence.unit} lie far from the others ({', '.join(names)}); "
             "analysis/sensitivity.csv has intervals that bear it."
         )
 
@@ -60,5 +60,6 @@ def _skewed(row: Row, spread: statistics.Spread) -> Iterator[str]:
 
 
 def _seeds(row: Row) -> list[int]:
-    """Return the seeds whose differences a row has."""
-    return list(np.array(row.evidence.seeds)[row.evidence.complete(row.weights)])
+    """Return the seeds whose differences a row has; between models those of pretraining."""
+    known = np.unique(row.evidence.seed_of[row.evidence.complete(row.weights)])
+    return list(np.array(row.evidence.seeds)[known])
