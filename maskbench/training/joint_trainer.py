@@ -13,7 +13,7 @@ from maskbench.kinds.head import count
 from maskbench.records.run import Cosine
 from maskbench.training.conflict import Conflict
 from maskbench.training.resident import Resident
-from maskbench.training.trainer import MaskedTrainer, PairedOrder, Stream
+from maskbench.training.trainer import MaskedTrainer, PairedOrder, Treatment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -170,7 +170,7 @@ class JointTrainer(MaskedTrainer):
             model=parts[0].model, head=parts[0].head, train_dataset=updates, eval_dataset=parts[0].validation,
             strategy=alone, seed=seed, group_by_length=False, validate=parts[0].validate, **kwargs,
         )  # fmt: skip
-        self._streams = [Stream(part.masking, (task,)) for task, part in enumerate(self.parts)]
+        self._treatments = [Treatment(part.masking, (task,)) for task, part in enumerate(self.parts)]
         self._turn: int | None = None
         self.conflict = next((item for item in self.callback_handler.callbacks if isinstance(item, Conflict)), None)
         for part in self.parts[1:]:
@@ -180,9 +180,9 @@ class JointTrainer(MaskedTrainer):
         self.add_callback(_Precision(self))
 
     @property
-    def stream(self) -> Stream:
+    def treatment(self) -> Treatment:
         """The batches of the task whose turn it is."""
-        return super().stream if self._turn is None else self._streams[self._turn]
+        return super().treatment if self._turn is None else self._treatments[self._turn]
 
     def maskings(self) -> Mapping[str, Masking]:
         """Return the masks of the whole model and of each task."""

@@ -77,7 +77,7 @@ class PairedOrder(LengthGroupedSampler):
         return iter(torch.randperm(len(self), generator=self.generator).tolist())
 
 
-class Stream:
+class Treatment:
     """How the batches of one task are trained on: under which masks, and with which seeds of dropout.
 
     Parameters
@@ -154,7 +154,7 @@ class MaskedTrainer(Trainer):
         self.seed, self.mask_id, self.group_by_length, self.memory = seed, mask_id, group_by_length, memory
         self.masking = self.moving = Masking(strategy, seed)
         """The masks that batches see, and those that decide which parameters move."""
-        self._stream = Stream(self.masking)
+        self._treatment = Treatment(self.masking)
         self._noise = 0
         self._clipped: tuple[Module, list[Tensor]] | None = None  # the model, and its parameters
         self._counted: int | None = None  # how many of them are no embeddings
@@ -168,9 +168,9 @@ class MaskedTrainer(Trainer):
         self.add_callback(Hooks(self.moving, self.modules))
 
     @property
-    def stream(self) -> Stream:
-        """The stream of the task that the current batch belongs to."""
-        return self._stream
+    def treatment(self) -> Treatment:
+        """The treatment of the task that the current batch belongs to."""
+        return self._treatment
 
     @property
     def head(self) -> Head:
@@ -244,7 +244,7 @@ class MaskedTrainer(Trainer):
 
     def forward(self) -> Forward:
         """Return the model of the current task as it is evaluated; it is put into eval mode."""
-        shown = self.stream.masking.showing if self.stream.masking.always else None
+        shown = self.treatment.masking.showing if self.treatment.masking.always else None
         collate = cast("Collator", self.data_collator)
         return Forward(self.own, collate, self._device, self._eval_batch_size, self.mask_id, shown)
 
@@ -268,7 +268,7 @@ class MaskedTrainer(Trainer):
 
     def training_step(self, model: Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """Seed dropout by run, update and micro-batch, so that it is the same for every strategy; then train."""
-        self._noise = self.stream.noise(self.seed, self.state.global_step)
+        self._noise = self.treatment.noise(self.seed, self.state.global_step)
         torch.manual_seed(self._noise)
         if self.compiled is not None:
             self.compiled.begin()
@@ -305,7 +305,7 @@ class MaskedTrainer(Trainer):
     ) -> Any:
         """Compute the loss, on masked input and with the objective's penalty while training."""
         clean, inputs = self._batch(inputs)
-        masking, bare = self.stream.masking, cast("PreTrainedModel", model)
+        masking, bare = self.treatment.masking, cast("PreTrainedModel", model)
         if not model.training:
             with masking.showing(bare, clean):
                 return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
@@ -327,7 +327,7 @@ class MaskedTrainer(Trainer):
         self, model: Module, inputs: dict[str, Any], clean: Batch, masked: Batch, num_items_in_batch: Any
     ) -> tuple[Tensor, Any]:
         """Return the task loss on masked input with the objective's penalty (a scalar), and the model's outputs."""
-        masking, parameter = self.stream.masking, self.moving.strategy.parameter
+        masking, parameter = self.treatment.masking, self.moving.strategy.parameter
         objective = masking.strategy.objective
         if objective is not None:
             inputs["output_hidden_states"] = True

@@ -32,7 +32,7 @@ from maskbench.training import conflict
 from maskbench.training.collate import BESIDE_TEXT, Collator
 from maskbench.training.joint import JointRun, run_joint
 from maskbench.training.run import Inputs, Run, run_cell
-from maskbench.training.trainer import PairedOrder, Stream, derived
+from maskbench.training.trainer import PairedOrder, Treatment, derived
 from tests.helpers.killed_training import KilledError, Watch
 from tests.helpers.masks import MASKS, entry
 from tests.helpers.models import make_cell, make_encoded, make_gpt2, make_model, same
@@ -432,10 +432,10 @@ def test_a_batch_goes_by_the_head_of_the_task_whose_turn_it_is(prepared, task):
     text = {name: value for name, value in batch.items() if name not in (*BESIDE_TEXT, "labels")}
     with trainer.facing(task) as faced:
         assert faced is part
-        assert trainer.stream.masking is part.masking
+        assert trainer.treatment.masking is part.masking
         _, outputs = trainer.compute_loss(whole, dict(batch), return_outputs=True)
         assert all(vars(trainer)[name] is value for name, value in kept.items())
-    assert trainer.stream.masking is trainer.moving
+    assert trainer.treatment.masking is trainer.moving
     with torch.no_grad():
         assert torch.equal(outputs["logits"], part.model(**text)["logits"])
     assert outputs["logits"].shape[-1] == part.model.config.num_labels
@@ -453,13 +453,13 @@ def test_a_batch_of_no_task_and_a_turn_within_a_turn_are_refused(prepared):
 
 
 def test_the_seed_of_dropout_goes_by_run_task_update_and_micro_batch():
-    def seeds(stream, updates):
-        return [stream.noise(5, update) for update in updates]
+    def seeds(treatment, updates):
+        return [treatment.noise(5, update) for update in updates]
 
-    one, other = Stream(None, (0,)), Stream(None, (1,))
+    one, other = Treatment(None, (0,)), Treatment(None, (1,))
     assert seeds(one, [0, 0, 1]) == [derived(5, Purpose.NOISE, *path, 0) for path in ((0, 0), (0, 1), (1, 0))]
     assert seeds(other, [0, 0, 1]) == [derived(5, Purpose.NOISE, *path, 1) for path in ((0, 0), (0, 1), (1, 0))]
-    assert seeds(Stream(None), [3, 3]) == [derived(5, Purpose.NOISE, *path) for path in ((3, 0), (3, 1))]
+    assert seeds(Treatment(None), [3, 3]) == [derived(5, Purpose.NOISE, *path) for path in ((3, 0), (3, 1))]
 
 
 @pytest.mark.parametrize("task", [0, 1])
