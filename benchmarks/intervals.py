@@ -123,7 +123,7 @@ def _t_interval(drawn: Array, confidence: float) -> tuple[Array, Array, float, i
 
 
 def student_interval(drawn: Array, confidence: float) -> Ends:
-    """Return Student's intervals."""
+    """Return Student's intervals of the studies."""
     mean, error, quantile, _ = _t_interval(drawn, confidence)
     return mean - quantile * error, mean + quantile * error
 

@@ -50,35 +50,12 @@ def stacked(
         Other hyperparameters, such as precision.
     """
     import torch
-    from transformers import AutoTokenizer
 
-    from maskbench.config.training import Training
-    from maskbench.data.manifests import EncodedManifest
-    from maskbench.experiment.cell import Cell
-    from maskbench.masks import Strategy
-    from maskbench.slots.device import choose
-    from maskbench.training.run import Run
-    from maskbench.training.stack.loop import Loop, stacked_cell
-    from maskbench.training.state import Inputs
+    from maskbench.training.stack.loop import Loop
 
-    manifest = EncodedManifest.read(encoded)
-    members = []
+    plan = {"train_size": (updates + warm) * batch, "training": {"batch_size": batch, **training}}
     with tempfile.TemporaryDirectory() as work:
-        for place in range(cells):
-            cell = Cell(
-                task=manifest.task,
-                kind=manifest.kind,
-                model="benchmark",
-                strategy=Strategy(name=f"none-{place}"),
-                regime="single",
-                train_size=(updates + warm) * batch,
-                seed=1,
-                training=Training(epochs=1, batch_size=batch, selection="last", **training),
-                max_validation=32,
-                max_test=32,
-            )
-            run = Run(cell, Inputs(encoded, model, Path(work) / str(place)), choose(cell.training, model))
-            members.append(stacked_cell(run, run.prepare(AutoTokenizer.from_pretrained(model, local_files_only=True))))
+        members = [_member(encoded, model, Path(work) / str(place), place, **plan) for place in range(cells)]
         loop = Loop(members, batched=batched)
         began = 0.0
         for update in range(warm + updates):
@@ -88,6 +65,36 @@ def stacked(
             loop.update()
         _wait(torch)
         return cells * updates * batch / (time.perf_counter() - began)
+
+
+def _member(encoded: Path, model: Path, work: Path, place: int, *, train_size: int, training: dict[str, Any]) -> Any:
+    """Return a cell of a stack, ready for its first update."""
+    from transformers import AutoTokenizer
+
+    from maskbench.config.training import Training
+    from maskbench.data.manifests import EncodedManifest
+    from maskbench.experiment.cell import Cell
+    from maskbench.masks import Strategy
+    from maskbench.slots.device import choose
+    from maskbench.training.run import Run
+    from maskbench.training.stack.loop import stacked_cell
+    from maskbench.training.state import Inputs
+
+    manifest = EncodedManifest.read(encoded)
+    cell = Cell(
+        task=manifest.task,
+        kind=manifest.kind,
+        model="benchmark",
+        strategy=Strategy(name=f"none-{place}"),
+        regime="single",
+        train_size=train_size,
+        seed=1,
+        training=Training(epochs=1, selection="last", **training),
+        max_validation=32,
+        max_test=32,
+    )
+    run = Run(cell, Inputs(encoded, model, work), choose(cell.training, model))
+    return stacked_cell(run, run.prepare(AutoTokenizer.from_pretrained(model, local_files_only=True)))
 
 
 def _wait(torch: Any) -> None:

@@ -150,13 +150,11 @@ def collect(
     baseline
         The strategy that overheads are relative to.
     probed
-        Whether every run has a ``probes/<run>/metrics.json``, and ``outcomes.parquet`` where test-time sets were
-        measured.
+        Whether every run has a ``probes/<run>/metrics.json`` (and ``outcomes.parquet`` with test-time sets).
     share
         Where the matched score lies, from the majority class's score (0) to the baseline's best (1).
     pretrained
-        By model, its pretraining recipe and the seed of it (None: it was not pretrained here); a model that is not
-        named is a recipe of its own.
+        By model, its pretraining recipe and seed (None: not pretrained here); others are recipes of their own.
 
     Raises
     ------
@@ -184,8 +182,7 @@ def collect(
             outcomes.flush()
         metrics.write(temporary["metrics.csv"], temporary["metrics.parquet"])
         write_csv(pd.DataFrame(seen.along, columns=list(ALONG_COLUMNS)), temporary["along.csv"])
-    about = about_data(results, seen.uses)
-    models = models_of(results, pretrained or {})
+    about, models = about_data(results, seen.uses), models_of(results, pretrained or {})
     write_json(output / "manifest.json", manifest_of(study, seen.entries, seen.versions, about, models))
 
 

@@ -52,7 +52,7 @@ OF_MODELS = {name: name.replace("seeds", "pretraining × fine-tuning seeds", 1) 
 """The same, between pretraining recipes: about unseen seeds of both kinds."""
 
 INTERVALS = (BOTH, PARTLY, SEEDS, *OF_MODELS.values())
-"""All of them."""
+"""All that the column `interval` may say."""
 
 PAIR_COLUMNS = (
     *("claim", "contrast", "measure", "task", "model", "regime", "condition", "train_size", "seed"),

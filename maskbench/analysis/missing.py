@@ -56,7 +56,7 @@ class Lost:
     paired: bool = True
     """Whether there are two arms; one alone cannot fail more often than the other."""
     unit: str = "seeds"
-    """What `seeds` counts."""
+    """What `seeds` counts, as notes call it."""
 
     @property
     def too_much(self) -> bool:

@@ -55,7 +55,7 @@ class Corpus(ConfigBlock):
     several names, read in alphabetical order; in a folder of your own names are taken literally. Empty: `local` is one
     file, or all its .txt (text) or .jsonl files are meant."""
     encoding: TextEncoding = "utf-8"
-    """Encoding of the files."""
+    """Encoding of the files, such as `utf-8`."""
     text: str = "text"
     """JSON lines: the key of the text, which is a string or a list of sentences."""
     ordered: bool = True
@@ -104,7 +104,7 @@ class Packing(ConfigBlock):
     """What decides the packed text of a pretraining: models for which these agree share one pack."""
 
     corpora: Annotated[list[Corpus], Field(min_length=1)]
-    """The texts."""
+    """The texts that are packed, in this order."""
     tokenizer: Name | None = None
     """Name of the fetched model whose tokenizer is used; null: a vocabulary is trained on the corpora."""
     vocabulary: Annotated[int, Field(ge=100, le=100_000)] | None = None

@@ -50,7 +50,7 @@ class GroupFile(ConfigBlock):
     format: Literal["csv", "tsv", "jsonl"] = "csv"
     """Its format; it is read as the files of a task are."""
     encoding: TextEncoding = "utf-8"
-    """Its encoding."""
+    """Encoding of the file, such as `utf-8`."""
     separator: str | None = None
     """CSV: the delimiter; null: a comma. TSV: what separates columns; null: a tab."""
     text: Column = "text"

@@ -12,7 +12,7 @@ class FetchedModel(ConfigBlock):
     """A model and where its folder comes from."""
 
     name: Name
-    """What messages call it."""
+    """Name that messages call the model by."""
     source: Source
     """Where the folder with config.json, the weights (safetensors) and the tokenizer comes from."""
 

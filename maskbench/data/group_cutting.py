@@ -76,7 +76,7 @@ class _Left:
     """What is left for the splits that are still to come."""
 
     texts: Whole
-    """Texts of each label."""
+    """How many texts of each label are left."""
     groups: Whole
     """Groups with each label; those without a group count as one."""
 
@@ -87,7 +87,7 @@ class _Left:
         return bool((texts & groups)[more > 0].all())
 
     def take(self, more: Whole) -> None:
-        """Take a group away."""
+        """Take the texts of a group away."""
         self.texts = self.texts - more
         self.groups = self.groups - (more > 0)
 

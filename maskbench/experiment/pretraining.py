@@ -69,7 +69,7 @@ class Pretrain(ConfigBlock):
     epochs: Positive | None = None
     """Budget in passes over the packed text, in the place of `updates`."""
     batch_size: Count = 32
-    """Packed sequences per update."""
+    """Packed sequences that an update is made of."""
     learning_rate: Positive = 2e-3
     """Peak learning rate of AdamW."""
     scheduler: Literal["one-cycle", "linear", "constant"] = "one-cycle"

@@ -83,8 +83,7 @@ def probe_run(
     transformers_logging.disable_progress_bar()
     clock, started = time.perf_counter(), datetime.now(UTC)
     subject = Subject(cell, sources, settings, device, load, refer, models)
-    metrics, error = _measure(subject)
-    wall = time.perf_counter() - clock
+    (metrics, error), wall = _measure(subject), time.perf_counter() - clock
     record = ProbeRecord(
         schema=1,
         run=cell.run,

@@ -14,13 +14,13 @@ class HeldOutRow(RecordBlock):
     """What a model did with the held-out text after some updates, under masks that are the same for all."""
 
     update: int
-    """Updates that were done."""
+    """How many updates were done before it."""
     loss: Finite
     """Cross-entropy at the masked places, nats per token."""
     accuracy: Finite
     """Share of the masked tokens that are predicted."""
     pseudo_perplexity: Finite
-    """Exponential of the loss."""
+    """Exponential of the loss, per masked token."""
     pair_accuracy: Finite | None = None
     """Share of the pairs that are told right; None without next sentences."""
     sequences: int
@@ -35,7 +35,7 @@ class Speed(RecordBlock):
     tokens: int
     """Tokens trained on, special ones included."""
     seconds: Finite
-    """Time of the updates."""
+    """Seconds that all updates took together."""
     tokens_per_s: Finite | None
     """Tokens in a second; None without updates."""
     operations_per_token: Finite
@@ -64,7 +64,7 @@ class PretrainingRecord(Stored):
 
     schema_version: Literal[1] = 1
     model: str
-    """Name of the model."""
+    """Name of the model in the experiment."""
     key: str
     """Hash of all that the model depends on: recipe, text, start and code."""
     status: Status
@@ -73,7 +73,7 @@ class PretrainingRecord(Stored):
     files: dict[str, str]
     """Hash of each file of the model; empty if it did not complete."""
     recipe: dict[str, Any]
-    """The block `pretrain`, resolved."""
+    """The block `pretrain` with its defaults filled in."""
     updates: int
     """Updates of the whole training."""
     passes: Finite

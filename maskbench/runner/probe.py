@@ -69,17 +69,9 @@ def probe(
         If a file cannot be read or written.
     """
     cpu = time.process_time()
-    record, outcomes = probe_run(
-        cell,
-        Sources(**sources),
-        settings,
-        device,
-        code=code,
-        gpu_uuid=gpu_uuid,
-        load=shelf.encoded,
-        refer=shelf.reference,
-        models=shelf.models,
-    )
+    where, about = Sources(**sources), {"code": code, "gpu_uuid": gpu_uuid}
+    load, refer, models = shelf.encoded, shelf.reference, shelf.models
+    record, outcomes = probe_run(cell, where, settings, device, load=load, refer=refer, models=models, **about)  # type: ignore[arg-type]
     with atomic(output / "outcomes.parquet") as path:
         outcomes.to_parquet(path, index=False)
     record = write_record(record, output, cpu, key=key)

@@ -143,7 +143,7 @@ def _where(corpus: Corpus) -> str:
 
 
 def _write(corpus: Corpus, found: Sequence[Document], record: Mapping[str, Any], where: str, destination: Path) -> None:
-    """Write documents and manifest."""
+    """Write documents.parquet and its manifest in one piece."""
     if not found:
         raise InputError(f"{where}: no text: expected at least one document")
     lengths = [len(document) for document in found]

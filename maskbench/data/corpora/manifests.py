@@ -21,7 +21,7 @@ class CorpusManifest(Manifest):
     source: dict[str, Any]
     """Content of source.json; of the texts of tasks, the hash of each prepared task."""
     sha256: str
-    """Hash of documents.parquet."""
+    """SHA-256 of the file documents.parquet."""
     hash: str
     """Hash of the documents, whatever file they are in."""
 
@@ -31,7 +31,7 @@ class PackedCorpus(Part):
 
     corpus: str
     hash: str
-    """Of the corpus."""
+    """Hash of the corpus that was packed."""
     licence: str | None
     documents: int
     """Documents that something is left of."""
@@ -50,7 +50,7 @@ class PackedSplit(Part):
     words: int
     """What stands between white space in its sentences."""
     tokens: int
-    """Special ones included."""
+    """Number of tokens, special ones included."""
     text_tokens: int
     unknown_tokens: int
     """Tokens of text that the tokenizer has no entry for."""
@@ -73,7 +73,7 @@ class PackManifest(Manifest):
     held_out: float
     next_sentence: bool
     splits: dict[str, PackedSplit]
-    """`train` and `held-out`."""
+    """Counts of the two splits, `train` and `held-out`."""
     shared: int
     """Held-out sentences whose text also stands in training."""
     tokenizer: TokenizerInfo

@@ -109,7 +109,7 @@ def _summaries(content: str, place: Place) -> Iterator[Document]:
 
 
 def _parsed(text: str, where: str) -> Any:
-    """Parse JSON."""
+    """Parse JSON, and name the line of a mistake."""
     try:
         value = json.loads(text)
         text.encode()

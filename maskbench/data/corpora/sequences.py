@@ -34,7 +34,7 @@ class Tokens:
     """The N tokens of the S sentences of a split, without special ones."""
 
     ids: NDArray[np.int32]
-    """(N,) token ids."""
+    """(N,) ids of the tokens, in order."""
     words: NDArray[np.int64]
     """(N,) word of each token, numbered through the split; words of two sentences are never the same."""
     capitals: NDArray[np.bool_]
@@ -93,9 +93,9 @@ class Sequences:
 
     tokens: Tokens
     start: int
-    """Token id of [CLS]."""
+    """Token id of [CLS], which begins a sequence."""
     end: int
-    """Token id of [SEP]."""
+    """Token id of [SEP], which ends a segment."""
 
     def __post_init__(self) -> None:
         self._columns: dict[str, list[NDArray[Any]]] = {"input_ids": [], "words": [], "capitals": [], "types": []}

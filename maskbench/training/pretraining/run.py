@@ -60,7 +60,7 @@ class Inputs:
     work: Path
     """Folder for checkpoints; removed when there is a result."""
     destination: Path
-    """Folder of the model."""
+    """Folder that the model is written to."""
 
 
 def key_of(recipe: Pretrain, inputs: Inputs, code: str) -> str:
@@ -160,7 +160,7 @@ class _Run:
         self.loop: Loop | None = None
 
     def carried_out(self) -> PretrainingRecord:
-        """Train, measure and write."""
+        """Train, measure what was held out, and write the model."""
         splits = load_packed(self.inputs.pack)
         tokenizer = AutoTokenizer.from_pretrained(self.inputs.pack / TOKENIZER, local_files_only=True)
         learner, own = self._learner(tokenizer)
