@@ -60,6 +60,8 @@ class Fixed(IntEnum):
 
     VARIANTS = 0
     """Conditions and test-time sets of a task."""
+    FINE_TUNING = 1
+    """Simulated fine-tuning seeds, from which detectable differences between recipes are computed."""
     DRIFT_PLACES = 12
     """Tokens that the drift of representations is measured on."""
     HOLES = 20250

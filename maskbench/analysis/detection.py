@@ -9,6 +9,7 @@ import numpy as np
 from scipy import stats
 
 from maskbench.analysis.statistics import Spread, degrees, skewness_of, smallest_p, stretched
+from maskbench.channels import Fixed
 from maskbench.config.science import EQUIVALENCE_CONFIDENCE, LEVEL, POWER, SEEDS_FOR_SKEWNESS
 
 if TYPE_CHECKING:
@@ -83,7 +84,9 @@ def _least_typical(n: int, rank: int) -> Array:
 @cache
 def _fine_tuned(seeds: int) -> tuple[Array, Array]:
     """Return, for each of `_studies`, what standard normal fine-tuning seeds add to the mean, and their variance."""
-    points = np.clip(stats.qmc.Sobol(2, rng=np.random.default_rng([seeds, 1])).random(_STUDIES), 1e-12, 1 - 1e-12)
+    points = np.clip(
+        stats.qmc.Sobol(2, rng=np.random.default_rng([seeds, Fixed.FINE_TUNING])).random(_STUDIES), 1e-12, 1 - 1e-12
+    )
     df = max(seeds - 1, 1)
     return stats.norm.ppf(points[:, 0]), stats.chi2.ppf(points[:, 1], df) / df
 

@@ -77,7 +77,7 @@ class Lost:
             "the second)"
         )
         if self.seeds * self.of_pairs > self.pairs * self.of_seeds:
-            words += f", and only {self.unit} that are complete count: {self.seeds} of {self.of_seeds} are lost"
+            words += f", and only complete {self.unit} count: {self.seeds} of {self.of_seeds} {self.unit} are lost"
         return words
 
 

@@ -6,8 +6,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from maskbench.errors import InputError
-from maskbench.io.files import read_json
 from maskbench.records.manifest import ModelEntry
+from maskbench.records.pretraining import NAME, PretrainingRecord
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -72,16 +72,13 @@ def models_of(results: Path, pretrained: Mapping[str, tuple[str, int | None]]) -
     for model, (recipe, seed) in pretrained.items():
         entry: dict[str, Any] = {"model": model, "recipe": recipe, "pretraining_seed": seed}
         if seed is not None:
-            path = results / "data" / "models" / model / "pretraining.json"
-            record = read_json(path)
-            try:
-                last = record["held_out"][-1]
-                entry |= {"updates": record["updates"], "unigram_entropy": record["unigram_entropy"]}
-                entry |= {"held_out_loss": last["loss"], "held_out_accuracy": last["accuracy"]}
-            except (IndexError, KeyError, TypeError):
-                raise InputError(
-                    f"{path}: expected updates, unigram_entropy and held_out with loss and accuracy"
-                ) from None
+            path = results / "data" / "models" / model / NAME
+            record = PretrainingRecord.read(path)
+            if not record.held_out:
+                raise InputError(f"{path}: expected a row of held_out, found none; delete it and run again")
+            last = record.held_out[-1]
+            entry |= {"updates": record.updates, "unigram_entropy": record.unigram_entropy}
+            entry |= {"held_out_loss": last.loss, "held_out_accuracy": last.accuracy}
         found.append(ModelEntry.model_validate(entry).model_dump())
     return found
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from maskbench.config.cutting import DOCUMENT, GroupFile
+from maskbench.config.kinds import TASK_KINDS
 from maskbench.config.sources import HubSource, LocalSource
 from maskbench.config.tasks import SPLITS, Task
 from maskbench.data import columns
@@ -66,7 +67,7 @@ def with_groups(
     if group is None:
         return dict(rows)
     if isinstance(group, GroupFile):
-        return _by_text(group, rows, source)
+        return _by_text(task, group, rows, source)
     if task.format == "conll" and not isinstance(task.source, HubSource):
         return {split: _documents(found) for split, found in rows.items()}
     return {
@@ -85,10 +86,10 @@ def _documents(rows: Rows) -> Rows:
     return replace(rows, groups=[(name,) for name in names])
 
 
-def _by_text(group: GroupFile, rows: Mapping[Split, Rows], source: Path) -> dict[Split, Rows]:
+def _by_text(task: Task, group: GroupFile, rows: Mapping[Split, Rows], source: Path) -> dict[Split, Rows]:
     """Return the rows with the groups that a file of its own gives their texts."""
     known: defaultdict[str, set[str]] = defaultdict(set)
-    for text, name in _pairs(group, source):
+    for text, name in _pairs(task, group, source):
         known[letters(text)].add(name)
     known.pop("", None)  # what has no letter or digit says nothing
     named = {
@@ -103,10 +104,10 @@ def _by_text(group: GroupFile, rows: Mapping[Split, Rows], source: Path) -> dict
     return named
 
 
-def _pairs(group: GroupFile, source: Path) -> Iterator[tuple[str, str]]:
+def _pairs(owner: Task, group: GroupFile, source: Path) -> Iterator[tuple[str, str]]:
     """Yield text and group of the rows of a file of groups; rows without one of them are left out."""
     place, seen = Place(f"cut.group: {group.title}"), Seen()
-    task, name = as_task(group), group.file
+    task, name = as_task(owner, group), group.file
     if isinstance(group.source, LocalSource):
         with contextlib.suppress(ValueError):  # the source is gone, its copy is here
             name = group.source.file(group.file)[0]
@@ -124,11 +125,12 @@ def _pairs(group: GroupFile, source: Path) -> Iterator[tuple[str, str]]:
             yield text, label.strip()
 
 
-def as_task(group: GroupFile) -> Task:
-    """Return the task whose texts are those of a file of groups, and whose labels are the groups."""
-    keys: dict[str, Any] = {"name": "groups", "kind": "sequence-classification", "files": {"train": group.file}}
-    given = group.model_dump(include={"source", "format", "encoding", "separator", "text"})
-    return Task.model_validate({**keys, **given, "label": group.group})
+def as_task(task: Task, group: GroupFile) -> Task:
+    """Return a task whose texts are those of the file of groups of another one, and whose labels are the groups."""
+    plain = next(kind for kind, form in TASK_KINDS.items() if not form.tags)
+    read: dict[str, Any] = {key: getattr(group, key) for key in ("source", "format", "encoding", "separator", "text")}
+    read |= {"kind": plain, "files": {"train": group.file}, "label": group.group, "header": True, "columns": None}
+    return task.model_copy(update=read | {"skip_lines": 0, "comments": None, "labels": None, "binarize": None})
 
 
 # --- what is said about them

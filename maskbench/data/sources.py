@@ -87,15 +87,15 @@ def fetch_task(task: Task, destination: Path, cache: Path) -> None:
     def fill_all(folder: Path) -> Features:
         features = fill(folder)
         if isinstance(task.cut.group, GroupFile):
-            _groups(task.cut.group, folder / FOLDER, cache, f"task {task.name}: cut.group: ")
+            _groups(task, task.cut.group, folder / FOLDER, cache, f"task {task.name}: cut.group: ")
         return features
 
     _fetch(task.source, destination, fill_all, where, task.cut.group)
 
 
-def _groups(group: GroupFile, folder: Path, cache: Path, where: str) -> None:
+def _groups(task: Task, group: GroupFile, folder: Path, cache: Path, where: str) -> None:
     """Put the file that says which texts belong together into a folder."""
-    source, task = group.source, as_task(group)
+    source, task = group.source, as_task(task, group)
     where += _title(source)
     folder.mkdir()
     if isinstance(source, PackageSource):

@@ -46,7 +46,7 @@ def test_only_the_profile_retries_and_only_what_may_go_well_another_time(profile
     for name, body in rules.items():
         submitted = "localrule: True" not in body and "shell:" in body
         assert submitted == ("gpu=1" in body), name
-        assert submitted == name.startswith(("train", "reference")), name
+        assert submitted == name.startswith(("train", "pretrain", "reference")), name
         assert re.findall(r"retries: (.+)", body) == ([] if submitted or "shell:" not in body else ["0"]), name
         if submitted:  # as much again at every further attempt
             assert re.search(r"mem_mb=lambda wildcards, attempt: CALL\.grown\(.*, attempt\),", body), name

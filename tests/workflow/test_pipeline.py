@@ -26,7 +26,10 @@ pytestmark = pytest.mark.workflow
 ROOT = Path(__file__).resolve().parents[2]
 METRICS = "results/mine/metrics.csv"
 PARTS = ("Snakefile", "config.yaml", "claims.yaml", "rules", "scripts", "maskbench", "envs", "profiles")
-COLUMNS = "run,task,model,strategy,regime,condition,train_size,seed,kind,status,split,measure,value,unit"
+COLUMNS = (
+    "run,task,model,strategy,regime,condition,train_size,seed,recipe,pretraining_seed,kind,status,split,measure,value,"
+    "unit"
+)
 REVIEWS = {
     "name": "reviews",
     "kind": "sequence-classification",

@@ -15,6 +15,7 @@ from maskbench.analysis.metrics import METRIC_COLUMNS, read_metrics
 from maskbench.config.measures import MEASURES, measure
 from maskbench.errors import InputError
 from maskbench.records.manifest import read_models
+from maskbench.records.pretraining import PretrainingRecord
 from tests.helpers import run_folders as synthetic
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -51,12 +52,31 @@ def test_collects_every_number_and_every_run(study, tmp_path):
     assert set(outcomes["run"]) == set(runs) - {"conll2003.minilm-l6.random.single.clean.n2000.s2"}
 
 
+def pretraining_record() -> PretrainingRecord:
+    """Return the record of a pretraining of nine updates, whose held-out loss fell from 6 nats to 4."""
+    rows = [
+        {"update": update, "loss": loss, "accuracy": share, "pseudo_perplexity": 9.0, "sequences": 8, "masked": 90}
+        for update, loss, share in ((4, 6.0, 0.1), (9, 4.0, 0.3))
+    ]
+    speed = {"tokens": 9, "seconds": 1.0, "operations_per_token": 1.0, "gemm_peak": 1.0}
+    machine = dict.fromkeys(("python", "platform", "device", "device_name", "precision", "attention"), "made up")
+    return PretrainingRecord.model_validate(
+        {
+            **{"model": "minilm-l6", "key": "k", "status": "completed", "files": {}, "recipe": {}, "updates": 9},
+            **{"passes": 1.0, "held_out": rows, "unigram_entropy": 6.5, "unigram_loss": 6.6, "pack": "p"},
+            **{"masks": {"rate": 0.15, "shown": 9, "repeated": 0}, "corpora": {}, "start": None, "code": "c"},
+            **{"speed": speed | {"tokens_per_s": 9.0, "share_of_peak": 0.5}, "command": "c", "started": "today"},
+            **{"environment": machine | {"gpu_uuid": None, "threads": 1, "packages": {}}, "wall_s": 1.0},
+        }
+    )
+
+
 def test_metrics_and_manifest_say_how_models_were_pretrained(study):
     folder, runs = study
     record = folder / "data" / "models" / "minilm-l6" / "pretraining.json"
     record.parent.mkdir(parents=True)
-    held_out = [{"loss": 6.0, "accuracy": 0.1}, {"loss": 4.0, "accuracy": 0.3}]
-    record.write_text(json.dumps({"updates": 9, "unigram_entropy": 6.5, "held_out": held_out}))
+    written = pretraining_record()
+    written.write(record)
     collect("s", folder, runs, folder, pretrained={"minilm-l6": ("mini", 7)})
     metrics = read_metrics(folder / "metrics.csv")
     assert set(metrics["recipe"]) == {"mini"}
@@ -64,10 +84,8 @@ def test_metrics_and_manifest_say_how_models_were_pretrained(study):
     (entry,) = read_models(folder / "manifest.json")
     assert (entry.recipe, entry.pretraining_seed, entry.updates) == ("mini", 7, 9)
     assert (entry.held_out_loss, entry.held_out_accuracy, entry.unigram_entropy) == (4.0, 0.3, 6.5)
-    record.write_text(json.dumps({"updates": 9, "unigram_entropy": 6.5, "held_out": []}))
-    with pytest.raises(
-        InputError, match=r"pretraining\.json: expected updates, unigram_entropy and held_out with loss"
-    ):
+    written.model_copy(update={"held_out": []}).write(record)
+    with pytest.raises(InputError, match=r"pretraining\.json: expected a row of held_out, found none"):
         collect("s", folder, runs, folder, pretrained={"minilm-l6": ("mini", 7)})
 
 

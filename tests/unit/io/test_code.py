@@ -385,7 +385,7 @@ ANALYSIS = {"collect.py", "compare.py", "verdicts.py"}
     [
         # data: what is cut, read, fetched
         ("data/cutting.py", "LEAST = 2", "LEAST = 3", {"prepare.py"}),
-        ("config/tasks.py", "validation: Share = 0.1", "validation: Share = 0.2", set()),
+        ("config/cutting.py", "validation: Share = 0.1", "validation: Share = 0.2", set()),
         ("config/sources.py", '"*.safetensors", "*.txt"', '"*.safetensors", "*.text"', {"fetch.py"}),
         # the score of a kind of task
         (

@@ -181,7 +181,8 @@ def test_every_table_has_three_forms(usual):
         assert len({len(re.findall(r"(?<!\\)&", line)) for line in rows}) == 1
         assert [tex.count(rule) for rule in (r"\toprule", r"\midrule", r"\bottomrule")] == [1, 1, 1]
         assert tex.isascii()
-        assert len(pd.read_csv(folder / "tables" / f"{name}.csv")) > 0
+        # of recipes, only a study that pretrains has any
+        assert (len(pd.read_csv(folder / "tables" / f"{name}.csv")) > 0) == (name != "recipes")
 
 
 def test_markup_of_names_is_escaped(tmp_path):
