@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from maskbench.masks.base import Mask
 from maskbench.masks.registry import find
+from maskbench.models import packing
 from maskbench.slots.device import choose
 from maskbench.training.forward import Forward
 from maskbench.training.run import Inputs, run_cell
@@ -25,6 +26,14 @@ from tests.helpers.models import make_cell, make_encoded, make_model, same
 KINDS = ["sequence-classification", "token-classification"]
 NEUTRAL = {"rate": 0.0, "share": 1.0}
 """Values at which a mask hides nothing."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _padding_is_left_out():
+    """Let the tiny models of these tests compute as wide ones do, without padding."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packing, "NARROWEST", 1)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,15 @@ from transformers import BertConfig, BertForSequenceClassification, BertForToken
 
 from maskbench.masks.visibility import showing
 from maskbench.models.last_layer import first_token_first
+from maskbench.models import packing
 from maskbench.models.packing import packed
 from maskbench.training import dropout
 from maskbench.training.quick import quick
+
+
+@pytest.fixture(autouse=True)
+def _models_are_wide_enough(monkeypatch):
+    monkeypatch.setattr(packing, "NARROWEST", 16)
 
 
 def model_of(kind=BertForSequenceClassification, attention="eager", rate=0.0):
@@ -118,6 +124,16 @@ def test_linear_layers_are_given_real_tokens_alone():
     with quick(model.eval(), "cpu", states=False):
         model(**inputs_of())
     assert seen == [(3, 9, 16)] * 2
+
+
+def test_a_narrow_model_computes_its_padding_since_that_costs_less(monkeypatch):
+    monkeypatch.setattr(packing, "NARROWEST", 17)
+    model, seen = model_of(BertForTokenClassification), []
+    model.bert.encoder.layer[0].intermediate.dense.register_forward_hook(
+        lambda _, given, __: seen.append(given[0].shape)
+    )
+    passed(model, quick(model, "cpu", states=False))
+    assert seen == [(3, 9, 16)]
 
 
 # --- dropout
