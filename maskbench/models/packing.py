@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 NARROWEST = 256
-"""Hidden size below which leaving padding out saves less than it costs (docs/measured.md): with 128 an update took 1.2 to
-1.5 times as long, with 384 it takes 0.91 to 0.97."""
+"""Hidden size below which leaving padding out saves less than it costs (docs/measured.md): with 128 an update took 1.2
+to 1.5 times as long, with 384 it takes 0.91 to 0.97."""
 
 
 class _Moved(torch.autograd.Function):

@@ -11,8 +11,8 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification, BertForTokenClassification
 
 from maskbench.masks.visibility import showing
-from maskbench.models.last_layer import first_token_first
 from maskbench.models import packing
+from maskbench.models.last_layer import first_token_first
 from maskbench.models.packing import packed
 from maskbench.training import dropout
 from maskbench.training.quick import quick
