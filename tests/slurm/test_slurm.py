@@ -33,7 +33,7 @@ HOT = {"name": "hot", "training": {"learning_rate": 1e30}}  # diverges
 STRATEGIES = ["none", "random", "span", SLOW, "static", HOT, "window", "fixed-positions"]
 NAMES = [strategy if isinstance(strategy, str) else strategy["name"] for strategy in STRATEGIES]
 HIT = NAMES.index("slow")
-SEEDS = [1, 2, 3, 4]
+SEEDS = [1, 9, 17, 25]  # jobs of eight cells, which begin with the same strategy under these seeds
 TARGET = "results/mine/metrics.csv"
 LAYOUT = Layout(Path("results/mine"))
 
