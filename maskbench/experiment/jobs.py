@@ -80,7 +80,7 @@ class Job:
 
 
 def _turned(places: list[int], seed: int) -> list[int]:
-    """Return places with another one first for each seed: whatever a process trains first takes longer."""
+    """Return places with another one first for each seed: a place in a process must not look like a strategy."""
     first = (seed - 1) % len(places)
     return [*places[first:], *places[:first]]
 

@@ -95,7 +95,7 @@ def test_every_cell_is_in_one_job_whose_cells_differ_in_strategy_alone(wanted):
 
 
 def test_every_strategy_is_trained_first_under_another_seed():
-    """What a process trains first takes longer, whatever it is: a fixed order would make a strategy look slow."""
+    """A process warms up: a fixed order could make the strategy that is always first look slow."""
     found = jobs(tasks=["rt-snippets"], seeds=[1, 2, 3, 4], resources={"cells_per_job": "all"}).by_id.values()
     orders = [[cell.strategy.name for cell in job.cells] for job in found]
     assert orders[0] == MASKS
