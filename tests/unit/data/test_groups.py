@@ -22,24 +22,10 @@ from maskbench.data.sources import cache_folder, fetch_task
 from maskbench.errors import InputError
 from maskbench.experiment.load import load
 from maskbench.experiment.user_files import task_content
-from tests.helpers.tasks import make_source, make_tagging, make_task
+from tests.helpers.prepared import refusal, run
+from tests.helpers.tasks import make_tagging, make_task
 
 THREE = {"train": "train.csv", "validation": "dev.csv", "test": "test.csv"}
-
-
-def run(tmp_path, files, task):
-    """Prepare, and return the manifest and the rows of each split."""
-    source = make_source(tmp_path / "source", files)
-    prepare(task, source, tmp_path / "prepared")
-    manifest, tables = load_prepared(tmp_path / "prepared")
-    return manifest, {split: table.to_pylist() for split, table in tables.items()}
-
-
-def refusal(tmp_path, files, task):
-    with pytest.raises(InputError) as error:
-        run(tmp_path, files, task)
-    assert not (tmp_path / "prepared").exists()
-    return str(error.value)
 
 
 def written(rows, header=("text", "label", "film")):

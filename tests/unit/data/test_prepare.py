@@ -17,26 +17,12 @@ from maskbench.data.prepare import load_prepared, prepare
 from maskbench.data.spec import read_task
 from maskbench.errors import InputError
 from maskbench.experiment.load import load
+from tests.helpers.prepared import refusal, run
 from tests.helpers.tasks import make_source, make_tagging, make_task
 
 ROOT = Path(__file__).resolve().parents[3]
 THREE = {"train": "train.csv", "validation": "dev.csv", "test": "test.csv"}
 THREE_TAGGED = {"train": "train.txt", "validation": "dev.txt", "test": "test.txt"}
-
-
-def run(tmp_path, files, task):
-    """Prepare, and return the manifest and the rows of each split."""
-    source = make_source(tmp_path / "source", files)
-    prepare(task, source, tmp_path / "prepared")
-    manifest, tables = load_prepared(tmp_path / "prepared")
-    return manifest, {split: table.to_pylist() for split, table in tables.items()}
-
-
-def refusal(tmp_path, files, task):
-    with pytest.raises(InputError) as error:
-        run(tmp_path, files, task)
-    assert not (tmp_path / "prepared").exists()
-    return str(error.value)
 
 
 def rows(*pairs):
