@@ -3,8 +3,8 @@
 All train on the same sentences of an encoded task that a study has left in its results. The project and each stock
 Trainer (fp32 with dynamic padding; fp32 padded to 128, as the run_glue example of transformers does; bf16) take turns,
 so that the ratios hold on a noisy machine; of one thread its own time on the processor is taken. Also printed are the
-shares of the machine's GEMM peak that the useful work of training (6 FLOP per weight and real token, those included that
-the last layer leaves out; no padding, no attention) and of scoring (2 FLOP) comes to.
+shares of the machine's GEMM peak that the useful work of training (6 FLOP per weight and real token, also of those
+that the last layer leaves out; no padding, no attention) and of scoring (2 FLOP) comes to.
 
     python benchmarks/training_speed.py --results results/minilm --task conll2003 --examples 640 --rounds 3
     python benchmarks/training_speed.py --isa avx2 --beside stock ours-plain     # cut down to AVX2 and fp32
