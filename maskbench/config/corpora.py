@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, Tag, model_validator
 
-from maskbench.config.block import ConfigBlock, Name, Share
+from maskbench.config.block import ConfigBlock, Count, Name, Share
 from maskbench.config.cutting import TextEncoding
 from maskbench.config.sources import LocalSource, PackageSource, by_key
 
@@ -60,6 +60,9 @@ class Corpus(ConfigBlock):
     """JSON lines: the key of the text, which is a string or a list of sentences."""
     ordered: bool = True
     """Whether the sentences of a document follow each other, so that they can be used for next-sentence prediction."""
+    words: Count | None = None
+    """Take a part of it: whole documents with so many words at most together, those with the lowest hashes of their
+    text, in their order; null: all of it. Not for the texts of tasks."""
     licence: str | None = None
     """Licence of the text, kept in the manifests."""
     citation: str | None = None
@@ -69,7 +72,7 @@ class Corpus(ConfigBlock):
     def _is_complete(self) -> Self:
         """Refuse keys that nothing would read, and a source of files of which nobody knows how to read them."""
         if isinstance(self.source, TaskTexts):
-            for key in ("format", "files"):
+            for key in ("format", "files", "words"):
                 if getattr(self, key):
                     raise ValueError(f"{key}: the texts of tasks are read from the prepared tasks; leave it out")
         elif self.format is None:

@@ -70,7 +70,7 @@ class Pretrain(ConfigBlock):
     """Budget in passes over the packed text, in the place of `updates`."""
     batch_size: Count = 16
     """Packed sequences that an update is made of."""
-    learning_rate: Positive = 1e-3
+    learning_rate: Positive = 2e-3
     """Peak learning rate of AdamW."""
     scheduler: Literal["one-cycle", "linear", "constant"] = "one-cycle"
     """Learning-rate schedule: one-cycle rises in a straight line to the peak during `warmup`, and falls as a cosine to

@@ -49,7 +49,29 @@ def make_corpus(corpus: Corpus, source: Path, destination: Path) -> None:
     """
     record = read_record(source)
     found = list(documents(corpus, source, list(record["files"])))
+    if corpus.words is not None:
+        found = part_of(found, corpus.words)
+        if not found:
+            raise InputError(
+                f"corpus {corpus.name}: words: no document has {corpus.words} words or fewer; expected more"
+            )
     _write(corpus, found, record, f"corpus {corpus.name}: {_where(corpus)}", destination)
+
+
+def part_of(found: Sequence[Document], words: int) -> list[Document]:
+    """Return whole documents with so many words at most together, in their order.
+
+    They are taken in the order of the hashes of their text, which is as good as a random one and the same everywhere. A
+    document that does not fit any more is left out, and shorter ones behind it are still taken.
+    """
+    by_hash = sorted(range(len(found)), key=lambda number: (_hash([found[number]]), number))
+    taken = set()
+    for number in by_hash:
+        length = sum(len(sentence.split()) for sentence in found[number])
+        if length <= words:
+            taken.add(number)
+            words -= length
+    return [document for number, document in enumerate(found) if number in taken]
 
 
 def make_task_corpus(corpus: Corpus, prepared: Sequence[Path], destination: Path) -> None:

@@ -33,6 +33,10 @@ def fresh(
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
     """Return a BERT with random weights, which depend on the recipe's seed alone.
 
+    Weights are drawn with a standard deviation of 1 / √H for a width of H, unless the recipe's size says otherwise:
+    BERT's 0.02 is of wide models, and a narrow one with it learns the frequencies of the tokens, and then nothing else
+    for millions of tokens (docs/pretraining.md).
+
     Parameters
     ----------
     recipe
@@ -45,7 +49,8 @@ def fresh(
     Returns
     -------
     tuple
-        The model, and the dropout that its configuration has for fine-tuning, by field.
+        The model, and what its configuration has for fine-tuning, by field: its dropout, and the standard deviation of
+        a new head's weights.
 
     Raises
     ------
@@ -61,6 +66,9 @@ def fresh(
     try:
         config = BertConfig(**fields)
         own = _with_dropout(config, recipe.dropout)
+        if "initializer_range" not in fields:
+            own["initializer_range"] = config.initializer_range
+            config.initializer_range = config.hidden_size**-0.5
         build: Any = kind._from_config
         return cast("PreTrainedModel", build(config, attn_implementation=attention)), own
     except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:

@@ -274,6 +274,24 @@ def test_a_folder_gives_its_files_in_order(tmp_path: Path) -> None:
     assert read(listed, tmp_path) == [["B."], ["A."]]
 
 
+def test_a_part_of_a_corpus_is_whole_documents_in_their_order(tmp_path: Path) -> None:
+    texts = [f"Document {number} has its own words. And {'more ' * (number % 5)}here." for number in range(60)]
+    content = "\n".join(json.dumps({"text": text}) for text in texts)
+    whole = read(local(tmp_path / "own", "a.jsonl", content, format="jsonl"), tmp_path / "whole")
+    parts = {}
+    for words in (100, 300):
+        part = parts[words] = read(
+            local(tmp_path / "own", "a.jsonl", content, format="jsonl", words=words), tmp_path / str(words)
+        )
+        assert [document for document in whole if document in part] == part
+        assert words - 13 < sum(len(sentence.split()) for document in part for sentence in document) <= words
+    assert [whole.index(document) for document in parts[100]] != list(range(len(parts[100]))), (
+        "not simply the first ones"
+    )
+    with pytest.raises(InputError, match="corpus mine: words: no document is so short; expected more than 3"):
+        read(local(tmp_path / "own", "a.jsonl", content, format="jsonl", words=3), tmp_path / "none")
+
+
 @pytest.mark.parametrize(
     ("format_", "name", "content", "line"),
     [
@@ -303,6 +321,7 @@ def test_a_file_that_is_not_of_its_format_gets_one_line(
         ({"source": {"local": "x"}}, "format is needed for files"),
         ({"source": {"local": "x"}, "format": "brown"}, "files: expected the names of the files"),
         ({"source": {"tasks": "all"}, "format": "text"}, "format: the texts of tasks are read from the prepared tasks"),
+        ({"source": {"tasks": "all"}, "words": 9}, "words: the texts of tasks are read from the prepared tasks"),
         ({"source": {"local": "x"}, "format": "text", "text": "body"}, "text is the key of the text in jsonl"),
         (
             {"source": {"hub": "a/b"}, "format": "text"},
