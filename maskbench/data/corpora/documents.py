@@ -52,9 +52,7 @@ def make_corpus(corpus: Corpus, source: Path, destination: Path) -> None:
     if corpus.words is not None:
         found = part_of(found, corpus.words)
         if not found:
-            raise InputError(
-                f"corpus {corpus.name}: words: no document has {corpus.words} words or fewer; expected more"
-            )
+            raise InputError(f"corpus {corpus.name}: words: no document is so short; expected more than {corpus.words}")
     _write(corpus, found, record, f"corpus {corpus.name}: {_where(corpus)}", destination)
 
 
