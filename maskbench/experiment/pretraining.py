@@ -45,6 +45,9 @@ class Pretrain(ConfigBlock):
 
     continues: Annotated[FetchedModel, FetchedPreset()] | None = None
     """Model whose pretraining goes on: the name of a preset, or `{name, source}`; null: a model from scratch."""
+    weights: Literal["given", "random"] = "given"
+    """With `continues`: begin with that model's weights, or with random ones: a control of the same architecture and
+    vocabulary."""
     corpora: Annotated[list[Annotated[Corpus, Preset("corpora")]], Field(min_length=1)]
     """Texts: names of presets, or full definitions (docs/data.md); `tasks` are the training texts of the tasks."""
     vocabulary: Annotated[int, Field(ge=100, le=100_000)] | None = None
@@ -70,7 +73,7 @@ class Pretrain(ConfigBlock):
     """Budget in passes over the packed text, in the place of `updates`."""
     batch_size: Count = 16
     """Packed sequences that an update is made of."""
-    learning_rate: Positive = 2e-3
+    learning_rate: Positive = 1e-3
     """Peak learning rate of AdamW."""
     scheduler: Literal["one-cycle", "linear", "constant"] = "one-cycle"
     """Learning-rate schedule: one-cycle rises in a straight line to the peak during `warmup`, and falls as a cosine to
@@ -104,6 +107,8 @@ class Pretrain(ConfigBlock):
             for key in ("size", "vocabulary"):
                 if getattr(self, key) is not None:
                     raise ValueError(f"{key}: with `continues` it is that of {self.continues.name}; leave it out")
+        elif self.weights != "given":
+            raise ValueError("weights: a model from scratch has random ones; leave it out, or name a model to continue")
         _ = self.packing  # refuses corpora that do not go together
         if len(set(self.seeds or [])) < len(self.seeds or []):
             raise ValueError("seeds: expected each seed once")

@@ -17,6 +17,9 @@ class HeldOutRow(RecordBlock):
     """How many updates were done before it."""
     loss: Finite
     """Cross-entropy at the masked places, nats per token."""
+    unigram_loss: Finite | None = None
+    """What the frequencies of the training text lose at the same places, nats per token: the loss of a model that has
+    learnt nothing else. None in records that are older than it."""
     accuracy: Finite
     """Share of the masked tokens that are predicted."""
     pseudo_perplexity: Finite

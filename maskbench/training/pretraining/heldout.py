@@ -12,11 +12,13 @@ import torch
 from maskbench.channels import Fixed, Stream
 from maskbench.config.science import MASKED_LM_RATE
 from maskbench.masks.draws import Draws
+from maskbench.training.pretraining.learner import log_frequencies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from maskbench.masks.batch import Batch
     from maskbench.training.pretraining.learner import Learner
@@ -36,6 +38,8 @@ class HeldOut:
         (N,) masked tokens that were the likeliest one for the model.
     weight
         (N,) masked tokens.
+    unigram
+        (N,) what the frequencies of the training text lose at the same places, in nats.
     pairs
         (N,) whether the model tells right if the pair's second segment follows; None without next sentences.
     """
@@ -43,12 +47,18 @@ class HeldOut:
     nll: NDArray[np.float64]
     hit: Counts
     weight: Counts
+    unigram: NDArray[np.float64]
     pairs: Counts | None
 
     @property
     def loss(self) -> float:
         """Cross-entropy at the masked places, in nats per token."""
         return float(self.nll.sum() / max(1, self.weight.sum()))
+
+    @property
+    def unigram_loss(self) -> float:
+        """What the frequencies of the training text lose at the same places, in nats per token."""
+        return float(self.unigram.sum() / max(1, self.weight.sum()))
 
     @property
     def accuracy(self) -> float:
@@ -67,7 +77,7 @@ class HeldOut:
 
 
 @torch.no_grad()
-def measure(learner: Learner, batches: Sequence[Callable[[], Batch]], *, mixed: bool) -> HeldOut:
+def measure(learner: Learner, batches: Sequence[Callable[[], Batch]], frequencies: Tensor, *, mixed: bool) -> HeldOut:
     """Predict the masked tokens of held-out sequences; the places depend on the number of a sequence alone.
 
     Parameters
@@ -76,11 +86,14 @@ def measure(learner: Learner, batches: Sequence[Callable[[], Batch]], *, mixed: 
         The model; it is in eval mode meanwhile.
     batches
         Each returns a batch.
+    frequencies
+        (V,) how often each token stands in the training text.
     mixed
         Whether passes are in bf16.
     """
     draws = Draws(Fixed.HOLES, Stream.HOLES)
-    parts: list[tuple[NDArray[np.float64], Counts, Counts, Counts | None]] = []
+    parts: list[tuple[NDArray[np.float64], Counts, Counts, NDArray[np.float64], Counts | None]] = []
+    surprise = -log_frequencies(frequencies).double().cpu()
     training = learner.model.training
     learner.model.eval()
     for make in batches:
@@ -98,8 +111,11 @@ def measure(learner: Learner, batches: Sequence[Callable[[], Batch]], *, mixed: 
             assert clean.labels is not None
             told = (pairs.argmax(-1) == clean.labels).long().cpu().numpy()
         right_of, weight_of = np.bincount(rows, right, size).astype(np.int64), np.bincount(rows, minlength=size)
-        parts.append((np.bincount(rows, lost, size).astype(np.float64), right_of, weight_of.astype(np.int64), told))
+        plain = np.bincount(rows, surprise[wanted.cpu()].numpy(), size).astype(np.float64)
+        parts.append(
+            (np.bincount(rows, lost, size).astype(np.float64), right_of, weight_of.astype(np.int64), plain, told)
+        )
     learner.model.train(training)
-    nll, hits, weights = (np.concatenate([part[place] for part in parts]) for place in range(3))
-    tolds = [part[3] for part in parts if part[3] is not None]
-    return HeldOut(nll, hits, weights, np.concatenate(tolds) if tolds else None)
+    nll, hits, weights, unigram = (np.concatenate([part[place] for part in parts]) for place in range(4))
+    tolds = [part[4] for part in parts if part[4] is not None]
+    return HeldOut(nll, hits, weights, unigram, np.concatenate(tolds) if tolds else None)

@@ -33,10 +33,6 @@ def fresh(
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
     """Return a BERT with random weights, which depend on the recipe's seed alone.
 
-    Weights are drawn with a standard deviation of 1 / √H for a width of H, unless the recipe's size says otherwise:
-    BERT's 0.02 is of wide models, and a narrow one with it learns the frequencies of the tokens, and then nothing else
-    for millions of tokens (docs/pretraining.md).
-
     Parameters
     ----------
     recipe
@@ -49,8 +45,7 @@ def fresh(
     Returns
     -------
     tuple
-        The model, and what its configuration has for fine-tuning, by field: its dropout, and the standard deviation of
-        a new head's weights.
+        The model, and the dropout that its configuration has for fine-tuning, by field.
 
     Raises
     ------
@@ -66,9 +61,6 @@ def fresh(
     try:
         config = BertConfig(**fields)
         own = _with_dropout(config, recipe.dropout)
-        if "initializer_range" not in fields:
-            own["initializer_range"] = config.initializer_range
-            config.initializer_range = config.hidden_size**-0.5
         build: Any = kind._from_config
         return cast("PreTrainedModel", build(config, attn_implementation=attention)), own
     except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
@@ -82,7 +74,7 @@ def continued(recipe: Pretrain, folder: Path, attention: str) -> tuple[PreTraine
     Parameters
     ----------
     recipe
-        Dropout, seed, and whether there is a head for next sentences.
+        Dropout, seed, whether there is a head for next sentences, and whether all weights are drawn anew.
     folder
         Of the given model.
     attention
@@ -106,6 +98,9 @@ def continued(recipe: Pretrain, folder: Path, attention: str) -> tuple[PreTraine
     own = _with_dropout(config, recipe.dropout)
     kind = BertForPreTraining if recipe.next_sentence else AutoModelForMaskedLM
     set_seed(recipe.seed)
+    if recipe.weights == "random":
+        build: Any = kind._from_config if recipe.next_sentence else AutoModelForMaskedLM.from_config
+        return cast("PreTrainedModel", build(config, attn_implementation=attention)), own
     model = kind.from_pretrained(
         folder,
         config=config,
@@ -138,7 +133,12 @@ def start_at_frequencies(model: PreTrainedModel, counts: Tensor) -> None:
         (V,) how often each token stands in the training text.
     """
     bias = cast("Any", model).cls.predictions.bias
-    bias.copy_(torch.log((counts + 1) / (counts + 1).sum()).to(bias))
+    bias.copy_(log_frequencies(counts).to(bias))
+
+
+def log_frequencies(counts: Tensor) -> Tensor:
+    """Return (V,) the logarithms of the tokens' frequencies, each (V,) count one higher so that none is infinite."""
+    return torch.log((counts + 1) / (counts + 1).sum())
 
 
 class Learner:

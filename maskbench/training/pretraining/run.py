@@ -166,8 +166,9 @@ class _Run:
         learner, own = self._learner(tokenizer)
         collate = Collator(int(tokenizer.pad_token_id), multiple=self.device.multiple)
         texts, held = (Resident(splits[split], collate, learner.model.device) for split in (TRAIN, HELD_OUT))
+        self.frequencies = texts.frequencies(learner.model.config.vocab_size)
         if self.inputs.start is None:
-            start_at_frequencies(learner.model, texts.frequencies(len(tokenizer)))
+            start_at_frequencies(learner.model, self.frequencies)
         self.loop = loop = Loop(self.recipe, learner, texts, self._setting(splits, tokenizer, learner), self.device)
         self._resume(loop)
         self._train(loop, held)
@@ -227,12 +228,13 @@ class _Run:
         starts = range(0, min(most, len(held)), size)
         rows = [range(start, min(start + size, most, len(held))) for start in starts]
         batches = [lambda chosen=chosen: batch_of(held.batch(chosen), 0, loop.mask_id) for chosen in rows]
-        found = measure(loop.learner, batches, mixed=self.device.precision == "bf16")
+        found = measure(loop.learner, batches, self.frequencies, mixed=self.device.precision == "bf16")
         if not math.isfinite(found.loss):
             raise DivergedError(f"held-out loss is {found.loss} after update {loop.done}")
         row = HeldOutRow(
             update=loop.done,
             loss=found.loss,
+            unigram_loss=found.unigram_loss,
             accuracy=found.accuracy,
             pseudo_perplexity=found.pseudo_perplexity,
             pair_accuracy=found.pair_accuracy,
