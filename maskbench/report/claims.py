@@ -94,6 +94,11 @@ class ShownClaim:
     tally: str
     """How many rows have which verdict."""
 
+    @property
+    def tested(self) -> bool:
+        """Whether the study tests the claim anywhere."""
+        return any(row.verdict != "not tested" for row in self.headlines)
+
 
 def _sides(contrast: str) -> tuple[str, str] | None:
     """Return the two arms of a contrast called ``A vs B``."""

@@ -246,6 +246,7 @@ def render(
         lstrip_blocks=True,
     )
     lead, more = claims.lead(study)
+    shown = claims.shown(study)
     evidence = study.evidence
     script, script_hash = _script(environment)
     return environment.get_template("page.html.j2").render(
@@ -255,7 +256,8 @@ def render(
         lead=lead,
         more=more,
         undecided=not more and not set(evidence.verdicts["verdict"]) <= {"not tested"},
-        claims=claims.shown(study),
+        claims=[claim for claim in shown if claim.tested],
+        untested=[claim for claim in shown if not claim.tested],
         scopes=claims.scope_words(evidence),
         symbols=claims.VERDICT_SYMBOLS,
         meanings=claims.MEANINGS,

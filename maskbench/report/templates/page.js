@@ -1,4 +1,4 @@
-// Filter and sort the claims. Without this script every claim is there, in the order of its file.
+// Filter and sort the claims that are tested. Without this script every one is there, in the order of its file.
 (() => {
   "use strict";
   const tools = document.getElementById("tools");
