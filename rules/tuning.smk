@@ -25,7 +25,9 @@ if CALL.tuning:
         resources:
             gpu=1,
             mem_mb=lambda wildcards, attempt: CALL.grown(EXPERIMENT.resources.memory_mb, attempt),
-            runtime=lambda wildcards, attempt: CALL.grown(CALL.tuning.minutes(CALL.tuning.by_id[wildcards.job]), attempt),
+            runtime=lambda wildcards, attempt: CALL.grown(
+                CALL.tuning.minutes(CALL.tuning.by_id[wildcards.job]), attempt
+            ),
         params:
             key=lambda wildcards: CALL.tuning.key(CALL.tuning.by_id[wildcards.job]),
             results=LAYOUT.folder,

@@ -51,7 +51,6 @@ _FILES = {
     "train_log": f"logs/train/{_RUN}.log",
     "probe_log": f"logs/probe/{_RUN}.log",
     "job_log": f"logs/jobs/{_JOB}.log",
-    "choices": "tuning/choices.json",
     "experiment": "experiment.json",
     "log": "logs/{name}.log",
 }
@@ -225,7 +224,7 @@ class Layout:
     @property
     def choices(self) -> Path:
         """File of the learning rates that the study's tuning chose."""
-        return self.folder / _FILES["choices"]
+        return self.tuning.folder / "choices.json"
 
     # text and models
 
