@@ -12,6 +12,7 @@ from maskbench.experiment import catalogue, document
 from maskbench.experiment.cell import cells
 from maskbench.experiment.claims import claims_file, read_claims
 from maskbench.experiment.load import load_file
+from maskbench.experiment.tuning import tuning
 from maskbench.io.code import ROOT
 from maskbench.io.script import run
 
@@ -47,7 +48,8 @@ def validate(options: argparse.Namespace) -> None:
     lists = ("tasks", "models", "strategies", "regimes", "conditions", "train_sizes", "seeds")
     counts = ((len(getattr(experiment, key)), key.replace("_", " ")) for key in lists)
     product = " × ".join(f"{count} {_one(words) if count == 1 else words}" for count, words in counts)
-    print(f"{options.file}: valid, {sum(1 for _ in cells(experiment))} cells ({product})")
+    tuned = f", and {sum(1 for _ in cells(tuning(experiment)))} cells of its tuning" if experiment.tune else ""
+    print(f"{options.file}: valid, {sum(1 for _ in cells(experiment))} cells ({product}){tuned}")
 
 
 def _one(words: str) -> str:

@@ -47,6 +47,7 @@ rule compare:
         outcomes=CALL.collected("outcomes.parquet"),
     output:
         LAYOUT.file("analysis/comparisons.csv"),
+        *([LAYOUT.file("tuning/analysis/comparisons.csv")] if EXPERIMENT.tune else []),
     log:
         LAYOUT.log("compare"),
     retries: 0
@@ -61,7 +62,13 @@ rule compare:
     shell:
         'python "$MASKBENCH/scripts/compare.py" --metrics {input.metrics:q} {params.outcomes} --baseline {params.baseline}'
         " --resamples {params.settings.resamples} --confidence {params.settings.confidence}"
-        " --seed {params.settings.seed} --output {output:q} > {log:q} 2>&1"
+        " --seed {params.settings.seed} --output {output[0]:q} > {log:q} 2>&1"
+
+
+AT_BOTH_RATES = (
+    "verdicts.csv",
+    *(f"analysis/{name}" for name in ("pairs.csv", "gates.csv", "sensitivity.csv", "components.csv", "claims.json")),
+)
 
 
 rule verdicts:
@@ -76,6 +83,7 @@ rule verdicts:
         sensitivity=LAYOUT.file("analysis/sensitivity.csv"),
         components=LAYOUT.file("analysis/components.csv"),
         claims=LAYOUT.file("analysis/claims.json"),
+        tuned=[LAYOUT.file(f"tuning/{name}") for name in AT_BOTH_RATES] if EXPERIMENT.tune else [],
     log:
         LAYOUT.log("verdicts"),
     retries: 0

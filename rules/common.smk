@@ -18,6 +18,7 @@ from maskbench.experiment.corpora import corpora, packs, tasks_of
 from maskbench.experiment.forced import Forced, forced_jobs
 from maskbench.experiment.planned import Planned
 from maskbench.experiment.user_files import corpus_content, model_content, task_content
+from maskbench.experiment.tuning import reserve
 from maskbench.io.code import code_hash
 
 ENVS = Path(workflow.basedir) / "envs"
@@ -40,6 +41,7 @@ os.environ |= CALL.environment(workflow.basedir)
 CALL.remove_void()
 
 EXPERIMENT, LAYOUT, JOBS = CALL.experiment, CALL.layout, CALL.jobs
+FOLDERS = {"train": LAYOUT} | ({"tune": LAYOUT.tuning} if EXPERIMENT.tune else {})
 TASKS = {task.name: task for task in EXPERIMENT.tasks}
 MODELS = {model.name: model for model in EXPERIMENT.models}
 
@@ -66,11 +68,16 @@ def planned():
     """What this call trains and probes, said before it starts or after a dry run, and the jobs that it was told to force."""
     # needrun_jobs() leaves out jobs that a dry run has already planned
     jobs = [job for job in workflow.dag.jobs if workflow.dag.needrun(job)]
-    names = [job.wildcards.job for job in jobs if job.rule.name == "train"]
-    made = {Path(path) for job in jobs if job.rule.name != "train" for path in job.output}
-    forced = forced_jobs(names, LAYOUT, workflow.dag_settings)
+    names = {rule: [job.wildcards.job for job in jobs if job.rule.name == rule] for rule in ("train", "tune")}
+    made = {Path(path) for job in jobs if job.rule.name not in names for path in job.output}
     pretrained = [job.wildcards.model for job in jobs if job.rule.name == "pretrain"]
-    plan = Planned.of(JOBS, LAYOUT, names, made, forced=forced, pretrained=pretrained, slots=CALL.at_once)
+    forced = {rule: forced_jobs(names[rule], layout, workflow.dag_settings, rule) for rule, layout in FOLDERS.items()}
+    plan = Planned.of(
+        JOBS, LAYOUT, names["train"], made, forced=forced["train"], pretrained=pretrained, slots=CALL.at_once
+    )
+    if CALL.tuning:
+        chosen = Planned.of(CALL.tuning, LAYOUT.tuning, names["tune"], made, forced=forced["tune"], what="tuning cells")
+        plan = chosen.before(plan)
     print(*plan.lines, sep="\n", end="\n" if plan.lines else "", file=sys.stderr)
     return plan, forced
 
@@ -86,7 +93,8 @@ onstart:
     if not CALL.recorded:
         plan, forced = planned()
         os.environ |= plan.environment()
-        Forced(LAYOUT).replace(() if workflow.touch else forced)
+        for rule, layout in FOLDERS.items():
+            Forced(layout).replace(() if workflow.touch else forced[rule])
 
 
 onsuccess:

@@ -1,6 +1,7 @@
 # fetch ─► prepare ─► condition, shift ─► encode: text and models by pinned hash, each once. On a cluster these rules run
 # where Snakemake does, which has a network; if one of them fails, the input is wrong, and a second try would fail, too.
 
+RESERVE = reserve(EXPERIMENT)
 PLANTED = {condition.name: condition for condition in EXPERIMENT.conditions if condition != CLEAN}
 
 
@@ -47,6 +48,8 @@ rule prepare:
         source=rules.fetch_task.output.manifest,
     output:
         manifest=LAYOUT.prepared("{task}", CLEAN.name),
+        # what is set apart for tuning
+        apart=[LAYOUT.tuning.prepared("{task}", CLEAN.name)] if RESERVE else [],
     log:
         LAYOUT.log("prepare/{task}"),
     retries: 0
@@ -57,10 +60,15 @@ rule prepare:
         task=lambda wildcards: TASKS[wildcards.task].content().as_argument(),
         source=subpath(input.source, parent=True),
         folder=subpath(output.manifest, parent=True),
+        apart=lambda wildcards, output: (
+            shlex.join(["--reserve", RESERVE.as_argument(), "--reserved", os.path.dirname(output.apart[0])])
+            if RESERVE
+            else ""
+        ),
         code=code_hash("prepare.py"),
     shell:
         'python "$MASKBENCH/scripts/prepare.py" --spec {params.task:q} --source {params.source:q}'
-        " --destination {params.folder:q} > {log:q} 2>&1"
+        " --destination {params.folder:q} {params.apart} > {log:q} 2>&1"
 
 
 rule condition:

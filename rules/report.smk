@@ -2,7 +2,18 @@
 
 from maskbench.report.figures import FIGURES
 
-TABLES = ["verdicts", "scores", "interference", "comparisons", "cost", "per_class", "recipes", "sensitivity"]
+TABLES = [
+    "verdicts",
+    "scores",
+    "interference",
+    "comparisons",
+    "cost",
+    "per_class",
+    "tuning",
+    "tuned",
+    "recipes",
+    "sensitivity",
+]
 SHOWN = [
     # what tables, figures and the page are made from
     LAYOUT.experiment,
@@ -10,6 +21,7 @@ SHOWN = [
     *rules.compare.output,
     *rules.verdicts.output,
     *CALL.collected("along.csv"),
+    *([*CALL.collected("tuning/choices.json")] if EXPERIMENT.tune else []),
     *CALL.collected("manifest.json"),
 ]
 

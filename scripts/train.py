@@ -19,6 +19,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--experiment", required=True, type=Path, help="the resolved experiment as JSON")
     parser.add_argument("--results", required=True, type=Path, help="folder of the study")
+    parser.add_argument("--tuning", action="store_true", help="the job is one of the study's tuning")
     parser.add_argument("--job", required=True, help="id of the job")
     parser.add_argument(
         "--terminal", type=int, help="file descriptor that is given a line whenever a cell ends; default: none"
@@ -32,9 +33,16 @@ def main() -> None:
     from maskbench.experiment.jobs import Jobs
     from maskbench.experiment.layout import Layout
     from maskbench.experiment.resolved import read_experiment
+    from maskbench.experiment.tuning import tuning
+    from maskbench.records.choices import Choices
     from maskbench.runner.job import Runner
 
-    jobs = Jobs(read_experiment(options.experiment))
+    experiment, layout, choices = read_experiment(options.experiment), Layout(options.results), None
+    if options.tuning:
+        experiment, layout = tuning(experiment), layout.tuning
+    elif experiment.tune is not None and layout.choices.exists():
+        choices = Choices.read(layout.choices)
+    jobs = Jobs(experiment, choices)
     if options.job not in jobs.by_id:
         raise InputError(f"{options.experiment}: expected an experiment with the job {options.job}")
 
@@ -43,7 +51,7 @@ def main() -> None:
             os.write(options.terminal, f"{line}\n".encode())
 
     command = shlex.join(["scripts/train.py", *sys.argv[1:]])
-    Runner(jobs.by_id[options.job], jobs, Layout(options.results), command, say).run()
+    Runner(jobs.by_id[options.job], jobs, layout, command, say).run()
 
 
 if __name__ == "__main__":

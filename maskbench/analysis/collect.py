@@ -16,6 +16,7 @@ from maskbench.analysis.about_data import Use, about_data
 from maskbench.analysis.derived import MATCHED, Point, RunSummary, derive
 from maskbench.analysis.metrics import ALONG_COLUMNS, CELL, METRIC_COLUMNS, write_csv
 from maskbench.analysis.outcome_tables import OutcomesWriter, read_predictions, tables_of, types_of
+from maskbench.analysis.rates import halves
 from maskbench.analysis.run_records import kind_of, number_of, read_records
 from maskbench.analysis.study_manifest import entry_of, manifest_of, models_of
 from maskbench.config.measures import MEASURES, measure
@@ -177,8 +178,9 @@ def collect(
                 for table in tables_of(results, record, probes, types):
                     outcomes.add(table)
             read = partial(read_predictions, results)
-            for value in derive(seen.runs, baseline, read, results / "training", outcomes.keep, share=share):
-                metrics.add(value.run, measure(value.measure).split, value.measure, value.value)
+            for runs_at_rate in halves(seen.runs):  # tuned runs are measured against the tuned baseline
+                for value in derive(runs_at_rate, baseline, read, results / "training", outcomes.keep, share=share):
+                    metrics.add(value.run, measure(value.measure).split, value.measure, value.value)
             outcomes.flush()
         metrics.write(temporary["metrics.csv"], temporary["metrics.parquet"])
         write_csv(pd.DataFrame(seen.along, columns=list(ALONG_COLUMNS)), temporary["along.csv"])

@@ -23,6 +23,7 @@ from maskbench.analysis.metrics import (
     write_csv,
 )
 from maskbench.analysis.outcomes import Outcomes
+from maskbench.analysis.rates import FOLDER, at_rate
 from maskbench.analysis.values import Scale, Values
 from maskbench.config.measures import measure, shown_in
 from maskbench.errors import InputError
@@ -261,5 +262,11 @@ def read_comparisons(path: str | Path) -> pd.DataFrame:
 
 
 def compare_files(metrics: Path, outcomes: Path | None, output: Path, settings: Settings) -> None:
-    """Read metrics.csv and, if given, outcomes.parquet; write comparisons.csv."""
-    write_comparisons(compare(read_metrics(metrics), outcomes, settings), output)
+    """Read metrics.csv and, if given, outcomes.parquet; write comparisons.csv.
+
+    Runs at tuned learning rates are compared with the baseline at its own, in a file of the folder `tuning`.
+    """
+    numbers = read_metrics(metrics)
+    write_comparisons(compare(at_rate(numbers, "shared"), outcomes, settings), output)
+    if len(again := at_rate(numbers, "tuned")):
+        write_comparisons(compare(again, outcomes, settings), metrics.parent / FOLDER / "analysis" / output.name)

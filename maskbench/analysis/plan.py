@@ -21,6 +21,7 @@ from maskbench.analysis.verdicts import measured, tasks_of
 from maskbench.config.claims import unit_of
 from maskbench.config.measures import MEASURES, measure
 from maskbench.config.science import ASSUMED_SD, EFFECT_TO_FIND, EVALUATIONS_TO_MATCH, LEVEL, PLANNED_EFFECTS, POWER
+from maskbench.config.tuning import is_tuned
 from maskbench.experiment.cell import cells
 from maskbench.records.manifest import Timed, read_entries
 
@@ -51,7 +52,7 @@ class PlannedRow(NamedTuple):
 
 
 def planned_runs(experiment: Experiment) -> pd.DataFrame:
-    """Return the runs that an experiment will make, with the columns that contrasts look at."""
+    """Return the runs that an experiment will make at the shared rate, with the columns that contrasts look at."""
     models = {model.name: (model.recipe, model.pretraining_seed) for model in experiment.models}
     rows = [
         (
@@ -65,6 +66,7 @@ def planned_runs(experiment: Experiment) -> pd.DataFrame:
             *models[cell.model],
         )
         for cell in cells(experiment)
+        if not is_tuned(cell.strategy.name)
     ]
     columns = ["run", "task", "model", "strategy", "regime", "condition", "train_size", *PRETRAINED]
     table = pd.DataFrame(rows, columns=columns).astype({"pretraining_seed": "Int64"})
@@ -269,6 +271,12 @@ def _notes(experiment: Experiment, claims: Claims, every: list[PlannedRow], reco
         yield (
             f"One text of a test-time set of {examples} is {100 / examples:.2g} points of a task, no less than δ: "
             f"{', '.join(coarse)} differ by steps of that size (probes: examples)."
+        )
+    if experiment.tune is not None:
+        contrasted = len(experiment.tasks) * len(experiment.models) * len(experiment.strategies)
+        yield (
+            f"Tuning takes {contrasted * experiment.tune.budget} trainings more, and each cell is trained once more at "
+            "its tuned learning rate: the forecast of time has neither."
         )
     training = experiment.training
     evaluations = math.floor(training.evaluations_per_epoch * training.epochs)

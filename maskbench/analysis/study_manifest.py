@@ -26,6 +26,7 @@ def entry_of(record: Record, probes: ProbeRecord | None) -> dict[str, Any]:
         "status": record.status,
         "error": record.error,
         "notes": record.notes,
+        "learning_rate": (record.parameters.get("training") or {}).get("learning_rate"),
         "parameters_hash": record.parameters_hash,
         "code": record.code,
         "data": record.data.model_dump(),

@@ -24,6 +24,7 @@ from maskbench.analysis.metrics import kinds_of, read_metrics, write_csv
 from maskbench.analysis.missing import lost, refuse_censored, refuse_collapse, refuse_no_width, refuse_unknown_texts
 from maskbench.analysis.outcomes import Outcomes
 from maskbench.analysis.power import Varying, seeds_for_equivalence, seeds_to_find
+from maskbench.analysis.rates import FOLDER, at_rate, differing
 from maskbench.analysis.recipes import component_rows, of_recipes
 from maskbench.analysis.resampler import Resampler
 from maskbench.analysis.rows import NO_CONTRAST, Row, Untested
@@ -33,15 +34,16 @@ from maskbench.analysis.values import Values
 from maskbench.config.science import EFFECT_TO_FIND, LEVEL, POWER
 from maskbench.experiment.claims import claims_hash, read_claims
 from maskbench.io.files import atomic, write_json
-from maskbench.records.manifest import Claimed, read_entries
+from maskbench.records.manifest import Claimed, Rated, read_entries
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from maskbench.analysis.contrasts import Evidence
     from maskbench.analysis.findings import Verdict
     from maskbench.analysis.metrics import Array
+    from maskbench.analysis.rates import Rate
     from maskbench.config.claims import Claim, Claims
 
 
@@ -248,6 +250,7 @@ def judge(
     seed: int = 0,
     digest: str = "",
     changed: str | None = None,
+    rates: Mapping[str, tuple[str, float]] | None = None,
 ) -> VerdictTables:
     """Put claims to the test.
 
@@ -263,6 +266,8 @@ def judge(
         Seed of the random sign flips.
     digest, changed
         Hash of the claims, and a sentence if runs were made under other claims.
+    rates
+        Strategy and learning rate of each run: rows that compare different rates say so.
 
     Raises
     ------
@@ -278,6 +283,8 @@ def judge(
     for row in rows:
         heed_gates(row, gates)
         heed_price(row, values, resampler, claims.price.pooled if row.scope == POOLED else claims.price.task)
+        if differ := differing(row.evidence.pairs(), rates or {}):
+            row.notes.append(differ)
         if changed:
             row.notes.append("The claims changed after runs were made.")
     return VerdictTables(
@@ -344,12 +351,31 @@ def write_verdicts(
     resamples: int,
     seed: int,
 ) -> None:
-    """Read a study and its claims; write verdicts.csv, and what it rests on into analysis/."""
+    """Read a study and its claims; write verdicts.csv, and what it rests on into analysis/.
+
+    The claims are judged once more at tuned learning rates, if the study has such runs: into the folder `tuning`.
+    """
     known, digest = read_claims(claims), claims_hash(claims)
     changed = changed_since(manifest, digest)
-    numbers = read_metrics(metrics)
-    read = Outcomes(outcomes, resamples, seed, kinds_of(numbers)) if outcomes else None
-    found = judge(numbers, read, known, seed=seed, digest=digest, changed=changed)
+    every = read_metrics(metrics)
+    read = Outcomes(outcomes, resamples, seed, kinds_of(every)) if outcomes else None
+    rates = rates_of(manifest)
+    halves: dict[Rate, Path] = {"shared": results, "tuned": results / FOLDER}
+    for rate, folder in halves.items():
+        if len(numbers := at_rate(every, rate)) or rate == "shared":
+            found = judge(numbers, read, known, seed=seed, digest=digest, changed=changed, rates=rates)
+            about = {"file": str(claims), "hash": digest, "changed": changed}
+            _write(found, known, about, folder)
+
+
+def rates_of(manifest: Path | None) -> dict[str, tuple[str, float]]:
+    """Return strategy and learning rate of each run, as far as the manifest knows them."""
+    entries = read_entries(manifest, Rated) if manifest else []
+    return {one["run"]: (one["strategy"], one["learning_rate"]) for one in entries if one["learning_rate"] is not None}
+
+
+def _write(found: VerdictTables, known: Claims, about: dict[str, Any], folder: Path) -> None:
+    """Write the tables, and the claims that they are of."""
     tables = {
         "verdicts.csv": found.verdicts,
         "analysis/pairs.csv": found.pairs,
@@ -358,19 +384,12 @@ def write_verdicts(
         "analysis/components.csv": found.components,
     }
     for name, table in tables.items():
-        with atomic(results / name) as temporary:
+        with atomic(folder / name) as temporary:
             write_csv(table, temporary, float_format="%.10g")
     resolved = [
         claim.model_dump(mode="json") | {"contrasts": [item.model_dump(mode="json") for item in claim.resolved()]}
         for claim in known.claims
     ]
     gates = [gate.model_dump(mode="json") for gate in known.gates]
-    content: dict[str, Any] = {
-        "file": str(claims),
-        "hash": digest,
-        "changed": changed,
-        "claims": resolved,
-        "gates": gates,
-    }
-    content["errors"] = errors(found.verdicts)
-    write_json(results / "analysis/claims.json", content)
+    content = about | {"claims": resolved, "gates": gates, "errors": errors(found.verdicts)}
+    write_json(folder / "analysis/claims.json", content)

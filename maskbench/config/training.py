@@ -104,7 +104,13 @@ class TrainingPlan(Training):
 
 
 class TrainingOverrides(ConfigBlock):
-    """The part of Training that a task, a model or a strategy may set for itself; null means: as in `training`."""
+    """The part of Training that a model, a task or a strategy may set for itself.
+
+    What comes later in this list wins: `training` of the experiment, then the model's, the task's and the strategy's.
+    null means: no value of its own, so that the one before holds. Where an entry changes a preset, the hyperparameters
+    that it names replace the preset's one by one, and the preset's others stay; null takes one of them away. Twins have
+    the hyperparameters of their strategy.
+    """
 
     epochs: Positive | None = None
     batch_size: Count | None = None

@@ -15,6 +15,7 @@ from maskbench.data.cutting import LEAST, cut
 from maskbench.data.folders import new_folder
 from maskbench.data.manifests import NAME, PreparedManifest, PreparedSplit, in_order
 from maskbench.data.readers import read
+from maskbench.data.reserving import set_apart, words
 from maskbench.errors import InputError
 from maskbench.io.files import canonical, read_json, sha256_file, sha256_text, verify
 from maskbench.kinds import reading
@@ -26,12 +27,13 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from maskbench.config.tuning import Reserve
     from maskbench.kinds.files import FileTable, Place
     from maskbench.kinds.reading import Content, Reading
     from maskbench.kinds.rows import Rows
 
 
-def prepare(task: Task, source: Path, destination: Path) -> None:
+def prepare(task: Task, source: Path, destination: Path, reserve: tuple[Reserve, Path] | None = None) -> None:
     """Read a task's raw files and write its splits.
 
     Parameters
@@ -43,6 +45,9 @@ def prepare(task: Task, source: Path, destination: Path) -> None:
     destination
         Folder to make, in one piece: train.parquet, validation.parquet, test.parquet (columns `example`, and `text`
         and `label`, or `tokens` and `tags`) and manifest.json. The same input gives the same bytes.
+    reserve
+        How many texts of the training split are set apart for tuning, and the folder to make of them, in the same form:
+        there the test split repeats the validation split, so that the study's own is out of reach.
 
     Raises
     ------
@@ -60,7 +65,25 @@ def prepare(task: Task, source: Path, destination: Path) -> None:
     cut, joined = _cut_missing(found, content, tables["train"].place)
     examine.splits(found, content.labels, content.rows)
     groups.examine(found, content.rows)
-    about = PreparedManifest(
+    apart: dict[Split, Rows] = {}
+    if reserve is not None:
+        content.rows["train"], apart = set_apart(task, content.rows, reserve[0])
+        cut = " ".join(sentence for sentence in (cut, words(apart)) if sentence)
+    about = _about(found, content, record, cut, joined)
+    write_prepared(about, {split: kind.table(content.rows[split]) for split in SPLITS}, destination)
+    if reserve is not None:
+        tables_apart = {split: kind.table(apart[split]) for split in ("train", "validation")}
+        about = about.model_copy(update={"cut": words(apart), "groups": None, "shared_with_test": {}})
+        about = about.model_copy(update={"shared_with_validation": shared(apart, ("train",), "validation")})
+        write_prepared(about, {**tables_apart, "test": tables_apart["validation"]}, reserve[1])
+    for finding in found.told:
+        print(f"about the data: {finding.message}")
+
+
+def _about(found: Findings, content: Content, record: dict[str, Any], cut: str | None, joined: int) -> PreparedManifest:
+    """Return the manifest of a prepared task, but for its splits and hash."""
+    task = found.task
+    return PreparedManifest(
         task=task.name,
         kind=task.kind,
         labels=content.labels,
@@ -76,9 +99,6 @@ def prepare(task: Task, source: Path, destination: Path) -> None:
         source=record,
         hash="",
     )
-    write_prepared(about, {split: kind.table(content.rows[split]) for split in SPLITS}, destination)
-    for finding in found.told:
-        print(f"about the data: {finding.message}")
 
 
 def write_prepared(about: PreparedManifest, tables: Mapping[str, pa.Table], destination: Path) -> None:

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,8 +21,10 @@ from maskbench.experiment.finished import void
 from maskbench.experiment.jobs import Jobs
 from maskbench.experiment.layout import Layout
 from maskbench.experiment.load import load, parse_yaml, read_mapping, show
+from maskbench.experiment.tuning import tuning
 from maskbench.io import environment
 from maskbench.io.files import write_text
+from maskbench.records.choices import Choices
 from maskbench.slots.cards import check_request
 
 _PACKED = "maskbench"
@@ -231,7 +234,21 @@ class Call:
     @cached_property
     def jobs(self) -> Jobs:
         """All jobs of the experiment."""
-        return Jobs(self.experiment)
+        return Jobs(self.experiment, self._choices)
+
+    @property
+    def _choices(self) -> Choices | None:
+        """The tuned learning rates, if they were chosen; what cannot be read is told by the jobs that need it."""
+        if self.experiment.tune is None or not self.layout.choices.exists():
+            return None
+        with suppress(InputError):
+            return Choices.read(self.layout.choices)
+        return None
+
+    @cached_property
+    def tuning(self) -> Jobs | None:
+        """The jobs that choose learning rates; None if nothing is tuned."""
+        return Jobs(tuning(self.experiment)) if self.experiment.tune else None
 
     @property
     def command(self) -> list[str]:
@@ -306,4 +323,6 @@ class Call:
         """
         if not (self.recorded or self.is_job or any(locks.glob("*"))):
             for path in void(self.jobs, self.layout):
+                path.unlink(missing_ok=True)
+            for path in void(self.tuning, self.layout.tuning) if self.tuning else ():
                 path.unlink(missing_ok=True)

@@ -11,10 +11,12 @@ from maskbench.config.conditions import CLEAN, Condition
 from maskbench.config.kinds import TaskKind
 from maskbench.config.tasks import Task
 from maskbench.config.training import Training
+from maskbench.config.tuning import is_tuned, untuned
 from maskbench.experiment.experiment import Experiment, Regime, TrainSize
 from maskbench.experiment.layout import RunId
 from maskbench.experiment.model import Model
 from maskbench.masks import Strategy
+from maskbench.records.choices import Choices
 
 
 class Cell(ConfigBlock):
@@ -75,10 +77,20 @@ def _settings(experiment: Experiment, task: str) -> Iterator[tuple[Regime, str |
             yield from ((regime, other, CLEAN) for other in others)
 
 
-def cells(experiment: Experiment) -> Iterator[Cell]:
-    """Yield all cells of an experiment, in the order of its lists."""
-    for task, model, strategy in product(experiment.tasks, experiment.models, experiment.strategies):
+def cells(experiment: Experiment, choices: Choices | None = None) -> Iterator[Cell]:
+    """Yield all cells of an experiment, in the order of its lists; those at tuned learning rates come last.
+
+    Parameters
+    ----------
+    choices
+        The tuned learning rates; None: they are not known yet, and these cells have those of their strategies.
+    """
+    for task, model, strategy in product(experiment.tasks, experiment.models, experiment.arms):
         training = resolve(experiment.training, model, task, strategy)
+        if choices is not None and is_tuned(strategy.name):
+            choice = choices.of(task.name, model.name, untuned(strategy.name))
+            if choice is not None and choice.learning_rate is not None:
+                training = training.model_copy(update={"learning_rate": choice.learning_rate})
         settings = list(_settings(experiment, task.name))
         for (regime, other, condition), size, seed in product(settings, experiment.train_sizes, experiment.seeds):
             yield Cell.model_construct(  # every part was validated with the experiment

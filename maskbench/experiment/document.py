@@ -25,6 +25,7 @@ from maskbench.config.resources import Resources
 from maskbench.config.sources import HubSource, LocalSource, PackageSource, SyntheticSource
 from maskbench.config.tasks import Task
 from maskbench.config.training import Training, TrainingOverrides, TrainingPlan
+from maskbench.config.tuning import Tune
 from maskbench.experiment.catalogue import masks, twins
 from maskbench.experiment.experiment import Experiment
 from maskbench.experiment.load import load_file, read_yaml
@@ -310,7 +311,7 @@ _BLOCKS: tuple[type[ConfigBlock], ...] = (
     TrainingOverrides,
     Strategy,
 )
-_LAST_BLOCKS: tuple[type[ConfigBlock], ...] = (Cue, Probes, Analysis, Resources)
+_LAST_BLOCKS: tuple[type[ConfigBlock], ...] = (Cue, Tune, Probes, Analysis, Resources)
 
 
 def _section(block: type[ConfigBlock], content: dict[str, Any]) -> Iterator[str]:

@@ -15,12 +15,16 @@ from maskbench.config.probes import Probes
 from maskbench.config.resources import Resources
 from maskbench.config.tasks import Task
 from maskbench.config.training import TrainingPlan
+from maskbench.config.tuning import Tune, is_tuned, rate_words, tuned
 from maskbench.experiment.model import Model
 from maskbench.experiment.presets import Preset
 from maskbench.masks import Strategy
 
 if TYPE_CHECKING:
     from pydantic.json_schema import JsonSchemaValue
+
+LONGEST_NAME = 40
+"""Most characters of a name (`maskbench.config.block.Name`)."""
 
 Regime = Literal["single", "sequential", "joint"]
 Item = TypeVar("Item")
@@ -122,6 +126,9 @@ class Experiment(ConfigBlock):
     """One run of every cell for each; a seed fixes initialisation, order, subset and dropout for all strategies."""
     training: Annotated[TrainingPlan, _OrDefault()] = Field(default_factory=TrainingPlan)
     """Hyperparameters, shared by all cells."""
+    tune: Tune | None = None
+    """How every strategy gets a learning rate of its own, with equal budgets (docs/tuning.md); null: strategies are
+    compared at the shared rate alone, and at those that presets and strategies set for themselves."""
     probes: Annotated[Probes, _OrDefault()] = Field(default_factory=Probes)
     """What is measured on every trained model."""
     analysis: Annotated[Analysis, _OrDefault()] = Field(default_factory=Analysis)
@@ -144,6 +151,30 @@ class Experiment(ConfigBlock):
         return self
 
     @model_validator(mode="after")
+    def _names_leave_room_for_tuning(self) -> Self:
+        for strategy in self.strategies:
+            if is_tuned(strategy.name):
+                raise ValueError(f"strategies: {strategy.name}: names that end in -tuned are given by tune")
+            longest = max((len(name) for name in self.names_in_tuning(strategy)), default=0)
+            if longest > LONGEST_NAME:
+                room = len(strategy.name) - longest + LONGEST_NAME
+                raise ValueError(
+                    f"strategies: {strategy.name}: with tune, expected a name of at most {room} characters, since the "
+                    f"learning rate stands behind it; got {len(strategy.name)}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _tuning_has_seeds_of_its_own(self) -> Self:
+        both = sorted(set(self.seeds) & set(self.tune.seeds)) if self.tune else []
+        if both:
+            raise ValueError(
+                "tune.seeds: expected seeds that the study does not have, since no seed that a rate was chosen by is "
+                f"used again; got {', '.join(map(str, both))} in both"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _regimes_have_what_they_need(self) -> Self:
         names = [task.name for task in self.tasks]
         for pair in self.pairs or []:
@@ -162,6 +193,24 @@ class Experiment(ConfigBlock):
         if CLEAN not in self.conditions:
             raise ValueError("conditions: each is compared with clean; expected clean in the list, too")
         return self
+
+    def names_in_tuning(self, strategy: Strategy) -> list[str]:
+        """Return the names that a strategy has at the rates of the grid, and at the chosen one; none without `tune`."""
+        if self.tune is None:
+            return []
+        tried = [f"{strategy.name}-at-{rate_words(rate)}" for rate in self.tune.learning_rates]
+        return [*tried, tuned(strategy.name)]
+
+    @property
+    def arms(self) -> list[Strategy]:
+        """All strategies that are trained: with `tune`, behind those of the list each once more at its tuned rate."""
+        if self.tune is None:
+            return self.strategies
+        again = [
+            item.model_copy(update={"name": tuned(item.name), "twin_of": item.twin_of and tuned(item.twin_of)})
+            for item in self.strategies
+        ]
+        return [*self.strategies, *again]
 
     @property
     def task_pairs(self) -> list[tuple[str, str]]:

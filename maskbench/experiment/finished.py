@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from maskbench.config.tuning import is_tuned
 from maskbench.data.manifests import EncodedManifest
 from maskbench.errors import InputError
 from maskbench.experiment.cell import Cell
@@ -61,12 +62,14 @@ class Keys:
         return kept | {"masked_lm": found["masked_lm"] is None}
 
     def training(self, cell: Cell) -> str | None:
-        """Return the key of a cell's training; None if its data are not there yet."""
+        """Return the key of a cell's training; None if its data, or its tuned learning rate, are not there yet."""
         if cell.run not in self._trainings:
             self._trainings[cell.run] = self._training(cell)
         return self._trainings[cell.run]
 
     def _training(self, cell: Cell) -> str | None:
+        if not self.jobs.has_rate(cell) or (is_tuned(cell.strategy.name) and self.layout.choices in self.changing):
+            return None
         member, before = self.jobs.member_of[cell.run], self.jobs.before(cell)
         data = [self._of(self.layout.encoded(one.task, one.model, one.condition.name)) for one in member]
         model = self._of(self.layout.model_source(cell.model))

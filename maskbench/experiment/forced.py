@@ -34,7 +34,7 @@ class Flags(Protocol):
         """Rules or files that the call asks for."""
 
 
-def forced_jobs(jobs: Iterable[str], layout: Layout, flags: Flags) -> set[str]:
+def forced_jobs(jobs: Iterable[str], layout: Layout, flags: Flags, rule: str = "train") -> set[str]:
     """Return the jobs that a call was told to run again.
 
     Snakemake itself also forces jobs whose outputs are incomplete since they were killed; these are not meant.
@@ -47,10 +47,12 @@ def forced_jobs(jobs: Iterable[str], layout: Layout, flags: Flags) -> set[str]:
         Where things are.
     flags
         What the command line says.
+    rule
+        The rule of these jobs.
     """
     named = [*flags.forcerun, *(flags.targets if flags.forcetargets else ())]
     wanted = {os.path.relpath(name) for name in named}
-    if flags.forceall or "train" in wanted:
+    if flags.forceall or rule in wanted:
         return set(jobs)
     return {job for job in jobs if wanted & {str(layout.index(job)), str(layout.models(job))}}
 

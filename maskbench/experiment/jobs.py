@@ -10,11 +10,13 @@ from pathlib import Path
 
 from maskbench.config.conditions import CLEAN, SHIFTED
 from maskbench.config.resources import CellsPerJob
+from maskbench.config.tuning import is_tuned, untuned
 from maskbench.experiment.cell import Cell, cells, resolve
 from maskbench.experiment.code import probe_code, training_code
 from maskbench.experiment.experiment import Experiment
 from maskbench.experiment.layout import JobId, Layout, RunId
 from maskbench.io.files import canonical, sha256_text
+from maskbench.records.choices import Choices
 
 AT_LEAST = 8
 """Jobs that `auto` makes at least, if there are so many cells: two for each slot of a machine with four cards, so that
@@ -73,6 +75,11 @@ class Job:
     members: tuple[Member, ...]
 
     @property
+    def is_tuned(self) -> bool:
+        """Whether its cells have tuned learning rates."""
+        return is_tuned(self.members[0][0].strategy.name)
+
+    @property
     def cells(self) -> Iterator[Cell]:
         """All cells, in the order in which they are trained."""
         for member in self.members:
@@ -92,11 +99,14 @@ class Jobs:
     ----------
     experiment
         The experiment.
+    choices
+        The tuned learning rates; None: they are not known yet, or nothing is tuned.
     """
 
-    def __init__(self, experiment: Experiment) -> None:
-        self.experiment = experiment
-        self.cells = {cell.run: cell for cell in cells(experiment)}
+    def __init__(self, experiment: Experiment, choices: Choices | None = None) -> None:
+        self.experiment, self.choices = experiment, choices
+        self.cells = {cell.run: cell for cell in cells(experiment, choices)}
+        self._planned = {cell.run: cell for cell in cells(experiment)} if choices else self.cells
         self.probes = set(experiment.probes.wanted)
         self.by_id = {str(job.id): job for job in self._made()}
         self.job_of = {cell.run: name for name, job in self.by_id.items() for cell in job.cells}
@@ -113,7 +123,11 @@ class Jobs:
                 continue  # the second side of a pair is trained with the first
             alike = (cell.task, cell.model, cell.regime_name, cell.condition.name, cell.train_size, cell.seed)
             groups.setdefault(alike, []).append(cell)
-        dealt = split(len(self.experiment.strategies), len(groups), self.experiment.resources.cells_per_job)
+        # cells at tuned rates have jobs of their own, so that the others do not wait for the tuning
+        count, wanted = len(self.experiment.strategies), self.experiment.resources.cells_per_job
+        dealt = split(count, len(groups), wanted)
+        if len(self.experiment.arms) > count:
+            dealt += [[count + place for place in places] for places in dealt]
         for group in groups.values():
             run = RunId.parse(group[0].run)
             for piece, places in enumerate(dealt):
@@ -126,6 +140,12 @@ class Jobs:
             return (cell,)
         other = replace(RunId.parse(cell.run), task=str(cell.other), regime=f"with-{cell.task}")
         return cell, self.cells[str(other)]
+
+    def has_rate(self, cell: Cell) -> bool:
+        """Tell whether it is known at which learning rate a cell is trained."""
+        if not is_tuned(cell.strategy.name):
+            return True
+        return bool(self.choices and self.choices.of(cell.task, cell.model, untuned(cell.strategy.name)))
 
     # which models of other cells a cell needs
 
@@ -210,14 +230,18 @@ class Jobs:
                     if name in sources
                 ]  # fmt: skip
         lenders = {self.job_of[other.run] for cell in job.cells for other in self.needed_by(cell)}
+        found += [layout.choices] if job.is_tuned else []
         return list(dict.fromkeys(found)) + [layout.models(name) for name in sorted(lenders)]
 
     def _part(self, cell: Cell) -> str:
-        """Return a hash of what the training of a cell depends on and Snakemake sees in no file."""
+        """Return a hash of what the training of a cell depends on and Snakemake sees in no file.
+
+        A tuned learning rate stands in a file.
+        """
         if cell.run not in self._parts:
             points = self.experiment.probes.conflict_points if cell.regime == "joint" else None
             codes = f"{self.code_of(cell)} {self.probe_code_of(cell)}"
-            self._parts[cell.run] = sha256_text(f"{cell.as_argument()} {codes} {points}")
+            self._parts[cell.run] = sha256_text(f"{self._planned[cell.run].as_argument()} {codes} {points}")
         return self._parts[cell.run]
 
     def code_of(self, cell: Cell) -> str:

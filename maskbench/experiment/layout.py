@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -163,14 +163,22 @@ class Layout:
     ----------
     folder
         Of the study: ``results/<study>``.
+    above
+        Of a tuning: the folder of its study, which has the pretrained models.
     """
 
     folder: Path
+    above: Path | None = None
 
     @classmethod
     def of(cls, study: str) -> Self:
         """Return the layout of a study, relative to the folder in which Snakemake runs."""
         return cls(Path("results") / study)
+
+    @property
+    def tuning(self) -> Self:
+        """The layout of the study's tuning, which is a study of its own in a folder of it."""
+        return replace(self, folder=self.folder / "tuning", above=self.folder)
 
     def _file(self, kind: str, **parts: str) -> Path:
         return self.folder / _FILES[kind].format(**parts)
@@ -189,8 +197,10 @@ class Layout:
         InputError
             If nothing here makes such a path.
         """
-        if path.is_relative_to(self.folder):
-            inside = path.relative_to(self.folder).as_posix()
+        for folder in (self.folder, self.above):
+            if folder is None or not path.is_relative_to(folder):
+                continue
+            inside = path.relative_to(folder).as_posix()
             for kind, pattern in _PATTERNS.items():
                 if found := pattern.fullmatch(inside):
                     return kind, found.groupdict()
@@ -211,6 +221,11 @@ class Layout:
         """File of the resolved experiment."""
         return self.folder / _FILES["experiment"]
 
+    @property
+    def choices(self) -> Path:
+        """File of the learning rates that the study's tuning chose."""
+        return self.tuning.folder / "choices.json"
+
     # text and models
 
     def task_source(self, task: str) -> Path:
@@ -219,7 +234,7 @@ class Layout:
 
     def model_source(self, model: str) -> Path:
         """Return the file that says where a pretrained model came from; the model is in its folder."""
-        return self._file("model_source", model=model)
+        return (self.above or self.folder) / _FILES["model_source"].format(model=model)
 
     def start_source(self, start: str) -> Path:
         """Return the file that says where a model came from whose pretraining goes on; the model is in its folder."""

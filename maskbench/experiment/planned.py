@@ -41,6 +41,7 @@ class Planned:
         forced: Container[str] = (),
         pretrained: Collection[str] = (),
         slots: int | None = None,
+        what: str = "cells",
     ) -> Self:
         """Find out what the cells of some jobs need.
 
@@ -60,6 +61,8 @@ class Planned:
             The models that are to be pretrained.
         slots
             Jobs that the call would run at once; None: it says nothing about it.
+        what
+            What these cells are called.
         """
         state = StudyState(Keys(jobs, layout, made), forced=forced, remember=True)
         again: Counter[str] = Counter()
@@ -79,10 +82,14 @@ class Planned:
         if running:
             total = len(jobs.cells)
             probes = f", {probed} to probe" if jobs.probes else ""
-            lines.append(f"of {total} cells, {trained} to train{probes}, in {running} job{'s' if running > 1 else ''}")
+            lines.append(f"of {total} {what}, {trained} to train{probes}, in {running} job{'s' if running > 1 else ''}")
             if (advice := jobs.advice(slots)) is not None:
                 lines.append(advice)
         return cls(trained, tuple(lines))
+
+    def before(self, other: Self) -> Self:
+        """Return what is to be done in both plans, this one first."""
+        return type(self)(self.cells + other.cells, (*self.lines, *other.lines))
 
     def environment(self) -> dict[str, str]:
         """Return the variables that the line about progress needs: how many cells the call trains, and since when."""

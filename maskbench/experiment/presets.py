@@ -24,7 +24,10 @@ def presets() -> dict[str, dict[str, dict[str, Any]]]:
 
 
 class Preset:
-    """Expand ``name`` and ``{preset: name, ...}`` to the preset's entry, with the given keys replaced."""
+    """Expand ``name`` and ``{preset: name, ...}`` to the preset's entry, with the given keys replaced.
+
+    Of `training` single hyperparameters are replaced: another weight decay does not take a preset's learning rate away.
+    """
 
     def __init__(self, kind: Literal["tasks", "models", "corpora", "strategies"]) -> None:
         self.kind = kind
@@ -42,7 +45,9 @@ class Preset:
             raise PydanticCustomError(
                 "unknown_preset", "expected one of the presets {known}", {"known": ", ".join(sorted(known))}
             )
-        return {"name": name, **known[name], **{key: item for key, item in entry.items() if key != "preset"}}
+        own, given = known[name].get("training"), entry.get("training")
+        merged = {"training": own | given} if isinstance(own, dict) and isinstance(given, dict) else {}
+        return {"name": name, **known[name], **{key: item for key, item in entry.items() if key != "preset"}, **merged}
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         # an entry that is a Task already (a Cell is made of them) needs no expanding

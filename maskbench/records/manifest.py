@@ -21,6 +21,15 @@ class Claimed(BaseModel):
     claims: str | None = None
 
 
+class Rated(BaseModel):
+    """A run, for readers that ask at which learning rate it was trained."""
+
+    run: str
+    strategy: str
+    learning_rate: Finite | None = None
+    """None of a study that was collected before this was noted."""
+
+
 class ProbeTimes(BaseModel):
     """When a model was probed, and for how long, in seconds."""
 
@@ -49,11 +58,9 @@ class Timed(BaseModel):
     probes: ProbesEntry | None
 
 
-class RunEntry(Claimed):
+class RunEntry(Claimed, Rated):
     """A run as the report shows it."""
 
-    run: str
-    strategy: str
     status: str
     error: str | None
     notes: list[str]
@@ -161,7 +168,7 @@ def read_models(path: Path) -> list[ModelEntry]:
     return _checked(path, _Models, read_json(path)).models
 
 
-def read_entries(path: Path, kind: type[Timed] | type[Claimed]) -> list[dict[str, Any]]:
+def read_entries(path: Path, kind: type[Timed] | type[Claimed] | type[Rated]) -> list[dict[str, Any]]:
     """Read the runs of manifest.json, with what one of the readers needs of each.
 
     Raises

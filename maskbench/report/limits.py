@@ -8,6 +8,7 @@ from maskbench.analysis import statistics
 from maskbench.config.measures import MEASURES
 from maskbench.config.science import CONFIRMING_SEEDS, LEVEL
 from maskbench.report import text
+from maskbench.report.tuning import rate_limits
 
 if TYPE_CHECKING:
     from maskbench.report.study import Study
@@ -90,6 +91,7 @@ def _failures(study: Study) -> list[str]:
 def limits(study: Study) -> list[str]:
     """Return what the study cannot say, and why, one sentence or two for each reason."""
     lines = [*_seeds(study), *_families(study), *_failures(study)]
+    lines += rate_limits(study)
     if study.machines > 1:
         lines.append(
             f"The runs were made on {study.machines} kinds of machines (device and threads): times and memory are "

@@ -9,6 +9,7 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -225,6 +226,7 @@ def _facts(study: Study) -> list[str]:
         *([text.count(settings, "kind") + " of training"] if settings > 1 else []),
         text.count(len(study.seeds), "seed"),
         text.count(len(study.runs), "run") + (f", {failed} failed" if failed else ", all completed"),
+        *([f"{text.count(len(study.tuned.runs), 'run')} at tuned learning rates"] if study.tuned else []),
     ]
 
 
@@ -274,7 +276,7 @@ def render(
         failures=study.failures.to_dict("records")[:SHOWN_RUNS],
         example=str(study.runs["run"].iloc[0]),
         runs=_runs(study, made),
-        left_out=max(0, len(study.runs) - SHOWN_RUNS),
+        left_out=max(0, len(_all_runs(study)) - SHOWN_RUNS),
         made=made,
         findings=_findings(made),
         script=script,
@@ -282,10 +284,15 @@ def render(
     )
 
 
+def _all_runs(study: Study) -> pd.DataFrame:
+    """Return the runs of the study, those at tuned learning rates behind the others."""
+    return pd.concat([study.runs, *([study.tuned.runs] if study.tuned else [])])
+
+
 def _runs(study: Study, made: dict[str, Any] | None) -> list[dict[str, str]]:
     """Return the runs that are listed; how long they took and their parameters' hash, where the manifest has them."""
     known = made or {"walls": {}, "hashes": {}}
-    shown = study.runs.head(SHOWN_RUNS)
+    shown = _all_runs(study).head(SHOWN_RUNS)
     return [
         {
             "run": run,

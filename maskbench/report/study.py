@@ -12,57 +12,33 @@ import pandas as pd
 from maskbench.analysis.compare import ALL_TASKS, read_comparisons
 from maskbench.analysis.findings import BOTH
 from maskbench.analysis.metrics import (
-    ALONG_COLUMNS,
     BLOCK,
-    CheckedTable,
-    filled,
     kinds_of,
     learned_nothing,
-    number_or_empty,
     read_metrics,
     regime_kind,
     runs_of,
     values_of,
 )
+from maskbench.analysis.rates import FOLDER, Rate, at_rate
 from maskbench.analysis.values import Values
 from maskbench.config.conditions import CLEAN
 from maskbench.config.measures import measure
 from maskbench.errors import InputError
 from maskbench.io.files import read_json
 from maskbench.kinds import score
-from maskbench.records.manifest import read_models
+from maskbench.records.choices import Choices
+from maskbench.records.manifest import Rated, read_entries, read_models
+from maskbench.report.along import read_along
 from maskbench.report.blocks import Block, condition_words, regime_words
 from maskbench.report.verdicts import read_evidence
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from maskbench.records.manifest import ModelEntry
     from maskbench.report.verdicts import VerdictFiles
-
-
-def _whole(text: str) -> int:
-    """Accept a whole number of at least 0."""
-    if not text.isdecimal():
-        raise ValueError
-    return int(text)
-
-
-def read_along(path: Path) -> pd.DataFrame:
-    """Read along.csv: `run`, `step` (updates done), `measure` and `value` (NaN where there is none).
-
-    Raises
-    ------
-    InputError
-        Naming the file, the line and the column.
-    """
-    table = CheckedTable(path, ALONG_COLUMNS)
-    table.parse("run", filled, "text", "str")
-    table.parse("step", _whole, "a whole number of at least 0", "int64")
-    table.parse("measure", filled, "text", "str")
-    table.parse("value", number_or_empty, "a finite number or nothing", "float64")
-    return table.frame[list(ALONG_COLUMNS)]
 
 
 def _design(path: Path) -> tuple[str, dict[str, dict[str, Any]]]:
@@ -91,6 +67,12 @@ class Study:
         The strategies as experiment.json has them, by name.
     models
         What the manifest says of the models; nothing if the study is here as its metrics alone.
+    learning_rates
+        That of each run, as far as the manifest knows it.
+    tuned
+        The study at tuned learning rates; None if nothing was tuned.
+    choices
+        The tuned learning rates; None if nothing was tuned, or the study is here without them.
     """
 
     def __init__(
@@ -102,6 +84,10 @@ class Study:
         along: pd.DataFrame | None,
         settings: dict[str, dict[str, Any]],
         models: Sequence[ModelEntry] = (),
+        *,
+        learning_rates: Mapping[str, float] | None = None,
+        tuned: Study | None = None,
+        choices: Choices | None = None,
     ) -> None:
         self.metrics = metrics
         self.comparisons = comparisons
@@ -110,16 +96,20 @@ class Study:
         self.along = along
         self.settings = settings
         self.models = models
+        self.learning_rates, self.tuned, self.choices = learning_rates or {}, tuned, choices
         self.runs = runs_of(metrics).set_index("run", drop=False)
 
     @classmethod
-    def read(cls, results: Path) -> Study:
+    def read(cls, results: Path, rate: Rate = "shared") -> Study:
         """Read the files of a study and check that they belong together.
 
         Parameters
         ----------
         results
-            Folder that holds experiment.json, metrics.csv, verdicts.csv, analysis/ and, usually, along.csv.
+            Folder that holds experiment.json, metrics.csv, verdicts.csv, analysis/ and, usually, along.csv; with tuned
+            learning rates, tuning/ has verdicts and analysis at those rates.
+        rate
+            Which half of the study; that at the shared rate has the other one with it.
 
         Raises
         ------
@@ -127,23 +117,34 @@ class Study:
             If a file is not valid, or is of another study than the others.
         """
         baseline, settings = _design(results / "experiment.json")
-        metrics, path = read_metrics(results / "metrics.csv"), results / "analysis" / "comparisons.csv"
-        evidence = read_evidence(results, metrics["run"].unique())
+        every, folder = read_metrics(results / "metrics.csv"), results if rate == "shared" else results / FOLDER
+        metrics, path = at_rate(every, rate), folder / "analysis" / "comparisons.csv"
+        evidence = read_evidence(folder, metrics["run"].unique())
         along = read_along(results / "along.csv") if (results / "along.csv").exists() else None
-        models = read_models(results / "manifest.json") if (results / "manifest.json").exists() else []
-        study = cls(metrics, read_comparisons(path), baseline, evidence, along, settings, models)
-        if baseline not in study.strategies:
-            known = ", ".join(study.strategies)
-            raise InputError(f"{results / 'metrics.csv'}: strategy: expected the baseline {baseline} among {known}")
-        expected = {(*block.key, name) for block in study.blocks for name in study.strategies_of(block)}
-        expected = {cell for cell in expected if cell[-1] != baseline}
-        rows = study.comparisons[study.comparisons["task"] != ALL_TASKS]
-        found = set(rows[[*BLOCK, "strategy"]].itertuples(index=False, name=None))
-        if found != expected or set(study.comparisons["baseline"]) - {baseline}:
-            raise InputError(
-                f"{path}: does not belong to {results / 'metrics.csv'} and baseline {baseline}; compare again"
-            )
+        manifest = results / "manifest.json"
+        models = read_models(manifest) if manifest.exists() else []
+        entries = read_entries(manifest, Rated) if manifest.exists() else []
+        choices = results / FOLDER / "choices.json"
+        study = cls(
+            *(metrics, read_comparisons(path), baseline, evidence, along, settings, models),
+            learning_rates={one["run"]: one["learning_rate"] for one in entries if one["learning_rate"] is not None},
+            tuned=cls.read(results, "tuned") if rate == "shared" and len(metrics) < len(every) else None,
+            choices=Choices.read(choices) if choices.exists() else None,
+        )
+        study._belongs_to(results / "metrics.csv", path)
         return study
+
+    def _belongs_to(self, metrics: Path, comparisons: Path) -> None:
+        """Refuse comparisons that are not those of the metrics and the baseline."""
+        if self.baseline not in self.strategies:
+            known = ", ".join(self.strategies)
+            raise InputError(f"{metrics}: strategy: expected the baseline {self.baseline} among {known}")
+        expected = {(*block.key, name) for block in self.blocks for name in self.strategies_of(block)}
+        expected = {cell for cell in expected if cell[-1] != self.baseline}
+        rows = self.comparisons[self.comparisons["task"] != ALL_TASKS]
+        found = set(rows[[*BLOCK, "strategy"]].itertuples(index=False, name=None))
+        if found != expected or set(self.comparisons["baseline"]) - {self.baseline}:
+            raise InputError(f"{comparisons}: does not belong to {metrics} and baseline {self.baseline}; compare again")
 
     @cached_property
     def strategies(self) -> list[str]:

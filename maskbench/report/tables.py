@@ -20,6 +20,7 @@ from maskbench.report.blocks import Block
 from maskbench.report.claims import records, row_in_words
 from maskbench.report.formats import Table, latex, markdown
 from maskbench.report.recipes import recipes
+from maskbench.report.tuning import MARK, marked, rates_note, tuned, tuning
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,6 +54,8 @@ def verdicts(study: Study) -> Table:
         verdict = f"{row.verdict}, unguarded" if row.unguarded else row.verdict
         cells = (row.contrast, row.measure, row.scope, verdict, effect, row.chance, row.least, row.seeds)
         shown.append([cell or text.DASH for cell in cells])
+        if "The learning rates differ" in row.note:
+            shown[-1][0] += MARK
     names = ["contrast", "measure", "on", "verdict", "effect and interval", "p (Holm)", "least effect found", "seeds"]
     frame = pd.DataFrame(shown, columns=names)
     frame.insert(0, "claim", rows["claim"].to_numpy())
@@ -63,6 +66,7 @@ def verdicts(study: Study) -> Table:
         f"found: what is found with {100 * POWER:g} % power. Unguarded: a control of the measure was not run or is "
         "undecided. "
         f"Claims: {study.evidence.file}, {study.evidence.digest[:16]}."
+        f"{rates_note(study)}"
     )
     return Table("verdicts", "Verdicts", caption, rows[list(VERDICT_COLUMNS)], frame, names=5)
 
@@ -101,6 +105,7 @@ def scores(study: Study) -> Table:
     """Return the score of every strategy in every block, in per cent, beside that of the majority class."""
     rows: list[dict[str, Any]] = []
     shown: list[dict[str, str]] = []
+    marks = marked(study)
     for block in study.blocks:
         level = study.majority(block)
         majority = math.nan if level is None else 100 * level
@@ -115,7 +120,7 @@ def scores(study: Study) -> Table:
                 {
                     "task": study.title(block),
                     "score": about["score"],
-                    "strategy": name,
+                    "strategy": marks[name],
                     "mean ± SD, %": text.mean_and_spread(found["mean"], found["sd"], 2),
                     "runs": str(found["n"]) + (f" ({failed} failed)" if failed else ""),
                     "majority class, %": text.DASH if level is None else text.plain(majority, 1),
@@ -125,7 +130,7 @@ def scores(study: Study) -> Table:
         "scores",
         "Scores on the test split",
         "Mean ± SD over the seeds of completed runs, in per cent. The majority class is the score of always giving the "
-        "most frequent label.",
+        f"most frequent label.{rates_note(study)}",
         pd.DataFrame(rows),
         pd.DataFrame(shown),
         names=3,
@@ -161,31 +166,18 @@ def interference(study: Study) -> Table:
         "Mean ± SD over seeds; ↓ lower is better, ↑ higher is better; the CSV file has n. A measure with parts "
         "(perturbations, properties) is their mean where no number is recorded for all. The SD of the score and the "
         "share of failed runs are of all seeds together. A measure has a row where it was measured. Definitions: "
-        "docs/measures.md."
+        f"docs/measures.md.{rates_note(study)}"
     )
     return Table("interference", "Interference and cost", caption, pd.DataFrame(rows, columns=columns), frame, names=3)
 
 
 def comparisons(study: Study) -> Table:
-    """Return the paired differences of every strategy to the baseline."""
-    behind = []
-    for compared_row in records(study.comparisons):
-        block = Block(*(compared_row[name] for name in BLOCK))
-        arms = (compared_row["strategy"], compared_row["baseline"])
-        seeds = study.paired(block, *arms, compared_row["measure"]).index
-        behind.append(" ".join(study.runs_behind(block, name, seeds) for name in arms))
-    rows = []
-    for block in study.comparison_blocks():
-        compared = {name: study.compared(block, name) for name in shown_in("comparisons")}
-        for name in compared["score"].index:
-            first = compared["score"].loc[name]
-            row = {"task": study.title(block), "strategy": name}
-            for item, found in compared.items():
-                row[_heading(item)] = _estimate(found.loc[name])
-            missing = f" ({first['missing_pairs']} missing)" if first["missing_pairs"] else ""
-            row["pairs"] = f"{first['n_seeds']}{missing}"
-            rows.append(row)
-    columns = ["task", "strategy", *map(_heading, shown_in("comparisons")), "pairs"]
+    """Return the paired differences of every strategy to the baseline; where rates were tuned, at both rates."""
+    halves = {"shared": study} | ({"tuned": study.tuned} if study.tuned else {})
+    compared = {rate: _compared(half, rate if len(halves) > 1 else None) for rate, half in halves.items()}
+    rates = ["rate"] if len(halves) > 1 else []
+    columns = ["task", "strategy", *rates, *map(_heading, shown_in("comparisons")), "pairs"]
+    twice = " Tuned: both sides at the learning rate that was tuned for them." if rates else ""
     return Table(
         "comparisons",
         f"Difference to {study.baseline}, paired by seed",
@@ -194,11 +186,34 @@ def comparisons(study: Study) -> Table:
         "training split; below zero is a smaller gap. Intervals are not adjusted for the number of comparisons. "
         "Pairs: seeds of which both runs completed; a pair is missing where a run failed or was not made. "
         f"{ALL_TASKS}: every task counts the same, over the seeds that are paired in all of them; single, sequential "
-        "and joint training, and each condition of the data, are pooled apart.",
-        study.comparisons.assign(runs=behind),
-        pd.DataFrame(rows, columns=columns),
-        names=2,
+        f"and joint training, and each condition of the data, are pooled apart.{twice}{rates_note(study)}",
+        pd.concat([data for data, _ in compared.values()], ignore_index=True),
+        pd.DataFrame([row for _, shown in compared.values() for row in shown], columns=columns),
+        names=2 + len(rates),
     )
+
+
+def _compared(study: Study, rate: str | None) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
+    """Return the comparisons at one rate, with the runs behind them, and as they are shown; None: there is only one."""
+    behind = []
+    for compared_row in records(study.comparisons):
+        block = Block(*(compared_row[name] for name in BLOCK))
+        arms = (compared_row["strategy"], compared_row["baseline"])
+        seeds = study.paired(block, *arms, compared_row["measure"]).index
+        behind.append(" ".join(study.runs_behind(block, name, seeds) for name in arms))
+    rows, marks = [], marked(study)
+    for block in study.comparison_blocks():
+        compared = {name: study.compared(block, name) for name in shown_in("comparisons")}
+        for name in compared["score"].index:
+            first = compared["score"].loc[name]
+            row = {"task": study.title(block), "strategy": marks[name]} | ({"rate": rate} if rate else {})
+            for item, found in compared.items():
+                row[_heading(item)] = _estimate(found.loc[name])
+            missing = f" ({first['missing_pairs']} missing)" if first["missing_pairs"] else ""
+            row["pairs"] = f"{first['n_seeds']}{missing}"
+            rows.append(row)
+    data = study.comparisons.assign(runs=behind)
+    return (data.assign(rate=rate) if rate else data), rows
 
 
 def _intervals(study: Study) -> str:
@@ -285,6 +300,8 @@ TABLES: tuple[Callable[[Study], Table], ...] = (
     comparisons,
     cost,
     per_class,
+    tuning,
+    tuned,
     recipes,
     sensitivity,
 )

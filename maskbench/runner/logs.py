@@ -8,14 +8,13 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from maskbench.experiment.layout import Layout
 from maskbench.io import environment
 from maskbench.io.script import announce
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-    from maskbench.experiment.layout import Layout
 
 
 @contextmanager
@@ -57,6 +56,16 @@ def _flush() -> None:
     sys.stderr.flush()
 
 
+def _since(folder: Path, started: float) -> int:
+    """Count the runs in a folder whose records were written after a moment."""
+    done = 0
+    with suppress(FileNotFoundError), os.scandir(folder) as runs:  # no cell was recorded yet
+        for run in runs:
+            with suppress(OSError):
+                done += os.stat(f"{run.path}/metrics.json").st_mtime >= started  # noqa: PTH116 (10,000 at once)
+    return done
+
+
 def progress(layout: Layout) -> str | None:
     """Say how many cells of this call are done, how many are left, and about how long they will take.
 
@@ -66,12 +75,8 @@ def progress(layout: Layout) -> str | None:
     cells, started = int(os.environ.get(environment.CELLS, "0")), float(os.environ.get(environment.STARTED, "0"))
     if not cells:
         return None
-    done = 0
-    with suppress(FileNotFoundError), os.scandir(layout.folder / "training") as runs:  # no cell was recorded yet
-        for run in runs:
-            with suppress(OSError):
-                done += os.stat(f"{run.path}/metrics.json").st_mtime >= started  # noqa: PTH116 (10,000 at once)
-    done = min(done, cells)
+    study = Layout(layout.above or layout.folder)
+    done = min(cells, sum(_since(each.folder / "training", started) for each in (study, study.tuning)))
     minutes = (time.time() - started) / max(1, done) * (cells - done) / 60
     left = f"{cells - done} left" + (f", about {minutes:.0f} min" if done < cells else "")
     return f"cells: {done} of {cells} done, {left}"

@@ -22,6 +22,7 @@ FIGURES = {
     "rates": "Doses and curves",
     "dynamic": "Doses and curves",
     "learning": "Doses and curves",
+    "tuning": "Doses and curves",
     "robustness": "Doses and curves",
     "forgetting": "Two tasks",
     "conflict": "Two tasks",
@@ -44,10 +45,11 @@ def functions() -> dict[str, Callable[[Study], Drawing | Nothing]]:
     from maskbench.report.figures.profile import profile
     from maskbench.report.figures.runs import gaps, scores
     from maskbench.report.figures.tasks import conflict, forgetting, layers
+    from maskbench.report.figures.tuning import tuning
     from maskbench.report.figures.verdicts import claims
 
     every: list[Callable[[Study], Drawing | Nothing]] = [
-        *(claims, profile, differences, scores, gaps, rates, dynamic, learning, robustness),
+        *(claims, profile, differences, scores, gaps, rates, dynamic, learning, tuning, robustness),
         *(forgetting, conflict, layers, classes, confusions, cost),
     ]
     return {draw.__name__: draw for draw in every}

@@ -451,6 +451,35 @@ def test_hyperparameters_are_resolved_model_then_task_then_strategy() -> None:
     assert slow == none.model_copy(update={"learning_rate": 4e-3, "early_stopping": 2})
 
 
+def test_hyperparameters_of_a_preset_are_changed_one_by_one() -> None:
+    entries = ({}, {"weight_decay": 0.1}, {"learning_rate": 5e-4}, {"learning_rate": None, "dropout": 0.0})
+    lora = [{"preset": "lora", "name": f"lora-{place}", "training": entry} for place, entry in enumerate(entries)]
+    config = SMALL | {"training": {"learning_rate": 3e-4}, "strategies": ["none", *lora]}
+    plain, own, decayed, slower, shared = (cell.training for cell in cells(load(config)))
+    assert plain.learning_rate == 3e-4
+    assert own == plain.model_copy(update={"learning_rate": 1e-3})
+    assert decayed == own.model_copy(update={"weight_decay": 0.1})
+    assert slower == plain.model_copy(update={"learning_rate": 5e-4})
+    assert shared == plain.model_copy(update={"dropout": 0.0})
+
+
+def test_a_strategy_and_its_twins_take_every_override() -> None:
+    """A strategy may differ from the baseline in hyperparameters alone; a factorial is made of such ones."""
+    own = {
+        **{"epochs": 4.0, "batch_size": 16, "gradient_accumulation": 2, "eval_batch_size": 4, "learning_rate": 3e-3},
+        **{"scheduler": "cosine", "warmup": 0.3, "weight_decay": 0.2, "max_grad_norm": 0.5, "dropout": 0.4},
+        **{"evaluations_per_epoch": 3, "selection": "last", "early_stopping": 2, "attention": "eager"},
+        "gradient_checkpointing": True,
+    }
+    assert set(own) == set(TrainingOverrides.model_fields)
+    singles = [{"name": key.replace("_", "-"), "training": {key: value}} for key, value in own.items()]
+    all_of_them = {"name": "all", "input": {"kind": "random"}, "training": own, "twins": ["noise-twin"]}
+    experiment = load(SMALL | {"strategies": ["none", *singles, all_of_them], "seeds": [1]})
+    none, *found = (cell.training for cell in cells(experiment))
+    expected = [*({key: value} for key, value in own.items()), own, own]  # the last one is the twin's
+    assert found == [none.model_copy(update=update) for update in expected]
+
+
 def test_a_cell_survives_json(root: Path) -> None:
     """A job gets its cell as JSON on the command line; masks of a subclass must not lose their parameters."""
     for cell in cells(load_file(root / "config.yaml")):

@@ -12,7 +12,8 @@ import pytest
 
 from maskbench.errors import InputError
 from maskbench.report import claims, tables
-from maskbench.report.study import Study, read_along
+from maskbench.report.along import read_along
+from maskbench.report.study import Study
 from tests.helpers import reports as report_samples
 
 

@@ -34,9 +34,9 @@ from maskbench.models.loading import build_model, start_from
 from maskbench.probes import reference
 from maskbench.probes.trained import load_model
 from maskbench.records.manifest import Claimed, Timed, read_entries, read_manifest
+from maskbench.report.along import read_along
 from maskbench.report.figures import FIGURES
 from maskbench.report.page import write_page
-from maskbench.report.study import read_along
 from maskbench.slots.device import choose
 from tests.helpers import reports as report_samples
 from tests.helpers import run_folders as synthetic

@@ -1,0 +1,81 @@
+"""Learning rates of a strategy's own, chosen by one procedure with one budget for all of them."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
+
+from maskbench.config.block import ConfigBlock, Count, Positive, Seed
+
+SUFFIX = "-tuned"
+"""What ends the name of a strategy at its tuned learning rate: ``random-tuned`` is ``random`` at that rate."""
+
+
+def is_tuned(strategy: str) -> bool:
+    """Tell whether a strategy of this name is trained at a tuned learning rate."""
+    return strategy.endswith(SUFFIX)
+
+
+def tuned(strategy: str) -> str:
+    """Return the name that a strategy has at its tuned learning rate."""
+    return f"{strategy}{SUFFIX}"
+
+
+def untuned(strategy: str) -> str:
+    """Return the name of a strategy without what says that its learning rate is tuned."""
+    return strategy.removesuffix(SUFFIX)
+
+
+def rate_words(rate: float) -> str:
+    """Return a learning rate as part of a name: ``3e-4``, ``2p5e-4``."""
+    number, _, exponent = f"{rate:.10e}".partition("e")
+    return f"{number.rstrip('0').rstrip('.')}e{int(exponent)}".replace(".", "p")
+
+
+def _ascending(rates: list[float]) -> list[float]:
+    """Refuse a grid that is not written from the lowest rate to the highest, each once."""
+    if any(low >= high for low, high in pairwise(rates)):
+        raise PydanticCustomError("grid", "expected learning rates from the lowest to the highest, each once")
+    return rates
+
+
+def _once(seeds: list[int]) -> list[int]:
+    """Refuse a seed that stands twice."""
+    if len(set(seeds)) < len(seeds):
+        raise PydanticCustomError("duplicate", "expected each seed once")
+    return seeds
+
+
+class Tune(ConfigBlock):
+    """How each task, model and strategy gets a learning rate of its own: the same grid and the same budget for all.
+
+    Every strategy is trained at every rate with every seed, on texts that no other cell of the study sees, and the rate
+    with the best mean validation score is frozen in tuning/choices.json. Each strategy then stands in the study twice:
+    at the shared rate (that of `training`, or its own), and as `<name>-tuned` at the chosen one (docs/tuning.md).
+    """
+
+    learning_rates: Annotated[list[Positive], Field(min_length=2), AfterValidator(_ascending)]
+    """The rates that are tried, from the lowest to the highest."""
+    seeds: Annotated[list[Seed], Field(min_length=1), AfterValidator(_once)]
+    """Seeds of the tuning; none of the study's own."""
+    train_size: Count = 1000
+    """Texts of each task's training split that are set apart for the tuning to train on."""
+    validation_size: Count = 500
+    """Texts of each task's training split that are set apart for the tuning to choose by."""
+
+    @property
+    def budget(self) -> int:
+        """Trainings that each task, model and strategy gets."""
+        return len(self.learning_rates) * len(self.seeds)
+
+
+class Reserve(ConfigBlock):
+    """How many texts of a task's training split are set apart for tuning."""
+
+    train_size: Count
+    """To train on."""
+    validation_size: Count
+    """To choose by."""

@@ -1,0 +1,66 @@
+"""The score over the learning rate of every strategy, by which its tuned rate was chosen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from matplotlib.lines import Line2D
+
+from maskbench.report import text
+from maskbench.report.figures.drawing import DASHED, Drawing, Nothing, legend
+from maskbench.report.figures.grids import grid, label, plain_numbers
+from maskbench.report.style import BLUE, GREY, INK
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from maskbench.records.choices import Choice
+    from maskbench.report.study import Study
+
+_TITLE = "Score and learning rate"
+
+
+def tuning(study: Study) -> Drawing | Nothing:
+    """Draw the validation score over the learning rate, a panel for each task, model and strategy."""
+    choices = study.choices
+    if choices is None or not choices.choices:
+        return Nothing(_TITLE, "No learning rate was tuned.")
+    several = len({item.model for item in choices.choices}) > 1
+    names = [", ".join([item.strategy, item.task, *([item.model] if several else [])]) for item in choices.choices]
+    figure, axes, columns = grid(names)
+    for panel, item in zip(axes, choices.choices, strict=True):
+        base = choices.of(item.task, item.model, study.baseline)
+        if base is not None and item.strategy != study.baseline:
+            _curve(panel, base, GREY, dashed=True)
+        _curve(panel, item, GREY if item.strategy == study.baseline else BLUE)
+        panel.set_xscale("log")
+        plain_numbers(panel.xaxis, choices.learning_rates)
+    label(axes, columns, "learning rate", "validation score (%)")
+    chosen = Line2D([], [], color=INK, marker="o", markersize=8, fillstyle="none", linestyle="", label="chosen")
+    dashes = Line2D([], [], color=GREY, linewidth=1.3, linestyle=DASHED, label=f"{study.baseline} (baseline)")
+    legend(figure, [chosen, dashes])
+    seeds, budget = len(choices.seeds), len(choices.learning_rates) * len(choices.seeds)
+    failed = sum(item.failed for item in choices.choices)
+    failures = f" {failed} trainings did not complete." if failed else ""
+    caption = (
+        "Validation score over the learning rate: mean (line) and seeds (dots) of the tuning, whose texts and seeds "
+        f"({text.count(seeds, 'seed')}) nothing else in the study uses. Every panel took the same budget of {budget} "
+        f"trainings. Ring: the rate that was chosen; no test is made here, and no interval is drawn.{failures}"
+    )
+    return Drawing(figure, _TITLE, caption)
+
+
+def _curve(axes: Axes, choice: Choice, colour: str, *, dashed: bool = False) -> None:
+    """Draw the scores of one strategy over the learning rate; of the baseline behind another one, the mean alone."""
+    known = [(item.learning_rate, 100 * item.mean) for item in choice.tried if item.mean is not None]
+    rates, means = [rate for rate, _ in known], [mean for _, mean in known]
+    if dashed:
+        axes.plot(rates, means, color=colour, linewidth=1.2, linestyle=DASHED, zorder=1)
+        return
+    axes.plot(rates, means, color=colour, linewidth=1.6, zorder=3)
+    for item in choice.tried:
+        scores = [100 * score for score in item.scores]
+        axes.scatter([item.learning_rate] * len(scores), scores, s=12, color=colour, linewidths=0, zorder=4)
+    if choice.score is not None and choice.learning_rate is not None:
+        ring = {"markersize": 9, "fillstyle": "none", "color": INK}
+        axes.plot([choice.learning_rate], [100 * choice.score], marker="o", zorder=5, **ring)
