@@ -42,7 +42,8 @@ def prepare(task: Task, source: Path, destination: Path) -> None:
         Folder with source.json and the files that it lists; their hashes are checked.
     destination
         Folder to make, in one piece: train.parquet, validation.parquet, test.parquet (columns `example`, and `text`
-        and `label`, or `tokens` and `tags`) and manifest.json. The same input gives the same bytes.
+        and `label`, or `tokens` and `tags`; `document` where rows belong together) and manifest.json. The same input
+        gives the same bytes.
 
     Raises
     ------
@@ -76,7 +77,8 @@ def prepare(task: Task, source: Path, destination: Path) -> None:
         source=record,
         hash="",
     )
-    write_prepared(about, {split: kind.table(content.rows[split]) for split in SPLITS}, destination)
+    written = {split: groups.as_documents(kind.table(rows), rows) for split, rows in content.rows.items()}
+    write_prepared(about, {split: written[split] for split in SPLITS}, destination)
     for finding in found.told:
         print(f"about the data: {finding.message}")
 
