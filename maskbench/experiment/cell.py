@@ -78,6 +78,8 @@ def _settings(experiment: Experiment, task: str) -> Iterator[tuple[Regime, str |
 def cells(experiment: Experiment) -> Iterator[Cell]:
     """Yield all cells of an experiment, in the order of its lists."""
     for task, model, strategy in product(experiment.tasks, experiment.models, experiment.strategies):
+        if not model.takes(strategy.name):
+            continue
         training = resolve(experiment.training, model, task, strategy)
         settings = list(_settings(experiment, task.name))
         for (regime, other, condition), size, seed in product(settings, experiment.train_sizes, experiment.seeds):

@@ -114,11 +114,15 @@ class Jobs:
             alike = (cell.task, cell.model, cell.regime_name, cell.condition.name, cell.train_size, cell.seed)
             groups.setdefault(alike, []).append(cell)
         dealt = split(len(self.experiment.strategies), len(groups), self.experiment.resources.cells_per_job)
+        place_of = {strategy.name: place for place, strategy in enumerate(self.experiment.strategies)}
         for group in groups.values():
             run = RunId.parse(group[0].run)
-            for piece, places in enumerate(dealt):
+            own = {place_of[cell.strategy.name]: cell for cell in group}  # a model may leave some out
+            for piece, every in enumerate(dealt):
+                if not (places := [place for place in every if place in own]):
+                    continue
                 name = JobId(run.task, run.model, run.regime, run.condition, run.size, run.seed, piece)
-                yield Job(name, tuple(self._member(group[place]) for place in _turned(places, run.seed)))
+                yield Job(name, tuple(self._member(own[place]) for place in _turned(places, run.seed)))
 
     def _member(self, cell: Cell) -> Member:
         """Return what is trained at once with a cell."""
