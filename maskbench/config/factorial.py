@@ -45,7 +45,7 @@ def effects(factors: Mapping[str, Sequence[str]], base: str) -> list[Effect]:
 
     References
     ----------
-    Box, Hunter & Hunter (2005), Statistics for Experimenters, chapters 5 and 6.
+    Box, Hunter & Hunter (2005), Statistics for Experimenters.
     """
     cells = list(dict.fromkeys([base, *(name for names in factors.values() for name in names)]))
     columns: dict[Column, list[str]] = {}

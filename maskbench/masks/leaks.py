@@ -62,7 +62,8 @@ def leaks(model: PreTrainedModel, batch: Batch, visible: Tensor | None = None) -
     mass = float(torch.stack(found.largest).max()) if hidden.any() and found.largest else None
     multiplied = float(torch.stack(found.left).mean()) if found.left else None
     gradient = None
-    if embedded and states.shape[:2] == real.shape:
+    # models that fill texts up, or pool their tokens, have other shapes
+    if embedded and states.shape[:2] == real.shape and embedded[0].shape[:2] in (real.shape, real.T.shape):
         gradient = _gradient(model, states, embedded[0], shown.expand(len(real), 1, -1, -1)[:, 0], real)
     return Leaks(mass, gradient, multiplied)
 
@@ -107,10 +108,12 @@ class _Recorder:
         self.left: list[Tensor] = []
         """Of each layer, the mean weight on every second key of the first text if its scores are multiplied with 0."""
 
-    def __call__(self, module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Any = None, **keys: Any) -> Any:
+    def __call__(
+        self, module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any = None, **keys: Any
+    ) -> Any:
         eager = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
         attend = self.original or eager or modeling_bert.eager_attention_forward
-        outputs = attend(module, query, key, value, mask, **keys)
+        outputs = attend(module, query, key, value, attention_mask, **keys)
         width = self.hidden.shape[-1]
         if any(keys.get(name) is not None for name in _OTHERWISE) or (query.shape[-2], key.shape[-2]) != (width, width):
             return outputs
@@ -118,7 +121,7 @@ class _Recorder:
             scaling = query.shape[-1] ** -0.5 if keys.get("scaling") is None else keys["scaling"]
             wide = key.repeat_interleave(query.shape[1] // key.shape[1], dim=1)  # heads may share their keys
             scores = (query @ wide.transpose(-1, -2)).float() * scaling
-            weights = _softmax(scores, mask) if outputs[1] is None else outputs[1].float()
+            weights = _softmax(scores, attention_mask) if outputs[1] is None else outputs[1].float()
             self.largest.append((weights * self.hidden).sum(-1).amax())
             self.left.append(self._multiplied(scores[0]))
         return outputs

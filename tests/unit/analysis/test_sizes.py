@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 
+from maskbench.analysis import statistics
 from maskbench.analysis.contrasts import gather, on_resamples
 from maskbench.analysis.values import Values
 from maskbench.analysis.verdicts import judge
@@ -202,3 +203,18 @@ def test_resampled_texts_are_read_off_the_same_way():
     assert drawn.shape == (2, 1, 10)
     np.testing.assert_allclose(drawn[0], evidence.differences)
     np.testing.assert_allclose(drawn[1], evidence.differences)  # no unit of the score is in the labels
+
+
+def test_labels_of_equal_arms_differ_in_at_most_one_study_of_twenty():
+    """Of noisy curves, with the score that is fixed made of the second arm's own seeds."""
+    file = claims(PAIR, kind="labels", measures=["labels_needed"])
+    (contrast,) = file.claims[0].resolved()
+    evidence = gather(Values(curves(1.0)), contrast, "labels_needed", ["a"])
+    level = 60 + 5 * np.log(evidence.terms["train_size"].astype(float).to_numpy() / 100) / np.log(4)
+    drawn = np.random.default_rng(0).normal(level, 1.0, size=(4000, len(level)))
+    differences = evidence.curves.differences(drawn)[:, 0]
+    whole = differences[np.isfinite(differences).all(axis=1)]
+    assert len(whole) > 3500  # the others have a curve that is censored
+    wrong = (statistics.spread(whole).p() < 0.05).mean()
+    assert 0.01 < wrong < 0.06
+    assert abs(whole.mean()) < 0.01  # neither arm is favoured by taking its score

@@ -12,6 +12,8 @@ from maskbench.masks.attention.random_attention import RandomAttention
 from maskbench.masks.draws import Draws
 from maskbench.masks.leaks import leaks
 from maskbench.masks.visibility import overridden
+from tests.helpers.families import FAMILIES, texts
+from tests.helpers.families import build as build_family
 from tests.unit.masks.test_attention_masks import CONFIGS, build, in_every_model, text_batch, under_both
 
 BOUND = 1e-6
@@ -33,6 +35,24 @@ def test_padding_and_masks_leave_nothing_in_any_model(name, attention):
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+MIXING = {"convbert", "mobilebert", "funnel", "longformer"}
+"""Families that mix tokens outside of attention, pool them or fill texts up: masks are refused on them."""
+
+
+@pytest.mark.parametrize("name", [name for name in FAMILIES if name not in ("bart", "t5")])
+def test_padding_is_measured_in_every_family(name):
+    """Families with an attention of their own have a gradient alone; no family stops a run."""
+    found = leaks(build_family(name, "sequence-classification"), texts(name))
+    if name not in MIXING:
+        assert found.gradient <= BOUND
+        assert found.mass is None or found.mass <= BOUND
+
+
+def test_a_convolution_reads_padding_and_the_gradient_tells():
+    found = leaks(build_family("convbert", "sequence-classification"), texts("convbert"))
+    assert found.gradient > BOUND
 
 
 def test_a_mask_that_is_added_as_true_and_false_leaks_and_both_numbers_tell():
