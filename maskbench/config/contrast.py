@@ -177,7 +177,7 @@ class Contrast(ConfigBlock):
             yield self
             return
         for effect in effects(self.factors, self.against.strategy):
-            update = {"name": effect.name, "weights": effect.weights, "kind": "combination"}
+            update: dict[str, Any] = {"name": effect.name, "weights": effect.weights, "kind": "combination"}
             update |= {"factors": None, "against": None, "test": self.test if effect.main else "either"}
             yield self.model_copy(update=update)
 
