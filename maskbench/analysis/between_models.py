@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 if TYPE_CHECKING:
-    from maskbench.config.claims import Contrast
+    from maskbench.config.contrast import Contrast
 
 
 def pretraining_seeds(runs: pd.DataFrame) -> set[int]:

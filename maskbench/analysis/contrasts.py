@@ -12,21 +12,25 @@ import pandas as pd
 
 from maskbench.analysis import between_models
 from maskbench.analysis.findings import POOLED
+from maskbench.analysis.labels import Curves
+from maskbench.analysis.labels import lacking as lacking_sizes
 from maskbench.analysis.metrics import BLOCK, Array
 from maskbench.analysis.sizes import OVER_SIZES, over_sizes, unlike
 from maskbench.analysis.values import Scale, Values, fits, place
-from maskbench.config.measures import measure
+from maskbench.config.measures import measure, source_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from maskbench.config.claims import Arm, Contrast
+    from maskbench.config.contrast import Arm, Contrast
 
 Indices = np.ndarray[Any, np.dtype[np.int64]]
 
 
 def _weighted(contrast: Contrast, name: str, strategies: Iterable[str]) -> list[tuple[Arm, float]]:
     """Return the arms of a contrast with their weights; of a trend, the arms whose strategies a study has."""
+    if contrast.weights is not None:
+        return [(arm, contrast.weights[arm.strategy]) for arm in contrast.arms]
     if contrast.doses is None:
         # one arm alone is compared with 0: above is more of the measure, better or not
         weights = [1.0, -1.0] if len(contrast.arms) == 2 else [float(np.sign(Scale(name).factor))]
@@ -41,9 +45,9 @@ def _weighted(contrast: Contrast, name: str, strategies: Iterable[str]) -> list[
 def terms(values: Values, contrast: Contrast, name: str, tasks: Sequence[str]) -> pd.DataFrame:
     """Return the runs that a contrast compares on a measure, each with the weight that its value has.
 
-    Every kind of contrast is a weighted sum over the runs of a seed in a block: +1 and −1 for a pair, the weights of a
-    least-squares slope for a trend, those of `sizes.weights_of` over train sizes. A trend is reported as the fitted
-    difference between the lowest and the highest dose.
+    Every kind of contrast is a weighted sum over the runs of a seed in a block: +1 and −1 for a pair, its own weights
+    for a combination, those of a least-squares slope for a trend, of `sizes.weights_of` over train sizes. A trend is
+    reported as the fitted difference between the lowest and the highest dose.
 
     Returns
     -------
@@ -84,6 +88,7 @@ def terms(values: Values, contrast: Contrast, name: str, tasks: Sequence[str]) -
 
 def _with_values(found: pd.DataFrame, values: Values, name: str, pair: list[str]) -> pd.DataFrame:
     """Return runs with their values of a measure; `pair` are the columns that two runs share which are compared."""
+    name = source_of(name)
     found["value"] = Scale(name).of(values.of(name)).reindex(found.index)
     found["still"] = (values.of(name).reindex(found.index) == 0) & (measure(name).unit == "ratio")
     found["machine"] = values.of("machine").reindex(found.index)
@@ -116,6 +121,16 @@ class Evidence:
     def scale(self) -> Scale:
         """The scale on which the measure's differences are computed."""
         return Scale(self.measure)
+
+    @property
+    def source(self) -> str:
+        """The measure of runs that the differences are computed from."""
+        return source_of(self.measure)
+
+    @cached_property
+    def curves(self) -> Curves | None:
+        """The learning curves of the kind labels, which are read off and not summed; None of all other kinds."""
+        return Curves(self.terms, self.contrast, self.seeds) if self.contrast.kind == "labels" else None
 
     @property
     def unit(self) -> str:
@@ -219,7 +234,7 @@ def gather(values: Values, contrast: Contrast, name: str, tasks: Sequence[str]) 
     """Return the differences of a contrast on a measure, or a sentence that says what the study lacks for it."""
     if sentence := lacking(values.runs, contrast, name, tasks):
         return sentence
-    if values.of(name).empty and values.censored(name).empty:
+    if values.of(source_of(name)).empty and values.censored(name).empty:
         return f"No run has a number of {name}."
     found = terms(values, contrast, name, tasks)
     found = found[found["block"].isin(_measured(found))]
@@ -233,12 +248,18 @@ def gather(values: Values, contrast: Contrast, name: str, tasks: Sequence[str]) 
     tasks_of = found.drop_duplicates("block")["task"].tolist()
     if contrast.kind in OVER_SIZES and (sentence := unlike(found)):
         return sentence
+    if contrast.kind == "labels":
+        if sentence := _lacking_sizes(found, contrast):
+            return sentence
+        found = found.assign(censored=Curves(found, contrast, seeds).censored(found["value"].to_numpy()))
     again = sorted({int(seed) for seed in found["fine_tuning"]}) if "fine_tuning" in found else []
     return Evidence(contrast, name, found, tasks_of, seeds, np.empty(0), again).renewed(found["value"])
 
 
 def _differences(evidence: Evidence, values: Array) -> Array:
-    """Return the weighted sums of values, shape (blocks, pairs); NaN where a run of a block is missing."""
+    """Return the weighted sums of values, or what curves say, (blocks, pairs); NaN where a run is missing."""
+    if evidence.curves is not None:
+        return evidence.curves.differences(values)
     block, pair = evidence.places
     shape = (len(evidence.tasks), len(evidence.seed_of))
     total, count = np.zeros(shape), np.zeros(shape, dtype=int)
@@ -256,6 +277,12 @@ def _measured(found: pd.DataFrame) -> list[str]:
         str(block)
         for block in (told.groupby(level=0).all() & arms["known"].any().groupby(level=0).any())[lambda ok: ok].index
     ]
+
+
+def _lacking_sizes(found: pd.DataFrame, contrast: Contrast) -> str | None:
+    """Say which train sizes a block lacks for the labels that a fixed score takes; None if none does."""
+    sizes = (sorted({int(size) for size in own}) for _, own in found.groupby("block", sort=False)["train_size"])
+    return next((sentence for own in sizes if (sentence := lacking_sizes(own, contrast))), None)
 
 
 def halves(values: Values, contrast: Contrast, name: str, tasks: Sequence[str]) -> Evidence | str:
@@ -301,6 +328,10 @@ def on_resamples(evidence: Evidence, resampled: dict[str, Array]) -> Array | Non
     if not told.any() or set(block_of[usable]) != set(block_of[told]):
         return None
     draws = len(next(iter(resampled.values())))
+    if evidence.curves is not None:
+        nothing = np.full(draws, np.nan)
+        drawn = [resampled.get(run, nothing) if use else nothing for run, use in zip(runs, usable, strict=True)]
+        return evidence.curves.drawn(np.stack(drawn, axis=-1))
     result = np.zeros((draws, len(evidence.tasks), len(evidence.seed_of)))
     weights = evidence.terms["weight"].to_numpy()
     for run, weight, use, block, pair in zip(runs, weights, usable, *evidence.places, strict=True):
@@ -342,6 +373,8 @@ def lacking(runs: pd.DataFrame, contrast: Contrast, name: str, tasks: Sequence[s
         return sentence
     if contrast.kind in OVER_SIZES and len(set(runs["train_size"].unique()) - {"full"}) < 2:
         return "A learning curve takes two train sizes with a number."
+    if contrast.kind == "labels":
+        return lacking_sizes(sorted(int(size) for size in set(runs["train_size"].unique()) - {"full"}), contrast)
     if contrast.kind == "interaction" and len(tasks) < 2:
         return "An interaction takes two tasks."
     return None

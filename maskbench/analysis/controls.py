@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from maskbench.analysis.metrics import Array
     from maskbench.analysis.resampler import Resampler
     from maskbench.analysis.values import Values
-    from maskbench.config.claims import Claims, Contrast, Control, Decision
+    from maskbench.config.claims import Claims, Control, Decision
+    from maskbench.config.contrast import Contrast
 
 DEALS = 20_000
 """Seeds are split into halves in all possible ways if these are at most so many; otherwise at random, so many times."""

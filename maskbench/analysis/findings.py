@@ -22,6 +22,8 @@ Verdict = Literal[
     "inconclusive",
     "invalid",
     "invalid: at the price of the score",
+    "holds",
+    "false",
     "not tested",
 ]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
@@ -143,7 +145,9 @@ def read_verdicts(path: Path) -> pd.DataFrame:
     if (again := frame.duplicated(key)).any():
         row = int(again.to_numpy().argmax())
         raise table.refuse(row, "scope", "each claim, contrast, measure and scope once")
-    bare = frame["estimate"].isna() & frame["verdict"].isin(("supported", "contradicted", "equivalent"))
+    bare = frame["estimate"].isna() & frame["verdict"].isin(
+        ("supported", "contradicted", "equivalent", "holds", "false")
+    )
     if bare.any():
         raise table.refuse(int(bare.to_numpy().argmax()), "estimate", "a number beside such a verdict")
     return frame

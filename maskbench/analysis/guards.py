@@ -33,12 +33,6 @@ def scores_of(evidence: Evidence, values: Values) -> Evidence:
     return replace(with_values(evidence, Scale("score").of(values.of("score"))), measure="score")
 
 
-def _arms(row: Row) -> tuple[str, str]:
-    """Name the two sides of a contrast."""
-    arms = row.evidence.contrast.arms
-    return ("the lower doses", "the higher doses") if row.evidence.contrast.doses else (str(arms[0]), str(arms[-1]))
-
-
 def _failed(row: Row, values: Values) -> tuple[int, int]:
     """Return how many runs of either side failed: did not complete, or learned nothing."""
     table = used(row.evidence, row.weights)
@@ -76,7 +70,7 @@ def heed_price(row: Row, values: Values, resampler: Resampler, margin: float) ->
     if not entry.flattered or row.verdict not in ("supported", "contradicted"):
         return
     spread, first = _cost(row, values, resampler)
-    sides, failed = _arms(row), _failed(row, values)
+    sides, failed = row.evidence.contrast.sides, _failed(row, values)
     winner, other = sides if first else sides[::-1]
     more = (failed[0] - failed[1]) * (1 if first else -1)
     told, free = "unknown", False

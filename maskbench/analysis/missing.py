@@ -128,6 +128,10 @@ def refuse_censored(row: Row) -> bool:
     early, never = (table[table["censored"] == side] for side in (-1, 1))
     if not len(early) + len(never):
         return False
+    if row.evidence.curves is not None:
+        row.verdict = "inconclusive"
+        row.notes.append(f"refused: {_unknown_labels(early, never)}.")
+        return True
     words = []
     for found, what in ((early, "evaluations were too few to see when"), (never, "it was never reached")):
         if len(found):
@@ -141,6 +145,16 @@ def refuse_censored(row: Row) -> bool:
         + (" More of them (training: evaluations_per_epoch) would show it." if len(early) else "")
     )
     return True
+
+
+def _unknown_labels(early: pd.DataFrame, never: pd.DataFrame) -> str:
+    """Say of how many learning curves the labels for the fixed score are not known."""
+    words = []
+    for found, what in ((early, "have it with the smallest train size already"), (never, "never reach it")):
+        if len(found):
+            first, second = by_arm(found)
+            words.append(f"{first} learning curves of the first arm and {second} of the second {what}")
+    return f"how many labels the fixed score takes is not known: {'; '.join(words)}"
 
 
 def refuse_unknown_texts(row: Row) -> None:

@@ -18,7 +18,7 @@ from maskbench.analysis.outcomes import Outcomes
 from maskbench.analysis.power import Varying, chance_of_equivalence, seeds_for_equivalence, seeds_to_find
 from maskbench.analysis.values import Scale
 from maskbench.analysis.verdicts import measured, tasks_of
-from maskbench.config.claims import unit_of
+from maskbench.config.contrast import unit_of
 from maskbench.config.measures import MEASURES, measure
 from maskbench.config.science import ASSUMED_SD, EFFECT_TO_FIND, EVALUATIONS_TO_MATCH, LEVEL, PLANNED_EFFECTS, POWER
 from maskbench.config.tuning import is_tuned
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from maskbench.config.claims import Claim, Claims, Contrast, Control, Test
+    from maskbench.config.claims import Claim, Claims, Control
+    from maskbench.config.contrast import Contrast, Test
     from maskbench.experiment.experiment import Experiment
 
 ON_SETS = ("input", "knowledge", "task")
@@ -84,6 +85,7 @@ def _scopes(contrast: Contrast, runs: pd.DataFrame, tasks: list[str]) -> list[st
 def needs(experiment: Experiment, claims: Claims, runs: pd.DataFrame) -> Iterator[PlannedRow]:
     """Yield each contrast on each measure in each scope, with what the experiment lacks for it."""
     kinds = {task.name: str(task.kind) for task in experiment.tasks}
+    runs = runs.drop(columns="run").drop_duplicates()  # what is there does not hang on the seeds
     heads = any(model.masked_lm is not False for model in experiment.models)
     along = {entry.matched for entry in MEASURES.values()}
     for claim in claims.claims:
@@ -216,6 +218,12 @@ def _row(need: PlannedRow, claims: Claims, known: Recorded, tests: int, seeds: i
     return (need.claim.id, where, need.measure, *numbers, *effects, *equal, finds), anything
 
 
+def _measured(need: PlannedRow, columns: int) -> tuple[str, ...]:
+    """Return the line of a property, which takes no seeds: any run tells it."""
+    first = (need.claim.id, need.contrast.name, need.measure, "–", "–", "", f"{need.contrast.bound:g}")
+    return (*first, *["–"] * (columns - len(first) - 1), "holds or false, from any run")
+
+
 def plan(experiment: Experiment, claims: Claims, recorded: Recorded | None) -> str:
     """Return what an experiment can decide, as text.
 
@@ -236,6 +244,10 @@ def plan(experiment: Experiment, claims: Claims, recorded: Recorded | None) -> s
     head = (*PLAN_HEADER, *points, "seeds for no difference", "seeds there show none", "seeds there find")
     rows, decided = [head], set()
     for need in (need for need in every if need.lacks is None):
+        if need.contrast.kind == "property":
+            rows.append(_measured(need, len(head)))
+            decided.add(need.claim.id)
+            continue
         tests = sum(other.claim is need.claim and other.lacks is None for other in every)
         own = between_models.planned_seeds(runs, need.contrast) if need.contrast.kind == "models" else seeds
         row, anything = _row(need, claims, known, tests, own)
@@ -317,6 +329,7 @@ def _unguarded(experiment: Experiment, claims: Claims, runs: pd.DataFrame) -> It
 def _gate_lacks(gate: Control, experiment: Experiment, runs: pd.DataFrame, level: float) -> str | None:
     """Return what an experiment lacks for a control; None if it has the runs for one of its contrasts."""
     tasks = [task.name for task in experiment.tasks]
+    runs = runs.drop(columns="run").drop_duplicates()
     found = [lacking(runs, contrast, gate.measures[0], tasks) for contrast in gate.contrasts]
     if all(found):
         return found[0]

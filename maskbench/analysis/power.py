@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ from maskbench.analysis import detection, statistics
 from maskbench.config.science import POWER
 
 if TYPE_CHECKING:
-    from maskbench.config.claims import Test
+    from maskbench.config.contrast import Test
 
 
 class Varying(NamedTuple):
@@ -38,6 +39,7 @@ class Varying(NamedTuple):
         return replace(whole, fine_tuning=self.fine_tuning.variance, n_fine_tuning=self.fine_tuning.seeds)
 
 
+@cache
 def seeds_to_find(varying: Varying, effect: float, tests: int, margin: float, test: Test) -> int | None:
     """Return how many seeds find a true effect with 80 % power by the rule of the verdicts; None: no number does.
 
@@ -62,12 +64,14 @@ def seeds_to_find(varying: Varying, effect: float, tests: int, margin: float, te
     )
 
 
+@cache
 def chance_of_equivalence(varying: Varying, n: int, margin: float) -> float:
     """Return the probability that two arms that are equal are called so: that the 90 % interval is inside ±δ."""
     parts = (varying.seeds / n, varying.examples, n, varying.n_examples)
     return detection.equivalence(*parts, margin, varying.fine_tuning)
 
 
+@cache
 def seeds_for_equivalence(varying: Varying, margin: float) -> int | None:
     """Return how many seeds call equal arms equivalent with a chance of 80 %; None if no number up to 10,000 does."""
     return detection.fewest_seeds(lambda n: chance_of_equivalence(varying, n, margin) >= POWER)

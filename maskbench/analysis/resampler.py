@@ -10,7 +10,7 @@ import numpy as np
 from maskbench.analysis import statistics
 from maskbench.analysis.components import components
 from maskbench.analysis.few import Few
-from maskbench.config.measures import measure
+from maskbench.config.measures import measure, source_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,7 +38,11 @@ class Resampler:
         self.outcomes, self.values = outcomes, values
 
     def of(self, name: str, evidences: Iterable[Evidence]) -> dict[str, Array]:
-        """Return, by run of some evidence, a measure on resamples, (resamples,) on its scale; empty without any."""
+        """Return, by run of some evidence, a measure on resamples, (resamples,) on its scale; empty without any.
+
+        Of a measure that is read off learning curves, it is that of the curves.
+        """
+        name = source_of(name)
         recorded = self.values.recorded(name)
         runs = {run for evidence in evidences for run in evidence.terms["run"]} & set(recorded.index)
         if self.outcomes is None or not runs:
@@ -84,7 +88,7 @@ class Resampler:
             return replace(whole, covered=covered)
         drawn = evidence.by_seed(np.einsum("b,rbs->rs", weights[used], resampled[:, used][:, :, told]), told)
         few = self._few(evidence, weights, told)
-        n_examples = self.outcomes.examples[evidence.measure]
+        n_examples = self.outcomes.examples[evidence.source]
         part = statistics.spread(differences[known], drawn, n_examples, few)
         if covered == len(differences):
             return part
@@ -93,6 +97,8 @@ class Resampler:
     def _few(self, evidence: Evidence, weights: Array, pairs: Ids) -> Few | None:
         """Return how many texts speak for either arm by themselves, block by block; None of what is no share."""
         assert self.outcomes is not None
+        if evidence.curves is not None:
+            return None
         block, pair = evidence.places
         usable = pairs[pair] & evidence.terms["value"].notna().to_numpy()
         sign = -1.0 if measure(evidence.measure).better == "lower" else 1.0

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from maskbench.analysis.contrasts import Evidence
     from maskbench.analysis.findings import Verdict
     from maskbench.analysis.metrics import Array
-    from maskbench.config.claims import Claim, Decision, Test
+    from maskbench.config.claims import Claim, Decision
+    from maskbench.config.contrast import Test
 
 NO_CONTRAST = "(none)"
 """In the column `contrast`: the claim is not tested by runs."""

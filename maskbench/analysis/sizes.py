@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from maskbench.analysis.metrics import Array
-    from maskbench.config.claims import ContrastKind
+    from maskbench.config.contrast import ContrastKind
 
-OVER_SIZES: tuple[ContrastKind, ...] = ("curve", "by-size")
-"""Kinds of contrasts that give each train size a weight."""
+OVER_SIZES: tuple[ContrastKind, ...] = ("curve", "by-size", "labels")
+"""Kinds of contrasts over all train sizes of a block."""
 
 
 def weights_of(sizes: list[int], kind: ContrastKind) -> Array:
@@ -25,8 +25,10 @@ def weights_of(sizes: list[int], kind: ContrastKind) -> Array:
         At least two.
     kind
         curve: the trapezoidal rule over log(size), divided by its range; by-size: the least-squares line over log(size)
-        at the smallest less that at the largest.
+        at the smallest less that at the largest; labels: 1, since curves are read off, not summed.
     """
+    if kind == "labels":
+        return np.ones(len(sizes))
     place = np.log(np.array(sizes, dtype=float))
     if kind == "curve":
         steps = np.diff(place)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from maskbench.analysis.few import Few
     from maskbench.analysis.metrics import Array
-    from maskbench.config.claims import Test
+    from maskbench.config.contrast import Test
 
 FLIPS = 100_000
 """Sign flips are all done up to this many, and drawn at random beyond it."""

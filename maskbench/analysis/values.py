@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from maskbench.analysis.metrics import BLOCK, SPLIT_VALUES, kinds_of, learned_nothing, regime_kind, runs_of
-from maskbench.config.claims import RATIOS, Arm, unit_of
 from maskbench.config.conditions import Condition
+from maskbench.config.contrast import RATIOS, Arm, unit_of
 from maskbench.config.measures import Home, measure
 from maskbench.errors import InputError
 

@@ -24,6 +24,7 @@ from maskbench.analysis.metrics import kinds_of, read_metrics, write_csv
 from maskbench.analysis.missing import lost, refuse_censored, refuse_collapse, refuse_no_width, refuse_unknown_texts
 from maskbench.analysis.outcomes import Outcomes
 from maskbench.analysis.power import Varying, seeds_for_equivalence, seeds_to_find
+from maskbench.analysis.properties import Property, judged
 from maskbench.analysis.rates import FOLDER, at_rate, differing
 from maskbench.analysis.recipes import component_rows, of_recipes
 from maskbench.analysis.resampler import Resampler
@@ -64,7 +65,7 @@ def tasks_of(claim: Claim, kinds: dict[str, str]) -> list[str]:
     return [name for name in kinds if name in claim.tasks]
 
 
-def _rows(claims: Claims, values: Values) -> Iterator[Row | Untested]:
+def _rows(claims: Claims, values: Values) -> Iterator[Row | Property | Untested]:
     """Yield a row for each contrast, measure and scope, in the order of the claims."""
     for claim in claims.claims:
         if claim.why is not None:
@@ -72,6 +73,10 @@ def _rows(claims: Claims, values: Values) -> Iterator[Row | Untested]:
         tasks = tasks_of(claim, values.kinds)
         for contrast in claim.resolved():
             for name in contrast.measures or []:
+                if contrast.kind == "property":
+                    known = judged(claim, values, contrast, name, tasks)
+                    yield known if isinstance(known, Property) else Untested(claim, contrast.name, name, known)
+                    continue
                 found = gather(values, contrast, name, tasks)
                 if isinstance(found, str):
                     yield Untested(claim, contrast.name, name, found)
@@ -213,7 +218,7 @@ class VerdictTables:
     components: pd.DataFrame
 
 
-def decided(claims: Claims, values: Values, resampler: Resampler, seed: int) -> list[Row | Untested]:
+def decided(claims: Claims, values: Values, resampler: Resampler, seed: int) -> list[Row | Property | Untested]:
     """Return all rows with the verdicts of their own numbers, before controls and the price of the score are heeded.
 
     Parameters

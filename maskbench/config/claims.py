@@ -9,129 +9,20 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from maskbench.config.block import ConfigBlock, Count, Name, Positive, Rate
-from maskbench.config.conditions import Condition
+from maskbench.config.contrast import (
+    UNITS,
+    Contrast,
+    ContrastKind,
+    Directed,
+    MeasureName,
+    NonEmptyText,
+    Test,
+    of_its_kind,
+    of_models,
+    unit_of,
+)
 from maskbench.config.kinds import TaskKind
-from maskbench.config.measures import MEASURES, measure
-
-ContrastKind = Literal["paired", "trend", "curve", "by-size", "interaction", "models", "property"]
-"""paired: one arm against another; trend: a slope over doses; curve: the mean height of the score over log(train size);
-by-size: the effect at the smallest train size less that at the largest, on a line over log(train size); interaction: a
-task's effect against that of the other tasks; models: one pretraining recipe against another, paired by pretraining
-seed; property: proved by tests, not by runs."""
-Test = Literal["superior", "non-inferior", "either"]
-"""superior: the first arm is better; non-inferior: it is worse by less than δ; either: there is a difference."""
-RegimeKind = Literal["single", "after-*", "with-*"]
-NonEmptyText = Annotated[str, StringConstraints(min_length=1)]
-Pattern = Annotated[str, StringConstraints(pattern=r"^[a-z0-9*]+(-[a-z0-9*]+)*$")]
-"""Name of a strategy; in a gate `*` stands for anything."""
-
-PLAIN = "none"
-"""Name of the strategy of plain fine-tuning."""
-
-RATIOS = ("ms", "s", "MiB", "updates", "examples/s", "ratio")
-"""Units whose values are compared as ratios: on the log scale, reported in per cent."""
-UNITS = ("points", "nats", "per cent", "coefficient")
-"""Units in which differences are reported; coefficients are of several kinds, so that each has a margin of its own."""
-
-
-def unit_of(name: str) -> str:
-    """Return the unit in which differences of a measure are reported: points for fractions, per cent for ratios."""
-    unit = measure(name).unit
-    return {"fraction": "points", **dict.fromkeys(RATIOS, "per cent")}.get(unit, unit)
-
-
-def _measure(name: str) -> str:
-    """Refuse what is no measure, or has no paired difference that could be an improvement."""
-    try:
-        entry = measure(name)
-    except KeyError:
-        raise PydanticCustomError("measure", "expected a measure of docs/measures.md") from None
-    if entry.of == "cell":
-        raise PydanticCustomError(
-            "measure",
-            "{name} is of all seeds of a cell together: it has no paired difference",
-            {"name": entry.name},
-        )
-    return name
-
-
-def _directed(name: str) -> str:
-    """Refuse a measure of which neither direction is an improvement."""
-    if measure(name).better == "neither":
-        raise PydanticCustomError("measure", "expected a measure of which more or less is better")
-    return name
-
-
-def _condition(value: str) -> str:
-    """Accept a kind of condition, or one condition as a configuration writes it."""
-    return value if value in ("clean", "cue", "noise") else str(Condition.model_validate(value))
-
-
-MeasureName = Annotated[str, AfterValidator(_measure)]
-Directed = Annotated[MeasureName, AfterValidator(_directed)]
-
-
-class Arm(ConfigBlock):
-    """The runs on one side of a contrast; a name alone stands for the strategy."""
-
-    strategy: Pattern = PLAIN
-    """Name of the strategy of the runs, in a gate a pattern; only an arm that names a model may leave it out, and is
-    about plain fine-tuning then."""
-    model: Name | None = None
-    """models: the pretraining recipe, which is the name of its models without their seed, or the name of a model that
-    was not pretrained here."""
-    regime: RegimeKind | None = None
-    """Kind of regime; null: where the measure is at home."""
-    condition: Annotated[str, AfterValidator(_condition)] | None = None
-    """`clean`, `cue`, `noise` (any rate), or one such as `cue:0.95`; null: where the measure is at home."""
-
-    def __str__(self) -> str:
-        strategy = None if self.model and self.strategy == PLAIN else self.strategy
-        return " ".join(part for part in (self.model, strategy, self.regime, self.condition) if part)
-
-    @model_validator(mode="after")
-    def _names_runs(self) -> Self:
-        if self.model is None and "strategy" not in self.model_fields_set:
-            raise ValueError("expected the name of a strategy, or of a model")
-        return self
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_name(cls, value: Any) -> Any:
-        return {"strategy": value} if isinstance(value, str) else value
-
-
-class Contrast(ConfigBlock):
-    """What is compared; above 0 always means that `of` (the low doses of a trend) is better."""
-
-    name: NonEmptyText
-    """Name in tables, such as ``random vs none``."""
-    of: Arm | None = None
-    """The arm that the claim is in favour of."""
-    against: Arm | None = None
-    """What it is compared with; in gates null compares with 0."""
-    doses: dict[Name, Rate] | None = None
-    """trend: the dose of each strategy; those that the study has are used, at least three."""
-    kind: ContrastKind | None = None
-    """null: that of the claim."""
-    measures: Annotated[list[Directed], Field(min_length=1)] | None = None
-    """null: those of the claim."""
-    test: Test | None = None
-    """null: that of the claim."""
-
-    @property
-    def arms(self) -> list[Arm]:
-        """All arms; those of a trend by dose."""
-        given = [Arm(strategy=name) for name in sorted(self.doses, key=self.doses.__getitem__)] if self.doses else []
-        return given or [arm for arm in (self.of, self.against) if arm is not None]
-
-    @model_validator(mode="after")
-    def _has_arms(self) -> Self:
-        if (self.doses is None) == (self.of is None):
-            raise ValueError("expected `of` (and `against`), or `doses`")
-        if self.doses is not None and len(set(self.doses.values())) < 3:
-            raise ValueError("doses: expected at least three different ones")
-        return self
+from maskbench.config.measures import MEASURES
 
 
 class Margin(ConfigBlock):
@@ -180,43 +71,24 @@ class Claim(ConfigBlock):
             raise ValueError("expected contrasts, or `why` there are none")
         if self.why is not None and not self.measures:
             raise ValueError("expected measures, also of a claim that is not tested")
-        names = [contrast.name for contrast in self.contrasts]
+        names = [effect.name for contrast in self.contrasts for effect in contrast.effects()]
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"contrasts: expected each name once, found {min(twice)} twice")
         for contrast in self.contrasts:
             if not (contrast.measures or self.measures):
                 raise ValueError(f"contrast {contrast.name}: expected measures")
             kind = contrast.kind or self.kind
-            if (kind == "trend") != (contrast.doses is not None):
-                raise ValueError(f"contrast {contrast.name}: doses and the kind trend go together")
-            if kind == "property" or (kind != "trend" and contrast.against is None):
-                raise ValueError(f"contrast {contrast.name}: expected the arm `against`, and runs to compare")
-            if problem := _of_models(contrast, kind, contrast.measures or self.measures):
+            if problem := of_its_kind(contrast, kind, contrast.measures or self.measures):
+                raise ValueError(f"contrast {contrast.name}: {problem}")
+            if problem := of_models(contrast, kind, contrast.measures or self.measures):
                 raise ValueError(f"contrast {contrast.name}: {problem}")
         return self
 
     def resolved(self) -> Iterator[Contrast]:
-        """Yield the contrasts with kind, measures and test filled in."""
-        for contrast in self.contrasts:
+        """Yield the contrasts with kind, measures and test filled in; of a factorial design one for each effect."""
+        for contrast in (effect for item in self.contrasts for effect in item.effects()):
             update = {key: getattr(contrast, key) or getattr(self, key) for key in ("kind", "measures", "test")}
             yield contrast.model_copy(update=update)
-
-
-def _of_models(contrast: Contrast, kind: ContrastKind, measures: list[str]) -> str | None:
-    """Say what is wrong with the models that a contrast names; None if nothing is."""
-    named = [arm.model for arm in contrast.arms]
-    if kind != "models":
-        return "only arms of the kind models name a model" if any(named) else None
-    if None in named:
-        return "expected a model in both arms, as its kind is models"
-    of, against = contrast.arms
-    if of.model == against.model or of.model_copy(update={"model": against.model}) != against:
-        return "arms of the kind models differ in their model, and in nothing else"
-    if matched := [name for name in measures if measure(name).at_matched_score]:
-        return (
-            f"{matched[0]}: the matched score is that of each model's own baseline, and two models have none in common"
-        )
-    return None
 
 
 class Control(ConfigBlock):
@@ -240,6 +112,8 @@ class Control(ConfigBlock):
     def _is_of_strategies(self) -> Self:
         if any(arm.model or contrast.kind == "models" for contrast in self.contrasts for arm in contrast.arms):
             raise ValueError("expected a control to compare strategies, not models")
+        if any(contrast.factors is not None for contrast in self.contrasts):
+            raise ValueError("expected a control to compare two arms, not factors")
         return self
 
     def guarded(self, name: str) -> bool:

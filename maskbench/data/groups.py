@@ -9,11 +9,13 @@ from collections import Counter, defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
 from maskbench.config.cutting import DOCUMENT, GroupFile
 from maskbench.config.kinds import TASK_KINDS
 from maskbench.config.sources import HubSource, LocalSource
 from maskbench.config.tasks import SPLITS, Task
-from maskbench.data import columns
+from maskbench.data import columns, group_cutting
 from maskbench.data.manifests import GroupsOfSplits
 from maskbench.errors import InputError
 from maskbench.kinds import reading
@@ -131,6 +133,28 @@ def as_task(task: Task, group: GroupFile) -> Task:
     read: dict[str, Any] = {key: getattr(group, key) for key in ("source", "format", "encoding", "separator", "text")}
     read |= {"kind": plain, "files": {"train": group.file}, "label": group.group, "header": True, "columns": None}
     return task.model_copy(update=read | {"skip_lines": 0, "comments": None, "labels": None, "binarize": None})
+
+
+def as_documents(table: pa.Table, rows: Rows) -> pa.Table:
+    """Return the table of a split with the group of each row as its `document`, so that groups are resampled whole.
+
+    A file that says where documents begin has them already. Groups that share a text are one; a text without a group is
+    one of its own.
+
+    Parameters
+    ----------
+    table
+        As the task's kind writes it.
+    rows
+        Its rows, in the same order, with their groups if the task has any.
+    """
+    if rows.groups is None or "document" in table.column_names:
+        return table
+    joined = group_cutting.joined(rows.keys, rows.groups)
+    number = dict(zip(dict.fromkeys(rows.keys), joined.of_text, strict=True))
+    alone = {key: joined.count + place for place, key in enumerate(number)}
+    documents = [number[key] if number[key] >= 0 else alone[key] for key in rows.keys]
+    return table.append_column("document", pa.array(documents, pa.int64()))
 
 
 # --- what is said about them

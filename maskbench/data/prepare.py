@@ -44,7 +44,8 @@ def prepare(task: Task, source: Path, destination: Path, reserve: tuple[Reserve,
         Folder with source.json and the files that it lists; their hashes are checked.
     destination
         Folder to make, in one piece: train.parquet, validation.parquet, test.parquet (columns `example`, and `text`
-        and `label`, or `tokens` and `tags`) and manifest.json. The same input gives the same bytes.
+        and `label`, or `tokens` and `tags`; `document` where rows belong together) and manifest.json. The same input
+        gives the same bytes.
     reserve
         How many texts of the training split are set apart for tuning, and the folder to make of them, in the same form:
         there the test split repeats the validation split, so that the study's own is out of reach.
@@ -70,14 +71,19 @@ def prepare(task: Task, source: Path, destination: Path, reserve: tuple[Reserve,
         content.rows["train"], apart = set_apart(task, content.rows, reserve[0])
         cut = " ".join(sentence for sentence in (cut, words(apart)) if sentence)
     about = _about(found, content, record, cut, joined)
-    write_prepared(about, {split: kind.table(content.rows[split]) for split in SPLITS}, destination)
+    write_prepared(about, {split: _table(kind, content.rows[split]) for split in SPLITS}, destination)
     if reserve is not None:
-        tables_apart = {split: kind.table(apart[split]) for split in ("train", "validation")}
+        tables_apart = {split: _table(kind, apart[split]) for split in ("train", "validation")}
         about = about.model_copy(update={"cut": words(apart), "groups": None, "shared_with_test": {}})
         about = about.model_copy(update={"shared_with_validation": shared(apart, ("train",), "validation")})
         write_prepared(about, {**tables_apart, "test": tables_apart["validation"]}, reserve[1])
     for finding in found.told:
         print(f"about the data: {finding.message}")
+
+
+def _table(kind: Reading, rows: Rows) -> pa.Table:
+    """Return the table of a split's rows, with the document of each where rows belong together."""
+    return groups.as_documents(kind.table(rows), rows)
 
 
 def _about(found: Findings, content: Content, record: dict[str, Any], cut: str | None, joined: int) -> PreparedManifest:

@@ -86,6 +86,8 @@ def cells(experiment: Experiment, choices: Choices | None = None) -> Iterator[Ce
         The tuned learning rates; None: they are not known yet, and these cells have those of their strategies.
     """
     for task, model, strategy in product(experiment.tasks, experiment.models, experiment.arms):
+        if not model.takes(untuned(strategy.name)):
+            continue
         training = resolve(experiment.training, model, task, strategy)
         if choices is not None and is_tuned(strategy.name):
             choice = choices.of(task.name, model.name, untuned(strategy.name))

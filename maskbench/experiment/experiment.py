@@ -175,6 +175,18 @@ class Experiment(ConfigBlock):
         return self
 
     @model_validator(mode="after")
+    def _models_name_strategies(self) -> Self:
+        names = [strategy.name for strategy in self.strategies]
+        for model in self.models:
+            for name in model.strategies or []:
+                if name not in names:
+                    known = ", ".join(names)
+                    raise ValueError(f"model {model.recipe} names the strategy {name!r}, which is not among {known}")
+            if not model.takes(self.baseline):
+                raise ValueError(f"model {model.recipe}: expected the baseline {self.baseline} among its strategies")
+        return self
+
+    @model_validator(mode="after")
     def _regimes_have_what_they_need(self) -> Self:
         names = [task.name for task in self.tasks]
         for pair in self.pairs or []:

@@ -128,11 +128,15 @@ class Jobs:
         dealt = split(count, len(groups), wanted)
         if len(self.experiment.arms) > count:
             dealt += [[count + place for place in places] for places in dealt]
+        place_of = {strategy.name: place for place, strategy in enumerate(self.experiment.arms)}
         for group in groups.values():
             run = RunId.parse(group[0].run)
-            for piece, places in enumerate(dealt):
+            own = {place_of[cell.strategy.name]: cell for cell in group}  # a model may leave some out
+            for piece, every in enumerate(dealt):
+                if not (places := [place for place in every if place in own]):
+                    continue
                 name = JobId(run.task, run.model, run.regime, run.condition, run.size, run.seed, piece)
-                yield Job(name, tuple(self._member(group[place]) for place in _turned(places, run.seed)))
+                yield Job(name, tuple(self._member(own[place]) for place in _turned(places, run.seed)))
 
     def _member(self, cell: Cell) -> Member:
         """Return what is trained at once with a cell."""

@@ -303,6 +303,8 @@ def _unmet_needs(experiment: Experiment) -> Iterator[str]:
                 if not traits.of(task.kind).mentions:
                     yield f"{place} gold mentions, but the task {task.name} has none; expected a tagging task"
             for model in experiment.models if "a masked-LM head" in needs else ():
+                if not model.takes(strategy.name):
+                    continue
                 head = _has_head(model)
                 if head is None:
                     yield f"{place} a masked-LM head: expected masked_lm: true or false at the model {model.name}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
@@ -29,6 +29,8 @@ class Model(ConfigBlock):
     else."""
     training: TrainingOverrides = Field(default_factory=TrainingOverrides)
     """Hyperparameters of this model that differ from `training`."""
+    strategies: Annotated[list[Name], Field(min_length=1)] | None = None
+    """The strategies that it is fine-tuned with, by name, the baseline among them; null: all."""
     licence: str | None = None
     """Licence of the weights, for the documentation and the report."""
     citation: str | None = None
@@ -48,6 +50,10 @@ class Model(ConfigBlock):
         if self.made_by is not None and self.pretrain is None:
             raise ValueError("made_by: expected only at a model with pretrain")
         return self
+
+    def takes(self, strategy: str) -> bool:
+        """Tell whether the model is fine-tuned with a strategy."""
+        return self.strategies is None or strategy in self.strategies
 
     @property
     def recipe(self) -> str:

@@ -30,7 +30,8 @@ def beyond_the_models(experiment: Experiment) -> Iterator[str]:
             key = "source" if model.start is None else "pretrain.continues.source"
             yield f"models[{index}] ({model.name}).{key}.local: {broken}"
         lines: dict[str, None] = {}
-        for task, strategy in product(experiment.tasks, experiment.strategies) if about else ():
+        trained = [strategy for strategy in experiment.strategies if model.takes(strategy.name)]
+        for task, strategy in product(experiment.tasks, trained) if about else ():
             try:
                 training = resolve(experiment.training, model, task, strategy)
             except ValidationError:

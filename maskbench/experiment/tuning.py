@@ -52,9 +52,17 @@ def tuning(experiment: Experiment) -> Experiment:
         for strategy in experiment.strategies
         for name, rate in zip(experiment.names_in_tuning(strategy), tune.learning_rates, strict=False)
     ]
+    names = {strategy.name: experiment.names_in_tuning(strategy) for strategy in experiment.strategies}
+    models = [
+        model.model_copy(update={"strategies": [name for own in model.strategies for name in names[own]]})
+        if model.strategies is not None
+        else model
+        for model in experiment.models
+    ]
     return experiment.model_copy(
         update={
             "tune": None,
+            "models": models,
             "strategies": strategies,
             "baseline": strategies[0].name,
             "regimes": ["single"],
@@ -78,6 +86,8 @@ def tried(experiment: Experiment) -> Iterator[Tried]:
     """Yield all runs of an experiment's tuning: by task, model and strategy, from the lowest rate to the highest."""
     tune = _of(experiment)
     for task, model, strategy in product(experiment.tasks, experiment.models, experiment.strategies):
+        if not model.takes(strategy.name):
+            continue
         for name, rate in zip(experiment.names_in_tuning(strategy), tune.learning_rates, strict=False):
             ids = [RunId(task.name, model.name, name, "single", CLEAN.name, "full", seed) for seed in tune.seeds]
             yield Tried(task.name, model.name, strategy.name, rate, tuple(map(str, ids)))

@@ -35,7 +35,8 @@ class Outcome:
     """What a model did with each example of a split.
 
     `table` has one row for each example with the columns of predictions.parquet: `example`, the kind's sums (`hit` and
-    `weight`), `nll`, `units`, `label`, `prediction`, and what else the kind keeps of a prediction for its probes.
+    `weight`), `nll`, `units`, `label`, `prediction`, and what else the kind keeps of a prediction for its probes; and
+    `document`, the number of what a text belongs to, where texts belong to documents or groups.
     """
 
     kind: str
@@ -177,8 +178,11 @@ def kind_of(measures: Collection[str]) -> str:
 def outcome_of(
     kind: str, names: Sequence[str], columns: Any, reduced: Sequence[NDArray[Any]], labels: NDArray[Any]
 ) -> Outcome:
-    """Return the outcome of a model on a dataset (see `Score.outcome`)."""
-    return of(kind).outcome(names, columns, reduced, labels)
+    """Return the outcome of a model on a dataset (see `Score.outcome`); the `document` of each row is kept besides."""
+    found = of(kind).outcome(names, columns, reduced, labels)
+    if "document" in (columns.column_names if hasattr(columns, "column_names") else list(columns)):
+        found.table["document"] = np.asarray(columns["document"])
+    return found
 
 
 def sums_of(kinds: Iterable[str]) -> list[str]:

@@ -109,7 +109,7 @@ def implementation(model: PreTrainedModel) -> str:
     return str(name)
 
 
-def require_reach(model: PreTrainedModel, inputs: Mapping[str, Any]) -> None:
+def require_reach(model: PreTrainedModel, inputs: Mapping[str, Any]) -> float:
     """Make sure, by passes over one text, that a visibility reaches the model and that what it hides is hidden.
 
     In this test tokens at even places see only each other, and so do tokens at odd places. What is computed at tokens
@@ -120,6 +120,11 @@ def require_reach(model: PreTrainedModel, inputs: Mapping[str, Any]) -> None:
     ----------
     inputs
         The model's inputs for one text: the longest one, since some models attend to long texts in another way.
+
+    Returns
+    -------
+    float
+        The largest gradient at a token of the other kind, as a share of the largest one at a token of its own.
 
     Raises
     ------
@@ -132,7 +137,7 @@ def require_reach(model: PreTrainedModel, inputs: Mapping[str, Any]) -> None:
         apart = (place[:, None] - place) % 2 == 0
         kind = type(model).__name__
         try:
-            with torch.enable_grad(), _looked_up(model) as embedded, showing(model, apart[None, None]):
+            with torch.enable_grad(), looked_up(model) as embedded, showing(model, apart[None, None]):
                 outputs = model(**given, output_hidden_states=True)
         except WidthError:
             raise InputError(f"attention mask: {kind} computes with texts that it fills up or pools") from None
@@ -141,14 +146,16 @@ def require_reach(model: PreTrainedModel, inputs: Mapping[str, Any]) -> None:
         states = states_of(outputs)[-1]
         if states.shape[1] != len(place):
             raise InputError(f"attention mask: {kind} pools its tokens")
-        _require_apart(kind, partial(_slope, states, embedded[0], model), inputs["attention_mask"][0].bool())
+        return _require_apart(kind, partial(slope, states, embedded[0], model), inputs["attention_mask"][0].bool())
 
 
-def _require_apart(kind: str, slope: Callable[[list[int]], Tensor], real: Tensor) -> None:
+def _require_apart(kind: str, slope: Callable[[list[int]], Tensor], real: Tensor) -> float:
     """Make sure that no gradient links tokens at even and at odd places, and that one links neighbours of a kind.
 
-    `slope` returns (T,) how much each token changes what is computed at the given places.
+    `slope` returns (T,) how much each token changes what is computed at the given places. Returns the largest gradient
+    between the two kinds, as a share of the largest one within a kind.
     """
+    worst = 0.0
     for first in (0, 1):
         places = [place for place in range(first, len(real), 2) if real[place]]
         others = [place for place in range(1 - first, len(real), 2) if real[place]]
@@ -163,18 +170,35 @@ def _require_apart(kind: str, slope: Callable[[list[int]], Tensor], real: Tensor
             )
         if len(places) > 1 and not float(slope(places[-1:])[places[-2]]) > _LEAK * seen:
             raise InputError(f"attention mask: {kind} hides from a token what the mask shows it")
+        worst = max(worst, hidden / seen if seen else 0.0)
+    return worst
 
 
-def _slope(states: Tensor, embedded: Tensor, model: PreTrainedModel, places: list[int]) -> Tensor:
-    """Return (T,) how much each looked-up token changes what is computed of one text at some places."""
+def slope(states: Tensor, embedded: Tensor, model: PreTrainedModel, places: list[int], row: int = 0) -> Tensor:
+    """Return (T,) how much each looked-up token changes what is computed of one text at some places.
+
+    Parameters
+    ----------
+    states
+        (B, T, H) what is computed.
+    embedded
+        The token embeddings that it was computed from, as `looked_up` collects them.
+    model
+        The model.
+    places
+        At which tokens it is computed.
+    row
+        Which text of the batch.
+    """
     # different weights, since after a layer norm a plain sum would be constant
     weights = torch.linspace(-1, 1, states.shape[-1], device=states.device)
-    (slope,) = torch.autograd.grad((states[0, places].float() @ weights).sum(), embedded, retain_graph=True)
-    return (slope[:, 0] if model.config.model_type == "xlnet" else slope[0]).abs().amax(-1)
+    (moved,) = torch.autograd.grad((states[row, places].float() @ weights).sum(), embedded, retain_graph=True)
+    of_text: Tensor = moved[:, row] if model.config.model_type == "xlnet" else moved[row]
+    return of_text.abs().amax(-1)
 
 
 @contextmanager
-def _looked_up(model: PreTrainedModel) -> Iterator[list[Tensor]]:
+def looked_up(model: PreTrainedModel) -> Iterator[list[Tensor]]:
     """Collect the token embeddings that the model looks up, as the leaves of what it computes from them."""
     found: list[Tensor] = []
 

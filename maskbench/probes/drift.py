@@ -111,6 +111,28 @@ def parameter_drift(
             yield part, math.sqrt(moved / norm), changed / size
 
 
+def moved_drift(trained: Mapping[str, Tensor], start: Mapping[str, Tensor], names: list[str]) -> float:
+    """Return ‖θ − θ₀‖ / ‖θ₀‖ over those weights alone that are not the same bit by bit; 0 if all are.
+
+    Masks of parameters keep every bit of the weights that they hold, so that what is left out is what could not move,
+    and embeddings of tokens that no training text has, if there is no weight decay.
+
+    Parameters
+    ----------
+    trained, start, names
+        As in `parameter_drift`.
+    """
+    sums = [0.0, 0.0]
+    for name in names:
+        if name in start and name in trained:
+            old = start[name]
+            new = trained[name][: len(old)] if old.dim() else trained[name]
+            changed = new != old
+            for index, values in enumerate((new - old, old)):
+                sums[index] += float(torch.linalg.vector_norm(values * changed, dtype=torch.float64)) ** 2
+    return math.sqrt(sums[0] / sums[1]) if sums[1] else 0.0
+
+
 def weights_of(model: Module) -> dict[str, Tensor]:
     """Return the encoder's weights by the names that it gives them itself."""
     return {name: parameter.detach() for name, parameter in base_of(model).named_parameters()}

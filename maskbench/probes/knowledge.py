@@ -25,7 +25,8 @@ def representation_drift(subject: Subject) -> Measured:
     """Measure how far the representations of the same tokens in the same texts have moved: 1 − debiased linear CKA.
 
     Of the embeddings and of each layer's output against θ₀'s, on a fixed sample of the test texts' own tokens (no
-    padding, no special tokens); without a layer it is the mean over the layers, embeddings aside.
+    padding, no special tokens); without a layer it is the mean over the layers, embeddings aside. The last layer's is a
+    measure of its own: lower layers that are frozen cannot move, and make the mean small by themselves.
 
     References
     ----------
@@ -39,6 +40,7 @@ def representation_drift(subject: Subject) -> Measured:
             lambda index=index: moved()[index],  # type: ignore[misc]
         )
     yield subject.measured("test", "representation_drift", lambda: drift.mean(moved()[1:]))
+    yield subject.measured("test", "output_drift", lambda: moved()[-1])
 
 
 def layer_drifts(subject: Subject) -> list[float]:
@@ -73,11 +75,15 @@ def parameter_drift(subject: Subject) -> Measured:
     """Measure how far the weights have moved, ‖θ − θ₀‖ / ‖θ₀‖, and the share of them that are not the same bit by bit.
 
     Of the embeddings, of each layer and of the whole encoder; the task's head, which θ₀ does not have, is not in it.
+    And of those weights alone that moved: a frozen part makes the drift of the whole small by itself.
     """
     for block, values in parameter_drifts(subject).items():
         part = f":{block}" if block else ""
         for name, value in zip(("parameter_drift", "changed_weights"), values, strict=True):
             yield subject.measured("run", f"{name}{part}", partial(_finite, value))
+    parts = drift.blocks(subject.model)
+    moved = drift.moved_drift(drift.weights_of(subject.model), _theta(subject), parts[""])
+    yield subject.measured("run", "moved_drift", partial(_finite, moved))
 
 
 def _finite(value: float) -> float:

@@ -25,6 +25,8 @@ VERDICT_SYMBOLS = {
     "inconclusive": "?",
     "invalid": "!",
     AT_A_PRICE: "!",
+    "holds": "✓",
+    "false": "✗",
     "not tested": "–",
 }
 """A sign for each verdict, beside its word and its colour."""
@@ -36,11 +38,16 @@ MEANINGS = {
     "inconclusive": "anything else; how large an effect could have been found is said",
     "invalid": "a control failed, so that the measure cannot be trusted here",
     AT_A_PRICE: "less interference, but of an arm whose score is not shown to be as good: it may have learned less",
+    "holds": "a property, measured: within its bound in every run",
+    "false": "a property, measured: beyond its bound in some run",
     "not tested": "this study does not have what the claim needs",
 }
 """What the verdicts mean, in a line."""
 
-ANSWERS = ("supported", "contradicted", "equivalent")
+PROPERTIES = ("holds", "false")
+"""Verdicts on properties: of numbers of single runs, which are compared with a bound and not with each other."""
+
+ANSWERS = ("supported", "contradicted", "equivalent", *PROPERTIES)
 """Verdicts that say something of the claim."""
 
 SHOWN_PAIRS = 200
@@ -128,6 +135,8 @@ def _found(row: dict[str, Any]) -> str:
         size = text.amount(100.0 * math.expm1((-1.0 if lower else 1.0) * math.log1p(estimate / 100.0)), unit)
     else:
         size = text.amount(estimate, unit)
+    if sides is None and row["kind"] == "combination":  # of two factors together, either way may be right
+        return f"{row['contrast']}{scope}: {title}, {text.change(estimate, unit)} towards the better"
     if sides is None or " vs " in row["scope"] or row["kind"] == "by-size":
         return f"{row['contrast']}{scope}: {title}, {text.change(estimate, unit)} in favour of the claim"
     if not float(size.split()[0].replace(text.NARROW, "")):
@@ -142,6 +151,9 @@ def sentence(row: dict[str, Any]) -> str:
         return _sentence_case(row["note"] or "This study does not have what the claim needs.")
     if math.isnan(row["estimate"]):
         return _sentence_case(row["note"] or "There is no estimate.")
+    if verdict in PROPERTIES:
+        title = measure(row["measure"]).title
+        return _sentence_case(f"{row['contrast']}: {title}: {row['note'][:1].lower()}{row['note'][1:]}")
     found = _found(row)
     margin = "" if math.isnan(row["delta"]) else text.amount(row["delta"], unit)
     ends = {
@@ -185,27 +197,33 @@ def row_in_words(row: dict[str, Any]) -> VerdictLine:
         measure=measure(row["measure"]).title + (f": {part}" if (part := row["measure"].partition(":")[2]) else ""),
         scope=_scope(row["scope"]),
         verdict=row["verdict"],
-        effect="" if math.isnan(row["estimate"]) else text.change(row["estimate"], unit),
+        effect="" if math.isnan(row["estimate"]) else _effect(row),
         interval=text.bounds(row["ci_low"], row["ci_high"], unit),
         chance=text.chance(p),
         seeds="" if math.isnan(row["n_seeds"]) else _seeds(row),
         least="" if math.isnan(row["mde"]) else text.amount(row["mde"], unit),
         sentence=sentence(row),
-        # where there is no estimate, or nothing was tested, the note is the sentence
-        note="" if row["verdict"] == "not tested" or math.isnan(row["estimate"]) else row["note"],
+        # where there is no estimate, nothing was tested or a property was measured, the note is the sentence
+        note="" if row["verdict"] in ("not tested", *PROPERTIES) or math.isnan(row["estimate"]) else row["note"],
         unguarded=row["unguarded"] if row["verdict"] in ANSWERS else "",
-        strength=_number(strength),
+        strength=None if row["verdict"] in PROPERTIES else _number(strength),
         p=_number(p),
     )
+
+
+def _effect(row: dict[str, Any]) -> str:
+    """Write an estimate: a difference with its sign, of a property the number itself."""
+    return f"{row['estimate']:.2g}" if row["verdict"] in PROPERTIES else text.change(row["estimate"], row["unit"])
 
 
 def headline(rows: pd.DataFrame) -> pd.Series[Any]:
     """Return the row that stands for a claim: the first one that was tested, else the first.
 
-    The file of the claims names the primary contrast and measure first.
+    The file of the claims names the primary contrast and measure first. A property that is false anywhere is false.
     """
     tested = rows[rows["verdict"] != "not tested"]
-    return (tested if len(tested) else rows).iloc[0]
+    false = rows[rows["verdict"] == "false"]
+    return next(table for table in (false, tested, rows) if len(table)).iloc[0]
 
 
 def scope_words(evidence: VerdictFiles) -> list[str]:
@@ -274,7 +292,10 @@ def lead(study: Study) -> tuple[str, list[tuple[str, list[tuple[str, str]]]]]:
     if untested == total:
         why = f"only {study.baseline} was run" if not study.others else "it does not have what any of them needs"
         return f"This study tests none of the {text.count(total, 'claim')}: {why}.", []
-    words = {"equivalent": ("shows no difference that matters", "show no difference that matters")}
+    words = {
+        "equivalent": ("shows no difference that matters", "show no difference that matters"),
+        "holds": ("holds", "hold"),
+    }
     parts = []
     for verdict in VERDICTS[:-1]:
         one, many = words.get(verdict, (f"is {verdict}", f"are {verdict}"))
@@ -295,7 +316,13 @@ def _bare(heads: pd.DataFrame) -> str:
     return f" {of} {are} unguarded: controls of the measures were not run, or had too few seeds."
 
 
-_NAMED = {"supported": "Supported", "contradicted": "Contradicted", "equivalent": "No difference that matters"}
+_NAMED = {
+    "supported": "Supported",
+    "contradicted": "Contradicted",
+    "equivalent": "No difference that matters",
+    "holds": "Hold, as properties",
+    "false": "False, as properties",
+}
 
 
 def _named(study: Study) -> list[tuple[str, list[tuple[str, str]]]]:

@@ -139,6 +139,8 @@ class JointRun:
         for run in self.runs:
             run.notes += trainer.moving.notes()
             run.fit_time, run.trained_parameters = time.perf_counter() - began, moving
+        for part, setting in zip(trainer.parts, settings, strict=True):
+            part.masking.look_for_leaks(setting)
 
     def _say_what_is_shared(self, trainer: JointTrainer) -> None:
         """Note in both records which numbers and parts the tasks share, and how many passes the shorter task makes."""

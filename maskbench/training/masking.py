@@ -13,6 +13,7 @@ from maskbench.channels import Stream
 from maskbench.masks.base import FAMILIES, Family, Mask, ParameterMask
 from maskbench.masks.batch import Batch
 from maskbench.masks.draws import Draws
+from maskbench.masks.leaks import leaks
 from maskbench.masks.passes import require_mixing
 from maskbench.masks.visibility import require_reach, showing
 
@@ -53,6 +54,10 @@ class Masking:
         """Counts so far: positions that were masked, and positions that could have been."""
         self.hidden = torch.zeros(2, dtype=torch.int64)
         """Counts so far, of pairs of a query and another key: hidden ones, and all that the model itself shows."""
+        self.leaked: dict[str, float] = {}
+        """By measure, what was left on keys that the model should not see, before the first update."""
+        self._apart = 0.0
+        """The gradient between tokens that an attention mask kept apart, in the test of `require_reach`."""
         self._named: tuple[Module, dict[str, Parameter]] | None = None
         """The model whose parameters a mask looks at in every update, and these by name."""
         self._old: dict[str, Tensor] = {}
@@ -68,7 +73,7 @@ class Masking:
         device = setting.model.device
         self.masked, self.hidden = self.masked.to(device), self.hidden.to(device)
         if self.strategy.attention is not None:
-            require_reach(setting.model, _longest(setting, 1))
+            self._apart = require_reach(setting.model, _longest(setting, 1))
         if any(mask.mixes(setting.kind) for mask in self.masks.values()):
             require_mixing(setting.model, _sample(setting))
         for family, mask in self.masks.items():
@@ -79,6 +84,23 @@ class Masking:
         if parameter is not None and parameter.apply:
             for frozen in parameter.select(setting.model):
                 frozen.requires_grad_(False)
+
+    def look_for_leaks(self, setting: Setting) -> None:
+        """Measure what the model sees of padding, and of what the fitted attention mask hides of two training texts."""
+        if setting.model.config.is_encoder_decoder:
+            return  # its decoder reads the text shifted by one place
+        batch = _two_lengths(setting)
+        plain = leaks(setting.model, batch)
+        found = {
+            "padding_mass": plain.mass,
+            "padding_gradient": plain.gradient,
+            "multiplied_mass": plain.multiplied,
+        }
+        visible = self.attend(replace(batch, epoch=-1))
+        if visible is not None:
+            hidden = leaks(setting.model, batch, visible)
+            found |= {"hidden_mass": hidden.mass, "hidden_gradient": max(self._apart, hidden.gradient or 0.0)}
+        self.leaked = {name: value for name, value in found.items() if value is not None}
 
     def corrupt(self, clean: Batch) -> Batch:
         """Return the batch after the input mask, and count the positions that it hit."""
@@ -249,6 +271,27 @@ def _longest(setting: Setting, count: int) -> dict[str, Any]:
     order = np.argsort(-np.asarray(setting.train["length"]), kind="stable")
     batch: dict[str, Any] = next(setting.batches(count, order[:count].tolist()))
     return batch
+
+
+def _two_lengths(setting: Setting) -> Batch:
+    """Return the longest and the shortest text of the training split: one of them has padding, if lengths differ."""
+    order = np.argsort(-np.asarray(setting.train["length"]), kind="stable")
+    chosen = [int(order[0]), int(order[-1])]
+    inputs = next(setting.batches(2, chosen))
+    ids, padding = inputs["input_ids"], inputs["attention_mask"].bool()
+    words = torch.full_like(ids, -1)
+    rows = [setting.train[row] for row in chosen]
+    for own, real, row in zip(words, padding, rows, strict=True):
+        own[real] = torch.tensor(row["words"], device=ids.device)
+    return Batch(
+        input_ids=ids,
+        padding=padding,
+        words=words,
+        examples=torch.tensor([row["example"] for row in rows], device=ids.device),
+        epoch=0,
+        mask_id=cast("int", setting.tokenizer.mask_token_id),
+        token_types=inputs.get("token_type_ids"),
+    )
 
 
 def _sample(setting: Setting) -> Batch:

@@ -81,8 +81,10 @@ class Run(State):
         model = self.build(tokenizer, add_mask_token(tokenizer))
         trainer = self._trainer(model, tokenizer)
         began = time.perf_counter()
-        trainer.masking.fit(self.setting(model, tokenizer))
+        setting = self.setting(model, tokenizer)
+        trainer.masking.fit(setting)
         self.fit_time = time.perf_counter() - began
+        trainer.masking.look_for_leaks(setting)
         # counted here, since a mask may turn the model into an ordinary one before it is scored
         self.trained_parameters = parameter_counts(model)["trained_parameters"] - trainer.moving.held()
         self.note_attention(trainer.masking)
@@ -341,7 +343,7 @@ class Run(State):
             "objective_mask_rate": objective.realised_rate if objective is not None else None,
         }
         self.notes += masking.idle()
-        told = rates | {"peak_memory": self.device.memory.peak(trainer.whole)}
+        told = rates | masking.leaked | {"peak_memory": self.device.memory.peak(trainer.whole)}
         values |= {name: value for name, value in told.items() if value is not None}
         if self.stack:  # these are the stack's, and say nothing of one cell
             for name in ("step_time", "throughput", "peak_memory"):

@@ -31,6 +31,7 @@ __all__ = [
     "registered",
     "shown_in",
     "sides",
+    "source_of",
 ]
 
 _ENTRIES = tuple(registered(chain(SCORE, FIT, INPUT, TASK, KNOWLEDGE, COST, RUN)))
@@ -60,6 +61,11 @@ def measure(name: str) -> Measure:
     if colon and (not part or entry.by is None):
         raise KeyError(name)
     return entry
+
+
+def source_of(name: str) -> str:
+    """Return the measure of runs that a measure is computed from: that of the learning curve, or itself."""
+    return measure(name).curve_of or name
 
 
 def shown_in(place: Exhibit) -> list[str]:

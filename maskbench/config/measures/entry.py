@@ -69,9 +69,12 @@ class Measure:
     """Its measure at the matched score; None: there is none."""
     at_matched_score: bool = False
     """Whether it belongs to the moment at which the matched score is reached; empty where that was not seen."""
-    of: Literal["run", "pairs", "cell"] = "run"
-    """What one number rests on: a run (with others of its seed), pairs of a cell's seeds, or all its seeds together.
-    Pairs get a test of their own, a cell has no paired difference."""
+    of: Literal["run", "pairs", "cell", "curve"] = "run"
+    """What one number rests on: a run (with others of its seed), pairs of a cell's seeds, all its seeds together, or a
+    seed's runs of all train sizes. Pairs get a test of their own, a cell has no paired difference, and a curve stands
+    in verdicts alone."""
+    curve_of: str | None = None
+    """Of a curve: the measure whose learning curve it is read off."""
     spread: bool = True
     """Whether the SD over seeds says something: not if it is of the whole cell, or 0 or 1 for each run."""
     of_machine: bool = False

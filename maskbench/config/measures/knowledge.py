@@ -30,6 +30,23 @@ KNOWLEDGE = (
         shown=("interference", "profile", "profile at matched score"),
     ),
     Measure(
+        name="output_drift",
+        title="drift of the output representation (1 − CKA)",
+        short="output drift",
+        unit="coefficient",
+        better="lower",
+        family="knowledge",
+        definition=(
+            "1 − debiased linear CKA of the last layer's hidden states of the pretrained and the fine-tuned model, on "
+            "the same tokens: where drift can show whatever layers are frozen."
+        ),
+        source=(
+            f"{_CKA}Song et al. (2012), Feature Selection via Dependence Maximization, JMLR (the unbiased estimator)"
+        ),
+        flattered=True,
+        along=True,
+    ),
+    Measure(
         name="parameter_drift",
         title="parameter drift",
         unit="ratio",
@@ -42,6 +59,21 @@ KNOWLEDGE = (
         flattered=True,
         along=True,
         shown=("interference", "profile", "profile at matched score"),
+    ),
+    Measure(
+        name="moved_drift",
+        title="drift of the weights that moved",
+        unit="ratio",
+        better="lower",
+        family="knowledge",
+        definition=(
+            "‖θ − θ₀‖ / ‖θ₀‖ over those of the encoder's weights that are not bit for bit the pretrained ones: what a "
+            "mask froze or held is left out."
+        ),
+        split="run",
+        of_texts=False,
+        flattered=True,
+        along=True,
     ),
     Measure(
         name="changed_weights",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from maskbench.config.measures.entry import Measure
 
+_BEFORE = "(before the first update; models with a decoder beside an encoder have none)."
+
 RUN = (
     Measure(
         name="mask_rate",
@@ -32,6 +34,74 @@ RUN = (
         better="neither",
         family="run",
         definition="Share of ordinary tokens that were masked in the copy that an objective compares with.",
+        split="run",
+        of_texts=False,
+    ),
+    Measure(
+        name="padding_mass",
+        title="attention to padding",
+        unit="fraction",
+        better="lower",
+        family="run",
+        definition=(
+            "Largest attention weight that a token has on all [PAD] together, over heads and layers, of the longest "
+            f"and the shortest training text side by side {_BEFORE}"
+        ),
+        split="run",
+        of_texts=False,
+    ),
+    Measure(
+        name="padding_gradient",
+        title="gradient at padding",
+        unit="fraction",
+        better="lower",
+        family="run",
+        definition=(
+            "Largest gradient at a [PAD] of what the last layer computes at a token, as a share of the largest one at "
+            f"the text's tokens, of the same texts {_BEFORE}"
+        ),
+        split="run",
+        of_texts=False,
+    ),
+    Measure(
+        name="hidden_mass",
+        title="attention to hidden keys",
+        unit="fraction",
+        better="lower",
+        family="run",
+        definition=(
+            "Largest attention weight that a token has on all keys together that the run's attention mask hides from "
+            f"it, over heads and layers, of the same texts {_BEFORE}"
+        ),
+        split="run",
+        of_texts=False,
+    ),
+    Measure(
+        name="hidden_gradient",
+        title="gradient at hidden tokens",
+        unit="fraction",
+        better="lower",
+        family="run",
+        definition=(
+            "Largest gradient, of what the last layer computes at a token, at tokens that no chain of visible ones "
+            "reaches, as a share of the largest one at visible tokens: under the run's attention mask, and under one "
+            f"that keeps tokens at even and at odd places apart {_BEFORE}"
+        ),
+        split="run",
+        of_texts=False,
+    ),
+    Measure(
+        name="multiplied_mass",
+        title="attention left on keys whose scores are multiplied with 0",
+        short="attention left by multiplying",
+        unit="fraction",
+        better="lower",
+        family="run",
+        definition=(
+            "Attention weight that every second key of the longest training text keeps if its scores are multiplied "
+            "with 0, softmax(QKᵀ/√d ⊙ M), instead of lowered; the mean over tokens, heads and layers, with the model's "
+            f"own scores {_BEFORE} A key that is hidden has 0."
+        ),
         split="run",
         of_texts=False,
     ),

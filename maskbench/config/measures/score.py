@@ -274,4 +274,20 @@ SCORE = (
         split="each",
         made_of=ratio(("test:loss", 1.0)),
     ),
+    Measure(
+        name="labels_needed",
+        title="number of labelled texts for one score",
+        short="labels for one score",
+        unit="labels",
+        better="lower",
+        family="score",
+        definition=(
+            "Train size at which the learning curve of a seed first has a fixed score, linear in log(train size) "
+            "between sizes; the score is that of the contrast's second arm at the size that the contrast names, in the "
+            "mean over its seeds. It stands in verdicts alone (docs/claims.md)."
+        ),
+        derived=True,
+        of="curve",
+        curve_of="score",
+    ),
 )

@@ -30,17 +30,14 @@ class _Score(Score):
         reduced: Sequence[NDArray[Any]],
         labels: NDArray[Any],
     ) -> Outcome:
-        """Return the outcome of a tagger; the `confidence` of each word is kept besides, and its `document`."""
+        """Return the outcome of a tagger; the `confidence` of each word is kept besides."""
         places = [
             np.asarray(words)[np.asarray(marks) != IGNORED]
             for words, marks in zip(columns["words"], columns["labels"], strict=True)
         ]
         classes, losses, briers, confidences = reduced
         examples = np.asarray(columns["example"])
-        found = tag(examples, labels, classes, losses, briers, confidences, columns["tags"], places, names)
-        if "document" in (columns.column_names if hasattr(columns, "column_names") else list(columns)):
-            found.table["document"] = np.asarray(columns["document"])
-        return found
+        return tag(examples, labels, classes, losses, briers, confidences, columns["tags"], places, names)
 
     def padded(self, parts: Sequence[Sequence[NDArray[Any]]], labels: Sequence[Any]) -> Any:
         """Pad the parts of all sentences to the longest one, and stack them."""

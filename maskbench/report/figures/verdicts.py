@@ -12,7 +12,7 @@ from maskbench.analysis.findings import AT_A_PRICE, POOLED, VERDICTS
 from maskbench.config.measures import measure
 from maskbench.config.science import CONFIDENCE
 from maskbench.report import text
-from maskbench.report.claims import ANSWERS, VERDICT_SYMBOLS, records
+from maskbench.report.claims import ANSWERS, PROPERTIES, VERDICT_SYMBOLS, records
 from maskbench.report.figures.drawing import DASHED, Drawing, Nothing, counted, legend
 from maskbench.report.style import BLUE, GREEN, GREY, INK, PURPLE, VERMILION, beside, canvas, legible
 
@@ -43,13 +43,15 @@ def _rows(study: Study) -> pd.DataFrame:
     """Return the first measure with an estimate of each contrast of each claim, of all tasks together."""
     table = study.evidence.verdicts
     table = table[(table["scope"] == POOLED) & table["estimate"].notna() & (table["delta"] > 0)]
+    table = table[~table["verdict"].isin(PROPERTIES)]  # their number is no difference
     return table.drop_duplicates(["claim", "contrast"])
 
 
 def _first(study: Study, rows: pd.DataFrame) -> bool:
     """Tell whether every row is on the measure that its contrast names first."""
     table = study.evidence.verdicts
-    firsts = table[table["scope"] == POOLED].drop_duplicates(["claim", "contrast"])
+    firsts = table[(table["scope"] == POOLED) & ~table["verdict"].isin(PROPERTIES)]
+    firsts = firsts.drop_duplicates(["claim", "contrast"])
     return set(rows.index) <= set(firsts.index)
 
 
@@ -76,7 +78,9 @@ def claims(study: Study) -> Drawing | Nothing:
     ]
     band = Patch(facecolor="#D5E6F0", label="±δ: too small to matter")
     legend(figure, [*marks, band])
-    untested = [claim["id"] for claim in study.evidence.claims if claim["id"] not in set(rows["claim"])]
+    table = study.evidence.verdicts
+    known = {*rows["claim"], *table["claim"][table["verdict"].isin(PROPERTIES)]}
+    untested = [claim["id"] for claim in study.evidence.claims if claim["id"] not in known]
     seeds = counted([int(number) for number in rows["n_seeds"].dropna()] or [0], "seeds")
     caption = (
         "Every contrast of every claim that this study tests, on its first measure"

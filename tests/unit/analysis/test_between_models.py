@@ -19,7 +19,8 @@ from maskbench.analysis.outcomes import Outcomes
 from maskbench.analysis.power import Varying, seeds_to_find
 from maskbench.analysis.values import Values
 from maskbench.analysis.verdicts import judge
-from maskbench.config.claims import Arm, Claims
+from maskbench.config.claims import Claims
+from maskbench.config.contrast import Arm
 from maskbench.config.measures import measure
 
 MARGINS = {"points": {"pooled": 0.5, "task": 1.0}, "nats": 0.02, "per cent": 5, "coefficient": 0.01}

@@ -83,7 +83,9 @@ def test_every_measure_says_whether_texts_contribute_to_it():
         *(f"{kind}_{mean}" for kind in ("precision", "recall", "f1") for mean in ("micro", "macro", "weighted")),
         *("precision", "recall", "f1", "entity_precision", "entity_recall", "sequence_score"),
         # no sum over texts
-        *("representation_drift", "matched_score", "matched_censored", "steps_to_score"),
+        *("representation_drift", "output_drift", "matched_score", "matched_censored", "steps_to_score"),
+        # read off a learning curve, which is resampled itself
+        "labels_needed",
         # read off between two evaluations
         *(entry.matched for entry in MEASURES.values() if entry.along),
     }

@@ -7,6 +7,9 @@ import re
 import numpy as np
 import pytest
 
+from maskbench.analysis import statistics
+from maskbench.analysis.contrasts import gather, on_resamples
+from maskbench.analysis.values import Values
 from maskbench.analysis.verdicts import judge
 from maskbench.experiment.claims import read_claims
 from maskbench.io.code import ROOT
@@ -106,3 +109,112 @@ def test_tasks_that_differ_are_not_equivalent_in_their_mean():
     found = judge(study(values), None, claims(PAIR)).verdicts
     assert row(found, scope="pooled")["verdict"] == "inconclusive"
     assert "in the mean of the tasks alone: a supported, b contradicted" in row(found, scope="pooled")["note"]
+
+
+def test_by_size_is_the_interaction_of_strategy_and_log_train_size():
+    """The coefficient of their product in a least-squares line of the score, over the range of log(train size)."""
+    metrics = by_size({"100": 2.0, "400": 1.4, "1600": 0.2}, sd=0.01)
+    table = metrics[metrics["measure"] == "score"]
+    x, arm = np.log(table["train_size"].astype(float)), (table["strategy"] == "x").astype(float)
+    design = np.column_stack([np.ones(len(x)), arm, x, arm * x])
+    slope = np.linalg.lstsq(design, 100 * table["value"].to_numpy(), rcond=None)[0][3]
+    assert pooled(metrics, "by-size")["estimate"] == pytest.approx(-slope * np.log(1600 / 100))
+
+
+def labels(metrics, **keys):
+    return judge(metrics, None, claims({**PAIR, **keys}, kind="labels", measures=["labels_needed"])).verdicts
+
+
+def curves(factor, sizes=("100", "400", "1600"), sd=0.0005, gain=0.05, missing=()):
+    """Return a study in which the strategy x scores with n texts what none scores with `factor` · n."""
+
+    def values(task, seed, size, place):
+        found = {}
+        for name, times in (("none", 1.0), ("x", factor)):
+            score = 0.6 + gain * np.log(times * int(size) / 100) / np.log(4) + sd * noise(task, seed, size, name)
+            found[name] = {"score": None if (name, seed, size) in missing else score}
+        return found
+
+    return study(values, tasks=("a",), sizes=sizes)
+
+
+def test_labels_for_a_fixed_score_are_found_and_their_ratio_has_an_interval():
+    found = row(labels(curves(1.5)), scope="pooled")
+    assert (found["verdict"], found["unit"], found["n_seeds"]) == ("supported", "per cent", 10)
+    assert found["estimate"] == pytest.approx(50.0, abs=3)  # the baseline takes half as many labels more
+    assert found["ci_low"] < 50 < found["ci_high"]
+    assert row(labels(curves(1 / 1.5)), scope="pooled")["verdict"] == "contradicted"
+    assert row(labels(curves(1.0)), scope="pooled")["verdict"] == "equivalent"
+
+
+def test_a_gain_of_some_points_is_told_in_labels_at_the_score_of_the_size_that_is_named():
+    """A steeper curve turns the same gain into fewer labels: at 200 texts here, not at 800."""
+    sizes = ("100", "200", "400", "800", "1600")
+
+    def values(task, seed, size, place):
+        steep = 0.05 * min(np.log(int(size) / 100), np.log(4)) + 0.01 * max(np.log(int(size) / 400), 0.0)
+        return {
+            name: {"score": 0.6 + steep + gain + 0.0002 * noise(task, seed, size, name)}
+            for name, gain in (("none", 0.0), ("x", 0.005))
+        }
+
+    metrics = study(values, tasks=("a",), sizes=sizes)
+    few, many = (row(labels(metrics, at=at), scope="pooled")["estimate"] for at in (200, 800))
+    assert few == pytest.approx(100 * np.expm1(0.1), abs=2)
+    assert many == pytest.approx(100 * np.expm1(0.5), abs=8)
+
+
+def test_a_curve_that_never_has_the_score_is_censored_and_so_is_one_that_has_it_at_once():
+    never = row(labels(curves(0.2)), scope="pooled")
+    assert never["verdict"] == "inconclusive"
+    assert "10 learning curves of the first arm and 0 of the second never reach it" in never["note"]
+    at_once = row(labels(curves(5.0)), scope="pooled")
+    assert at_once["verdict"] == "inconclusive"
+    assert "10 learning curves of the first arm and 0 of the second have it with the smallest" in at_once["note"]
+
+
+def test_a_seed_that_lacks_a_run_of_its_curve_is_missing():
+    found = row(labels(curves(1.5, missing={("x", 3, "400")})), scope="pooled")
+    assert found["n_seeds"] == 9
+    assert found["verdict"] == "supported"
+    assert "1 of 10 pairs are missing" in found["note"]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "keys", "sentence"),
+    [
+        (("100", "400"), {}, "Labels for a fixed score take 3 train sizes with a number."),
+        (SIZES, {"at": 100}, "Labels for the score at 100 texts take this train size, a smaller one and a larger one."),
+    ],
+)
+def test_labels_take_three_sizes_and_a_score_between_the_ends(sizes, keys, sentence):
+    assert labels(curves(1.5, sizes), **keys)["note"].tolist() == [sentence]
+
+
+def test_resampled_texts_are_read_off_the_same_way():
+    """Each resample has its own curves and its own fixed score; scores that are the recorded ones give these labels."""
+    file = claims(PAIR, kind="labels", measures=["labels_needed"])
+    values = Values(curves(1.5))
+    (contrast,) = file.claims[0].resolved()
+    evidence = gather(values, contrast, "labels_needed", ["a"])
+    points = 100 * values.of("score")
+    steeper = {run: np.array([value, 1.1 * value]) for run, value in points.items()}
+    drawn = on_resamples(evidence, steeper)
+    assert drawn.shape == (2, 1, 10)
+    np.testing.assert_allclose(drawn[0], evidence.differences)
+    np.testing.assert_allclose(drawn[1], evidence.differences)  # no unit of the score is in the labels
+
+
+def test_labels_of_equal_arms_differ_in_at_most_one_study_of_twenty():
+    """Of noisy curves, with the score that is fixed made of the second arm's own seeds."""
+    file = claims(PAIR, kind="labels", measures=["labels_needed"])
+    (contrast,) = file.claims[0].resolved()
+    evidence = gather(Values(curves(1.0)), contrast, "labels_needed", ["a"])
+    level = 60 + 5 * np.log(evidence.terms["train_size"].astype(float).to_numpy() / 100) / np.log(4)
+    drawn = np.random.default_rng(0).normal(level, 1.0, size=(4000, len(level)))
+    differences = evidence.curves.differences(drawn)[:, 0]
+    whole = differences[np.isfinite(differences).all(axis=1)]
+    assert len(whole) > 3500  # the others have a curve that is censored
+    wrong = (statistics.spread(whole).p() < 0.05).mean()
+    assert 0.01 < wrong < 0.06
+    assert abs(whole.mean()) < 0.01  # neither arm is favoured by taking its score

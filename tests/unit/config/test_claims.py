@@ -9,10 +9,12 @@ import pytest
 import yaml
 
 from maskbench.analysis.plan import Recorded, needs, plan, planned_runs
-from maskbench.config.claims import unit_of
+from maskbench.config.contrast import unit_of
 from maskbench.config.measures import MEASURES
 from maskbench.errors import InputError
 from maskbench.experiment.claims import claims_file, claims_hash, read_claims
+from maskbench.experiment.experiment import Experiment
+from maskbench.experiment.load import load_file
 from maskbench.experiment.presets import presets
 from maskbench.io.code import ROOT
 from maskbench.io.files import write_json
@@ -33,8 +35,10 @@ def test_strategies_are_presets_or_their_twins_or_doses_and_controls_that_an_exp
     names = {arm.strategy for contrast in contrasts for arm in contrast.arms}
     known = set(presets()["strategies"])
     twins = {f"{name}-{twin}" for name in known for twin in TWINS}
-    patterns = {f"*-{twin}" for twin in TWINS}
-    own = {"random-05", "random-30", "random-45", "random-60", "random-90", "none-hot"}
+    patterns = {"*", *(f"*-{twin}" for twin in TWINS)}
+    own = {"random-05", "random-30", "random-45", "random-60", "random-90", "none-hot", "bare"}
+    own |= {"decay-dropout", "decay-early", "decay-slow", "dropout-early", "dropout-slow", "early-slow"}
+    own |= {"decay-dropout-early-slow"}
     assert names - known - twins - patterns == own
 
 
@@ -126,7 +130,8 @@ def test_a_plan_says_what_can_be_decided(tmp_path):
     few = plan(synthetic.experiment(["rt-snippets", "conll2003"], ["none", "random", "static"], 5), file, None)
     assert "30 cells, 5 seeds" in few
     assert "5 seeds can never reject, 6 can" in few
-    assert "27 of 27 claims" in few
+    assert "25 of 27 claims" in few  # two properties are told by any run
+    assert "holds or false, from any run" in next(line for line in few.splitlines() if line.startswith("C15"))
     assert "C16  freeze vs none: The study has no strategy freeze." in few
     many = plan(synthetic.experiment(["rt-snippets", "conll2003"], ["none", "random", "static"], 40), file, None)
     line = next(line for line in many.splitlines() if line.startswith("C02"))
@@ -156,7 +161,7 @@ def test_a_plan_says_that_values_at_matched_score_take_the_trajectory(wanted, mi
     every = list(needs(experiment, read_claims(FILE), planned_runs(experiment)))
     lacks = {need.measure: need.lacks for need in every if need.contrast.name in ("freeze vs none", "random vs none")}
     words = "The probe trajectory is not among those to measure." if missing else None
-    assert [lacks[f"matched_{name}"] for name in ("forgetting", "parameter_drift")] == [words] * 2
+    assert [lacks[f"matched_{name}"] for name in ("forgetting", "moved_drift")] == [words] * 2
     assert lacks["steps_to_score"] is None
 
 
@@ -185,6 +190,60 @@ def test_a_plan_takes_spreads_and_times_from_a_recorded_study(tmp_path):
     value = metrics[metrics["measure"] == "score"].pivot_table(index="seed", columns="strategy", values="value")
     assert line.split()[5:8] == [f"{100 * (value['random'] - value['none']).std():.2g}", "–", "recorded"]
     assert "has no outcomes.parquet: test texts are not counted" in text
+
+
+UNDECIDED = {
+    "C12": "question answering and translation are no kinds of task",
+    "C26": "there is no probe of attributions",
+}
+"""Claims that no experiment decides, and why."""
+
+
+def test_every_claim_is_decided_by_some_experiment_or_listed_with_its_reason():
+    file = read_claims(FILE)
+    decided = set()
+    for path in sorted((ROOT / "experiments").glob("*.yaml")):
+        experiment = load_file(path)
+        if claims_file(experiment) == FILE:
+            rows = needs(experiment, file, planned_runs(experiment))
+            decided |= {need.claim.id for need in rows if need.lacks is None}
+    assert {claim.id for claim in file.claims} - decided == set(UNDECIDED)
+
+
+def test_the_plan_of_all_claims_names_none_as_impossible():
+    """What its seeds can reject is told for each; a claim that no contrast is stated for is in its list alone."""
+    file = read_claims(FILE)
+    text = plan(load_file(ROOT / "experiments/claims.yaml"), file, None)
+    line = next(line for line in text.splitlines() if line.startswith("Not decided by this experiment"))
+    assert line == f"Not decided by this experiment: {len(UNDECIDED)} of 27 claims ({', '.join(UNDECIDED)})"
+    assert "can never reject" not in text
+    assert "Controls that this experiment lacks" not in text
+
+
+def test_a_model_takes_the_strategies_that_it_names():
+    own = [{"preset": "minilm-l6"}, {"preset": "bert-tiny", "strategies": ["none"]}]
+    runs = planned_runs(Experiment.model_validate(content(own)))
+    assert runs.groupby("model")["strategy"].unique().map(set).to_dict() == {
+        "minilm-l6": {"none", "random"},
+        "bert-tiny": {"none"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["none", "rondom"], "model bert-tiny names the strategy 'rondom', which is not among none, random"),
+        (["random"], "model bert-tiny: expected the baseline none among its strategies"),
+    ],
+)
+def test_a_model_names_strategies_that_there_are_and_the_baseline(names, message):
+    with pytest.raises(ValueError, match=message):
+        Experiment.model_validate(content([{"preset": "bert-tiny", "strategies": names}]))
+
+
+def content(models):
+    about = {"study": "s", "tasks": ["rt-snippets"], "strategies": ["none", "random"], "seeds": [1]}
+    return {**about, "models": models}
 
 
 def test_the_command_line_prints_a_plan_without_torch(tmp_path):

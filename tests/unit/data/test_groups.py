@@ -8,6 +8,7 @@ import gzip
 import io
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,12 +17,14 @@ import pytest
 
 from maskbench.config.tasks import SPLITS, Task
 from maskbench.data.counting import cut_off, most_rows
-from maskbench.data.groups import letters
+from maskbench.data.groups import as_documents, letters
 from maskbench.data.prepare import load_prepared, prepare
 from maskbench.data.sources import cache_folder, fetch_task
 from maskbench.errors import InputError
 from maskbench.experiment.load import load
 from maskbench.experiment.user_files import task_content
+from maskbench.kinds.files import Place
+from maskbench.kinds.rows import Rows
 from tests.helpers.prepared import refusal, run
 from tests.helpers.tasks import make_tagging, make_task
 
@@ -65,6 +68,28 @@ def test_no_film_stands_in_two_splits_and_labels_keep_their_shares(tmp_path):
     assert "in whole groups (film), stratified by label" in manifest.cut
     assert "no group stands in two splits" in manifest.cut
     assert not about(manifest) & {"shared-groups", "without-group", "uneven-cut"}
+
+
+def test_a_film_is_a_document_whatever_split_it_is_in(tmp_path):
+    """Texts of one film are resampled together; films that share a text are one, and a text without a film is alone."""
+    rows = [*films(120), ("text 0 of 0", "a", "film 1"), ("text 0 of 0", "a", "film 0")]
+    _, splits = run(tmp_path, {"train.csv": written(rows)}, make_task(cut={"group": "film"}))
+    for split in SPLITS:
+        of_film = {}
+        for row in splits[split]:
+            of_film.setdefault(film_of(row["text"]), set()).add(row["document"])
+        assert all(len(numbers) == 1 for numbers in of_film.values())
+        distinct = {number for numbers in of_film.values() for number in numbers}
+        assert len(distinct) == len(of_film) - ({"0", "1"} <= set(of_film))
+
+
+def test_a_text_without_a_group_is_a_document_of_its_own():
+    place = Place("x.csv")
+    texts = ["one", "two", "three", "two"]
+    rows = Rows(texts, [0] * 4, [1, 2, 3, 4], place, groups=[("film",), (), (), ()])
+    table = as_documents(pa.table({"text": texts}), rows)
+    assert table["document"].to_pylist() == [0, 2, 3, 2]
+    assert as_documents(pa.table({"text": texts}), replace(rows, groups=None)).column_names == ["text"]
 
 
 def test_a_cut_by_group_is_one_for_each_seed(tmp_path):

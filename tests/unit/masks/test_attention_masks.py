@@ -36,6 +36,7 @@ from tests.helpers.models import BAD, GOOD, make_cell, make_encoded, make_model,
 
 KINDS = ["sequence-classification", "token-classification"]
 TOLERANCE = 1e-6
+LEFT = ("padding_mass", "padding_gradient", "hidden_mass", "hidden_gradient", "multiplied_mass")
 NEAR = 2  # how far ModernBERT's second layer sees
 
 # weights large enough that a leak would show
@@ -591,6 +592,21 @@ def test_the_hidden_share_is_recorded(train):
     assert rate_of(train({"kind": "window", "width": 100})) == 0
     assert rate_of(train({"kind": "random-attention", "rate": 0.3})) == pytest.approx(0.3, abs=0.03)
     assert rate_of(train({"kind": "causal", "at": "always"})) == pytest.approx(0.5)
+
+
+def test_what_is_left_on_hidden_keys_is_recorded(train):
+    """Of padding in every run, of the attention mask where there is one; and what multiplying would leave."""
+
+    def left(mask):
+        return {item.measure: item.value for item in train(mask).record.metrics if item.measure in LEFT}
+
+    plain, causal = left(None), left({"kind": "causal"})
+    assert plain.keys() == {"padding_mass", "padding_gradient", "multiplied_mass"}
+    assert causal.keys() == set(LEFT)
+    assert all(value <= TOLERANCE for name, value in (plain | causal).items() if name != "multiplied_mass")
+    assert 0.3 < plain["multiplied_mass"] < 0.7
+    assert plain["multiplied_mass"] == causal["multiplied_mass"]  # of the same model, before it is trained
+    assert left({"kind": "causal", "apply": False}) == plain
 
 
 def test_a_resumed_run_goes_on_counting(tmp_path):

@@ -310,6 +310,21 @@ def test_changed_weights_by_hand():
     parts = {"": ["a", "b", "fresh"], "first": ["a"], "none": ["fresh"]}
     # 3 / 5 of the whole; a row that b gained has no start
     assert list(drift.parameter_drift(trained, start, parts)) == [("", 3 / 5, 1 / 4), ("first", 1.0, 1 / 3)]
+    assert drift.moved_drift(trained, start, parts[""]) == 3 / 2  # of the one weight that moved
+    assert drift.moved_drift(start, start, parts[""]) == 0.0
+
+
+def test_what_is_frozen_does_not_make_the_drift_of_the_rest_smaller(tmp_path):
+    """With all but one layer held, the drift of all weights is small; that of the weights that moved is as it was."""
+    model = AutoModel.from_pretrained(make_model(tmp_path / "model"))
+    start = {name: weight.clone() for name, weight in drift.weights_of(model).items()}
+    parts = drift.blocks(model)
+    free = {name: weight * 1.1 if name in parts["layer-1"] else weight for name, weight in start.items()}
+    both = {name: weight * 1.1 if weight.dim() else weight for name, weight in start.items()}
+    whole = {part: far for part, far, _ in drift.parameter_drift(free, start, parts)}
+    assert whole[""] < 0.07
+    assert drift.moved_drift(free, start, parts[""]) == pytest.approx(0.1, rel=1e-4)
+    assert drift.moved_drift(both, start, parts[""]) == pytest.approx(0.1, rel=1e-4)
 
 
 # --- masked LM

@@ -66,6 +66,7 @@ SHARED = {
     *("perturbation_drop:delete-10", "perturbation_drop:drop-10", "perturbation_flip_rate:drop-10"),
     *("perturbation_flip_rate", "masking_drop", "masking_drop:mask-10", "masking_flip_rate", "aligned_score"),
     *("conflicting_score", "cue_reliance", "worst_group_score", "representation_drift"),
+    *("output_drift", "moved_drift"),
     *("representation_drift:embeddings", "representation_drift:layer-0", "representation_drift:layer-1"),
     *("parameter_drift", "parameter_drift:layer-1", "changed_weights", "changed_weights:embeddings", "mlm_loss"),
     *("mlm_forgetting", "probing_accuracy", "probing_drop", "probing_accuracy:length", "probing_drop:word-content"),
@@ -155,6 +156,7 @@ def test_only_what_is_wanted_is_measured(bench):
     assert {metric.measure.partition(":")[0] for metric in record.metrics} == {
         "parameter_drift",
         "changed_weights",
+        "moved_drift",
         "probe_time",
     }
     assert list(outcomes.columns) == ["set", "example", "hit", "weight"]
@@ -250,7 +252,8 @@ def test_the_gap_along_the_training_is_the_runs_own_where_all_texts_are_looked_a
 
 def test_only_wanted_probes_are_measured_along_the_training(bench):
     record, outcomes = bench.probe(cell_of(), measure=["distractor", "trajectory"])
-    always = {"loss_gap", "score_gap", "representation_drift", "parameter_drift", "changed_weights"}
+    always = {"loss_gap", "score_gap", "representation_drift", "output_drift"}
+    always |= {"parameter_drift", "changed_weights", "moved_drift"}
     for point in record.trajectory:
         assert point.measures.keys() == always | {"distractor_drop", "distractor_flip_rate"}
     assert {name.partition(":")[0] for name in outcomes["set"]} == {"distractor"}
@@ -263,6 +266,7 @@ def test_the_trajectory_ends_at_the_model_if_the_last_one_is_the_best(bench):
         best = max(history, key=lambda row: (row.score, -row.step))
         point = next(point for point in record.trajectory if point.step == best.step)
         assert point.score == best.score
+        assert point.measures["mlm_forgetting"] is not None  # so that it has a value at the matched score
         # of all test texts, or of other training texts
         elsewhere = {"ece", "brier", "loss_gap", "score_gap"}
         for name, value in point.measures.items():
@@ -381,7 +385,7 @@ def test_memorisation_follows_a_model_that_knows_flipped_labels(bench, monkeypat
 def test_drift_and_probing_follow_noise_in_the_weights(bench):
     """θ₀ + α · noise: parameter drift is exactly linear in α, the others rise with it, from nothing."""
     dial = [0.0, 0.02, 0.05, 0.1, 0.4]
-    found = {"parameter_drift": [], "representation_drift": []}
+    found = {"parameter_drift": [], "representation_drift": [], "output_drift": []}
     for scale in dial:
         still = {"epochs": 1, "learning_rate": 1e-9, "eval_batch_size": 8}
         subject = bench.subject(cell_of(seed=7, training=still))
@@ -392,6 +396,8 @@ def test_drift_and_probing_follow_noise_in_the_weights(bench):
         measured = rows_of(knowledge.representation_drift, subject) | rows_of(knowledge.parameter_drift, subject)
         for name, column in found.items():
             column.append(measured[name])
+        assert measured["output_drift"] == measured["representation_drift:layer-1"]
+        assert measured["moved_drift"] == pytest.approx(measured["parameter_drift"], rel=1e-3, abs=1e-6)  # all moved
         if not scale:
             nothing = rows_of(knowledge.probing, subject) | rows_of(knowledge.masked_lm, subject)
             assert nothing["probing_drop"] == 0
