@@ -226,6 +226,7 @@ class Run(State):
             updates=self.updates if updates is None else updates,
             batches=batches,
             loss=self.head.loss,
+            lexicons=self.inputs.lexicons,
         )
 
     def validate(self, trainer: MaskedTrainer) -> dict[str, float]:
