@@ -122,9 +122,16 @@ def _rate(strategy: Strategy) -> Strategy:
 
 
 def _compute(strategy: Strategy) -> Strategy:
-    """Return the twin that separates the objective from its compute: all of its passes, without its effect."""
+    """Return the twin that separates the objective from its compute: all of its passes, without its effect.
+
+    Of `augment`: all of its passes, without masks.
+    """
     _require(strategy, "compute-twin", strategy.objective is not None, "an objective")
-    return _changed(strategy, "objective", apply=False)
+    assert strategy.objective is not None
+    twin = strategy.objective.compute_twin()
+    # an input mask made the copy of an objective that has none; a twin that masks nothing does without it
+    without = {"input": None} if twin.apply and getattr(strategy.objective, "mask", None) is None else {}
+    return strategy.model_copy(update={"objective": twin, **without})
 
 
 def _step(strategy: Strategy) -> Strategy:
@@ -157,7 +164,7 @@ def _everywhere(mask: Mask, change: Callable[[Mask], dict[str, Any]]) -> Mask:
 
 def _all_changed(strategy: Strategy, twin: str, change: Callable[[Mask], dict[str, Any]], needs: str) -> Strategy:
     """Return the strategy with all masks changed, of which one at least has to have what the change needs."""
-    update = {family: _everywhere(mask, change) for family, mask in strategy.masks()}
+    update: dict[str, Mask] = {family: _everywhere(mask, change) for family, mask in strategy.masks()}
     _require(strategy, twin, any(mask is not update[family] for family, mask in strategy.masks()), needs)
     return strategy.model_copy(update=update)
 

@@ -37,8 +37,10 @@ def lexicon_scores(setting: Setting, name: str) -> WordScores:
     Raises
     ------
     InputError
-        If no word of the training split is in the lexicon.
+        If the run was given no such lexicon, or no word of the training split is in it.
     """
+    if name not in setting.lexicons:
+        raise InputError(f"words: {name}: expected the folder of this lexicon among the inputs of the run")
     weights = read_words(setting.lexicons[name])
     keys: dict[int, float] = {}
     for word, key in _spelled(weights, setting.tokenizer):
