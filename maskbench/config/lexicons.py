@@ -30,9 +30,9 @@ class Lexicon(ConfigBlock):
     encoding: TextEncoding = "utf-8"
     """Encoding of the file, such as `utf-8`."""
     licence: str | None = None
-    """Licence of the words."""
+    """Under which licence the words may be used."""
     citation: str | None = None
-    """Who made them."""
+    """Who made the list, for the documentation."""
 
     @model_validator(mode="after")
     def _names_a_file(self) -> Self:
