@@ -43,7 +43,8 @@ class Schedule(ConfigBlock):
     rates: Annotated[list[Rate], Field(min_length=1)] | None = None
     """epochs: the rates of the passes, such as [0.15, 0.12, 0.09]; the first one is the mask's own rate."""
     flat: bool = False
-    """true: in every update the mean of these rates over all updates of the training (the constant-rate twin)."""
+    """true: in every update the mean of these rates over all updates that the training is to make (the constant-rate
+    twin); one that stops early has had other rates than that in the mean."""
 
     @model_validator(mode="after")
     def _keys_go_together(self) -> Self:
