@@ -58,6 +58,10 @@ class Mask(ConfigBlock):
         """Return what the model and the task must have, checked before anything starts."""
         return frozenset()
 
+    def lexicon(self) -> str | None:
+        """Return the name of the lexicon that the mask chooses words from; None: it needs none."""
+        return None
+
     def stacks(self) -> bool:
         """Tell whether a cell with this mask and its parameters can be trained in a stack; by default `stackable`."""
         return self.stackable

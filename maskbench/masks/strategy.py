@@ -62,7 +62,7 @@ class Strategy(ConfigBlock):
     def lexicons(self) -> list[str]:
         """The names of the lexicons whose words its masks ask for, sorted."""
         masks = (inner for _, mask in self.masks() for inner in within(mask))
-        return sorted({name for mask in masks if (name := getattr(mask, "words", None)) is not None})
+        return sorted({name for mask in masks if (name := mask.lexicon()) is not None})
 
     @model_validator(mode="after")
     def _objective_has_a_mask(self) -> Self:

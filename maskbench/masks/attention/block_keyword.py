@@ -50,6 +50,10 @@ class BlockKeyword(Scheduled, AttentionMask):
             raise ValueError("words: a mask that is part of the model (at: always) knows no lexicon; expected null")
         return self
 
+    def lexicon(self) -> str | None:
+        """Return the name of the lexicon whose words are hidden, if one is named."""
+        return self.words
+
     def fit(self, setting: Setting, rng: Draws) -> None:
         """Score the words of the training split, or spell those of the lexicon."""
         from maskbench.masks.shared.lexicon import scores

@@ -55,6 +55,10 @@ class Keyword(Scheduled, InputMask):
             raise ValueError(f"expected either words or statistic, got {self.words} and {self.statistic}")
         return self
 
+    def lexicon(self) -> str | None:
+        """Return the name of the lexicon whose words are hit, if one is named."""
+        return self.words
+
     def fit(self, setting: Setting, rng: Draws) -> None:
         """Score the words of the training split, or spell those of the lexicon."""
         from maskbench.masks.shared.lexicon import scores
