@@ -87,7 +87,9 @@ def prepare(options: argparse.Namespace, strategy: Any) -> tuple[Any, Any]:
         max_validation=32,
         max_test=32,
     )
-    run = Run(cell, Inputs(encoded, model, Path(tempfile.gettempdir())), choose(cell.training))
+    lexicons = {name: options.results / f"data/lexicons/{name}" for name in strategy.lexicons}
+    inputs = Inputs(encoded, model, Path(tempfile.gettempdir()), lexicons=lexicons)
+    run = Run(cell, inputs, choose(cell.training))
     trainer = run.prepare(AutoTokenizer.from_pretrained(model, local_files_only=True))
     trainer.args.eval_strategy = trainer.args.save_strategy = trainer.args.logging_strategy = "no"
     trainer.args.load_best_model_at_end = False

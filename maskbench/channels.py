@@ -46,6 +46,8 @@ class Purpose(IntEnum):
     """Order of the training examples in each epoch."""
     NOISE = 2
     """Dropout, drawn anew in each micro-batch."""
+    COPY = 3
+    """Dropout of a copy's own pass in an objective."""
     SUBSET = 11
     """Which examples a run is trained on, of a larger training split."""
     CONFLICT = 12

@@ -2,6 +2,7 @@
 # where Snakemake does, which has a network; if one of them fails, the input is wrong, and a second try would fail, too.
 
 RESERVE = reserve(EXPERIMENT)
+LEXICONS = lexicons(EXPERIMENT)
 PLANTED = {condition.name: condition for condition in EXPERIMENT.conditions if condition != CLEAN}
 
 
@@ -41,6 +42,26 @@ rule fetch_model:
         code=code_hash("fetch.py"),
     shell:
         'python "$MASKBENCH/scripts/fetch.py" model --spec {params.model:q} --destination {params.folder:q} > {log:q} 2>&1'
+
+
+rule fetch_lexicon:
+    output:
+        manifest=LAYOUT.lexicon("{lexicon}"),
+    log:
+        LAYOUT.log("fetch/lexicon-{lexicon}"),
+    wildcard_constraints:
+        lexicon="|".join(LEXICONS) or "(?!)",
+    retries: 0
+    localrule: True
+    conda:
+        ENVS / "data.yaml"
+    params:
+        lexicon=lambda wildcards: LEXICONS[wildcards.lexicon].content().as_argument(),
+        files=lambda wildcards: lexicon_content(LEXICONS[wildcards.lexicon]),
+        folder=subpath(output.manifest, parent=True),
+        code=code_hash("fetch.py"),
+    shell:
+        'python "$MASKBENCH/scripts/fetch.py" lexicon --spec {params.lexicon:q} --destination {params.folder:q} > {log:q} 2>&1'
 
 
 rule prepare:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from maskbench.config.corpora import Corpus
     from maskbench.config.cutting import Column
+    from maskbench.config.lexicons import Lexicon
     from maskbench.config.tasks import Task
     from maskbench.kinds.files import Place, Seen
 
@@ -42,7 +43,7 @@ _NO_TEXT = {
 """How files begin that some encodings would read as text, and what they are; what gzip or bzip2 made is unpacked."""
 
 
-def decode(task: Task | Corpus, path: Path, place: Place, seen: Seen, skip: int = 0) -> str:
+def decode(task: Task | Corpus | Lexicon, path: Path, place: Place, seen: Seen, skip: int = 0) -> str:
     """Read a file as text, without byte order marks at its start and, where files were joined, inside.
 
     The first lines that are to be skipped (`skip`) are empty in it, so that the others keep their numbers.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from maskbench.config.corpora import SUFFIXES, TaskTexts
 from maskbench.config.cutting import GroupFile
+from maskbench.config.lexicons import WORDS
 from maskbench.config.sources import (
     MODEL_FILES,
     RECORD,
@@ -28,6 +29,7 @@ from maskbench.data.archives import open_archive
 from maskbench.data.folders import new_folder
 from maskbench.data.groups import FOLDER, as_task
 from maskbench.data.hub import fetch_dataset, fetch_snapshot
+from maskbench.data.lexicons import write_words
 from maskbench.data.packages import cached_archive
 from maskbench.data.synthetic import write_synthetic
 from maskbench.errors import InputError
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from maskbench.config.corpora import Corpus
+    from maskbench.config.lexicons import Lexicon
     from maskbench.config.models import FetchedModel
     from maskbench.config.tasks import Task
 
@@ -170,6 +173,44 @@ def fetch_corpus(corpus: Corpus, destination: Path, cache: Path) -> None:
                 _unpack(source, lambda known: _chosen(corpus.files, known, where), folder, cache, where)
             case LocalSource():
                 _copy(_corpus_files(corpus, where), folder, where)
+        return {}
+
+    _fetch(source, destination, fill, where)
+
+
+def fetch_lexicon(lexicon: Lexicon, destination: Path, cache: Path) -> None:
+    """Put the file of a lexicon into a new folder, with its words read (data/lexicons.py) and source.json beside it.
+
+    Parameters
+    ----------
+    lexicon
+        The lexicon.
+    destination
+        Folder to make; it appears whole or not at all.
+    cache
+        Where downloads are kept, see `cache_folder`.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, or not what the format says; if an archive has another hash than the pinned one, or it
+        cannot be downloaded.
+    """
+    source = lexicon.source
+    where = f"lexicon {lexicon.name}: source: {_title(source)}"
+
+    def fill(folder: Path) -> Features:
+        if isinstance(source, PackageSource):
+            name = str(lexicon.file)
+            if not is_safe(name) or name in (RECORD, WORDS):
+                raise InputError(f"{where}: file: expected a name inside the source's folder, got {name!r}")
+            _unpack(source, lambda _: [name], folder, cache, where)
+        else:
+            name, path = lexicon.local_file()
+            if name == WORDS:
+                raise InputError(f"{where}: {path}: expected a file of another name than {WORDS}")
+            _copy({name: path}, folder, where)
+        write_words(lexicon, folder / name, folder)
         return {}
 
     _fetch(source, destination, fill, where)

@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 
 from maskbench.masks.base import FAMILIES, Family, Mask
 from maskbench.masks.registry import known
+from maskbench.masks.schedule import Schedule
 from maskbench.masks.strategy import TWINS
 
 
@@ -35,7 +36,7 @@ def _default(field: FieldInfo) -> str:
     value = field.get_default(call_default_factory=True)
     if field.is_required():
         return "(required)"
-    return value.kind if isinstance(value, Mask) else json.dumps(value).strip('"')
+    return value.kind if isinstance(value, Mask | Schedule) else json.dumps(value).strip('"')
 
 
 def masks() -> Iterator[MaskEntry]:

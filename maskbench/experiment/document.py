@@ -18,6 +18,7 @@ from maskbench.config.block import ConfigBlock
 from maskbench.config.conditions import Cue
 from maskbench.config.corpora import Corpus
 from maskbench.config.cutting import Cut, GroupFile
+from maskbench.config.lexicons import Lexicon
 from maskbench.config.measures import MEASURES, MeasureFamily
 from maskbench.config.models import FetchedModel
 from maskbench.config.probes import Probes
@@ -184,7 +185,10 @@ def _table(block: type[ConfigBlock], content: dict[str, Any]) -> Iterator[str]:
             if isinstance(default, ConfigBlock)
             else f"`{_flow(default)}`"
         )
-        cells = (f"`{key}`", _type(entry), shown, " ".join(entry["description"].split()))
+        kind, text = _type(entry), " ".join(entry["description"].split())
+        if issubclass(block, Mask):  # on a page of its own
+            kind = kind.replace("](#", "](config.md#").replace("](masks.md#", "](#")
+        cells = (f"`{key}`", kind, shown, text)
         yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
@@ -306,6 +310,7 @@ _BLOCKS: tuple[type[ConfigBlock], ...] = (
     Pretrain,
     Corpus,
     FetchedModel,
+    Lexicon,
     Schedule,
     TrainingPlan,
     TrainingOverrides,

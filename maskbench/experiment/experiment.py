@@ -11,6 +11,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from maskbench.config.analysis import Analysis
 from maskbench.config.block import ConfigBlock, Count, Name, Seed
 from maskbench.config.conditions import CLEAN, Condition, Cue
+from maskbench.config.lexicons import Lexicon
 from maskbench.config.probes import Probes
 from maskbench.config.resources import Resources
 from maskbench.config.tasks import Task
@@ -108,6 +109,8 @@ class Experiment(ConfigBlock):
         AfterValidator(_unique),
     ]
     """Mask strategies: names of presets, or `{name, input, attention, parameter, objective, twins}` (docs/masks.md)."""
+    lexicons: Annotated[list[Annotated[Lexicon, Preset("lexicons")]], AfterValidator(_unique)] = []
+    """Lists of words of your own that masks may choose from (`words` of a mask); presets need not stand here."""
     baseline: Name = "none"
     """The strategy that the others are compared with."""
     regimes: Annotated[list[Regime], Field(min_length=1), AfterValidator(_unique)] = ["single"]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from maskbench.config.tuning import is_tuned
+from maskbench.data.lexicons import words_hash
 from maskbench.data.manifests import EncodedManifest
 from maskbench.errors import InputError
 from maskbench.experiment.cell import Cell
@@ -56,6 +57,8 @@ class Keys:
             return {"encoded": about.hash, "prepared": about.prepared}
         if kind == "model_source":
             return model_hash(manifest.parent)
+        if kind == "lexicon":
+            return words_hash(manifest.parent)
         assert kind == "reference", kind
         found = read_json(manifest)
         kept = {name: found[name] for name in ("code", "data", "examples", "layers", "notes")}
@@ -74,7 +77,8 @@ class Keys:
         data = [self._of(self.layout.encoded(one.task, one.model, one.condition.name)) for one in member]
         model = self._of(self.layout.model_source(cell.model))
         start = None if before is None else self.training(before)
-        if model is None or None in data or (before is not None and start is None):
+        words = {name: self._of(self.layout.lexicon(name)) for name in cell.strategy.lexicons}
+        if model is None or None in data or None in words.values() or (before is not None and start is None):
             return None
         about = {
             "cells": [one.model_dump(mode="json") for one in member],
@@ -82,6 +86,7 @@ class Keys:
             "code": self.jobs.code_of(cell),
             "data": data,
             "model": model,
+            "lexicons": words,
             "start": start,
             "points": self.jobs.experiment.probes.conflict_points if len(member) > 1 else None,
         }

@@ -233,6 +233,7 @@ class Jobs:
                     sources[name] / "manifest.json" for name in ("clean", "shifted", "cue", "before_encoded")
                     if name in sources
                 ]  # fmt: skip
+        found += [layout.lexicon(name) for cell in job.cells for name in cell.strategy.lexicons]
         lenders = {self.job_of[other.run] for cell in job.cells for other in self.needed_by(cell)}
         found += [layout.choices] if job.is_tuned else []
         return list(dict.fromkeys(found)) + [layout.models(name) for name in sorted(lenders)]

@@ -21,6 +21,7 @@ _FIELDS = {
     "size": r"full|n[1-9][0-9]*",
     "start": _NAME,
     "corpus": _NAME,
+    "lexicon": _NAME,
     "pack": r"[0-9a-f]{12}",
     "seed": r"0|[1-9][0-9]*",
     "piece": r"0|[1-9][0-9]*",
@@ -36,6 +37,7 @@ _FILES = {
     "model_source": "data/models/{model}/source.json",
     "start_source": "data/starts/{start}/source.json",
     "corpus_source": "data/corpora/{corpus}/source/source.json",
+    "lexicon": "data/lexicons/{lexicon}/source.json",
     "corpus": "data/corpora/{corpus}/documents/manifest.json",
     "packed": "data/pretraining/{pack}/manifest.json",
     "prepared": "data/tasks/{task}/{variant}/manifest.json",
@@ -243,6 +245,10 @@ class Layout:
     def corpus_source(self, corpus: str) -> Path:
         """Return the file that says where a corpus came from; its files are in its folder."""
         return self._file("corpus_source", corpus=corpus)
+
+    def lexicon(self, lexicon: str) -> Path:
+        """Return the file that says where a lexicon came from; its words are in its folder."""
+        return self._file("lexicon", lexicon=lexicon)
 
     def corpus(self, corpus: str) -> Path:
         """Return the manifest of the documents of a corpus."""

@@ -19,7 +19,7 @@ from maskbench.config.sources import REVISION_PATTERN, SHA256_PATTERN, SOURCE_KI
 from maskbench.config.tasks import Task
 from maskbench.data import counting
 from maskbench.errors import InputError
-from maskbench.experiment import corpora
+from maskbench.experiment import corpora, lexicons
 from maskbench.experiment.cell import resolve
 from maskbench.experiment.experiment import Experiment
 from maskbench.experiment.model import Model
@@ -370,9 +370,9 @@ def load(
     except ValidationError as error:
         raise InputError(*_named(explain(error, config), source, given)) from None
     problems = [*_impossible_training(experiment), *_unmet_needs(experiment), *_unmasked_cues(experiment)]
-    problems += corpora.contradictory(experiment)
+    problems += [*corpora.contradictory(experiment), *lexicons.unknown(experiment)]
     if runs_here:
-        missing = [*_missing_paths(experiment), *corpora.missing(experiment)]
+        missing = [*_missing_paths(experiment), *corpora.missing(experiment), *lexicons.missing(experiment)]
         problems += [*missing, *_missing_trackers(experiment), *beyond_the_models(experiment)]
         problems += [] if missing else _impossible_sizes(experiment)
     if problems:

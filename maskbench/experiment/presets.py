@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @cache
 def presets() -> dict[str, dict[str, dict[str, Any]]]:
-    """Return the tasks, models, corpora and strategies that a configuration may use by name."""
+    """Return the tasks, models, corpora, lexicons and strategies that a configuration may use by name."""
     text = files("maskbench.config").joinpath("presets.yaml").read_text(encoding="utf-8")
     return yaml.safe_load(text)  # type: ignore[no-any-return]
 
@@ -29,7 +29,7 @@ class Preset:
     Of `training` single hyperparameters are replaced: another weight decay does not take a preset's learning rate away.
     """
 
-    def __init__(self, kind: Literal["tasks", "models", "corpora", "strategies"]) -> None:
+    def __init__(self, kind: Literal["tasks", "models", "corpora", "lexicons", "strategies"]) -> None:
         self.kind = kind
 
     def expand(self, value: Any) -> Any:

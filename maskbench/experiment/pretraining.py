@@ -12,7 +12,6 @@ from maskbench.config.corpora import VOCABULARY, Corpus, Packing
 from maskbench.config.models import FetchedModel
 from maskbench.config.pretraining import Size
 from maskbench.experiment.presets import FetchedPreset, Preset
-from maskbench.masks.schedule import Schedule
 from maskbench.masks.slots import InputSlot
 
 MASKS = ("random", "static", "span", "fixed-positions", "tail")
@@ -64,9 +63,8 @@ class Pretrain(ConfigBlock):
     """`tiny` (2 layers of 128), `mini` (4 of 256), or fields of transformers' BertConfig; null: `tiny`, and with
     `continues` that model's own, which cannot be changed."""
     input: InputSlot = Field(default_factory=lambda: _default_mask(), validate_default=True)
-    """What is masked, and so predicted: an input mask that needs no labels (docs/masks.md)."""
-    schedule: Schedule = Field(default_factory=Schedule)
-    """How the mask's rate goes over the training: `constant`, or `{kind: linear, to: 0.0}`."""
+    """What is masked, and so predicted: an input mask that needs no labels (docs/masks.md); its `schedule` says how its
+    rate goes over the training."""
     updates: Annotated[int, Field(ge=0, le=10**9)] | None = None
     """Budget in updates; 0: random weights beside the vocabulary; null: 2000, unless `epochs` is given."""
     epochs: Positive | None = None
@@ -99,6 +97,17 @@ class Pretrain(ConfigBlock):
     seed: Seed = 1
     """Filled in by the program: the seed of initialisation, order of the text and masks."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _schedule_is_the_masks(cls, value: Any) -> Any:
+        """Say where the schedule of the rate stands, which was a key of the recipe before fine-tuning had one."""
+        if isinstance(value, dict) and "schedule" in value:
+            place = "input: {kind: random, schedule: ...}"
+            raise PydanticCustomError(
+                "unknown_key", "unknown key schedule; it is a key of the mask: {place}", {"place": place}
+            )
+        return value
+
     @model_validator(mode="after")
     def _keys_go_together(self) -> Self:
         if self.updates is not None and self.epochs is not None:
@@ -120,8 +129,6 @@ class Pretrain(ConfigBlock):
             raise ValueError(f"input: expected one of the masks {', '.join(MASKS)}, got {self.input.kind}")
         if not self.input.apply:
             raise ValueError("input: apply: false leaves nothing to predict; expected true")
-        if self.schedule.kind != "constant" and not hasattr(self.input, "rate"):
-            raise ValueError(f"schedule: expected a mask with a rate, and {self.input.kind} has none")
         return self
 
     @property

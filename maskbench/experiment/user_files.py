@@ -8,6 +8,7 @@ from pathlib import Path
 
 from maskbench.config.corpora import Corpus
 from maskbench.config.cutting import GroupFile
+from maskbench.config.lexicons import Lexicon
 from maskbench.config.models import FetchedModel
 from maskbench.config.sources import LocalSource, model_files
 from maskbench.config.tasks import Task
@@ -40,6 +41,11 @@ def model_content(model: FetchedModel) -> str:
 def corpus_content(corpus: Corpus) -> str:
     """Return hashes of the files of a corpus, as JSON; empty text if they are not on this machine's disks."""
     return _hashes(corpus.local_files()) if isinstance(corpus.source, LocalSource) else ""
+
+
+def lexicon_content(lexicon: Lexicon) -> str:
+    """Return the hash of the file of a lexicon, as JSON; empty text if it is not on this machine's disks."""
+    return _hashes(dict([lexicon.local_file()])) if isinstance(lexicon.source, LocalSource) else ""
 
 
 def _hashes(files: Mapping[str, Path]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from maskbench.config.block import ConfigBlock
 
@@ -57,6 +57,10 @@ class Mask(ConfigBlock):
     def needs(self) -> frozenset[Need]:
         """Return what the model and the task must have, checked before anything starts."""
         return frozenset()
+
+    def lexicon(self) -> str | None:
+        """Return the name of the lexicon that the mask chooses words from; None: it needs none."""
+        return None
 
     def stacks(self) -> bool:
         """Tell whether a cell with this mask and its parameters can be trained in a stack; by default `stackable`."""
@@ -188,6 +192,10 @@ class ParameterMask(Mask):
         """Return what the record of the run says of the mask, asked for once parameters are selected."""
         return []
 
+    def ending(self, model: Module) -> list[str]:
+        """Return what the record of the run says of the mask at the end of the training, before `finish`."""
+        return []
+
     def held(self) -> int:
         """Return how many weights never move although their parameters are not frozen."""
         return 0
@@ -217,6 +225,10 @@ class Objective(Mask):
             its `hidden` are the last hidden states of that pass.
         """
         raise NotImplementedError
+
+    def compute_twin(self) -> Self:
+        """Return the objective of the compute twin: by default this one, all of its passes without its effect."""
+        return self.model_copy(update={"apply": False})
 
     def combine(self, task: Tensor, penalty: Tensor, parts: int) -> Tensor:
         """Return the loss that is minimised, a scalar tensor.

@@ -35,6 +35,10 @@ class Batch:
     """Number of labels in all micro-batches of the update; None: this is the only one."""
     progress: float = 0.0
     """Share of the training's updates that are done."""
+    updates: int = 1
+    """Number of updates of the whole training."""
+    per_pass: int = 1
+    """Number of updates in a pass over the training examples."""
     noise: int = 0
     """Seed of dropout in this micro-batch: a second pass that starts from it sees the same dropout as the first."""
     hit: Tensor | None = None

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from datasets import Dataset
@@ -41,6 +41,8 @@ class Setting:
     the whole training split in its order, or of the rows that a second argument lists."""
     loss: Callable[..., Tensor]
     """Task loss in nats of a model's outputs and labels: a mean over labels, or a sum divided by a third argument."""
+    lexicons: Mapping[str, Path] = field(default_factory=dict)
+    """Folders of the lexicons that the strategy's masks name (data/lexicons.py reads them)."""
     parts: tuple[Setting, ...] = ()
     """Joint training, for the one parameter mask: the setting of each task, whose models share all but their heads. The
     other fields are the first task's, but its model has both heads. Empty: one task."""

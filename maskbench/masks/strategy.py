@@ -11,9 +11,20 @@ from maskbench.config.block import ConfigBlock, Name
 from maskbench.config.training import TrainingOverrides
 from maskbench.masks import registry
 from maskbench.masks.base import FAMILIES, Family, Mask
+from maskbench.masks.schedule import Schedule, Scheduled
 from maskbench.masks.slots import AttentionSlot, InputSlot, ObjectiveSlot, ParameterSlot
+from maskbench.models.refusals import within
 
-Twin = Literal["noise-twin", "rate-twin", "compute-twin", "step-twin", "drawn-not-applied", "rate-zero", "all"]
+Twin = Literal[
+    "noise-twin",
+    "rate-twin",
+    "constant-rate-twin",
+    "compute-twin",
+    "step-twin",
+    "drawn-not-applied",
+    "rate-zero",
+    "all",
+]
 """Controls that are made of a strategy; docs/masks.md says what each holds equal."""
 
 
@@ -46,6 +57,12 @@ class Strategy(ConfigBlock):
             mask = getattr(self, family)
             if mask is not None:
                 yield family, mask
+
+    @property
+    def lexicons(self) -> list[str]:
+        """The names of the lexicons whose words its masks ask for, sorted."""
+        masks = (inner for _, mask in self.masks() for inner in within(mask))
+        return sorted({name for mask in masks if (name := mask.lexicon()) is not None})
 
     @model_validator(mode="after")
     def _objective_has_a_mask(self) -> Self:
@@ -105,9 +122,16 @@ def _rate(strategy: Strategy) -> Strategy:
 
 
 def _compute(strategy: Strategy) -> Strategy:
-    """Return the twin that separates the objective from its compute: all of its passes, without its effect."""
+    """Return the twin that separates the objective from its compute: all of its passes, without its effect.
+
+    Of `augment`: all of its passes, without masks.
+    """
     _require(strategy, "compute-twin", strategy.objective is not None, "an objective")
-    return _changed(strategy, "objective", apply=False)
+    assert strategy.objective is not None
+    twin = strategy.objective.compute_twin()
+    # an input mask made the copy of an objective that has none; a twin that masks nothing does without it
+    without = {"input": None} if twin.apply and getattr(strategy.objective, "mask", None) is None else {}
+    return strategy.model_copy(update={"objective": twin, **without})
 
 
 def _step(strategy: Strategy) -> Strategy:
@@ -126,26 +150,43 @@ def _drawn(strategy: Strategy) -> Strategy:
     return strategy
 
 
-def _with_rate(mask: Mask, rate: float) -> Mask:
-    """Return a mask at another rate, masks inside it included; the same object if nothing has one."""
+def _everywhere(mask: Mask, change: Callable[[Mask], dict[str, Any]]) -> Mask:
+    """Return a mask with some keys changed, in the masks inside it, too; the same object if nothing changes."""
     inner = {key: getattr(mask, key) for key in type(mask).model_fields}
-    update: dict[str, Any] = {
+    update = {
         key: changed
         for key, value in inner.items()
-        if isinstance(value, Mask) and (changed := _with_rate(value, rate)) is not value
+        if isinstance(value, Mask) and (changed := _everywhere(value, change)) is not value
     }
-    if "rate" in inner:
-        update["rate"] = rate
+    update |= change(mask)
     return mask.model_copy(update=update) if update else mask
 
 
+def _all_changed(strategy: Strategy, twin: str, change: Callable[[Mask], dict[str, Any]], needs: str) -> Strategy:
+    """Return the strategy with all masks changed, of which one at least has to have what the change needs."""
+    update: dict[str, Mask] = {family: _everywhere(mask, change) for family, mask in strategy.masks()}
+    _require(strategy, twin, any(mask is not update[family] for family, mask in strategy.masks()), needs)
+    return strategy.model_copy(update=update)
+
+
+def _constant_rate(strategy: Strategy) -> Strategy:
+    """Return the twin that separates a schedule from its mean rate: the mean over the training in every update."""
+
+    def flat(mask: Mask) -> dict[str, Any]:
+        if not isinstance(mask, Scheduled) or mask.schedule.kind == "constant":
+            return {}
+        return {"schedule": mask.schedule.model_copy(update={"flat": True})}
+
+    return _all_changed(strategy, "constant-rate-twin", flat, "a mask whose rate has a schedule")
+
+
 def _at_rate(rate: float, twin: str, doc: str) -> Callable[[Strategy], Strategy]:
+    def at_rate(mask: Mask) -> dict[str, Any]:
+        held = {"schedule": Schedule()} if isinstance(mask, Scheduled) else {}
+        return {"rate": rate, **held} if "rate" in type(mask).model_fields else {}
+
     def change(strategy: Strategy) -> Strategy:
-        update: dict[str, Mask] = {family: _with_rate(mask, rate) for family, mask in strategy.masks()}
-        _require(
-            strategy, twin, any(mask is not update[family] for family, mask in strategy.masks()), "a mask with a rate"
-        )
-        return strategy.model_copy(update=update)
+        return _all_changed(strategy, twin, at_rate, "a mask with a rate")
 
     change.__doc__ = doc
     return change
@@ -154,6 +195,7 @@ def _at_rate(rate: float, twin: str, doc: str) -> Callable[[Strategy], Strategy]
 TWINS: dict[Twin, Callable[[Strategy], Strategy]] = {
     "noise-twin": _noise,
     "rate-twin": _rate,
+    "constant-rate-twin": _constant_rate,
     "compute-twin": _compute,
     "step-twin": _step,
     "drawn-not-applied": _drawn,

@@ -114,6 +114,8 @@ class Data(RecordBlock):
     prepared: str
     encoded: str
     model: str
+    lexicons: dict[str, str] = Field(default_factory=dict)
+    """Of the words of each lexicon that the strategy's masks name."""
 
 
 class Environment(RecordBlock):

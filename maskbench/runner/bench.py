@@ -123,6 +123,7 @@ class Bench:
             along=self.jobs.along,
             start=None if before is None else layout.record(before.run).parent,
             load=shelf.encoded,
+            lexicons={name: layout.lexicon(name).parent for name in cell.strategy.lexicons},
             models=shelf.models,
         )
 

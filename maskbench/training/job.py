@@ -150,6 +150,7 @@ def _owner(runs: Sequence[State], code: str, more: Any) -> dict[str, Any]:
         "cells": [run.cell.model_dump(mode="json") for run in runs],
         "data": [run.manifest["hash"] for run in runs],
         "model": model_hash(first.model),
+        "lexicons": first.words,
         "start": None if start is None else sha256_files(start.glob("*.safetensors"), start),
         "code": code,
         "along": first.along,
@@ -178,7 +179,12 @@ def _record(run: State, started: str, wall: float, **shared: Any) -> Record:
         stack=run.stack,
         parameters=parameters,
         parameters_hash=sha256_text(canonical(parameters)),
-        data=Data(prepared=run.manifest["prepared"], encoded=run.manifest["hash"], model=model_hash(run.inputs.model)),
+        data=Data(
+            prepared=run.manifest["prepared"],
+            encoded=run.manifest["hash"],
+            model=model_hash(run.inputs.model),
+            lexicons=run.inputs.words,
+        ),
         timings=Timings(started=started, wall_s=wall, train_s=train_s),
         **shared,
     )

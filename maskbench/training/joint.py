@@ -167,6 +167,8 @@ class JointRun:
         trainer, tokenizer = trained(self.runs, self.prepare, work)
         assert self.conflict is not None
         assert self.pair is not None
+        for line in trainer.moving.ending(trainer.whole):
+            self._note(line)
         trainer.moving.finish(trainer.whole)
         states = self.pair.states(dict(trainer.whole.state_dict()))
         outcomes = []

@@ -224,6 +224,10 @@ class JointTrainer(MaskedTrainer):
         """Return how many passes over the training examples of the task whose turn it is are complete."""
         return super().passes() if self._turn is None else self.state.global_step // self.updates.per_pass[self._turn]
 
+    def per_pass(self) -> int:
+        """Return the number of updates in a pass over the training examples of the task whose turn it is."""
+        return super().per_pass() if self._turn is None else self.updates.per_pass[self._turn]
+
     # --- training
 
     def get_train_dataloader(self) -> DataLoader[Any]:

@@ -191,6 +191,11 @@ class Masking:
         parameter = self.strategy.parameter
         return parameter.notes() if parameter is not None and parameter.apply else []
 
+    def ending(self, model: Module) -> list[str]:
+        """Return the notes about the parameter mask of a model whose training is complete, before `finish`."""
+        parameter = self.strategy.parameter
+        return parameter.ending(model) if parameter is not None and parameter.apply else []
+
     def held(self) -> int:
         """Return how many weights never move although their parameters are not frozen."""
         parameter = self.strategy.parameter

@@ -129,6 +129,7 @@ class Run(State):
         """Score a cell whose training is complete, and keep its model; returns its outcome on the test split."""
         if trainer.compiled is not None:
             self.notes += trainer.compiled.notes()
+        self.notes += trainer.moving.ending(trainer.whole)
         trainer.moving.finish(trainer.whole)
         outcomes = self.outcomes(trainer)
         self.note(trainer, outcomes, trainer.masking)
@@ -228,6 +229,7 @@ class Run(State):
             updates=self.updates if updates is None else updates,
             batches=batches,
             loss=self.head.loss,
+            lexicons=self.inputs.lexicons,
         )
 
     def validate(self, trainer: MaskedTrainer) -> dict[str, float]:

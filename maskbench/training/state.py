@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from maskbench.data.encode import load_encoded
+from maskbench.data.lexicons import words_hash
 from maskbench.io.files import read_json
 from maskbench.models.pretrained import Pretrained
 from maskbench.records.run import TRACEBACK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from datasets import Dataset
@@ -39,8 +40,15 @@ class Inputs:
     """Regime sequential: folder of the run whose encoder this one starts from; otherwise None."""
     load: Callable[[Path], dict[str, Dataset]] = load_encoded
     """Function that opens the encoded task, given its folder."""
+    lexicons: Mapping[str, Path] = field(default_factory=dict)
+    """Folders of the lexicons that the strategy's masks name."""
     models: Pretrained = field(default_factory=Pretrained)
     """What opens the pretrained model."""
+
+    @property
+    def words(self) -> dict[str, str]:
+        """Hashes of the words of each lexicon."""
+        return {name: words_hash(folder) for name, folder in sorted(self.lexicons.items())}
 
     @property
     def traceback(self) -> Path:

@@ -358,6 +358,11 @@ class MaskedTrainer(Trainer):
         """Return how many passes over the training examples of the current task are complete."""
         return int(self.state.epoch or 0)
 
+    def per_pass(self) -> int:
+        """Return the number of updates in a pass over the training examples of the current task."""
+        data: Any = self.train_dataset
+        return -(-len(data) // (self.args.train_batch_size * self.args.gradient_accumulation_steps))
+
     def _batch(self, inputs: dict[str, Any]) -> tuple[Batch, dict[str, Any]]:
         """Split what the collator gives into the batch that the hooks see and the inputs that the model takes."""
         inputs = dict(inputs)
@@ -370,6 +375,8 @@ class MaskedTrainer(Trainer):
             mask_id=self.mask_id,
             labels=inputs["labels"],
             progress=self.state.global_step / max(1, self.state.max_steps),
+            updates=max(1, self.state.max_steps),
+            per_pass=self.per_pass(),
             capitals=inputs.pop("capitals"),
             token_types=inputs.get("token_type_ids"),
             noise=self._noise,

@@ -227,17 +227,31 @@ def test_another_number_of_cells_in_a_job_trains_nothing(copied, cells):
 
 
 def test_an_added_strategy_is_trained_alone_in_a_job_that_it_shares(copied):
-    write_config(copied, strategies=["none", "random", "span"], resources={"cells_per_job": "all"})
+    """It takes its words from a lexicon of the user's own, which is part of what its cells depend on."""
+    (copied / "data/words.txt").write_text("great\t2\nfilm\n")
+    write_config(
+        copied,
+        strategies=["none", "random", {"name": "words", "input": {"kind": "keyword", "words": "mine"}}],
+        lexicons=[{"name": "mine", "source": {"local": "data/words.txt"}}],
+        resources={"cells_per_job": "all"},
+    )
     records = {path: path.stat().st_mtime_ns for path in copied.glob("results/mine/*/*.*.*/metrics.json")}
     assert len(records) == 16
     result = snakemake(copied, METRICS)
     assert result.returncode == 0, result.stdout
     assert to_do(result.stdout) == (4, 4)
     assert jobs_of(result.stdout)["train"] == 4
+    assert jobs_of(result.stdout)["fetch_lexicon"] == 1
     assert "cells: 4 of 4 done, 0 left" in result.stdout
     assert {path: path.stat().st_mtime_ns for path in records} == records
     assert pd.read_csv(copied / METRICS)["run"].nunique() == 12
     assert planned(copied, METRICS) == {}
+    record = Record.read(copied / "results/mine/training/names.tiny.words.single.clean.full.s1/metrics.json")
+    assert record.data.lexicons.keys() == {"mine"}
+    (copied / "data/words.txt").write_text("great\t2\nfilm\nplay\n")
+    changed = snakemake(copied, "--dry-run", METRICS).stdout
+    assert jobs_of(changed)["fetch_lexicon"] == 1
+    assert to_do(changed) == (4, 4)
 
 
 def test_a_run_that_is_deleted_is_made_again_and_nothing_else(copied):

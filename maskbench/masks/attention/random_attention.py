@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from maskbench.config.block import Rate
 from maskbench.masks.base import AttentionMask
 from maskbench.masks.batch import Batch
+from maskbench.masks.schedule import Scheduled
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from maskbench.masks.draws import Draws
 
 
-class RandomAttention(AttentionMask):
+class RandomAttention(Scheduled, AttentionMask):
     """Every pair of a query and another key is hidden with probability `rate`, drawn anew in every pass.
 
     References
@@ -29,7 +30,8 @@ class RandomAttention(AttentionMask):
 
     def attend(self, batch: Batch, rng: Draws) -> Tensor | None:
         """Return (B, 1, T, T) bool, drawn for each pair of a query and a key in this pass."""
-        if self.rate == 0:
+        rate = self.rate_at(batch)
+        if rate == 0:
             return None
         places = batch.positions
-        return (rng.uniform(batch, places[:, :, None], places[:, None, :]) >= self.rate)[:, None]
+        return (rng.uniform(batch, places[:, :, None], places[:, None, :]) >= rate)[:, None]

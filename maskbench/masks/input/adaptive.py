@@ -11,6 +11,7 @@ from maskbench.config.block import NonNegative, Rate, Share
 from maskbench.kinds import traits
 from maskbench.masks.base import InputMask
 from maskbench.masks.batch import Batch
+from maskbench.masks.schedule import Scheduled
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from maskbench.masks.setting import Setting
 
 
-class Adaptive(InputMask):
+class Adaptive(Scheduled, InputMask):
     """The rate follows the running task loss, and the places follow what the model in training finds important.
 
     References
@@ -35,7 +36,7 @@ class Adaptive(InputMask):
     rate: Rate = 0.15
     """Share of tokens that are hit over the whole training."""
     rate_by: Literal["constant", "loss"] = "loss"
-    """constant: the same rate throughout; loss: higher where the running loss is below its slow mean, lower above."""
+    """constant: the rate of the schedule; loss: higher where the running loss is below its slow mean, lower above."""
     place: Literal["random", "loss", "attention"] = "random"
     """random; loss: tokens of words with a high loss (tagging), or whose masking would change it (classification);
     attention: tokens that receive much. The last two cost an extra pass in eval mode."""
@@ -56,9 +57,11 @@ class Adaptive(InputMask):
     _configs: Any = None
 
     @model_validator(mode="after")
-    def _means_differ(self) -> Self:
+    def _keys_go_together(self) -> Self:
         if self.fast >= self.slow:
             raise ValueError(f"expected fast below slow, got {self.fast} and {self.slow}")
+        if self.rate_by == "loss" and self.schedule.kind != "constant":
+            raise ValueError("schedule: a rate that follows the loss has none; expected rate_by: constant")
         return self
 
     def stacks(self) -> bool:
@@ -85,7 +88,7 @@ class Adaptive(InputMask):
         from maskbench.masks.shared import budget
         from maskbench.masks.shared.importance import preferring
 
-        rate = self.rate if self.rate_by == "constant" else self._pace.rate(batch.progress)
+        rate = self.rate_at(batch) if self.rate_by == "constant" else self._pace.rate(batch.progress)
         if self.place == "random":
             hit = rng.uniform(batch) < rate
         else:

@@ -10,6 +10,7 @@ from maskbench.errors import InputError
 from maskbench.kinds import traits
 from maskbench.masks.base import InputMask, Need
 from maskbench.masks.batch import Batch
+from maskbench.masks.schedule import Scheduled
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from maskbench.masks.setting import Setting
 
 
-class Entity(InputMask):
+class Entity(Scheduled, InputMask):
     """Whole mentions of names are hit, each with probability `rate`, drawn anew in every pass; labels stay.
 
     References
@@ -79,7 +80,7 @@ class Entity(InputMask):
         inside, begins = self._mentions(batch)
         place = torch.arange(batch.words.shape[1], device=batch.words.device)
         start = torch.where(begins, place, 0).cummax(1).values
-        hit = inside & (rng.uniform(batch, start, channel=Channel.PLACE) < self.rate)
+        hit = inside & (rng.uniform(batch, start, channel=Channel.PLACE) < self.rate_at(batch))
         return per_subword(hit, batch.words)
 
     def _mentions(self, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,7 @@ from maskbench.channels import Channel
 from maskbench.config.block import Positive, Rate
 from maskbench.masks.base import InputMask, Need
 from maskbench.masks.batch import Batch
+from maskbench.masks.schedule import Scheduled
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from maskbench.masks.setting import Setting
 
 
-class Generated(InputMask):
+class Generated(Scheduled, InputMask):
     """The tokens that `random` would hit are replaced by plausible ones: a masked LM's samples, or frequent tokens.
 
     References
@@ -59,7 +60,7 @@ class Generated(InputMask):
 
     def where(self, batch: Batch, rng: Draws) -> Tensor:
         """Return (B, T) bool: each token is hit with probability `rate`, as `random` hits it."""
-        return rng.uniform(batch) < self.rate
+        return rng.uniform(batch) < self.rate_at(batch)
 
     def corrupt(self, batch: Batch, rng: Draws) -> Batch:
         """Return the batch with generated tokens at the hit places; one may be the token that stood there."""

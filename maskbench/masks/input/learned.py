@@ -9,6 +9,7 @@ from maskbench.channels import Channel
 from maskbench.config.block import Count, Positive, Rate
 from maskbench.masks.base import InputMask
 from maskbench.masks.batch import Batch
+from maskbench.masks.schedule import Scheduled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from maskbench.masks.setting import Setting
 
 
-class Learned(InputMask):
+class Learned(Scheduled, InputMask):
     """A small gate on token embeddings, trained with the task to lower its loss, chooses which tokens are hit.
 
     The embedding of a token is blended with that of [MASK], with the gate's value as the weight of [MASK], so the task
@@ -83,6 +84,6 @@ class Learned(InputMask):
         odds = self._gate(self._table.weight[batch.input_ids], batch.maskable)
         noise = gates.logistic(rng.uniform(batch, channel=Channel.PLACE))
         if self.sampling == "straight-through":
-            counts = budget.budget(batch, rng, self.rate)
+            counts = budget.budget(batch, rng, self.rate_at(batch))
             return gates.straight_through(batch, odds, noise, counts, self.temperature)
-        return gates.hard_concrete(batch, odds, noise, self.rate, self.temperature)
+        return gates.hard_concrete(batch, odds, noise, self.rate_at(batch), self.temperature)

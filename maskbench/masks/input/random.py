@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from maskbench.config.block import Rate
 from maskbench.masks.base import InputMask
 from maskbench.masks.batch import Batch
+from maskbench.masks.schedule import Scheduled
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from maskbench.masks.draws import Draws
 
 
-class Random(InputMask):
+class Random(Scheduled, InputMask):
     """Every token is hit with probability `rate`, drawn anew in every pass.
 
     References
@@ -32,4 +33,4 @@ class Random(InputMask):
 
     def where(self, batch: Batch, rng: Draws) -> Tensor:
         """Return (B, T) bool, drawn for each token or each word."""
-        return rng.uniform(batch, *([batch.words] if self.whole_words else [])) < self.rate
+        return rng.uniform(batch, *([batch.words] if self.whole_words else [])) < self.rate_at(batch)

@@ -10,6 +10,7 @@ from maskbench.channels import Channel
 from maskbench.config.block import Rate
 from maskbench.masks.base import InputMask
 from maskbench.masks.batch import Batch
+from maskbench.masks.schedule import Scheduled
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 _LONGEST = 1000.0
 
 
-class Semantic(InputMask):
+class Semantic(Scheduled, InputMask):
     """A random word of each text is hit together with those nearest in meaning, until the budget is spent.
 
     Nearness is the cosine between the pretrained model's input embeddings, averaged over a word's subwords.
@@ -64,7 +65,7 @@ class Semantic(InputMask):
             turn = torch.where(real & (value > -torch.inf), rank + step / (self.neighbours + 1), torch.inf)
             time = time.scatter_reduce(1, neighbour, turn, "amin")
             near = near.scatter(2, neighbour[..., None], -torch.inf)
-        return first(batch, per_subword(time, batch.words), budget(batch, rng, self.rate))
+        return first(batch, per_subword(time, batch.words), budget(batch, rng, self.rate_at(batch)))
 
     def _similarity(self, batch: Batch, real: Tensor) -> Tensor:
         """Return (B, T, T) in word space: similarity of two words; -inf to itself and to what is no word."""

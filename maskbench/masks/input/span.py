@@ -11,6 +11,7 @@ from maskbench.channels import Channel
 from maskbench.config.block import Rate, Share
 from maskbench.masks.base import InputMask
 from maskbench.masks.batch import Batch
+from maskbench.masks.schedule import Scheduled
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from maskbench.masks.draws import Draws
 
 
-class Span(InputMask):
+class Span(Scheduled, InputMask):
     """Runs of whole words are hit, their lengths geometric, until the budget of each text is spent.
 
     Every word of a text can start a span; their order is random, and the last span is cut where the budget ends.
@@ -51,7 +52,7 @@ class Span(InputMask):
         for shift in range(1, min(self.longest, place.shape[1])):
             reaching = torch.where(length > shift, rank, torch.inf)[:, :-shift]
             time = torch.minimum(time, torch.nn.functional.pad(reaching, (shift, 0), value=torch.inf))
-        return first(batch, per_subword(time, batch.words), budget(batch, rng, self.rate))
+        return first(batch, per_subword(time, batch.words), budget(batch, rng, self.rate_at(batch)))
 
     def _lengths(self, batch: Batch, rng: Draws, place: Tensor) -> Tensor:
         """Return (B, T) the length in words of the span that starts at each word, by inverting the distribution."""

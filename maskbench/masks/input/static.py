@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from maskbench.config.block import Count, Rate
 from maskbench.masks.base import InputMask
 from maskbench.masks.batch import Batch
+from maskbench.masks.schedule import Scheduled
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from maskbench.masks.draws import Draws
 
 
-class Static(InputMask):
+class Static(Scheduled, InputMask):
     """Every token is hit with probability `rate`, drawn in the first pass and kept, and so is what replaces it.
 
     References
@@ -35,7 +36,7 @@ class Static(InputMask):
     def where(self, batch: Batch, rng: Draws) -> Tensor:
         """Return (B, T) bool: what `random` hits in one of the first `duplicates` passes."""
         places = [batch.words] if self.whole_words else []
-        return rng.uniform(batch, *places, time=self.time(batch)) < self.rate
+        return rng.uniform(batch, *places, time=self.time(batch)) < self.rate_at(batch)
 
     def time(self, batch: Batch) -> int:
         """Return the pass, one of the first `duplicates`, whose draws decide the places and what stands there."""

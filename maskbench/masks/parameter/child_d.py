@@ -22,9 +22,10 @@ class ChildD(GradientMask):
     """The `share` of the layers' weights with the largest Fisher information for the task move, the others never.
 
     One budget for all layers together. Embeddings, pooler and head always move, as in the authors' code, which masks
-    the weights of layers alone. `over: all` spends the budget on all pretrained weights, as their text can be read:
-    then nearly all of the embeddings are held and much more than `share` of the layers moves, since words that the
-    texts do not have carry no information.
+    the weights of layers alone. `over: each-layer` spends `share` in each layer apart, so that no layer is left out or
+    moves as a whole; embeddings, pooler and head are free there, too. `over: all` spends the budget on all pretrained
+    weights, as their text can be read: then nearly all of the embeddings are held and much more than `share` of the
+    layers moves, since words that the texts do not have carry no information.
 
     The information is measured once, at the pretrained weights with the fresh head: the mean over training examples
     of the squared gradient of one example's log-likelihood (of all its tags), without dropout and in full precision. In
@@ -44,8 +45,9 @@ class ChildD(GradientMask):
     fixed: ClassVar[bool] = True
     share: Annotated[Rate, Field(gt=0.0)] = 0.3
     """Share of the weights under the budget (`over`) that move; 1: plain fine-tuning, bit by bit."""
-    over: Literal["layers", "all"] = "layers"
-    """What the budget is over: the weights of the layers, all others move (as published); or all pretrained weights."""
+    over: Literal["layers", "each-layer", "all"] = "layers"
+    """What the budget is over: the weights of all layers together, all others move (as in the authors' code); those of
+    each layer; or all pretrained weights."""
     examples: Count | None = 256
     """Training examples (of each task) that the information is measured on, drawn by the seed; null: all, as theirs."""
     _moving: Any = None
@@ -57,10 +59,13 @@ class ChildD(GradientMask):
         self._moving = {}
         if self.share < 1:
             information = [
-                fisher.information(part, fisher.sample(len(part.train), self.examples, rng), self.over)
+                fisher.information(part, fisher.sample(len(part.train), self.examples, rng), layers=self.over != "all")
                 for part in setting.parts or (setting,)
             ]
-            self._moving = fisher.largest(fisher.mean(information), self.share)
+            found = fisher.mean(information)
+            model = (setting.parts or (setting,))[0].model
+            for group in fisher.by_layer(model, found) if self.over == "each-layer" else [found]:
+                self._moving |= fisher.largest(group, self.share)
 
     def moving(self, step: int, rng: Draws) -> Mapping[str, Tensor]:
         """Return float tensors by name, 1 at the chosen weights and 0 at the others; the same in every update."""

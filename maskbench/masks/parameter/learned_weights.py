@@ -30,24 +30,34 @@ class LearnedWeights(ParameterMask):
     feed-forward maps are masked. `apply: false` does nothing at all: there is no work that would leave the model as it
     is.
 
+    `chosen: top` keeps the number of weights that are used in each map, and learns which they are; `chosen: random`
+    keeps those of the beginning, which are drawn by the seed, and learns the head alone (its control: random weights of
+    exactly the same density). The record says how many are used in the end.
+
     Zhao et al. mask the pooler and the classifier, too; here the pooler is left as it is, and the head is trained in
     the usual way.
 
     References
     ----------
     After Zhao et al. (2020), Masking as an Efficient Alternative to Finetuning for Pretrained Language Models; Mallya,
-    Davis & Lazebnik (2018), Piggyback.
+    Davis & Lazebnik (2018), Piggyback; Ramanujan et al. (2020), What's hidden in a randomly weighted neural network?
+    (the highest scores, in a fixed number).
     """
 
     kind: Literal["learned-weights"] = "learned-weights"
     from_layer: Annotated[int, Field(ge=0)] = 2
     """First layer whose weights are masked, counted from 0 at the input."""
+    chosen: Literal["score", "top", "random"] = "score"
+    """Which weights are used: those with a score above 0, so that their number is learned, too (as published); in each
+    map as many as in the beginning, those with the highest scores; or those of the beginning throughout."""
     initial_sparsity: Rate = 0.05
     """Share of these weights that are masked in the beginning; a few per cent are enough to start from."""
     spread: Positive = 0.01
     """Width of the scores in the beginning: against the learning rate, it says how easily a mask turns over."""
     _rng: Any = None
     _notes: Any = ()
+    _tops: Any = None
+    """The masks that keep their number of ones, looked for once."""
 
     def fit(self, setting: Setting, rng: Draws) -> None:
         """Keep the draws that the scores start from."""
@@ -75,12 +85,29 @@ class LearnedWeights(ParameterMask):
         if not linears:
             raise InputError(f"learned-weights: {type(model).__name__} has no linear modules in its layers")
         for place, (_, module) in enumerate(linears):
-            binary.mask(module, self.initial_sparsity, self.spread, self._rng.generator(place))
+            generator = self._rng.generator(place)
+            binary.mask(module, self.initial_sparsity, self.spread, generator, self.chosen)
         return frozen
+
+    def updated(self, model: Module, step: int) -> None:
+        """After an update, choose the weights with the highest scores anew."""
+        from maskbench.masks.shared import binary
+
+        if self.chosen == "top":
+            self._tops = binary.tops(model) if self._tops is None else self._tops
+            for one in self._tops:
+                one.choose()
 
     def notes(self) -> list[str]:
         """Say which maps are not masked."""
         return list(self._notes)
+
+    def ending(self, model: Module) -> list[str]:
+        """Say how many of the masked maps' weights are used."""
+        from maskbench.masks.shared import binary
+
+        used, total = binary.density(model)
+        return [f"{self.kind}: {100 * used / total:.2f} % of the {total} weights of masked maps are used"]
 
     def finish(self, model: Module) -> None:
         """Write the masked weights into the model, zeros where they are masked."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -28,7 +28,7 @@ def sample(count: int, wanted: int | None, rng: Draws) -> set[int]:
     return set(order[:wanted].tolist())
 
 
-def information(setting: Setting, chosen: set[int], over: Literal["layers", "all"] = "all") -> dict[str, Tensor]:
+def information(setting: Setting, chosen: set[int], *, layers: bool = False) -> dict[str, Tensor]:
     """Return the mean squared gradient of single examples' log-likelihoods, by name of the pretrained parameters.
 
     The model is in eval mode, and examples are taken one by one, since the square of a mean gradient is not the mean of
@@ -40,8 +40,8 @@ def information(setting: Setting, chosen: set[int], over: Literal["layers", "all
         The setting of the run; its model is at θ₀.
     chosen
         Places of the examples in the training split.
-    over
-        Whether all pretrained parameters are measured, or only those in the stack of layers.
+    layers
+        Measure only the parameters in the stack of layers, and not all pretrained ones.
 
     Returns
     -------
@@ -50,7 +50,7 @@ def information(setting: Setting, chosen: set[int], over: Literal["layers", "all
     """
     model = setting.model
     named = dict(pretrained_of(model))
-    if over == "layers":
+    if layers:
         inside = {id(weight) for layer in layers_of(model) for weight in layer.parameters()}
         named = {name: weight for name, weight in named.items() if id(weight) in inside}
     names, weights = list(named), list(named.values())
@@ -89,6 +89,16 @@ def mean(tasks: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
         torch._foreach_add_(list(total.values()), [other[name] for name in total])
     torch._foreach_div_(list(total.values()), len(tasks))
     return total
+
+
+def by_layer(model: PreTrainedModel, information: dict[str, Tensor]) -> list[dict[str, Tensor]]:
+    """Return the information of each layer of a model by itself; all of it is of layers."""
+    layer_of = {id(weight): place for place, layer in enumerate(layers_of(model)) for weight in layer.parameters()}
+    found: dict[int, dict[str, Tensor]] = {}
+    for name, weight in pretrained_of(model):
+        if name in information:
+            found.setdefault(layer_of[id(weight)], {})[name] = information[name]
+    return list(found.values())
 
 
 def largest(information: dict[str, Tensor], share: float) -> dict[str, Tensor]:

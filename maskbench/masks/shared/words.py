@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
+from maskbench.channels import Channel
 from maskbench.errors import InputError
 from maskbench.kinds import traits
 from maskbench.masks.draws import fold
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from maskbench.masks.batch import Batch
+    from maskbench.masks.draws import Draws
     from maskbench.masks.setting import Setting
 
 Statistic = Literal["log-odds", "tf-idf"]
@@ -72,6 +74,12 @@ def key_of(subwords: Sequence[int]) -> int:
     """Return the key of the word with these subword ids."""
     ids = torch.tensor([list(subwords)])
     return int(word_keys(ids, torch.zeros_like(ids))[0, 0])
+
+
+def ranked(scores: Tensor, batch: Batch, rng: Draws) -> Tensor:
+    """Return (B, T) numbers, smallest first: the order of words by their scores (B, T), equal ones in random order."""
+    above = scores.shape[1] - torch.searchsorted(scores.sort(1).values, scores, right=True)
+    return above + rng.uniform(batch, batch.words, channel=Channel.PLACE)
 
 
 def runs(input_ids: Tensor, words: Tensor, spelled: Iterable[Sequence[int]]) -> Tensor:

@@ -54,30 +54,6 @@ def decaying(model: Module) -> list[dict[str, Any]]:
     ]
 
 
-class Masks(Masking):
-    """The masks of a pretraining: the rate of the input mask follows the recipe's schedule.
-
-    Parameters
-    ----------
-    recipe
-        Its mask, schedule and seed are used.
-    passes
-        How many passes over the text the training makes.
-    """
-
-    def __init__(self, recipe: Pretrain, passes: float) -> None:
-        super().__init__(Strategy(name="pretraining", input=recipe.input), recipe.seed)
-        self._schedule, self._passes, self._mask = recipe.schedule, passes, self.strategy.input
-        assert self._mask is not None
-
-    def corrupt(self, clean: Batch) -> Batch:
-        """Return the batch after the mask at the rate of the moment, and count the positions that it hit."""
-        assert self._mask is not None
-        now = self._schedule.under(self._mask, clean.progress, self._passes)
-        self.strategy = self.strategy.model_copy(update={"input": now})
-        return super().corrupt(clean)
-
-
 class Loop:
     """Makes the updates of a pretraining.
 
@@ -104,7 +80,7 @@ class Loop:
         self.done = 0
         self.tokens, self.seconds = 0, 0.0
         """Tokens that were trained on, and the time of the updates, in seconds."""
-        self.masks = Masks(recipe, self.updates / self.per_pass)
+        self.masks = Masking(Strategy(name="pretraining", input=recipe.input), recipe.seed)
         self.masks.fit(setting)
         self.repeats = Repeats(len(texts), -(-self.updates // self.per_pass), learner.model.device)
         self.mask_id = int(setting.tokenizer.mask_token_id)
@@ -163,8 +139,13 @@ class Loop:
         chosen = self._rows[place * self.batch_size : (place + 1) * self.batch_size]
         inputs = self.texts.batch(chosen)
         self.tokens += self.texts.tokens(chosen)
-        noise = derived(self.recipe.seed, Purpose.NOISE, self.done)
-        return batch_of(inputs, epoch, self.mask_id, self.done / max(1, self.updates), noise)
+        moment = {
+            "progress": self.done / max(1, self.updates),
+            "updates": max(1, self.updates),
+            "per_pass": self.per_pass,
+            "noise": derived(self.recipe.seed, Purpose.NOISE, self.done),
+        }
+        return batch_of(inputs, epoch, self.mask_id, **moment)
 
     # checkpoints
 
@@ -199,8 +180,8 @@ def budget(recipe: Pretrain, sequences: int) -> int:
     return max(1, round(recipe.epochs * (sequences // min(recipe.batch_size, sequences))))
 
 
-def batch_of(inputs: dict[str, Tensor], epoch: int, mask_id: int, progress: float = 0.0, noise: int = 0) -> Batch:
-    """Return a batch as masks see it, of what a split on the device gives."""
+def batch_of(inputs: dict[str, Tensor], epoch: int, mask_id: int, **moment: Any) -> Batch:
+    """Return a batch as masks see it, of what a split on the device gives; `moment` has fields of `Batch`."""
     return Batch(
         input_ids=inputs["input_ids"],
         padding=inputs["attention_mask"].bool(),
@@ -211,6 +192,5 @@ def batch_of(inputs: dict[str, Tensor], epoch: int, mask_id: int, progress: floa
         labels=inputs["labels"],
         capitals=inputs["capitals"],
         token_types=inputs.get("token_type_ids"),
-        progress=progress,
-        noise=noise,
+        **moment,
     )

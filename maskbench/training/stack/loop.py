@@ -197,6 +197,8 @@ class Loop:
             token_types=inputs.get("token_type_ids"),
             items=items,
             progress=self.done / max(1, self.updates),
+            updates=max(1, self.updates),
+            per_pass=self._order.per_epoch,
             noise=noise,
         )
 

@@ -6,12 +6,9 @@ from typing import Any
 
 import pytest
 
-from maskbench.config.block import ConfigBlock
 from maskbench.errors import InputError
 from maskbench.experiment.experiment import Experiment
 from maskbench.experiment.load import load
-from maskbench.masks.input.random import Random
-from maskbench.masks.schedule import Schedule
 
 TEXT: dict[str, Any] = {"corpora": ["tasks"]}
 BASE: dict[str, Any] = {"study": "x", "tasks": ["rt-snippets"], "strategies": ["none"], "seeds": [1]}
@@ -59,8 +56,12 @@ def test_a_recipe_becomes_a_model_for_each_pretraining_seed() -> None:
             "input: expected one of the masks random, static, span, fixed-positions, tail, got keyword",
         ),
         "a schedule without a rate": (
-            {"name": "a", "pretrain": {**TEXT, "input": {"kind": "tail"}, "schedule": "linear"}},
-            "schedule: expected a mask with a rate, and tail has none",
+            {"name": "a", "pretrain": {**TEXT, "input": {"kind": "tail", "schedule": "linear"}}},
+            "models[0] (a).pretrain.input: unknown key schedule; expected one of kind, apply, replacement, keep",
+        ),
+        "a schedule beside the mask": (
+            {"name": "a", "pretrain": {**TEXT, "schedule": "linear"}},
+            "unknown key schedule; it is a key of the mask: input: {kind: random, schedule: ...}",
         ),
         "no such model": (
             {"name": "a", "pretrain": {**TEXT, "continues": "bert-huge"}},
@@ -84,14 +85,3 @@ def test_mistakes_get_a_line(model: dict[str, Any], line: str) -> None:
         loaded(model)
     assert line in str(error.value)
     assert len(str(error.value).splitlines()) == 1
-
-
-def test_the_rate_follows_its_schedule() -> None:
-    mask = Random(rate=0.4)
-    linear, cyclic = Schedule(kind="linear", to=0.1), Schedule(kind="cyclic", to=0.0)
-    assert [round(linear.rate(0.4, share, 3), 3) for share in (0, 0.5, 1)] == [0.4, 0.25, 0.1]
-    assert [round(cyclic.rate(0.4, share, 2), 3) for share in (0, 0.25, 0.5, 0.75)] == [0.4, 0.0, 0.4, 0.0]
-    assert Schedule().under(mask, 0.5, 1) is mask
-    halfway = linear.under(mask, 0.5, 1)
-    assert isinstance(halfway, ConfigBlock)
-    assert halfway.rate == pytest.approx(0.25)  # type: ignore[attr-defined]

@@ -186,6 +186,7 @@ def test_a_strategy_is_a_mix_of_masks() -> None:
         "kind": "random",
         "apply": True,
         "replacement": "mask",
+        "schedule": {"kind": "constant", "to": 0.0, "rates": None, "flat": False},
         "rate": 0.3,
         "whole_words": False,
     }

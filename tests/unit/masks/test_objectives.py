@@ -27,6 +27,7 @@ from tests.helpers.models import make_cell, make_encoded, make_gpt2, make_model,
 
 KINDS = ["sequence-classification", "token-classification"]
 HALF = {"kind": "random", "rate": 0.5}
+AUGMENT_OWN = {"kind": "augment", "mask": None}
 
 
 @pytest.fixture(scope="module")
@@ -272,6 +273,32 @@ def test_augmentation_is_the_weighted_mean_of_two_losses(prepared):
         assert not torch.equal(task, other)
         found = run.mask.combine(task, penalty, 1).item()
         assert found == pytest.approx(((task + weight * other) / (1 + weight)).item(), rel=1e-5)
+
+
+def test_the_compute_twin_passes_each_text_twice_without_masks(train, prepared):
+    twins = {"twins": ["compute-twin"], "name": "x"}
+    for entry in ({"objective": {"kind": "augment", "mask": HALF}}, {"input": HALF, "objective": AUGMENT_OWN}):
+        twin = list(Strategy.model_validate({**entry, **twins}).expanded())[1]
+        assert twin.input is None
+        assert twin.objective == Augment(mask={"kind": "random", "rate": 0.0}, dropout="own")
+    given = twin.model_dump(mode="json", exclude={"twin", "twin_of", "twins"})
+    # with dropout the second pass is another look at the text, without it is the same
+    assert not same(train(KINDS[0]), train(KINDS[0], given))
+    assert same(train(KINDS[0], dropout=0.0), train(KINDS[0], given, dropout=0.0))
+    other = list(Strategy.model_validate({"objective": {"kind": "consistency", "mask": HALF}, **twins}).expanded())[1]
+    assert not other.objective.apply
+
+
+def test_the_copys_own_dropout_is_drawn_for_itself_and_again_in_the_same_way(prepared):
+    run = prepared({"objective": {"kind": "augment", "mask": {"kind": "random", "rate": 0.0}}}, dropout=0.3)
+    clean = replace(run.clean, noise=7)
+    same_, own, again = (
+        run.mask.model_copy(update={"dropout": dropout}).penalty(run.model, clean, clean).item()
+        for dropout in ("same", "own", "own")
+    )
+    task = cross_entropy(passes.forward(run.model, clean).logits, clean.labels).item()
+    assert same_ == pytest.approx(task, rel=1e-6)
+    assert own == again != same_
 
 
 def test_the_copy_may_be_the_strategys_own(prepared):

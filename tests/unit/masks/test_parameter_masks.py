@@ -27,7 +27,7 @@ from maskbench.masks.parameter.freeze import Freeze
 from maskbench.masks.parameter.head_only import HeadOnly
 from maskbench.masks.parameter.learned_weights import LearnedWeights
 from maskbench.masks.parameter.lora import Lora
-from maskbench.masks.shared.binary import BinaryMask, bake, mask
+from maskbench.masks.shared.binary import BinaryMask, bake, density, mask
 from maskbench.masks.shared.chance import Chance
 from maskbench.masks.shared.fisher import information, largest, sample
 from maskbench.masks.shared.steps import Steps
@@ -344,6 +344,28 @@ def test_child_d_takes_the_weights_with_the_largest_information(prepare, over):
     assert (free > sum(weight.numel() for weight in head_of(given.model))) == (over == "layers")
 
 
+def test_the_budget_may_be_spent_in_each_layer_apart(prepare):
+    whole, apart = (
+        prepare({"kind": "child-d", "share": 0.2, "examples": 8, "over": over}) for over in ("layers", "each-layer")
+    )
+    assert apart.mask._moving.keys() == whole.mask._moving.keys()
+
+    def shares(given):
+        moving = given.mask._moving
+        parts = [[part for name, part in moving.items() if f".layer.{layer}." in name] for layer in range(2)]
+        return [sum(float(part.sum()) for part in own) / sum(part.numel() for part in own) for own in parts]
+
+    assert shares(apart) == pytest.approx([0.2, 0.2], abs=1e-3)
+    assert sum(shares(whole)) == pytest.approx(0.4, abs=1e-3)
+    assert abs(shares(whole)[0] - shares(whole)[1]) > 0.01
+    assert apart.run.trained_parameters == whole.run.trained_parameters
+    for layer in range(2):  # in each layer those with most information
+        names = [name for name in apart.mask._moving if f".layer.{layer}." in name]
+        found = information(apart.setting, sample(len(apart.setting.train), 8, Draws(1, 2)), layers=True)
+        own = largest({name: found[name] for name in names}, 0.2)
+        assert all(torch.equal(own[name], apart.mask._moving[name]) for name in names)
+
+
 def test_child_d_holds_weights_of_layers_alone(prepare):
     """As the authors' code: embeddings, pooler and head always move, and a share of the layers' weights does."""
     given = prepare({"kind": "child-d"}, learning_rate=1e-2)
@@ -468,6 +490,41 @@ def test_learned_masks_turn_over_and_frozen_weights_do_not_move(prepare):
     given.trainer.masking.finish(given.model)
     assert torch.equal(before, given.model(**batch).logits)
     assert given.model.state_dict().keys() == plain.state_dict().keys()
+
+
+@pytest.mark.parametrize("chosen", ["top", "random"])
+def test_the_number_of_weights_that_are_used_may_stay(prepare, chosen):
+    """Learned and random masks of one density, which start from the same draw."""
+    entry = LEARNED | {"initial_sparsity": 0.3}
+    free, held = prepare(entry), prepare(entry | {"chosen": chosen}, work=chosen, selection="last")
+    names = [name for name, _ in linears_of(held.model, 1)]
+    start = "{}.parametrizations.weight.0.{}"
+    first = {name: held.first[start.format(name, "used")].bool() for name in names}
+    for name in names:
+        assert torch.equal(first[name], free.first[start.format(name, "scores")] > 0)
+    for given in (free, held):
+        given.trainer.train()
+    state = held.model.state_dict()
+    last = {name: state[start.format(name, "used")].bool() for name in names}
+    moved = sum(int((last[name] != first[name]).sum()) for name in names)
+    assert all(int(last[name].sum()) == int(first[name].sum()) for name in names)
+    assert (moved > 0) == (chosen == "top")
+    used, total = density(held.model)
+    assert used == sum(int(part.sum()) for part in last.values())
+    assert total == sum(part.numel() for part in last.values())
+    assert held.trainer.masking.ending(held.model) == [
+        f"learned-weights: {100 * used / total:.2f} % of the {total} weights of masked maps are used"
+    ]
+    assert density(free.model)[0] != used
+    scored = [weight for name, weight in held.model.named_parameters() if name.endswith("scores")]
+    assert (len(scored) > 0) == (chosen == "top")
+    for name in names if chosen == "top" else ():
+        scores = state[start.format(name, "scores")]
+        assert scores[last[name]].min() >= scores[~last[name]].max()
+    original = "{}.parametrizations.weight.original"
+    wanted = {name: state[original.format(name)] * last[name] for name in names}
+    held.trainer.masking.finish(held.model)
+    assert all(torch.equal(held.model.get_parameter(f"{name}.weight"), wanted[name]) for name in names)
 
 
 def test_weight_decay_alone_turns_no_mask_over():

@@ -15,7 +15,7 @@ MIX = {
     "name": "mix",
     "input": {"kind": "random", "rate": 0.3},
     "parameter": {"kind": "child-f", "share": 0.3},
-    "objective": {"kind": "consistency", "mask": {"kind": "span", "rate": 0.2}},
+    "objective": {"kind": "consistency", "mask": {"kind": "span", "rate": 0.2, "schedule": "linear"}},
 }
 
 
@@ -43,6 +43,7 @@ def test_what_twins_change_and_what_they_keep():
     assert {twin: changed(twin) for twin in TWINS} == {
         "noise-twin": {"input"},
         "rate-twin": {"input"},
+        "constant-rate-twin": {"objective"},
         "compute-twin": {"objective"},
         "step-twin": {"parameter"},
         "drawn-not-applied": {"input", "parameter", "objective"},
@@ -62,6 +63,7 @@ def test_what_twins_change_and_what_they_keep():
     [
         ("noise-twin", "an input mask"),
         ("rate-twin", "an input mask"),
+        ("constant-rate-twin", "a mask whose rate has a schedule"),
         ("compute-twin", "an objective"),
         ("step-twin", "a parameter mask"),
         ("drawn-not-applied", "a mask"),

@@ -89,10 +89,14 @@ def test_static_masks_repeat_as_often_as_their_copies_say(
 
 
 def test_the_rate_of_the_mask_follows_its_schedule(made_up: Path, tmp_path: Path) -> None:
-    rates = {"constant": 0.4, "linear": 0.2}
-    for kind, rate in rates.items():
-        mask = {"kind": "random", "rate": 0.4}
-        record = run(tmp_path / kind, made_up, updates=60, input=mask, schedule={"kind": kind, "to": 0.0})
+    schedules: dict[str, tuple[Any, float]] = {
+        "constant": ("constant", 0.4),
+        "linear": ({"kind": "linear", "to": 0.0}, 0.2),
+        "epochs": ([0.4, 0.1], 0.25),
+    }
+    for name, (schedule, rate) in schedules.items():
+        mask = {"kind": "random", "rate": 0.4, "schedule": schedule}
+        record = run(tmp_path / name, made_up, epochs=10.0, updates=None, input=mask)
         assert record.masks.rate == pytest.approx(rate, abs=0.02)
 
 

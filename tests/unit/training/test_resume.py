@@ -23,6 +23,8 @@ STRATEGIES = {
     "learned": {"input": {"kind": "learned", "rate": 0.4, "learning_rate": 0.1}},
     "hard-concrete": {"input": {"kind": "learned", "rate": 0.4, "sampling": "hard-concrete", "learning_rate": 0.1}},
     "consistency-adaptive": {"objective": {"kind": "consistency", "mask": {"kind": "adaptive", "rate": 0.5}}},
+    "learned-top": {"parameter": {"kind": "learned-weights", "from_layer": 1, "spread": 0.02, "chosen": "top"}},
+    "scheduled": {"input": {"kind": "random", "schedule": [0.6, 0.1]}},
     "augment": {"input": {"kind": "adaptive", "rate": 0.4}, "objective": {"kind": "augment", "mask": None}},
 }
 REGISTERED = {f"{family}-{kind}": {family: entry(kind)} for family, kind in MASKS}

@@ -124,7 +124,7 @@ def test_a_pickle_is_neither_fetched_nor_loaded(pickled, tmp_path):
 
 def test_archives_and_commits_are_pinned():
     """Every preset, and every experiment that comes with the project, names content, not a moving version."""
-    entries = [entry for kind in ("tasks", "models", "corpora") for entry in presets()[kind].values()]
+    entries = [entry for kind in ("tasks", "models", "corpora", "lexicons") for entry in presets()[kind].values()]
     sources = [entry["source"] for entry in entries if "pretrain" not in entry]
     for path in [ROOT / "config.yaml", *(ROOT / "experiments").glob("*.yaml")]:
         listed = yaml.safe_load(path.read_text())

@@ -41,6 +41,7 @@ STACKABLE = {
 }
 MORE = {
     "slow": {"training": {"learning_rate": 1e-4, "weight_decay": 0.3, "scheduler": "cosine", "max_grad_norm": 0.01}},
+    "scheduled": {"input": entry("random", schedule=[0.6, 0.3, 0.1])},
     "both": {"input": entry("random"), "attention": entry("window"), "parameter": entry("child-f")},
 }
 """Strategies that differ in hyperparameters, and in several masks at once."""
