@@ -175,6 +175,7 @@ def _method(forward: Forward, settings: Attributions) -> Callable[[Batch, Tensor
     table = model.get_input_embeddings()
 
     def attribute(batch: Batch, target: Tensor) -> Numbers:
+        _require_lookup(forward, batch)
         logits, place = partial(_logits, forward, batch), torch.arange(len(target), device=target.device)
         given: dict[str, Any] = {"target": target, "additional_forward_args": (place,)}
         if settings.method == "gradient-input":
@@ -186,6 +187,27 @@ def _method(forward: Forward, settings: Attributions) -> Callable[[Batch, Tensor
         return found.detach().double().sum(-1).cpu().numpy()  # type: ignore[no-any-return]
 
     return attribute
+
+
+def _require_lookup(forward: Forward, batch: Batch) -> None:
+    """Make sure, by a pass over one text, that the model looks its tokens up once, in the order of the batch.
+
+    Raises
+    ------
+    UnmeasuredError
+        If it does not: XLNet has tokens before texts, and models with a decoder read their text twice.
+    """
+    model: Any = forward.model
+    shapes: list[tuple[int, ...]] = []
+    table, first = model.get_input_embeddings(), torch.zeros(1, dtype=torch.long, device=batch.input_ids.device)
+    handle = table.register_forward_hook(lambda _, __, output: shapes.append(tuple(output.shape[:-1])))
+    try:
+        with torch.no_grad():
+            _logits(forward, batch, batch.input_ids[:1], first)
+    finally:
+        handle.remove()
+    if shapes != [(1, batch.input_ids.shape[1])]:
+        raise UnmeasuredError(f"{type(model).__name__} does not look tokens up once, in the order of texts")
 
 
 def _logits(forward: Forward, batch: Batch, ids: Tensor, place: Tensor) -> Tensor:

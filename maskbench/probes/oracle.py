@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from maskbench.config.conditions import DISTRACTOR, DISTRACTOR_BLOCKED
 from maskbench.errors import InputError
 from maskbench.kinds import head
 from maskbench.masks.visibility import require_reach, showing
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from maskbench.kinds.score import Outcome
     from maskbench.masks.batch import Batch
     from maskbench.probes.subject import Subject
-    from maskbench.training.forward import Rows
+    from maskbench.training.forward import Passed, Rows
 
 
 def first_words(clean: Rows, distracted: Rows) -> dict[int, int]:
@@ -59,6 +60,12 @@ def blocked(subject: Subject, rows: Rows) -> Outcome:
     """
     if why := _out_of_reach(subject):
         raise UnmeasuredError(why)
+    passed = subject.passed_otherwise(DISTRACTOR_BLOCKED, lambda: _pass(subject, rows))
+    return outcome(subject.cell.kind, subject.labels, rows, passed)
+
+
+def _pass(subject: Subject, rows: Rows) -> Passed:
+    """Pass over distracted texts with the distractor's words hidden from all other tokens."""
     begins, own = first_words(subject.texts.test, rows), subject.forward(subject.model)
     shown = own.shown
 
@@ -71,16 +78,14 @@ def blocked(subject: Subject, rows: Rows) -> Outcome:
             yield
 
     own.shown = without
-    passed = own.read(rows, head=head.of(subject.cell.kind))
-    if not passed.finite.all():
-        raise UnmeasuredError("a number is not finite")
-    return outcome(subject.cell.kind, subject.labels, rows, passed)
+    return own.read(rows, head=head.of(subject.cell.kind))
 
 
 @once
 def _out_of_reach(subject: Subject) -> str | None:
-    """Return why nothing can be hidden from a model, by passes over its longest test text; None if it can."""
-    longest = max(subject.texts.test, key=lambda row: len(row["input_ids"]))
+    """Return why nothing can be hidden from a model, by passes over the longest of its texts; None if it can."""
+    assert subject.sources.shifted is not None
+    longest = max(subject.rows(subject.sources.shifted, DISTRACTOR), key=lambda row: len(row["input_ids"]))
     try:
         _, batch = next(subject.own.batches([longest]))
         require_reach(subject.model, batch.inputs())

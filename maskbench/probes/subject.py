@@ -337,6 +337,18 @@ class Subject:
             self._pass([texts])
         return require_finite(self._passed[texts.name])
 
+    def passed_otherwise(self, name: str, compute: Callable[[], Passed]) -> Passed:
+        """Return what a pass of another kind computes, once for the weights that the model has.
+
+        Raises
+        ------
+        UnmeasuredError
+            If a number is not finite.
+        """
+        if name not in self._passed:
+            self._passed[name] = compute()
+        return require_finite(self._passed[name])
+
     def outcome(self, texts: Wanted) -> Outcome:
         """Return what the run's model does with a set of texts."""
         return outcome(self.cell.kind, self.labels, texts.rows, self.passed(texts))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,9 +16,11 @@ from maskbench.analysis.derived import RunSummary
 from maskbench.config.probes import Attributions, Probes
 from maskbench.errors import InputError
 from maskbench.probes import attributions as own
+from maskbench.probes.errors import UnmeasuredError
 from maskbench.slots.device import Device
 from maskbench.training.collate import Collator
 from maskbench.training.forward import Forward
+from tests.helpers.families import build, texts
 from tests.helpers.models import make_model
 
 CPU = Device("cpu", "fp32", "eager", 1)
@@ -66,6 +69,31 @@ def test_attributions_add_up_to_what_the_words_change(forward):
         start = torch.where(torch.tensor([text["words"]]) >= 0, 0, ids)
         change = logit(forward, ids, [label]) - logit(forward, start, [label])
         assert values.sum() == pytest.approx(change[0], abs=0.02 * max(1, abs(change[0])))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["roberta", "distilbert", "electra", "albert", "deberta-v2", "modernbert", "funnel", "gpt2", "llama", "bloom"],
+)
+def test_attributions_add_up_in_every_family(name):
+    batch, model = texts(name), build(name, "sequence-classification")
+    pad = model.config.pad_token_id
+    of_family = SimpleNamespace(model=model, shown=None, collate=Collator(pad))
+    target = torch.tensor([0, 1, 2])
+    found = own._method(of_family, Attributions(steps=50))(batch, target)
+    start = torch.where(batch.maskable, pad, batch.input_ids)
+    with torch.no_grad():
+        changed = [own._logits(of_family, batch, ids, torch.arange(3)) for ids in (batch.input_ids, start)]
+    change = (changed[0] - changed[1])[range(3), target].double().numpy()
+    assert found.sum(1) == pytest.approx(change, abs=0.1 * max(1, abs(change).max()))
+    assert abs(found[~batch.maskable.numpy()]).max() < 1e-9  # special tokens and padding stay as they are
+
+
+@pytest.mark.parametrize("name", ["xlnet", "t5", "bart"])
+def test_models_that_look_tokens_up_otherwise_are_not_measured(name):
+    of_family = SimpleNamespace(model=build(name, "sequence-classification"), shown=None, collate=Collator(0))
+    with pytest.raises(UnmeasuredError, match="does not look tokens up once"):
+        own._method(of_family, Attributions())(texts(name), torch.tensor([0, 1, 2]))
 
 
 def test_a_text_has_the_same_attributions_in_any_batch(forward):
