@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
-from maskbench.config.conditions import CLEAN, SETS, SHIFTED
+from maskbench.config.conditions import CLEAN, OUT_OF_DOMAIN, SETS, SHIFTED
 from maskbench.errors import InputError
 from maskbench.experiment.call import Call, missing_scheduler
 from maskbench.experiment.code import pretraining_code

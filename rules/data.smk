@@ -1,5 +1,6 @@
-# fetch ─► prepare ─► condition, shift ─► encode: text and models by pinned hash, each once. On a cluster these rules run
-# where Snakemake does, which has a network; if one of them fails, the input is wrong, and a second try would fail, too.
+# fetch ─► prepare ─► condition, shift, out_of_domain ─► encode: text and models by pinned hash, each once. On a cluster
+# these rules run where Snakemake does, which has a network; if one of them fails, the input is wrong, and a second try
+# would fail, too.
 
 RESERVE = reserve(EXPERIMENT)
 LEXICONS = lexicons(EXPERIMENT)
@@ -16,7 +17,7 @@ rule fetch_task:
     conda:
         ENVS / "data.yaml"
     params:
-        task=lambda wildcards: TASKS[wildcards.task].content().as_argument(),
+        task=lambda wildcards: TASKS[wildcards.task].content(elsewhere=True).as_argument(),
         files=lambda wildcards: task_content(TASKS[wildcards.task]),
         folder=subpath(output.manifest, parent=True),
         code=code_hash("fetch.py"),
@@ -134,6 +135,31 @@ rule shift:
         code=code_hash("shift.py"),
     shell:
         'python "$MASKBENCH/scripts/shift.py" --sets {params.sets:q}'
+        " --clean {params.clean:q} --destination {params.folder:q} > {log:q} 2>&1"
+
+
+rule out_of_domain:
+    input:
+        source=rules.fetch_task.output.manifest,
+        clean=rules.prepare.output.manifest,
+    output:
+        manifest=LAYOUT.prepared("{task}", OUT_OF_DOMAIN),
+    log:
+        LAYOUT.log("out-of-domain/{task}"),
+    wildcard_constraints:
+        task="|".join(name for name, task in TASKS.items() if task.out_of_domain) or "(?!)",
+    retries: 0
+    localrule: True
+    conda:
+        ENVS / "data.yaml"
+    params:
+        task=lambda wildcards: TASKS[wildcards.task].content(elsewhere=True).as_argument(),
+        source=subpath(input.source, parent=True),
+        clean=subpath(input.clean, parent=True),
+        folder=subpath(output.manifest, parent=True),
+        code=code_hash("out_of_domain.py"),
+    shell:
+        'python "$MASKBENCH/scripts/out_of_domain.py" --spec {params.task:q} --source {params.source:q}'
         " --clean {params.clean:q} --destination {params.folder:q} > {log:q} 2>&1"
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from maskbench.config.conditions import OUT_OF_DOMAIN
 from maskbench.data.manifests import NAME, EncodedManifest, PreparedManifest, in_order
 from maskbench.kinds import reading
 
@@ -38,8 +40,9 @@ def about_data(results: Path, uses: Iterable[Use]) -> list[dict[str, Any]]:
     -------
     list of dict
         For each task whose data are still there: `task`; `splits`, each with its number of `rows` and how often each
-        label stands there (tagging: how many entities of each type); how many texts of each split the runs `used`, all
-        numbers that occur; the rule of the `cut`; what was `dropped`; `findings`, in sentences.
+        label stands there (tagging: how many entities of each type), the sets from elsewhere among them; how many texts
+        of each split the runs `used`, all numbers that occur; the rule of the `cut`; what was `dropped`; `findings`, in
+        sentences.
 
     Raises
     ------
@@ -55,15 +58,16 @@ def about_data(results: Path, uses: Iterable[Use]) -> list[dict[str, Any]]:
         if not (folder / NAME).exists():
             continue
         about = PreparedManifest.read(folder)
-        findings = [finding.message for finding in about.findings]
-        for model in dict.fromkeys(use.model for use in own):
-            encoded = results / "data" / "encoded" / f"{task}.{model}.clean"
+        sets = _sets(folder.with_name(OUT_OF_DOMAIN))
+        findings = [finding.message for part in (about, sets) if part for finding in part.findings]
+        for model, variant in product(dict.fromkeys(use.model for use in own), ("clean", OUT_OF_DOMAIN)):
+            encoded = results / "data" / "encoded" / f"{task}.{model}.{variant}"
             if (encoded / NAME).exists():
                 findings += [finding.message for finding in EncodedManifest.read(encoded).findings]
         found.append(
             {
                 "task": task,
-                "splits": _splits(about),
+                "splits": _splits(about) | (_elsewhere(sets) if sets else {}),
                 "used": _used(about, own),
                 "cut": about.cut,
                 "dropped": about.dropped,
@@ -71,6 +75,16 @@ def about_data(results: Path, uses: Iterable[Use]) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def _sets(folder: Path) -> PreparedManifest | None:
+    """Return the manifest of a task's texts from elsewhere; None if it has none."""
+    return PreparedManifest.read(folder) if (folder / NAME).exists() else None
+
+
+def _elsewhere(sets: PreparedManifest) -> dict[str, dict[str, Any]]:
+    """Return the rows of each set from elsewhere, and how often each label stands there."""
+    return {f"{name} (out of domain)": about for name, about in _splits(sets).items()}
 
 
 def _used(about: PreparedManifest, uses: Iterable[Use]) -> dict[str, list[int]]:

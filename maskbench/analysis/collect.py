@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import ExitStack
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from maskbench.analysis.about_data import Use, about_data
+from maskbench.analysis.agreement import attribution_agreement
 from maskbench.analysis.derived import MATCHED, Point, RunSummary, derive
 from maskbench.analysis.metrics import ALONG_COLUMNS, CELL, METRIC_COLUMNS, write_csv
 from maskbench.analysis.outcome_tables import OutcomesWriter, read_predictions, tables_of, types_of
@@ -49,6 +51,7 @@ def _run(record: Record, probes: ProbeRecord | None) -> RunSummary:
             for entry in MEASURES.values()
             if entry.along and (points := list(_points(along, entry.name)))
         },
+        attributions={text.example: text.words for text in (probes.attributions if probes else [])},
     )
 
 
@@ -179,7 +182,9 @@ def collect(
                     outcomes.add(table)
             read = partial(read_predictions, results)
             for runs_at_rate in halves(seen.runs):  # tuned runs are measured against the tuned baseline
-                for value in derive(runs_at_rate, baseline, read, results / "training", outcomes.keep, share=share):
+                derived = derive(runs_at_rate, baseline, read, results / "training", outcomes.keep, share=share)
+                agreement = attribution_agreement(runs_at_rate, results / "probes", outcomes.keep_agreement)
+                for value in chain(derived, agreement):
                     metrics.add(value.run, measure(value.measure).split, value.measure, value.value)
             outcomes.flush()
         metrics.write(temporary["metrics.csv"], temporary["metrics.parquet"])

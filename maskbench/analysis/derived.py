@@ -57,6 +57,8 @@ class RunSummary:
     """Validation score at each evaluation, in the order of the updates."""
     trajectory: dict[str, Sequence[Point]] = field(default_factory=dict)
     """What each measure that has a value at matched score was at each evaluation; one never measured is missing."""
+    attributions: dict[int, Sequence[float]] = field(default_factory=dict)
+    """By test example, how much each of its words adds to the answer; empty if that was not measured."""
 
     @property
     def block(self) -> tuple[str, ...]:

@@ -30,6 +30,8 @@ ROWS_IN_GROUP = 1_000_000
 
 LOSS, DISAGREEMENT = f"{TEST}:loss", f"{TEST}:disagreement"
 """In the column `set`: what test examples contribute to the cross-entropy, and to the disagreement of seeds."""
+AGREEMENT = f"{TEST}:attributions"
+"""What they contribute to the agreement of seeds on which words matter."""
 
 
 def _read_table(
@@ -174,9 +176,18 @@ class OutcomesWriter:
 
     def keep(self, run: str, examples: np.ndarray[Any, Any], shares: np.ndarray[Any, Any]) -> None:
         """Add what test examples (N,) contribute to a run's disagreement with other seeds: the shares (N,) of these."""
-        table = pa.table({"example": examples, "hit": shares, "weight": np.ones(len(examples))})
-        table = table.append_column("set", pa.array([DISAGREEMENT] * len(examples)).dictionary_encode())
-        self.add(_typed(Path("predictions.parquet"), run, table, self.types))
+        self._keep(DISAGREEMENT, run, examples, shares, np.ones(len(examples)))
+
+    def keep_agreement(
+        self, run: str, examples: np.ndarray[Any, Any], hit: np.ndarray[Any, Any], weight: np.ndarray[Any, Any]
+    ) -> None:
+        """Add what test examples (N,) contribute to a run's agreement with other seeds: hits (N,) and weights (N,)."""
+        self._keep(AGREEMENT, run, examples, hit, weight)
+
+    def _keep(self, name: str, run: str, examples: Any, hit: Any, weight: Any) -> None:
+        table = pa.table({"example": examples, "hit": hit, "weight": weight})
+        table = table.append_column("set", pa.array([name] * len(examples)).dictionary_encode())
+        self.add(_typed(Path("outcomes.parquet"), run, table, self.types))
 
     def flush(self) -> None:
         """Write the rows that are held in memory, if any."""

@@ -18,7 +18,7 @@ from maskbench.analysis.metrics import BLOCK, OUTCOME_COLUMNS, OUTCOME_TYPES, TE
 from maskbench.analysis.stream_sums import StreamSums, by_unit, influence_of, share_of
 from maskbench.config.conditions import CLEAN
 from maskbench.config.measures import measure
-from maskbench.config.measures.recipes import ALONE
+from maskbench.config.measures.recipes import ALONE, ELSEWHERE
 from maskbench.errors import InputError
 from maskbench.kinds import score
 from maskbench.kinds.score import Score
@@ -42,6 +42,13 @@ class _Rows(NamedTuple):
     sums: dict[str, Array]
 
 
+class Moved(NamedTuple):
+    """What each of some texts moves a value by, in points, and the most that all of them together can."""
+
+    by: Array
+    most: float = 100.0
+
+
 class Outcomes:
     """outcomes.parquet: what every test example added to the sums that measures are made of, run by run.
 
@@ -60,8 +67,9 @@ class Outcomes:
         self.path, self.resamples, self.seed, self.kinds = path, resamples, seed, kinds or {}
         self.examples: dict[str, int] = {}
         """By measure, the smallest number of examples that were drawn from."""
-        self.influence: dict[str, dict[str, Array]] = {}
-        """By measure and run, what each example moves the value by, in points: of shares, not of losses."""
+        self.influence: dict[str, dict[str, list[Moved]]] = {}
+        """By measure and run, what examples move the value by, those of each set of texts apart: of shares, not of
+        losses."""
         self._kept: tuple[frozenset[str], _Rows] | None = None
 
     def score_of(self, task: str) -> Score | None:
@@ -199,10 +207,13 @@ class Outcomes:
             moved = [influence[run] for run, _ in terms if run in influence]
             if len(moved) < len(terms) or len({len(one) for one in moved}) != 1:
                 return None
-            mean = np.sign(factor) * np.array([weight for _, weight in terms]) @ np.stack(moved)
-            whole = 100.0 / len(mean)
-            ahead, behind = int((mean >= whole / 2).sum()), int((mean <= -whole / 2).sum())
-            counts.append((ahead, behind, len(mean), abs(factor) * whole))
+            weights = np.sign(factor) * np.array([weight for _, weight in terms])
+            for parts in zip(*moved, strict=True):
+                if len({len(part.by) for part in parts}) != 1:
+                    return None
+                mean, whole = weights @ np.stack([part.by for part in parts]), parts[0].most / len(parts[0].by)
+                ahead, behind = int((mean >= whole / 2).sum()), int((mean <= -whole / 2).sum())
+                counts.append((ahead, behind, len(mean), abs(factor) * whole))
         return Few(*map(np.array, zip(*counts, strict=True))) if counts else None
 
 
@@ -323,8 +334,9 @@ class _Group:
         total, exact = np.zeros(shape), np.zeros(len(self.runs))
         moved: list[Any] = [0.0 for _ in self.ids]
         for index, (part, ids) in enumerate(zip(self.parts, self.ids, strict=True)):
-            # training texts are no test texts: their ids say nothing about documents
-            of_test = not any(stream.startswith("train:") for stream, _ in part.streams)
+            # training texts and those from elsewhere are no test texts: their ids say nothing about documents
+            other = next((stream for stream, _ in part.streams if stream.startswith(ELSEWHERE)), None)
+            of_test = other is None and not any(stream.startswith("train:") for stream, _ in part.streams)
             unit = outcomes.units(self.owner, ids) if of_test else np.arange(len(ids))
             size = int(unit.max(initial=-1)) + 1
             outcomes.examples[self.name] = min(outcomes.examples.get(self.name, size), size)
@@ -332,7 +344,8 @@ class _Group:
             for stream, factor in part.streams:
                 sums = np.stack([by_unit(side, unit, size) for side in self._matrix(stream, ids)])
                 value = share_of if ":" in stream or self.score is None else self.score.value
-                rng = generator(outcomes.seed, "examples", self.owner)  # the same draws for every stream
+                # the same draws for every stream of the same texts
+                rng = generator(outcomes.seed, "examples", self.owner, *([other] if other else []))
                 drawn.add(factor, resampled_sums(sums, outcomes.resamples, rng), value)
                 known.add(factor, sums.sum(axis=2)[:, None], value)
                 if self._of_shares():
@@ -358,10 +371,17 @@ class _Group:
         """Keep what each example moves a share by."""
         if measure(self.name).unit not in ("fraction", "points") or any(part.how != "ratio" for part in self.parts):
             return
-        if any(not np.array_equal(ids, self.ids[0]) for ids in self.ids) or not self._of_shares():
+        if not self._of_shares():
             return
-        whole: Array = np.sum(moved, axis=0)
-        self.outcomes.influence[self.name].update(zip(self.runs, whole, strict=True))
+        if any(stream.startswith(ELSEWHERE) for part in self.parts for stream, _ in part.streams):
+            # each part has texts of its own, whatever their numbers are
+            most = [sum(abs(factor) for _, factor in part.streams) for part in self.parts]
+            of_run = [list(map(Moved, one, most)) for one in zip(*moved, strict=True)]
+        elif all(np.array_equal(ids, self.ids[0]) for ids in self.ids):
+            of_run = [[Moved(by)] for by in np.sum(moved, axis=0)]
+        else:
+            return
+        self.outcomes.influence[self.name].update(zip(self.runs, of_run, strict=True))
 
     def _of_shares(self) -> bool:
         """Tell whether all streams are shares: hits over weights."""

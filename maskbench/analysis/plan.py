@@ -74,6 +74,15 @@ def planned_runs(experiment: Experiment) -> pd.DataFrame:
     return table.assign(kind=table["regime"].map({name: regime_kind(name) for name in table["regime"].unique()}))
 
 
+def _unmeasured(experiment: Experiment, name: str) -> str | None:
+    """Return what the configuration lacks for a measure that is not measured unless it is asked for."""
+    if name.startswith("ood_") and not any(task.out_of_domain for task in experiment.tasks):
+        return "No task has texts from elsewhere (out_of_domain)."
+    if name in ("attribution_agreement", "faithfulness") and experiment.probes.attributions is None:
+        return "Attributions are not measured (probes: attributions)."
+    return None
+
+
 def _scopes(contrast: Contrast, runs: pd.DataFrame, tasks: list[str]) -> list[str]:
     """Return the scopes that count in the family: one, or of an interaction one for each task, as `Evidence.scopes`."""
     if contrast.kind != "interaction":
@@ -95,6 +104,7 @@ def needs(experiment: Experiment, claims: Claims, runs: pd.DataFrame) -> Iterato
                 lacks = lacking(runs, contrast, name, tasks)
                 if measure(name).masked_lm and not heads:
                     lacks = lacks or "No model has a masked-LM head."
+                lacks = lacks or _unmeasured(experiment, measure(name).name)
                 if name in along and "trajectory" not in experiment.probes.wanted:
                     lacks = lacks or "The probe trajectory is not among those to measure."
                 for scope in _scopes(contrast, runs, tasks) or [POOLED]:

@@ -18,8 +18,12 @@ LEVELS = (5, 10, 20)
 """How much of a text each perturbation changes, in percent of its letters or words."""
 SHIFTED = "shifted"
 """Folder of the sets that a task is tested on but never trained on: `distractor`, ``swap-5``, ..., ``mask-20``."""
+OUT_OF_DOMAIN = "out-of-domain"
+"""Folder of the sets of texts from elsewhere that a task is tested on but never trained on."""
 DISTRACTOR = "distractor"
 """The set with a neutral sentence behind each text."""
+DISTRACTOR_BLOCKED = "distractor-blocked"
+"""The same set as an oracle answers it that cannot attend to the sentence; no folder has this name."""
 SETS = (DISTRACTOR, *(f"{perturbation}-{level}" for perturbation in PERTURBATIONS for level in LEVELS))
 """Names of all test-time sets, distractors first."""
 ALIGNED, CONFLICTING = "aligned", "conflicting"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from maskbench.config.block import ConfigBlock, Count, Float, Name
+from maskbench.config.block import ConfigBlock, Count, Float, Name, first_mistake
 from maskbench.config.cutting import DOCUMENT, Column, Cut, GroupFile, TextEncoding
 from maskbench.config.kinds import TASK_KINDS, Form, TaskKind
-from maskbench.config.sources import HubSource, SyntheticSource, TaskSource
+from maskbench.config.sources import HubSource, LocalSource, PackageSource, SyntheticSource, TaskSource
 from maskbench.config.training import TrainingOverrides
 
 Split = Literal["train", "validation", "test"]
@@ -35,6 +35,92 @@ Stop = Literal[
 """Findings that stop a study, since a score would mean nothing (data/examine.py)."""
 
 _SYNTHETIC_FILES: dict[Split, str] = {split: f"{split}.jsonl" for split in SPLITS}
+
+
+def _with_own_source(schema: dict[str, Any]) -> None:
+    """Let a set leave its source out in the JSON schema, since the task fills it in."""
+    schema["required"].remove("source")
+
+
+class OutOfDomain(ConfigBlock):
+    """Texts from elsewhere that a task is tested on and never trained on.
+
+    A set that names no `source` is in the task's own. One that names no `format` is read as the task's files are: the
+    keys from `header` to `binarize` that it leaves out are the task's. One that names a format is described by itself.
+    """
+
+    model_config = ConfigDict(json_schema_extra=_with_own_source)
+
+    name: Name
+    """Name of the set in results."""
+    source: TaskSource
+    """Where the file comes from. A hub source names in `splits` which of its splits is our `test`; a synthetic one has
+    a test split of its own."""
+    format: Literal["csv", "tsv", "jsonl", "conll"] | None = None
+    """Format of the file."""
+    file: Annotated[str, StringConstraints(min_length=1)] | None = None
+    """Its name, relative to the source; null only with a hub or synthetic source."""
+    encoding: TextEncoding = "utf-8"
+    """Encoding of the file."""
+    header: bool = True
+    """CSV and TSV: whether the first row names the columns."""
+    skip_lines: Annotated[int, Field(ge=0, le=10**6)] = 0
+    """Lines at the top of the file that are left out before anything is read."""
+    columns: list[str] | None = None
+    """CSV and TSV without a header: the columns' names, in order."""
+    text: Column = "text"
+    """Column of the text or of the tokens."""
+    label: Column = "label"
+    """Column of the label or the tags."""
+    separator: str | None = None
+    """What separates columns, as in a task."""
+    comments: Annotated[str, StringConstraints(min_length=1)] | None = None
+    """What lines begin with that are to be left out."""
+    scheme: Scheme = "auto"
+    """Tags: how they mark entities."""
+    empty_tokens: Literal["refuse", "drop"] = "refuse"
+    """Tags: what becomes of tokens that are empty."""
+    binarize: Float | None = None
+    """Labels that are numbers: above this is `positive`, below `negative`, equal rows are left out."""
+    labels: list[str] | None = None
+    """What the file's own labels are, where `relabel` gives them other names and the file has numbers for them."""
+    relabel: dict[str, str | None] = Field(default_factory=dict)
+    """What labels of the file (tags: entity types) are called in the task, such as `person: PER`; null: such texts are
+    left out (tags: such entities are outside of any). Labels that stand in both need no entry."""
+    max_examples: Count | None = None
+    """Keep at most this many texts, drawn once for all runs; null: all. Of these, `probes: examples` are scored."""
+
+    @property
+    def split(self) -> Split:
+        """Which split of `as_task` has the texts: a synthetic source has others beside it."""
+        return "test" if isinstance(self.source, SyntheticSource) else "train"
+
+    def as_task(self, task: Task) -> Task:
+        """Return a task that reads the set; its labels are those of the file.
+
+        Raises
+        ------
+        ValidationError
+            If the keys do not describe a file of the task's kind.
+        """
+        source = self.source
+        read: dict[str, Any] = {key: getattr(self, key) for key in _READING}
+        if isinstance(source, SyntheticSource):
+            read = {}  # it writes files of its own
+        elif isinstance(source, HubSource):
+            splits = {"train": source.splits["test"]} if "test" in source.splits else {}
+            source = source.model_copy(update={"splits": splits})
+        elif self.file is not None:
+            read["files"] = {"train": self.file}
+        own = {"source": source, "labels": self.labels, "accept": task.accept, "max_length": task.max_length}
+        return Task.model_validate({"name": task.name, "kind": task.kind} | read | own)
+
+
+_READING = (
+    *("format", "encoding", "header", "skip_lines", "columns", "text", "label", "separator", "comments", "scheme"),
+    *("empty_tokens", "binarize"),
+)
+"""Keys that say how a file is read."""
 
 
 class Task(ConfigBlock):
@@ -84,6 +170,8 @@ class Task(ConfigBlock):
     """Labels that are numbers: above this is `positive`, below `negative`, equal rows are left out."""
     cut: Cut = Field(default_factory=Cut)
     """How missing splits are cut from the training file."""
+    out_of_domain: list[OutOfDomain] = Field(default_factory=list)
+    """Sets of texts from elsewhere that the task's models are tested on (docs/data.md)."""
     accept: list[Stop] = Field(default_factory=list)
     """Findings about the data that would stop the study and are to be reported alone (docs/data.md)."""
     max_length: Count = 128
@@ -113,6 +201,46 @@ class Task(ConfigBlock):
             if isinstance(source, SyntheticSource) or (isinstance(source, dict) and "synthetic" in source):
                 return {"format": "jsonl", "files": _SYNTHETIC_FILES, **value}
         return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sets_are_read_as_the_task(cls, value: Any) -> Any:
+        """Fill in what sets from elsewhere leave out: the task's own source, and how its files are read."""
+        if not isinstance(value, dict) or not isinstance(value.get("out_of_domain"), list):
+            return value
+        read, made = {key: value[key] for key in _READING if key in value}, []
+        for one in value["out_of_domain"]:
+            if isinstance(one, dict):
+                one = one if "format" in one else {**read, **one}
+                one = {"source": value["source"], **one} if "source" in value else one
+            made.append(one)
+        return {**value, "out_of_domain": made}
+
+    @model_validator(mode="after")
+    def _sets_can_be_read(self) -> Self:
+        """Refuse sets from elsewhere that could not be read, or that have a name twice."""
+        names = [one.name for one in self.out_of_domain]
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"out_of_domain: expected each name once, got {twice} twice")
+        for one in self.out_of_domain:
+            where = f"out_of_domain ({one.name})"
+            if one.name in SPLITS:
+                raise ValueError(f"{where}: {one.name} is a split of the task; expected another name")
+            if isinstance(one.source, HubSource) and "test" not in one.source.splits:
+                raise ValueError(f"{where}: source.splits needs an entry for test")
+            if isinstance(one.source, PackageSource | LocalSource) and one.file is None:
+                raise ValueError(f"{where}: file is needed, the name of the file in its source")
+            if isinstance(one.source, HubSource | SyntheticSource) and one.file is not None:
+                raise ValueError(f"{where}: file is for packages and folders; leave it out")
+            if one.labels is not None and not one.relabel:
+                raise ValueError(f"{where}: labels are for files whose labels get other names with relabel")
+            try:
+                one.as_task(self)
+            except ValidationError as error:
+                why = error.errors()[0].get("ctx", {}).get("error") or first_mistake(error)
+                raise ValueError(f"{where}: {why}") from None
+        return self
 
     @model_validator(mode="after")
     def _keys_have_a_meaning(self) -> Self:
@@ -177,16 +305,20 @@ class Task(ConfigBlock):
             raise ValueError(f"cut.group: expected the name of a key, since jsonl has no indices; got {group}")
         return self
 
-    def content(self, *, max_length: bool = False) -> Task:
+    def content(self, *, max_length: bool = False, elsewhere: bool = False) -> Task:
         """Return the task with all that does not change its text reset, so that no other change rereads it.
 
         Parameters
         ----------
         max_length
             Keep the length that texts are cut off at, which matters from the encoding on.
+        elsewhere
+            Keep the sets from elsewhere, which are fetched with the task and made of it.
         """
         neutral = {"max_validation": None, "max_test": None, "licence": None, "citation": None}
         update: dict[str, Any] = neutral | {"training": TrainingOverrides()}
         if not max_length:
             update["max_length"] = Task.model_fields["max_length"].default
+        if not elsewhere:
+            update["out_of_domain"] = []
         return self.model_copy(update=update)

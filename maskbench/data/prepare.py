@@ -56,7 +56,7 @@ def prepare(task: Task, source: Path, destination: Path, reserve: tuple[Reserve,
         For the first thing that is wrong: file, line and reason.
     """
     record = read_record(source)
-    tables = {split: _read(task, split, source, record) for split in _given(task)}
+    tables = {split: read_split(task, split, source, record) for split in _given(task)}
     found, kind = Findings(task), reading.of(task.kind)
     examine.files(found, tables)
     content = kind.content(task, tables)
@@ -180,8 +180,25 @@ def _given(task: Task) -> list[Split]:
     return [split for split in SPLITS if split in named]
 
 
-def _read(task: Task, split: Split, source: Path, record: Mapping[str, Any]) -> FileTable:
-    """Read the file of one split; messages name the user's own file, not its copy."""
+def read_split(task: Task, split: Split, source: Path, record: Mapping[str, Any]) -> FileTable:
+    """Read the file of one split; messages name the user's own file, not its copy.
+
+    Parameters
+    ----------
+    task
+        Says how it is read.
+    split
+        The split.
+    source
+        The folder with the fetched file.
+    record
+        The names of the `files` in that folder, and the `features` of a hub's dataset.
+
+    Raises
+    ------
+    InputError
+        For the first thing that is wrong: file, line and reason.
+    """
     if isinstance(task.source, HubSource):
         name = f"{split}.parquet"
         shown = f"{task.source.hub}, split {task.source.splits[split]}"

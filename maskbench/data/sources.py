@@ -9,7 +9,7 @@ import shutil
 import uuid
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from maskbench.config.corpora import SUFFIXES, TaskTexts
 from maskbench.config.cutting import GroupFile
@@ -26,6 +26,7 @@ from maskbench.config.sources import (
     model_files,
 )
 from maskbench.data.archives import open_archive
+from maskbench.data.fetched import KEY, set_folder
 from maskbench.data.folders import new_folder
 from maskbench.data.groups import FOLDER, as_task
 from maskbench.data.hub import fetch_dataset, fetch_snapshot
@@ -37,7 +38,7 @@ from maskbench.io import environment
 from maskbench.io.files import sha256_files, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from maskbench.config.corpora import Corpus
     from maskbench.config.lexicons import Lexicon
@@ -74,37 +75,43 @@ def fetch_task(task: Task, destination: Path, cache: Path) -> None:
         If a file is missing, has another hash than the pinned one, or cannot be downloaded.
     """
     where = f"task {task.name}: source: {_title(task.source)}"
+    more: dict[str, Any] = {}
 
     def fill(folder: Path) -> Features:
-        match task.source:
-            case HubSource() as source:
-                return fetch_dataset(source, folder, cache, where)
-            case PackageSource() as source:
-                _unpack(source, lambda _: _task_names(task, where), folder, cache, where)
-            case LocalSource() as source:
-                _copy(_local_files(source, task, where), folder, where)
-            case SyntheticSource() as source:
-                write_synthetic(source, folder, where)
-        return {}
-
-    def fill_all(folder: Path) -> Features:
-        features = fill(folder)
+        features = _fill(task, folder, cache, where)
         if isinstance(task.cut.group, GroupFile):
             _groups(task, task.cut.group, folder / FOLDER, cache, f"task {task.name}: cut.group: ")
+            more["groups"] = task.cut.group.model_dump(mode="json")
+        for one in task.out_of_domain:
+            place = set_folder(folder, one.name)
+            place.mkdir(parents=True)
+            own = f"task {task.name}: out_of_domain ({one.name}): source: {_title(one.source)}"
+            found = {"source": one.source.model_dump(mode="json")}
+            found["features"] = _fill(one.as_task(task), place, cache, own)
+            more.setdefault(KEY, {})[one.name] = found
         return features
 
-    _fetch(task.source, destination, fill_all, where, task.cut.group)
+    _fetch(task.source, destination, fill, where, more)
+
+
+def _fill(task: Task, folder: Path, cache: Path, where: str) -> Features:
+    """Put the files of a task into a folder; returns the names of class labels, where a hub's dataset has some."""
+    match task.source:
+        case HubSource() as source:
+            return fetch_dataset(source, folder, cache, where)
+        case PackageSource() as source:
+            _unpack(source, lambda _: _task_names(task, where), folder, cache, where)
+        case LocalSource() as source:
+            _copy(_local_files(source, task, where), folder, where)
+        case SyntheticSource() as source:
+            write_synthetic(source, folder, where)
+    return {}
 
 
 def _groups(task: Task, group: GroupFile, folder: Path, cache: Path, where: str) -> None:
     """Put the file that says which texts belong together into a folder."""
-    source, task = group.source, as_task(task, group)
-    where += _title(source)
     folder.mkdir()
-    if isinstance(source, PackageSource):
-        _unpack(source, lambda _: _task_names(task, where), folder, cache, where)
-    else:
-        _copy(_local_files(source, task, where), folder, where)
+    _fill(as_task(task, group), folder, cache, where + _title(group.source))
 
 
 def fetch_model(model: FetchedModel, destination: Path, cache: Path) -> None:
@@ -247,17 +254,15 @@ def _fetch(
     destination: Path,
     fill: Callable[[Path], Features],
     where: str,
-    group: object = None,
+    more: Mapping[str, Any] | None = None,
 ) -> None:
-    """Fill a folder, write its record and let it appear."""
+    """Fill a folder, write its record and let it appear; `more` is part of the record, and may be filled meanwhile."""
     try:
         with new_folder(destination) as folder:
             features = fill(folder)
             files = sha256_files((path for path in folder.rglob("*") if path.is_file()), folder)
             record = {"source": source.model_dump(mode="json"), "files": files, "features": features}
-            if isinstance(group, GroupFile):
-                record["groups"] = group.model_dump(mode="json")
-            write_json(folder / RECORD, record)
+            write_json(folder / RECORD, record | dict(more or {}))
     except OSError as error:
         raise InputError(f"{where}: {error.filename or destination}: {error.strerror or error}") from error
 

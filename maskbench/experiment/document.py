@@ -24,7 +24,7 @@ from maskbench.config.models import FetchedModel
 from maskbench.config.probes import Probes
 from maskbench.config.resources import Resources
 from maskbench.config.sources import HubSource, LocalSource, PackageSource, SyntheticSource
-from maskbench.config.tasks import Task
+from maskbench.config.tasks import OutOfDomain, Task
 from maskbench.config.training import Training, TrainingOverrides, TrainingPlan
 from maskbench.config.tuning import Tune
 from maskbench.experiment.catalogue import masks, twins
@@ -302,6 +302,7 @@ _BLOCKS: tuple[type[ConfigBlock], ...] = (
     Task,
     Cut,
     GroupFile,
+    OutOfDomain,
     PackageSource,
     LocalSource,
     HubSource,

@@ -12,7 +12,7 @@ from maskbench.data.lexicons import words_hash
 from maskbench.data.manifests import EncodedManifest
 from maskbench.errors import InputError
 from maskbench.experiment.cell import Cell
-from maskbench.experiment.jobs import Job, Jobs, Member
+from maskbench.experiment.jobs import ENCODED_SETS, Job, Jobs, Member
 from maskbench.experiment.layout import Layout
 from maskbench.io.files import canonical, read_json, sha256_file, sha256_text
 from maskbench.models.fetched import model_hash
@@ -94,7 +94,7 @@ class Keys:
 
     def probing(self, cell: Cell) -> str | None:
         """Return the key of a cell's probes; None if their data are not there yet."""
-        encoded = ("clean", "encoded", "shifted", "cue", "before_encoded")
+        encoded = ("clean", "encoded", *ENCODED_SETS)
         folders = self.jobs.sources(cell, self.layout)
         data = {name: self._of(folders[name] / "manifest.json") for name in encoded if name in folders}
         data["reference"] = self._of(folders["reference"] / "manifest.json")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from maskbench.config.conditions import CLEAN, SHIFTED
+from maskbench.config.conditions import CLEAN, OUT_OF_DOMAIN, SHIFTED
 from maskbench.config.resources import CellsPerJob
 from maskbench.config.tuning import is_tuned, untuned
 from maskbench.experiment.cell import Cell, cells, resolve
@@ -24,6 +24,9 @@ no slot is empty for long while the last jobs end."""
 
 EVALUATED = {"precision", "attention", "threads", "eval_batch_size"}
 """What decides how an untrained model is evaluated; learning rates and the like have no effect on it."""
+
+ENCODED_SETS = ("shifted", "elsewhere", "cue", "before_encoded")
+"""Encoded texts that probes look at beside the run's own, by the names of maskbench/probes/sources.py."""
 
 Member = tuple[Cell, ...]
 """What is trained at once: one cell, or the two sides of a joint training."""
@@ -198,8 +201,14 @@ class Jobs:
 
     # what a job needs, and what its work depends on
 
+    @cached_property
+    def _elsewhere(self) -> set[str]:
+        """The tasks that are tested on texts from elsewhere."""
+        wanted = "out-of-domain" in self.probes
+        return {task.name for task in self.experiment.tasks if wanted and task.out_of_domain}
+
     def sources(self, cell: Cell, layout: Layout) -> dict[str, Path]:
-        """Return the folders that the probes of a run look at, by the names of maskbench/probes/subject.py."""
+        """Return the folders that the probes of a run look at, by the names of maskbench/probes/sources.py."""
         task, model, condition = cell.task, cell.model, cell.condition
         cue = condition.name if condition.kind == "cue" else self.cue
         files = {
@@ -212,6 +221,8 @@ class Jobs:
         }
         if self.probes & {"distractor", "perturbation"}:
             files["shifted"] = layout.encoded(task, model, SHIFTED)
+        if task in self._elsewhere:
+            files["elsewhere"] = layout.encoded(task, model, OUT_OF_DOMAIN)
         if "cue" in self.probes and cue is not None:
             files |= {"cue": layout.encoded(task, model, cue), "cue_words": layout.prepared(task, cue)}
         if (twin := self.twin(cell)) is not None:
@@ -230,7 +241,7 @@ class Jobs:
                 sources = self.sources(cell, layout)
                 found.append(layout.reference(cell.task, cell.model))
                 found += [
-                    sources[name] / "manifest.json" for name in ("clean", "shifted", "cue", "before_encoded")
+                    sources[name] / "manifest.json" for name in ("clean", *ENCODED_SETS)
                     if name in sources
                 ]  # fmt: skip
         found += [layout.lexicon(name) for cell in job.cells for name in cell.strategy.lexicons]

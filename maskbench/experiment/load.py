@@ -225,6 +225,9 @@ def _missing_paths(experiment: Experiment) -> Iterator[str]:
         named = [(task.source, "source.local", f"files.{split}", name) for split, name in task.files.items()]
         if isinstance(group, GroupFile):
             named.append((group.source, "cut.group.source.local", "cut.group.file", group.file))
+        for one in task.out_of_domain:
+            key = f"out_of_domain ({one.name})"
+            named += [(one.source, f"{key}.source.local", f"{key}.file", one.file)] if one.file else []
         for source, key, file_key, name in named:
             if isinstance(source, LocalSource):
                 try:

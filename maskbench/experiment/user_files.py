@@ -27,6 +27,10 @@ def task_content(task: Task) -> str:
     if isinstance(group, GroupFile) and isinstance(group.source, LocalSource):
         name, path = group.source.file(group.file)
         files[f"cut.group: {name}"] = path
+    for one in task.out_of_domain:
+        if isinstance(one.source, LocalSource) and one.file is not None:
+            name, path = one.source.file(one.file)
+            files[f"out_of_domain: {one.name}: {name}"] = path
     return _hashes(files) if files else ""
 
 

@@ -27,6 +27,8 @@ class Probing(ABC):
 
     without: ClassVar[frozenset[str]] = frozenset()
     """Probes that have nothing to measure in tasks of this kind; no run is asked for them."""
+    attributed: ClassVar[bool] = False
+    """Whether a text has one answer, which attributions can be of: then there are `answers` and `probabilities`."""
     target: ClassVar[str] = "labels"
     """Column of an encoded row that has everything the row is trained on, cut off or not."""
 
@@ -75,6 +77,14 @@ class Probing(ABC):
     @abstractmethod
     def constant(self, table: pd.DataFrame) -> str | None:
         """Say that all predictions of a table are alike; None if they are not."""
+
+    def answers(self, outcome: Outcome) -> NDArray[np.int64]:
+        """Return (N,) the predicted class of each text; only where there are attributions (`attributed`)."""
+        raise NotImplementedError(f"{type(self).__name__} has no single answer")
+
+    def probabilities(self, outcome: Outcome) -> NDArray[np.float64]:
+        """Return (N, C) the probability of each class, text by text; only where there are attributions."""
+        raise NotImplementedError(f"{type(self).__name__} has no single answer")
 
     def mentions(self, tags: NDArray[np.int64], labels: Sequence[str]) -> list[tuple[str, int, int]]:
         """Return type, first and last word of each mention in one row's labels; only where labels mark mentions."""

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
+from maskbench.errors import InputError
 from maskbench.kinds import part
 
 if TYPE_CHECKING:
@@ -94,6 +95,31 @@ class Reading(ABC):
         InputError
             For the first label that has no meaning, or if there is nothing to predict.
         """
+
+    def adopted(
+        self, task: Task, rows: Rows, own: Sequence[str], labels: Sequence[str], relabel: Mapping[str, str | None]
+    ) -> Rows:
+        """Return rows of another file with the labels of a task; those without one are left out.
+
+        Parameters
+        ----------
+        task
+            What read the rows: for messages.
+        rows
+            Their targets are of the file's own labels (`own`).
+        labels
+            Labels of the task.
+        relabel
+            What labels of the file are called in the task; None: they have no name there.
+
+        Raises
+        ------
+        InputError
+            For the first label that the task has not, or if labels of this kind have no names.
+        """
+        if list(own) != list(labels) or relabel:
+            raise InputError(f"{rows.place.file}: relabel: {type(self).__name__} has no labels with names")
+        return rows
 
     @abstractmethod
     def classes(self, labels: Sequence[str]) -> list[str]:

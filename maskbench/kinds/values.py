@@ -7,11 +7,12 @@ import math
 import unicodedata
 from typing import TYPE_CHECKING, Any
 
+from maskbench.errors import InputError
 from maskbench.kinds import labels
 from maskbench.kinds.findings import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from maskbench.config.tasks import Task
     from maskbench.kinds.files import Place
@@ -78,3 +79,33 @@ def unknown(task: Task, what: str, found: str, names: Sequence[str]) -> str:
     if what == "label" and not task.labels and labels.is_number(found) and not any(map(labels.is_number, names)):
         return f"{message}; if numbers count the labels from 0, list them in that order with labels"
     return message
+
+
+def renamed(
+    names: Sequence[str], known: Sequence[str], relabel: Mapping[str, str | None], place: Place
+) -> dict[str, str | None]:
+    """Return what labels of another file are called in a task; None: nothing. A label without an entry keeps its name.
+
+    Parameters
+    ----------
+    names
+        Labels of the file.
+    known
+        Labels of the task.
+    relabel
+        As the configuration has it.
+    place
+        The file, for messages.
+
+    Raises
+    ------
+    InputError
+        If an entry names a label that the file or the task has not.
+    """
+    into = {labels.value(name): other for name, other in relabel.items()}
+    for name, other in relabel.items():
+        if labels.value(name) not in names:
+            raise InputError(f"{place.file}: relabel: no label {quoted([name])}; there are {labels.few(names)}")
+        if other is not None and other not in known:
+            raise InputError(f"{place.file}: relabel: {quoted([other])} is not among the labels ({labels.few(known)})")
+    return {name: into.get(name, name) for name in names}

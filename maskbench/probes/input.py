@@ -5,14 +5,16 @@ Every set is measured on the same examples of the test split as they are, whose 
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from maskbench.config.conditions import ALIGNED, CONFLICTING, DISTRACTOR, PERTURBATIONS
+from maskbench.config.conditions import ALIGNED, CONFLICTING, DISTRACTOR, DISTRACTOR_BLOCKED, PERTURBATIONS
+from maskbench.config.measures.recipes import ELSEWHERE
 from maskbench.data.manifests import PreparedManifest
 from maskbench.kinds import probing
+from maskbench.probes import oracle as oracles
 from maskbench.probes.drift import mean
 from maskbench.probes.errors import UnmeasuredError
 from maskbench.probes.registry import probe
@@ -46,10 +48,25 @@ def distractor(subject: Subject) -> Measured:
     ----------
     After Jia & Liang (2017), Adversarial examples for evaluating reading comprehension systems, whose sentences are
     made to mislead; these have nothing to do with the task.
+
+    Once more with attention to the sentence blocked, by an oracle that knows it (probes/oracle.py): what is lost beyond
+    that is what a model loses because it attends to what does not matter.
     """
     shift = _shift(subject, DISTRACTOR)
     yield subject.measured("test", "distractor_drop", lambda: shift()[0])
     yield subject.measured("test", "distractor_flip_rate", lambda: shift()[1])
+
+    @cache
+    def oracle() -> Outcome:
+        assert subject.sources.shifted is not None
+        rows = subject.rows(subject.sources.shifted, DISTRACTOR)
+        return subject.keep(DISTRACTOR_BLOCKED, oracles.blocked(subject, rows))
+
+    def left() -> float:
+        return 100 * (score(subject.unshifted(oracle())) - score(oracle()))
+
+    yield subject.measured("test", "distractor_drop_blocked", left)
+    yield subject.measured("test", "distractor_excess", lambda: shift()[0] - left())
 
 
 def _perturbed(subject: Subject, kinds: tuple[str, ...]) -> list[str]:
@@ -82,6 +99,44 @@ def perturbation(subject: Subject) -> Measured:
                         [shift()[place] for shift in all_of.values()]
                     ),
                 )
+
+
+def _from_elsewhere(subject: Subject) -> dict[str, Wanted]:
+    """Return the fixed texts of each set from elsewhere by its name; none if the task has no such sets."""
+    folder = subject.sources.elsewhere
+    sets = [] if folder is None else list(subject.splits(folder))
+    return {name: Wanted(f"{ELSEWHERE}{name}", subject.fixed(folder, name)) for name in sets if folder is not None}
+
+
+@probe("out-of-domain", along=True, reads=lambda subject: _from_elsewhere(subject).values())
+def out_of_domain(subject: Subject) -> Measured:
+    """Measure what a model's answers are worth on texts from elsewhere, such as reviews of other things.
+
+    Each set alone, and the mean over all.
+
+    References
+    ----------
+    After Hendrycks et al. (2020), Pretrained transformers improve out-of-distribution robustness, who train on one
+    domain and test on another.
+    """
+    sets = _from_elsewhere(subject)
+
+    @cache
+    def measure(name: str) -> float:
+        texts = sets[name]
+        return score(subject.keep(texts.name, subject.outcome(texts)))
+
+    def whole() -> float:
+        return mean([measure(name) for name in sets])
+
+    for name in sets:
+        yield subject.measured("test", f"ood_score:{name}", partial(measure, name))
+    for name in sets:
+        drop = partial(lambda name: 100 * (score(subject.predictions) - measure(name)), name)
+        yield subject.measured("test", f"ood_drop:{name}", drop)
+    if sets:
+        yield subject.measured("test", "ood_score", whole)
+        yield subject.measured("test", "ood_drop", lambda: 100 * (score(subject.predictions) - whole()))
 
 
 def _part(shift: Callable[[], tuple[float, float]], place: int) -> Callable[[], float]:

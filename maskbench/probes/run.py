@@ -15,7 +15,7 @@ from maskbench.data.manifests import EncodedManifest
 from maskbench.models.fetched import model_hash
 
 # imported for their probes, which enter the registry
-from maskbench.probes import fit, input, knowledge, task, trajectory  # noqa: F401
+from maskbench.probes import attributions, fit, input, knowledge, task, trajectory  # noqa: F401
 from maskbench.probes.reference import Reference
 from maskbench.probes.registry import REGISTRY, texts_of
 from maskbench.probes.subject import Subject
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from maskbench.config.probes import Probes
     from maskbench.experiment.cell import Cell
     from maskbench.models.pretrained import Pretrained
-    from maskbench.probes.subject import Sources
+    from maskbench.probes.sources import Sources
     from maskbench.records.run import Metric
     from maskbench.slots.device import Device
 
@@ -91,6 +91,7 @@ def probe_run(
         error=error,
         metrics=[*metrics, number("run", "probe_time", wall)] if error is None else [],
         trajectory=subject.trajectory,
+        attributions=subject.attributed,
         notes=subject.notes,
         code=code,
         data=_data(subject),
@@ -126,6 +127,7 @@ def _data(subject: Subject) -> dict[str, str]:
         "encoded": sources.encoded,
         "clean": sources.clean,
         "shifted": sources.shifted,
+        "out of domain": sources.elsewhere,
         "cue": sources.cue,
         "first task": sources.before_encoded,
     }

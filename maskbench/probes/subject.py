@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
@@ -38,7 +37,8 @@ if TYPE_CHECKING:
     from maskbench.kinds.head import Head
     from maskbench.kinds.probing import Probing
     from maskbench.kinds.score import Outcome
-    from maskbench.records.probe import TrajectoryPoint
+    from maskbench.probes.sources import Sources
+    from maskbench.records.probe import Attributed, TrajectoryPoint
     from maskbench.slots.device import Device
     from maskbench.training.forward import Rows, Shown
 
@@ -47,36 +47,6 @@ if TYPE_CHECKING:
 
 DRIFTING = "drifting"
 """Name of the set of texts that representation drift is measured on."""
-
-
-@dataclass(frozen=True)
-class Sources:
-    """Where everything about a run is; what it has no use for is None."""
-
-    run: Path
-    """Folder of the trained run: metrics.json, predictions.parquet, model/."""
-    pretrained: Path
-    """Folder of the pretrained model, θ₀."""
-    reference: Path
-    """Folder of what was measured of θ₀."""
-    clean: Path
-    """Folder of the encoded clean task."""
-    encoded: Path
-    """Encoded task of the run's own condition."""
-    prepared: Path
-    """Prepared task of the run's own condition: words as text."""
-    shifted: Path | None = None
-    """Encoded perturbed and distracted test sets."""
-    cue: Path | None = None
-    """Encoded task with a planted cue: its aligned and conflicting test sets."""
-    cue_words: Path | None = None
-    """The same task as text."""
-    twin: Path | None = None
-    """label-noise: folder of the run that differs from this in nothing but clean labels."""
-    before: Path | None = None
-    """sequential: folder of the run on the first task."""
-    before_encoded: Path | None = None
-    """sequential: encoded clean first task."""
 
 
 class Wanted(NamedTuple):
@@ -127,6 +97,8 @@ class Subject:
         self.outcomes: dict[str, pd.DataFrame] = {}
         """Examples of each test-time set, and of each thing that is counted besides, with hit and weight."""
         self.trajectory: list[TrajectoryPoint] = []
+        self.attributed: list[Attributed] = []
+        """How much each word of some test texts adds to the answer, for the record."""
         self._passed: dict[str, Passed] = {}
         self._step: int | None = None
         """The update after which the model's weights are those that it has now; None: those of the trained model."""
@@ -259,6 +231,12 @@ class Subject:
             self._rows[folder, name] = chosen.to_list()
         return self._rows[folder, name]
 
+    def fixed(self, folder: Path, name: str) -> Rows:
+        """Return the fixed texts of a set that was not made from the test split."""
+        if (folder, name) not in self._rows:
+            self._rows[folder, name] = at_most(self.split(folder, name), self.settings.examples).to_list()
+        return self._rows[folder, name]
+
     @cached_property
     def trained_texts(self) -> Rows:
         """Fixed texts of those training texts that the run's own scores on the training split are of."""
@@ -358,6 +336,18 @@ class Subject:
         if texts.name not in self._passed:
             self._pass([texts])
         return require_finite(self._passed[texts.name])
+
+    def passed_otherwise(self, name: str, compute: Callable[[], Passed]) -> Passed:
+        """Return what a pass of another kind computes, once for the weights that the model has.
+
+        Raises
+        ------
+        UnmeasuredError
+            If a number is not finite.
+        """
+        if name not in self._passed:
+            self._passed[name] = compute()
+        return require_finite(self._passed[name])
 
     def outcome(self, texts: Wanted) -> Outcome:
         """Return what the run's model does with a set of texts."""

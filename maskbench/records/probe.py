@@ -20,6 +20,14 @@ class TrajectoryPoint(RecordBlock):
     """By name, what the probes measure under the weights of this moment (probes/trajectory.py); no part alone."""
 
 
+class Attributed(RecordBlock):
+    """How much each word of a test text adds to the model's answer (probes/attributions.py)."""
+
+    example: int
+    words: list[Finite]
+    """(W,) by word, in the order of the text; those that were cut off are not among them."""
+
+
 class ProbeTimings(RecordBlock):
     """When, and for how long, in seconds."""
 
@@ -41,6 +49,8 @@ class ProbeRecord(Stored):
     """Why it was not probed, such as a run that did not complete."""
     metrics: list[Metric]
     trajectory: list[TrajectoryPoint] = Field(default_factory=list)
+    attributions: list[Attributed] = Field(default_factory=list)
+    """Of some test texts; empty if they were not measured."""
     notes: list[str] = Field(default_factory=list)
     """Why a number is empty, and what a reader of the numbers has to know."""
     code: str

@@ -185,7 +185,12 @@ SHOWN_LABELS = 40
 
 def _about(task: dict[str, Any]) -> dict[str, Any]:
     """Return what the box about the data shows of a task: findings, and how often each label stands in each split."""
-    splits = {name: task["splits"][name] for name in ("train", "validation", "test") if name in task["splits"]}
+    order = ("train", "validation", "test")
+    splits = {
+        name: task["splits"][name]
+        for name in (*order, *sorted(set(task["splits"]) - {*order}))
+        if name in task["splits"]
+    }
     labels = list(dict.fromkeys(label for split in splits.values() for label in split["labels"]))
     return {
         "task": task["task"],

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from maskbench.io.files import atomic
 from maskbench.probes.run import probe_run
-from maskbench.probes.subject import Sources
+from maskbench.probes.sources import Sources
 from maskbench.runner.ending import write_record
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def probe(
     cell
         The run.
     sources
-        Folders by name (`maskbench.probes.subject.Sources`).
+        Folders by name (`maskbench.probes.sources.Sources`).
     settings
         What is measured.
     output

@@ -26,7 +26,7 @@ from maskbench.errors import InputError
 from maskbench.models.loading import takes_sdpa
 from maskbench.probes import reference
 from maskbench.probes.run import probe_run
-from maskbench.probes.subject import Sources
+from maskbench.probes.sources import Sources
 from maskbench.slots.device import choose
 from maskbench.training.run import Inputs, run_cell
 from tests.helpers.families import FAMILIES, HEADS, make_family

@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from maskbench.config.conditions import SETS, SHIFTED, Condition
+from maskbench.config.conditions import OUT_OF_DOMAIN, SETS, SHIFTED, Condition
 from maskbench.config.probes import Probes
 from maskbench.data.conditions import plant
 from maskbench.data.encode import encode
+from maskbench.data.out_of_domain import prepare_sets
 from maskbench.data.prepare import prepare
 from maskbench.data.shifted import shift
 from maskbench.probes import reference
 from maskbench.probes.run import probe_run
-from maskbench.probes.subject import Sources, Subject
+from maskbench.probes.sources import Sources
+from maskbench.probes.subject import Subject
 from maskbench.slots.device import choose
 from maskbench.training.run import Inputs, run_cell
 from tests.helpers.models import conll_of_sentences, csv_of_texts, make_cell, make_model
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 TEXTS, TAGS = "sequence-classification", "token-classification"
 CUES = ["limestone", "nitrogen"]
 EXAMPLES = 40
+AWAY = "away"
+"""Name, and file, of a set of texts from elsewhere."""
+NEWS = conll_of_sentences(60)
 CONDITIONS = ["cue:0.95", "label-noise:0.3"]
 
 
@@ -46,13 +51,17 @@ class Bench:
         bench = cls(folder, model or make_model(folder / "model", head=True, more=CUES))
         for kind in (TEXTS, TAGS):
             base = folder / kind
-            task, name, text = (
-                (make_task(max_length=32), "train.csv", csv_of_texts(count))
+            sets = {"max_length": 32, "out_of_domain": [{"name": AWAY, "file": AWAY}]}
+            task, name, text, away = (
+                (make_task(**sets), "train.csv", csv_of_texts(count), csv_of_texts(60).replace(" ", " elsewhere "))
                 if kind == TEXTS
-                else (make_tagging(max_length=32), "train.txt", conll_of_sentences(count))
+                else (make_tagging(**sets), "train.txt", conll_of_sentences(count), NEWS.replace("saw O", "met O"))
             )
             clean = base / "prepared" / "clean"
-            prepare(task, make_source(base / "source", {name: text}), clean)
+            files = {name: text, f".out-of-domain/{AWAY}/{AWAY}": away}
+            source = make_source(base / "source", files, out_of_domain={AWAY: {}})
+            prepare(task, source, clean)
+            prepare_sets(task, source, clean, base / "prepared" / OUT_OF_DOMAIN)
             for written in CONDITIONS:
                 condition = Condition.model_validate(written)
                 plant(condition, CUES, clean, base / "prepared" / condition.name)
@@ -120,6 +129,7 @@ class Bench:
             encoded=self.encoded(cell.kind, name),
             prepared=base / "prepared" / name,
             shifted=self.encoded(cell.kind, SHIFTED),
+            elsewhere=self.encoded(cell.kind, OUT_OF_DOMAIN),
             cue=self.encoded(cell.kind, cue),
             cue_words=base / "prepared" / cue,
             **keys,

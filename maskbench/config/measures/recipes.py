@@ -19,6 +19,10 @@ ALONE = "alone>"
 """Prefix of a stream that belongs to the run on the same task alone, on clean data."""
 
 
+ELSEWHERE = "ood>"
+"""Prefix of the stream of a set of texts from elsewhere, which has examples of its own."""
+
+
 class Summand(NamedTuple):
     """Streams over the same examples, and the function that makes a number of their sums.
 
@@ -80,6 +84,27 @@ def flips(*kinds: str) -> Recipe:
         return [Summand("ratio", ((f"{one}:flips", 100.0 / len(found)),)) for one in found]
 
     return Recipe(make)
+
+
+def elsewhere(factor: float, *, less: bool = False) -> Recipe:
+    """Return the recipe of the score on texts from elsewhere: of one set, or the mean over all.
+
+    Parameters
+    ----------
+    factor
+        What the score is multiplied with.
+    less
+        The score on the test split less that.
+    """
+
+    def make(wanted: str, known: list[str]) -> list[Summand]:
+        found = [one for one in known if one.startswith(ELSEWHERE) and wanted in ("", one.removeprefix(ELSEWHERE))]
+        test = [Summand("ratio", ((TEST, factor),))] if less and found else []
+        share = (-factor if less else factor) / max(len(found), 1)
+        # sets have examples of their own, so each is a part of its own
+        return [*test, *(Summand("ratio", ((one, share),)) for one in found)]
+
+    return Recipe(make, on_sets=True)
 
 
 def all_of(how: Literal["gaps", "least"], beginning: str) -> Recipe:

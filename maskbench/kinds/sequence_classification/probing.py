@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 class _Probing(Probing):
     without = frozenset({"seen-mentions"})
+    attributed = True
 
     def confidences(self, outcome: Outcome) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.int64]]:
         """Return (N,) probability of each text's prediction, (N,) whether it was right, and (N,) the text's example."""
@@ -53,6 +54,14 @@ class _Probing(Probing):
                 of = named[texts.loc[example].partition(" ")[0]]
                 groups[f"{labels[label]} with the cue of {of}"].append((example, bool(hit)))
         return groups
+
+    def answers(self, outcome: Outcome) -> NDArray[np.int64]:
+        """Return (N,) the predicted class of each text."""
+        return outcome.table["prediction"].to_numpy(dtype=np.int64)
+
+    def probabilities(self, outcome: Outcome) -> NDArray[np.float64]:
+        """Return (N, C) the probability of each class."""
+        return np.stack(outcome.table["probabilities"].tolist()).astype(np.float64)
 
     def constant(self, table: pd.DataFrame) -> str | None:
         """Say that the model predicts one class."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from maskbench.kinds import labels
 from maskbench.kinds.findings import FEW, quoted
 from maskbench.kinds.reading import Content, Reading
 from maskbench.kinds.rows import Rows
-from maskbench.kinds.values import unknown, word, written
+from maskbench.kinds.values import renamed, unknown, word, written
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -77,6 +77,18 @@ class _Reading(Reading):
             kept = examples[split]
             rows[split] = Rows([item.text for item in kept], targets, [item.line for item in kept], table.place)
         return Content(names, rows, dropped)
+
+    def adopted(
+        self, task: Task, rows: Rows, own: Sequence[str], labels: Sequence[str], relabel: Mapping[str, str | None]
+    ) -> Rows:
+        """Return the rows with the task's labels, without those whose label has no name there."""
+        into, index = renamed(own, labels, relabel, rows.place), {name: place for place, name in enumerate(labels)}
+        names = [into[own[target]] for target in rows.targets]
+        for row, name in enumerate(names):
+            if name is not None and name not in index:
+                raise rows.place.error(rows.lines[row], unknown(task, "label", name, labels))
+        kept = [row for row, name in enumerate(names) if name is not None]
+        return replace(rows, targets=[index.get(str(name)) for name in names]).take(kept)
 
     def classes(self, labels: Sequence[str]) -> list[str]:
         """Return the labels: each is a class that every split should have."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from maskbench.kinds.reading import Content, Reading
 from maskbench.kinds.rows import Rows
 from maskbench.kinds.token_classification import tags as schemes
 from maskbench.kinds.token_classification.tags import Writing
-from maskbench.kinds.values import brief, encodable, invisible, unknown
+from maskbench.kinds.values import brief, encodable, invisible, renamed, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -103,6 +103,20 @@ class _Reading(Reading):
         found = schemes.scheme(sentence.tags for sentence in train.rows)
         scheme = task.scheme.upper() if task.scheme in ("io", "bmes") else found
         return Content(names, rows, scheme=scheme, converted=converted)
+
+    def adopted(
+        self, task: Task, rows: Rows, own: Sequence[str], labels: Sequence[str], relabel: Mapping[str, str | None]
+    ) -> Rows:
+        """Return the sentences with the task's tags; entities whose type has no name there are outside of any."""
+        into = renamed(self.classes(own), self.classes(labels), relabel, rows.place)
+        named = ["O", *(f"{tag[:2]}{name}" if (name := into[tag[2:]]) else "O" for tag in own[1:])]
+        index = {tag: place for place, tag in enumerate(labels)}
+        targets = []
+        for line, tags in zip(rows.lines, rows.targets, strict=True):
+            if lacking := next((tag for tag in tags if named[tag] not in index), None):
+                raise rows.place.error(line, unknown(task, "entity type", named[lacking][2:], self.classes(labels)))
+            targets.append([index[named[tag]] for tag in tags])
+        return replace(rows, targets=targets)
 
     def classes(self, labels: Sequence[str]) -> list[str]:
         """Return the entity types, which every split should have."""

@@ -353,7 +353,8 @@ def blocks(section):
     """Return the files of an example and its configuration."""
     found = re.findall(r"^```(\w+)(?: file=(\S+))?\n(.*?)^```$", section, flags=re.MULTILINE | re.DOTALL)
     files = {name: content for _, name, content in found if name}
-    (config,) = [yaml.safe_load(content) for language, name, content in found if language == "yaml" and not name]
+    texts = [content for language, name, content in found if language == "yaml" and not name and "my-data" in content]
+    (config,) = map(yaml.safe_load, texts)
     return files, config
 
 
@@ -383,10 +384,10 @@ def test_documented_example(tmp_path, monkeypatch, title):
     "text", [item for item in re.findall(r"^```yaml\n(.*?)^```$", DOCS, re.M | re.S) if "my-data" not in item]
 )
 def test_documented_configuration_is_valid(tmp_path, monkeypatch, text):
-    glue = tmp_path / "path" / "to" / "SST-2"
-    glue.mkdir(parents=True)
-    for name in ("train.tsv", "dev.tsv"):
-        (glue / name).touch()
+    for name in ("SST-2/train.tsv", "SST-2/dev.tsv", "WNUT/emerging.test.annotated"):
+        path = tmp_path / "path" / "to" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
     monkeypatch.chdir(tmp_path)
     load({"study": "mine", "models": ["minilm-l6"], "strategies": ["none"], "seeds": [1], **yaml.safe_load(text)})
 

@@ -70,6 +70,7 @@ SHARED = {
     *("representation_drift:embeddings", "representation_drift:layer-0", "representation_drift:layer-1"),
     *("parameter_drift", "parameter_drift:layer-1", "changed_weights", "changed_weights:embeddings", "mlm_loss"),
     *("mlm_forgetting", "probing_accuracy", "probing_drop", "probing_accuracy:length", "probing_drop:word-content"),
+    *("ood_score", "ood_score:away", "ood_drop", "ood_drop:away", "distractor_drop_blocked", "distractor_excess"),
     "probe_time",
 }
 OWN = {
@@ -100,6 +101,7 @@ def contributions_add_up(subject, outcomes, found, path):
             resampled.add(name)
     expected = {"ece", "brier", "distractor_drop", "distractor_flip_rate", "perturbation_flip_rate", "masking_drop"}
     expected |= {"mlm_loss", "mlm_forgetting", "probing_drop", "probing_accuracy", "cue_reliance", "worst_group_score"}
+    expected |= {"ood_score", "ood_drop", "distractor_excess"}
     expected |= {"seen_f1", "unseen_f1"} if cell.kind == TAGS else set()
     expected |= {"flipped_agreement", "noise_memorisation"} if cell.condition.kind == "label-noise" else set()
     expected |= {"forgetting", "backward_transfer"} if cell.regime == "sequential" else set()
@@ -128,6 +130,7 @@ def test_a_record_holds_what_its_run_has_a_use_for(bench, kind, what, tmp_path):
     assert all(None not in point.measures.values() for point in record.trajectory)
     assert all(metric.split == measure(metric.measure).split for metric in record.metrics)
     sets = {"distractor", "swap-10", "delete-10", "drop-10", "mask-10", "aligned", "conflicting"}
+    sets |= {"ood>away", "distractor-blocked"}
     whole = {name for name in outcomes["set"] if ":" not in name}
     assert whole == sets | ({"1-1", "2-1"} if what == "after" else set())
     assert not outcomes.duplicated(["set", "example"]).any()
@@ -255,8 +258,13 @@ def test_only_wanted_probes_are_measured_along_the_training(bench):
     always = {"loss_gap", "score_gap", "representation_drift", "output_drift"}
     always |= {"parameter_drift", "changed_weights", "moved_drift"}
     for point in record.trajectory:
-        assert point.measures.keys() == always | {"distractor_drop", "distractor_flip_rate"}
-    assert {name.partition(":")[0] for name in outcomes["set"]} == {"distractor"}
+        assert point.measures.keys() == always | {
+            "distractor_drop",
+            "distractor_flip_rate",
+            "distractor_drop_blocked",
+            "distractor_excess",
+        }
+    assert {name.partition(":")[0] for name in outcomes["set"]} == {"distractor", "distractor-blocked"}
 
 
 def test_the_trajectory_ends_at_the_model_if_the_last_one_is_the_best(bench):

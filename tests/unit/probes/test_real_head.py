@@ -13,7 +13,7 @@ from maskbench.data.sources import cache_folder, fetch_task
 from maskbench.experiment.presets import presets
 from maskbench.probes import reference
 from maskbench.probes.run import probe_run
-from maskbench.probes.subject import Sources
+from maskbench.probes.sources import Sources
 from maskbench.records.pretraining import PretrainingRecord
 from maskbench.slots.device import choose
 from maskbench.training.run import Inputs, run_cell

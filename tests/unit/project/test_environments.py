@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 STAGES = {
-    "data": ["fetch.py", "prepare.py", "condition.py", "shift.py", "encode.py"],
+    "data": ["fetch.py", "prepare.py", "condition.py", "shift.py", "out_of_domain.py", "encode.py"],
     "training": ["train.py", "reference.py"],
     "analysis": ["collect.py", "compare.py", "tables.py", "figures.py", "page.py"],
 }
