@@ -371,6 +371,7 @@ class MaskedTrainer(Trainer):
             labels=inputs["labels"],
             progress=self.state.global_step / max(1, self.state.max_steps),
             capitals=inputs.pop("capitals"),
+            segments=inputs.pop("segments", None),
             token_types=inputs.get("token_type_ids"),
             noise=self._noise,
         )

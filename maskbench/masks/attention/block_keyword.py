@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from maskbench.config.block import Rate
-from maskbench.masks.base import AttentionMask
+from maskbench.masks.base import AttentionMask, Need
 from maskbench.masks.batch import Batch
 
 if TYPE_CHECKING:
@@ -33,6 +33,10 @@ class BlockKeyword(AttentionMask):
     statistic: Literal["log-odds", "tf-idf"] = "log-odds"
     """What a word's score is, fitted on the training split."""
     _scores: Any = None
+
+    def needs(self) -> frozenset[Need]:
+        """Return labels, which words are compared by for the log-odds."""
+        return frozenset({"labels of a set"}) if self.statistic == "log-odds" else frozenset()
 
     def fit(self, setting: Setting, rng: Draws) -> None:
         """Score the words of the training split."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from maskbench.channels import Channel
 from maskbench.config.block import Rate
-from maskbench.masks.base import InputMask
+from maskbench.masks.base import InputMask, Need
 from maskbench.masks.batch import Batch
 
 if TYPE_CHECKING:
@@ -32,6 +32,10 @@ class Keyword(InputMask):
     statistic: Literal["log-odds", "tf-idf"] = "log-odds"
     """What a word tells, fitted on the training split: about the label (log-odds), or about its text (tf-idf)."""
     _scores: Any = None
+
+    def needs(self) -> frozenset[Need]:
+        """Return labels, which words are compared by for the log-odds."""
+        return frozenset({"labels of a set"}) if self.statistic == "log-odds" else frozenset()
 
     def fit(self, setting: Setting, rng: Draws) -> None:
         """Score the words of the training split."""
