@@ -316,7 +316,8 @@ def test_answers_are_found_where_the_tokenizer_has_no_words_and_the_text_a_speci
             where = next((place for place, begin in enumerate(row["begins"]) if begin == passage.index("Rome")), None)
             if where is not None and length == 200:
                 words = {row["words"][place] for place, begin in enumerate(row["begins"]) if begin >= 0}
-                assert len(words) == len(passage.split()) + 1  # </s> is read as < and /s>
+                assert words == set(range(min(words), max(words) + 1))
+                assert len(words) > len(passage.split())  # </s> is read as < and /s>
 
 
 # --- loss and score
@@ -434,7 +435,8 @@ def test_giving_the_whole_passage_is_the_score_of_no_reading(encoded):
     columns = {name: [row[name] for row in rows] for name in rows[0]}
     found = score.of(KIND).majority({}, columns)
     alone = {row["example"]: measures.best(measures.f1, row["passage"], row["answers"]) for row in rows}
-    assert 0 < found == pytest.approx(np.mean(list(alone.values()))) < 0.5
+    assert found == pytest.approx(np.mean(list(alone.values())))
+    assert 0 < found < 0.5
 
 
 # --- what runs and probes need
