@@ -7,9 +7,7 @@ also makes the number of labels that of windows, by which losses are averaged.
 
 from __future__ import annotations
 
-from typing import TypeVar
-
-T = TypeVar("T")
+from typing import Any
 
 _BITS = 20
 _MOST = (1 << _BITS) - 1
@@ -30,7 +28,7 @@ def packed(length: int, start: int, end: int) -> int:
     return (length << 2 * _BITS) | (start << _BITS) | (end - start)
 
 
-def unpacked(label: T) -> tuple[T, T, T]:
-    """Return length, start and end of a label, or of an array or a tensor of labels."""
-    start = (label >> _BITS) & _MOST  # type: ignore[operator]
-    return label >> 2 * _BITS, start, start + (label & _MOST)  # type: ignore[operator]
+def unpacked(label: Any) -> tuple[Any, Any, Any]:
+    """Return length, start and end of a label: a number, or an array or a tensor of labels in the same shape."""
+    start = (label >> _BITS) & _MOST
+    return label >> 2 * _BITS, start, start + (label & _MOST)
