@@ -32,12 +32,15 @@ from maskbench.kinds.extractive_question_answering import squad as measures
 from maskbench.kinds.extractive_question_answering.encoding import answer_of
 from maskbench.kinds.extractive_question_answering.score import best_span
 from maskbench.kinds.extractive_question_answering.span import packed, unpacked
+from maskbench.masks.batch import Batch
+from maskbench.masks.draws import Draws
+from maskbench.masks.registry import find
 from maskbench.slots.device import choose
 from maskbench.training.collate import Collator
 from maskbench.training.run import Inputs, run_cell
 from maskbench.training.subsets import at_most, examples, rows_of, subset
 from tests.helpers.models import make_cell, make_encoded, make_model, same
-from tests.helpers.questions import asked, json_of_questions, make_questions, questions, squad
+from tests.helpers.questions import asked, json_of_questions, make_questions, squad
 from tests.helpers.tasks import make_source
 
 KIND = "extractive-question-answering"
@@ -564,13 +567,72 @@ def test_it_learns_and_goes_to_an_interval(train, tmp_path):
         (found,) = outcomes.resampled(name, cells, recorded).values()
         assert found.shape == (50,)
         assert np.isfinite(found).all()
-    assert {task: len(set(document)) for task, (_, document) in outcomes.documents.items()} == {"mine": 3}
+    assert outcome.table["document"].nunique() == 3
+
+
+# --- masks
+
+
+def batch_of(rows):
+    """Return a batch of encoded windows as masks see it."""
+    columns = Collator(0)(rows)
+    padding, types = columns.pop("attention_mask").bool(), columns.pop("token_type_ids")
+    return Batch(padding=padding, token_types=types, epoch=0, mask_id=4, **columns)
 
 
 def test_batches_know_which_text_a_token_is_of(encoded):
-    rows = load_encoded(encoded)["train"].to_list()[:5]
-    batch = Collator(0)(rows)
-    assert batch["segments"].shape == batch["input_ids"].shape
-    assert (batch["segments"][batch["words"] >= 0] == batch["token_type_ids"][batch["words"] >= 0]).all()
-    assert {*batch["segments"].flatten().tolist()} == {0, 1}
-    assert len(questions(7)) == 7
+    batch = batch_of(load_encoded(encoded)["train"].to_list()[:5])
+    assert batch.segments.shape == batch.input_ids.shape
+    assert (batch.segments[batch.maskable] == batch.token_types[batch.maskable]).all()
+    assert {*batch.segments.flatten().tolist()} == {0, 1}
+
+
+@pytest.mark.parametrize("segment", ["first", "second"])
+@pytest.mark.parametrize("inner", [{"kind": "random", "rate": 0.5}, {"kind": "span", "rate": 0.5}, {"kind": "tail"}])
+def test_a_mask_keeps_to_its_text_and_its_twin_hits_as_much_anywhere(encoded, segment, inner):
+    batch = batch_of(load_encoded(encoded)["train"].to_list()[:40])
+    mask = find("input", "segment").model_validate({"of": inner, "segment": segment})
+    hit = mask.where(batch, Draws(1)) & batch.maskable
+    own = (batch.segments == (segment == "second")) & batch.maskable
+    assert hit.any()
+    assert not (hit & ~own).any()
+    if inner["kind"] == "tail":
+        assert (hit.sum(1) == own.sum(1) - 1).all()  # the first word of that text stays
+    twin = find("input", "rate-twin").model_validate({"of": mask})
+    other = twin.where(batch, Draws(1))
+    assert (other.sum(1) == hit.sum(1)).all()
+    assert (other & ~own & batch.maskable).any()
+
+
+def test_a_question_is_masked_alike_in_all_its_windows(encoded):
+    rows = load_encoded(encoded)["train"].to_list()[:40]
+    batch = batch_of(rows)
+    mask = find("input", "segment").model_validate({"of": {"kind": "random", "rate": 0.5, "whole_words": True}})
+    hit = mask.where(batch, Draws(1))
+    pairs = [row for row in range(39) if rows[row]["example"] == rows[row + 1]["example"]]
+    assert pairs
+    question = (batch.segments[0] == 0) & batch.maskable[0]  # all questions are equally long
+    assert all((hit[row] & question).equal(hit[row + 1] & question) for row in pairs)
+
+
+LOOKING = [
+    ("input", {"kind": "adaptive", "place": "loss"}),
+    ("input", {"kind": "adaptive", "place": "attention"}),
+    ("input", {"kind": "keyword", "statistic": "tf-idf"}),
+    ("input", {"kind": "learned"}),
+    ("input", {"kind": "generated", "by": "unigram"}),
+    ("attention", {"kind": "block-keyword", "statistic": "tf-idf"}),
+    ("parameter", {"kind": "child-d", "share": 0.3}),
+    ("objective", {"kind": "consistency", "mask": "random"}),
+]
+"""Masks that look at labels, losses or the words of the training split."""
+
+
+@pytest.mark.parametrize(
+    ("family", "mask"), LOOKING, ids=[f"{mask['kind']}-{n}" for n, (_, mask) in enumerate(LOOKING)]
+)
+def test_masks_that_look_at_labels_or_losses_work_on_questions(train, family, mask):
+    _, record, outcome, _ = train({"name": "m", family: mask}, batch_size=32)
+    assert np.isfinite(outcome.table["nll"]).all()
+    rates = [item.value for item in record.metrics if item.measure.endswith("mask_rate")]
+    assert family == "parameter" or all(rate > 0 for rate in rates)
