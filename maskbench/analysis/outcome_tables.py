@@ -20,7 +20,7 @@ from maskbench.kinds import score
 from maskbench.records.run import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from maskbench.records.probe import ProbeRecord
 
@@ -93,6 +93,8 @@ def _read_outcomes(path: Path, record: Record, types: list[pa.Field]) -> pa.Tabl
             f"{recorded:.6f}; outcomes and metrics are not of the same runs"
         )
     besides = (*_losses(path, record.run, types), *_documents(path, record.run, types))
+    if kind:
+        besides += tuple(_others(path, record.run, types, score.of(kind).besides))
     return pa.concat_tables([table, *besides]).unify_dictionaries()
 
 
@@ -105,6 +107,19 @@ def _documents(path: Path, run: str, types: list[pa.Field]) -> Iterator[pa.Table
     yield _typed(
         path, run, table.append_column("set", pa.array([DOCUMENT] * table.num_rows).dictionary_encode()), types
     )
+
+
+def _others(path: Path, run: str, types: list[pa.Field], streams: Mapping[str, tuple[str, str]]) -> Iterator[pa.Table]:
+    """Yield what each test example adds to the other measures of its kind of task."""
+    for name, (hit, weight) in streams.items():
+        table = _read_table(path, ["example", hit, weight], "a completed run")
+        table = table.select(["example", hit, weight]).rename_columns(["example", "hit", "weight"])
+        yield _typed(
+            path,
+            run,
+            table.append_column("set", pa.array([f"{TEST}:{name}"] * table.num_rows).dictionary_encode()),
+            types,
+        )
 
 
 def _losses(path: Path, run: str, types: list[pa.Field]) -> Iterator[pa.Table]:

@@ -24,11 +24,19 @@ class Form:
     """Whether labels are tags of entities, which begin with B- or I-."""
     synthetic: str | None = None
     """What a synthetic source calls such a task; None: it makes none."""
+    texts: tuple[str, ...] = ("text",)
+    """Keys of a task that name the columns of a row's texts, in the order in which a model reads them: one, or the two
+    of a pair."""
+    labels: bool = True
+    """Whether a task predicts labels of a set, which the configuration may list, and rows can be given others."""
 
 
 TASK_KINDS: dict[str, Form] = {
     "sequence-classification": Form(("csv", "tsv", "jsonl"), synthetic="classification"),
     "token-classification": Form(("conll", "jsonl"), ("scheme", "empty_tokens"), tags=True, synthetic="tagging"),
+    "extractive-question-answering": Form(
+        ("json", "jsonl"), ("question", "stride"), texts=("question", "text"), labels=False
+    ),
 }
 """Every kind of task by its name. A new kind is a line here, and a folder of the name in maskbench/kinds/."""
 

@@ -54,6 +54,8 @@ is .01 above it by chance."""
 WIDEST_STEP = 1.5
 """How much the number of updates may grow between the two evaluations between which the matched score is reached: a
 straight line over more of a learning curve measures nothing (`matched_censored`)."""
+ANSWER_TOKENS = 30
+"""Most tokens of an answer that is looked for in a passage, as in BERT's published script for SQuAD."""
 CALIBRATION_BINS = 15
 """Bins of equal width of the expected calibration error (Guo et al. 2017, section 2)."""
 MASKED_LM_RATE = 0.15

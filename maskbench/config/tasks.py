@@ -1,4 +1,4 @@
-"""What is learnt: a text classification or tagging task, from any source, with three disjoint splits."""
+"""What is learnt: a task of one of the kinds, from any source, with three disjoint splits."""
 
 from __future__ import annotations
 
@@ -129,11 +129,12 @@ class Task(ConfigBlock):
     name: Name
     """Name in results and figures."""
     kind: TaskKind
-    """What is predicted: one label per text, or one tag per token."""
+    """What is predicted: one label per text, one tag per token, or the answer to a question, a span of a passage."""
     source: TaskSource
     """Where the files come from."""
-    format: Literal["csv", "tsv", "jsonl", "conll"] | None = None
-    """Format of the files; null only with a hub or synthetic source, which knows its own."""
+    format: Literal["csv", "tsv", "jsonl", "json", "conll"] | None = None
+    """Format of the files; null only with a hub or synthetic source, which knows its own. `json` is one document, which
+    the kind of task takes apart: that of SQuAD."""
     files: dict[Split, Annotated[str, StringConstraints(min_length=1)]] = Field(default_factory=dict)
     """File of each split, relative to the source; `train` must be there (or in the hub source's splits). A synthetic
     source names its own."""
@@ -148,7 +149,9 @@ class Task(ConfigBlock):
     text: Column = "text"
     """Column of the text; for tagging, of the tokens (CoNLL: an index from 0)."""
     label: Column = "label"
-    """Column of the label or the tags (CoNLL: an index, -1 is the last)."""
+    """Column of the label or the tags (CoNLL: an index, -1 is the last); of questions, of their answers."""
+    question: Column = "question"
+    """Questions: column of the question; `text` is that of the passage, such as `context`."""
     separator: str | None = None
     """CoNLL: what separates columns; null: any white space. CSV: the delimiter; null: a comma. TSV: what separates
     columns; null: a tab."""
@@ -175,7 +178,11 @@ class Task(ConfigBlock):
     accept: list[Stop] = Field(default_factory=list)
     """Findings about the data that would stop the study and are to be reported alone (docs/data.md)."""
     max_length: Count = 128
-    """Longest input in subword tokens; the rest of a text is cut off (words cut off count as errors in tagging)."""
+    """Longest input in subword tokens; the rest of a text is cut off (words cut off count as errors in tagging). A
+    passage that is longer is read in windows."""
+    stride: Count = 64
+    """Questions: tokens that two neighbouring windows of a passage share. An answer that is no longer stands in one of
+    them as a whole."""
     max_validation: Count | None = None
     """Score at most this many validation examples while training (a seeded subset); null: all."""
     max_test: Count | None = None
@@ -247,7 +254,14 @@ class Task(ConfigBlock):
         """Refuse keys that nothing would read, since a user who sets them expects something of them."""
         for key in (key for form in TASK_KINDS.values() for key in form.keys if key not in self.form.keys):
             if getattr(self, key) != type(self).model_fields[key].default:
-                raise ValueError(f"{key} is for tags, and a {self.kind} task has none")
+                owner = next(kind for kind, form in TASK_KINDS.items() if key in form.keys)
+                what = (
+                    "for tags, and a {} task has none" if TASK_KINDS[owner].tags else f"for {owner}, and not for {{}}"
+                )
+                raise ValueError(f"{key} is {what.format(self.kind)}")
+        if not self.form.labels and (self.labels is not None or self.binarize is not None):
+            key = "labels" if self.labels is not None else "binarize"
+            raise ValueError(f"{key}: {self.kind} has no labels of a set; leave it out")
         if self.labels is not None and len(set(self.labels)) < len(self.labels):
             twice = next(label for label in self.labels if self.labels.count(label) > 1)
             raise ValueError(f"labels: expected each label once, got {twice!r} twice")
@@ -257,8 +271,10 @@ class Task(ConfigBlock):
                 "labels: expected all tags in the order of their numbers, O among them, or the entity types alone; "
                 f"got {marked[0]!r} without O"
             )
-        if self.format == "jsonl" and self.separator is not None:
-            raise ValueError("separator is for csv, tsv and conll; jsonl has none")
+        if self.format in ("jsonl", "json") and self.separator is not None:
+            raise ValueError(f"separator is for csv, tsv and conll; {self.format} has none")
+        if self.format == "json" and self.comments is not None:
+            raise ValueError("comments are lines, and json is one document, which has none")
         if self.format in ("csv", "tsv") and self.header and self.columns is not None:
             raise ValueError("columns are for files without a header; add header: false, or leave columns out")
         return self
@@ -277,7 +293,7 @@ class Task(ConfigBlock):
                 raise ValueError("skip_lines is for files, and a dataset of the hub has rows alone")
             return self
         if self.format is None:
-            raise ValueError("format is needed for files: csv, tsv, jsonl or conll")
+            raise ValueError("format is needed for files: csv, tsv, jsonl, json or conll")
         if "train" not in self.files:
             raise ValueError("files needs an entry for train")
         if self.format not in self.form.formats:
@@ -301,8 +317,8 @@ class Task(ConfigBlock):
             raise ValueError(
                 f"cut.group: in conll files sentences are grouped by {DOCUMENT} (-DOCSTART-); got {group!r}"
             )
-        if isinstance(group, int) and self.format == "jsonl":
-            raise ValueError(f"cut.group: expected the name of a key, since jsonl has no indices; got {group}")
+        if isinstance(group, int) and self.format in ("jsonl", "json"):
+            raise ValueError(f"cut.group: expected the name of a key, since {self.format} has no indices; got {group}")
         return self
 
     def content(self, *, max_length: bool = False, elsewhere: bool = False) -> Task:
@@ -311,14 +327,14 @@ class Task(ConfigBlock):
         Parameters
         ----------
         max_length
-            Keep the length that texts are cut off at, which matters from the encoding on.
+            Keep the length that texts are cut off at, and what windows share, which matter from the encoding on.
         elsewhere
             Keep the sets from elsewhere, which are fetched with the task and made of it.
         """
         neutral = {"max_validation": None, "max_test": None, "licence": None, "citation": None}
         update: dict[str, Any] = neutral | {"training": TrainingOverrides()}
         if not max_length:
-            update["max_length"] = Task.model_fields["max_length"].default
+            update |= {key: Task.model_fields[key].default for key in ("max_length", "stride")}
         if not elsewhere:
             update["out_of_domain"] = []
         return self.model_copy(update=update)

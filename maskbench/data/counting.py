@@ -19,8 +19,13 @@ if TYPE_CHECKING:
     from maskbench.config.tasks import Task
 
 
-def most_rows(task: Task, path: Path) -> int:
-    """Return how many rows a file has at most: every one takes a line, and a CoNLL sentence is between blank lines."""
+def most_rows(task: Task, path: Path) -> int | None:
+    """Return how many rows a file has at most: every one takes a line, and a CoNLL sentence is between blank lines.
+
+    None of a JSON document, whose lines say nothing.
+    """
+    if task.format == "json":
+        return None
     with opened(path, str(path)) as stream:  # latin-1: every byte is a character, every kind of line end ends a line
         lines = io.TextIOWrapper(stream, encoding="latin-1")
         blank = [number < task.skip_lines or not line.strip() for number, line in enumerate(lines)]
@@ -50,7 +55,9 @@ def cut_off(task: Task, path: Path, wanted: int) -> int:
     cuts = (("test", task.cut.test), ("validation", task.cut.validation))
     shares = [share for split, share in cuts if split not in task.files]
     rows = most_rows(task, path)
-    if task.binarize is not None or task.cut.group is not None or wanted <= rows - _taken(shares, rows):
+    if rows is None or task.binarize is not None or task.cut.group is not None:
+        return 0
+    if wanted <= rows - _taken(shares, rows):
         return 0
     try:
         return _taken(shares, len({key(text) for text in _texts(task, path)}))
@@ -70,8 +77,8 @@ def _texts(task: Task, path: Path) -> Iterator[str]:
         yield from (text for _, text, _ in columns.fields(task, path, place, seen))
     elif task.format == "jsonl":
         for _, row in columns.objects(task, path, place, seen):
-            value = row.get(str(task.text))
-            yield " ".join(map(str, value)) if isinstance(value, list) else str(value)
+            found = (row.get(str(getattr(task, name))) for name in task.form.texts)
+            yield " ".join(" ".join(map(str, one)) if isinstance(one, list) else str(one) for one in found)
     else:
         tokens: list[str] = []
         for word in columns.words(task, path, place, seen):

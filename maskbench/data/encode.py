@@ -18,6 +18,7 @@ from maskbench.data import examine
 from maskbench.data.encoder import Encoder
 from maskbench.data.folders import new_folder
 from maskbench.data.manifests import NAME, EncodedManifest, EncodedSplit, PreparedManifest, TokenizerInfo, in_order
+from maskbench.data.pairs import PairEncoder
 from maskbench.data.prepare import load_prepared
 from maskbench.errors import InputError
 from maskbench.io.files import canonical, read_json, sha256_files, sha256_text, verify
@@ -61,7 +62,7 @@ def encode(task: Task, prepared: Path, model: Path, destination: Path) -> None:
     Parameters
     ----------
     task
-        Its `max_length` is used.
+        Its `max_length` is used and, where rows have two texts, its `stride`.
     prepared
         Folder made by `prepare`, or by `plant` or `shift` from such a folder; whatever splits it has are encoded.
         Words that `shift` masked become the tokenizer's mask token (for a tokenizer without one: the token that
@@ -76,8 +77,9 @@ def encode(task: Task, prepared: Path, model: Path, destination: Path) -> None:
         (int64), `length` (int32), `truncated` (int32: words cut off at max_length), `capitals` (bool: subwords of words
         that look like names, surface.py), in tagging
         `tags` (int64: one for each word, also for those cut off), and
-        `token_type_ids` (int8) if the model takes them and they are not all 0 (XLNet, Funnel). The same input gives the
-        same bytes.
+        `token_type_ids` (int8) if the model takes them and they are not all 0 (XLNet, Funnel; BERT, of two texts). Rows
+        of two texts have a row for each window (data/pairs.py), `segments` (int8: which text a subword is of), and
+        columns of their kind (kinds/<kind>/encoding.py). The same input gives the same bytes.
 
     Raises
     ------
@@ -96,22 +98,29 @@ def encode(task: Task, prepared: Path, model: Path, destination: Path) -> None:
     require_pad_and_ids(tokenizer, model)
     require_head(task.kind, model)
     info = tokenizer_info(tokenizer)  # before it gets a mask token that the model does not have
-    types = with_segments(tokenizer, model)
+    types = with_segments(tokenizer, model, pair=_of_pairs(task))
     mask = read_masked(tokenizer) if manifest.change and manifest.change.what == SHIFTED else None
+    lengths = [task.max_length, task.stride] if _of_pairs(task) else [task.max_length]
     identity = sha256_text(
-        canonical([manifest.hash, files, task.max_length, transformers.__version__, tokenizers.__version__])
+        canonical([manifest.hash, files, *lengths, transformers.__version__, tokenizers.__version__])
     )
     with new_folder(destination) as folder:
         splits: dict[str, EncodedSplit] = {}
         digests: dict[str, dict[str, str]] = {}
         for split, table in tables.items():
-            encoder = Encoder(tokenizer, manifest.kind, task.max_length, f"{prepared / split}.parquet", mask, types)
+            about = (tokenizer, manifest.kind, task.max_length, f"{prepared / split}.parquet", mask, types)
+            encoder = PairEncoder(*about, stride=task.stride) if _of_pairs(task) else Encoder(*about)
             fingerprint = sha256_text(f"{identity} {split}")[:16]
             splits[split], digests[split] = _write_split(encoder, table, folder / split, fingerprint, manifest.labels)
         findings = examine.encoded(task, model, prepared, splits)
         _write_manifest(task, manifest, info, files, splits, digests, findings, folder)
     for finding in findings:
         print(f"about the data: {finding.message}")
+
+
+def _of_pairs(task: Task) -> bool:
+    """Tell whether a row of the task has two texts."""
+    return len(task.form.texts) > 1
 
 
 def _write_split(
@@ -247,7 +256,7 @@ def _check_limits(task: Task, tokenizer: PreTrainedTokenizerBase, model: Path) -
         raise InputError(
             f"task {task.name}: max_length: the model in {model} takes at most {limit} tokens, got {task.max_length}"
         )
-    if task.max_length <= tokenizer.num_special_tokens_to_add():
+    if task.max_length <= tokenizer.num_special_tokens_to_add(pair=_of_pairs(task)):
         raise InputError(
             f"task {task.name}: max_length: {task.max_length} tokens leave no room for text beside the special ones"
         )
@@ -284,6 +293,10 @@ def column_digests(table: pa.Table) -> dict[str, str]:
             if pa.types.is_list(chunk.type) or pa.types.is_large_list(chunk.type):
                 lengths.update(pc.list_value_length(chunk).cast(pa.int64()).to_numpy().tobytes())
                 chunk = chunk.flatten()
+            if pa.types.is_string(chunk.type):
+                lengths.update(pc.binary_length(chunk).cast(pa.int64()).to_numpy().tobytes())
+                values.update("".join(chunk.to_pylist()).encode())
+                continue
             values.update(chunk.to_numpy(zero_copy_only=False).tobytes())
         digests[name] = f"{table.schema.field(name).type} {lengths.hexdigest()} {values.hexdigest()}"
     return digests

@@ -73,6 +73,22 @@ class Encoder:
             cut_off.append(self.counts["truncated_words"] - before)
             found = words[-1]
             capitals.append(_capitals(found, batch["tokens"][row]) if self.given else capitals_of(text, encoded, found))
+        return self.columns(batch, encodings, {"words": words, "capitals": capitals, "truncated": cut_off})
+
+    def columns(
+        self, batch: Mapping[str, list[Any]], encodings: Sequence[Any], own: Mapping[str, list[Any]]
+    ) -> dict[str, list[Any]]:
+        """Return all columns of encoded rows.
+
+        Parameters
+        ----------
+        batch
+            Columns of the prepared rows, a value for each encoded row.
+        encodings
+            What the tokenizer made of each.
+        own
+            `words`, `capitals` and `truncated`, and what else the encoded rows have.
+        """
         ids = [encoded.ids for encoded in encodings]
         if self.mask is not None:
             masked, mask = self.mask, self.tokenizer.mask_token_id
@@ -80,11 +96,9 @@ class Encoder:
         columns = {
             "example": batch["example"],
             "input_ids": ids,
-            "words": words,
-            "capitals": capitals,
-            "labels": self.of_kind.labels(batch, words),
+            **own,
+            "labels": self.of_kind.labels(batch, own["words"]),
             "length": [len(row) for row in ids],
-            "truncated": cut_off,
         }
         columns |= self.of_kind.more(batch)
         if self.documents:
@@ -122,13 +136,18 @@ class Encoder:
 
 def capitals_of(text: str, encoded: Any, words: list[int]) -> list[bool]:
     """Return for each subword of an encoded text whether its word, one of `words`, looks like a name."""
-    return _capitals(words, _surface(text, encoded, words))
+    return capitals_at(text, encoded.offsets, words)
 
 
-def _surface(text: str, encoded: Any, words: list[int]) -> list[str]:
+def capitals_at(text: str, offsets: Sequence[tuple[int, int]], words: list[int]) -> list[bool]:
+    """Return for each piece of a text, of which `offsets` say the characters, whether its word looks like a name."""
+    return _capitals(words, _surface(text, offsets, words))
+
+
+def _surface(text: str, offsets: Sequence[tuple[int, int]], words: list[int]) -> list[str]:
     """Return how each word of an encoded text is written; a word without subwords is empty."""
     spans: dict[int, tuple[int, int]] = {}
-    for word, (start, end) in zip(words, encoded.offsets, strict=True):
+    for word, (start, end) in zip(words, offsets, strict=True):
         spans[word] = (spans[word][0] if word in spans else start, end)
     return [text[slice(*spans.get(word, (0, 0)))].strip() for word in range(max(words, default=-1) + 1)]
 

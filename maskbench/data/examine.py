@@ -280,7 +280,7 @@ def _repeated(found: Findings, split: Split, rows: Rows) -> None:
 def _texts(found: Findings, split: Split, rows: Rows) -> None:
     """Tell of texts that look odd by themselves."""
     given, noun = traits.of(found.task.kind).words_given, reading.of(found.task.kind).noun
-    lengths = [len(item) if given else len(item.split()) for item in rows.inputs]
+    lengths = [len(item) if given else len(text.split()) for item, text in zip(rows.inputs, rows.texts, strict=True)]
     middle = sorted(lengths)[len(lengths) // 2]
 
     def far_longer() -> Iterator[int]:
@@ -359,6 +359,13 @@ def encoded(task: Task, model: Path, prepared: Path, splits: Mapping[str, Encode
             found.tell("cut-off", f"{about} {share}")
         elif split.truncated_words * 100 >= split.words > 0:
             found.tell("cut-off", f"{about} {share}")
+        if split.lost_answers:
+            found.tell(
+                "cut-off",
+                f"{prepared}: stride: {task.stride} tokens (of {model}) are shared by two windows, and "
+                f"{split.lost_answers} of the {split.examples} answers of {name} stand in no window as a whole; raise "
+                "stride",
+            )
     return found.told
 
 

@@ -145,6 +145,7 @@ class EncodedSplit(Part):
     """One split of an encoded task."""
 
     rows: int
+    """Texts or sentences; of long passages their windows."""
     words: int
     """Words, as the tokenizer takes a text apart; in tagging those of the file."""
     truncated_examples: int
@@ -153,6 +154,11 @@ class EncodedSplit(Part):
     """Number of mentions in the split; null where the kind of task has none."""
     truncated_entities: int | None = None
     """Tagging: mentions of which a word was cut off, so that no prediction can be right."""
+    examples: int | None = None
+    """Questions: how many there are; rows are the windows of their passages. Null where a row is an example."""
+    lost_answers: int | None = None
+    """Questions whose answer stands in no window as a whole, so that training never sees it; null where there are no
+    questions."""
     truncated_words: int
     """Words of which nothing is left after the cut."""
     words_without_tokens: int

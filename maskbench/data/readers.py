@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -44,31 +45,54 @@ def read(task: Task, path: Path, shown: str, class_labels: Mapping[str, list[str
     """
     hub = isinstance(task.source, HubSource)
     names = (class_labels or {}).get(str(task.label))
-    file = File(task, Place(shown, "row" if hub else "line"), Seen(), hub, names)
+    unit = "row" if hub else "entry" if task.format == "json" else "line"
+    file = File(task, Place(shown, unit), Seen(), hub, names)
     kind = reading.of(task.kind)
     if task.format == "conll" and not hub:
         rows = list(_conll(file, path, kind))
     else:
-        found = (kind.row(file, *fields) for fields in _fields(file, path))
+        found = (kind.row(file, *fields) for fields in _fields(file, path, kind))
         rows = [row for row in found if row is not None]
     if not rows:
         raise InputError(f"{shown}: no rows: expected at least one")
     return FileTable(file.place, rows, file.seen)
 
 
-def _fields(file: File, path: Path) -> Iterator[tuple[int, Any, Any]]:
+def _fields(file: File, path: Path, kind: Reading) -> Iterator[tuple[int, Any, Any]]:
     """Yield the line, the text and the label of each row of a file whose rows stand on one line each."""
     task, place = file.task, file.place
     if file.hub:
         yield from _hub_rows(file, path)
-    elif task.format == "jsonl":
-        for line, row in columns.objects(task, path, place, file.seen):
-            text, label = (_value(row, key, line, place) for key in (task.text, task.label))
+    elif task.format in ("jsonl", "json"):
+        lines = task.format == "jsonl"
+        objects = columns.objects(task, path, place, file.seen) if lines else _entries(file, path, kind)
+        for line, row in objects:
+            texts = [_value(row, getattr(task, key), line, place) for key in task.form.texts]
+            label = _value(row, task.label, line, place)
             if (group := columns.group_column(task)) is not None:
                 file.seen.groups[line] = values.word(_value(row, group, line, place), "group", line, place)
-            yield line, text, label
+            yield line, _one(texts), label
     else:
         yield from columns.fields(task, path, place, file.seen)
+
+
+def _one(texts: list[Any]) -> Any:
+    """Return the text of a row; of kinds with several, their tuple."""
+    return texts[0] if len(texts) == 1 else tuple(texts)
+
+
+def _entries(file: File, path: Path, kind: Reading) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the entries of a JSON document, counted from 1, as the kind of task takes it apart."""
+    lines = Place(file.place.file)
+    content = columns.decode(file.task, path, lines, file.seen, file.task.skip_lines)
+    try:
+        document = json.loads(content)
+    except json.JSONDecodeError as error:
+        hint = "; with an object on each line it is format: jsonl" if error.msg == "Extra data" else ""
+        raise lines.error(error.lineno, f"not valid JSON: {error.msg} at position {error.colno}{hint}") from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of brackets
+        raise InputError(f"{file.place.file}: not valid JSON: {error}") from None
+    yield from enumerate(kind.objects(document, file.place), 1)
 
 
 def _value(row: Mapping[str, Any], column: Column, line: int, place: Place) -> Any:
@@ -118,7 +142,7 @@ def _no_comment(file: File, word: columns.ConllLine, kind: Reading) -> None:
 def _hub_rows(file: File, path: Path) -> Iterator[tuple[int, Any, Any]]:
     """Yield row number, text and label of a parquet file; a row without a group is kept, and has none."""
     task, place = file.task, file.place
-    keys = {"text": task.text, "label": task.label}
+    keys = {key: getattr(task, key) for key in (*task.form.texts, "label")}
     if (group := columns.group_column(task)) is not None:
         keys["cut.group"] = group
     try:
@@ -129,7 +153,9 @@ def _hub_rows(file: File, path: Path) -> Iterator[tuple[int, Any, Any]]:
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{place.file}: not a parquet file: {error}") from None
     cells = (table.column(name).to_pylist() for name in wanted)
-    for number, (text, label, *groups) in enumerate(zip(*cells, strict=True), 1):
+    count = len(task.form.texts)
+    for number, row in enumerate(zip(*cells, strict=True), 1):
+        texts, (label, *groups) = list(row[:count]), row[count:]
         if groups and groups[0] is not None:
             file.seen.groups[number] = values.word(groups[0], "group", number, place)
-        yield number, text, label
+        yield number, _one(texts), label

@@ -19,7 +19,7 @@ from maskbench.config.sources import REVISION_PATTERN, SHA256_PATTERN, SOURCE_KI
 from maskbench.config.tasks import Task
 from maskbench.data import counting
 from maskbench.errors import InputError
-from maskbench.experiment import corpora, lexicons
+from maskbench.experiment import corpora, kinds, lexicons
 from maskbench.experiment.cell import resolve
 from maskbench.experiment.experiment import Experiment
 from maskbench.experiment.model import Model
@@ -257,8 +257,10 @@ def _most_texts(task: Task, wanted: int) -> tuple[int, int] | None:
         return task.source.train, 0
     if not isinstance(task.source, LocalSource) or not (path := task.source.file(task.files["train"])[1]).is_file():
         return None
+    if (rows := counting.most_rows(task, path)) is None:
+        return None
     cut = counting.cut_off(task, path, wanted)
-    return counting.most_rows(task, path) - cut, cut
+    return rows - cut, cut
 
 
 def _impossible_sizes(experiment: Experiment) -> Iterator[str]:
@@ -372,8 +374,8 @@ def load(
         experiment = Experiment.model_validate(dict(config))
     except ValidationError as error:
         raise InputError(*_named(explain(error, config), source, given)) from None
-    problems = [*_impossible_training(experiment), *_unmet_needs(experiment), *_unmasked_cues(experiment)]
-    problems += [*corpora.contradictory(experiment), *lexicons.unknown(experiment)]
+    problems = [*_impossible_training(experiment), *_unmet_needs(experiment), *kinds.lacking(experiment)]
+    problems += [*_unmasked_cues(experiment), *corpora.contradictory(experiment), *lexicons.unknown(experiment)]
     if runs_here:
         missing = [*_missing_paths(experiment), *corpora.missing(experiment), *lexicons.missing(experiment)]
         problems += [*missing, *_missing_trackers(experiment), *beyond_the_models(experiment)]

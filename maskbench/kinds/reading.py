@@ -11,12 +11,12 @@ from maskbench.errors import InputError
 from maskbench.kinds import part
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     import pyarrow as pa
 
     from maskbench.config.tasks import Split, Task
-    from maskbench.kinds.files import File, FileTable
+    from maskbench.kinds.files import File, FileTable, Place
     from maskbench.kinds.findings import Findings
     from maskbench.kinds.rows import Rows
 
@@ -39,7 +39,8 @@ class Content:
 class Reading(ABC):
     """What a row of a kind of task holds, and how it is read.
 
-    A prepared row has the columns `example` (its number), `text` or `tokens`, and those of its labels.
+    A prepared row has the columns `example` (its number), `text` or `tokens`, and those of its labels. Of a pair of
+    texts the first has a column of its own, called as its key (`Form.texts`).
     """
 
     noun: ClassVar[str]
@@ -62,7 +63,8 @@ class Reading(ABC):
         line
             Line that the row starts on, from 1.
         text, label
-            Values of its two columns, as the format has them; CoNLL: the lists of words and of tags.
+            Values of its two columns, as the format has them; CoNLL: the lists of words and of tags. Of kinds with
+            several texts (`Form.texts`) `text` is the tuple of theirs.
         lines
             CoNLL: the line of each word; None: all of the row stands on one line.
 
@@ -71,6 +73,16 @@ class Reading(ABC):
         InputError
             If it is no row of this kind.
         """
+
+    def objects(self, document: Any, place: Place) -> Iterator[dict[str, Any]]:
+        """Yield the rows of a JSON document, each as an object of a JSON lines file is.
+
+        Raises
+        ------
+        InputError
+            If it has another form; the message names the place in the document.
+        """
+        raise NotImplementedError(f"{type(self).__name__} is not read from a JSON document")
 
     def tag(self, file: File, tag: str) -> str:
         """Read the tag of one word of a CoNLL file.

@@ -23,9 +23,9 @@ class Rows:
     """The rows of one split, or of a training file that is still to be cut."""
 
     inputs: list[Any]
-    """Texts, or lists of tokens."""
+    """Texts, tuples of them (of a pair), or lists of tokens."""
     targets: list[Any]
-    """Indices of labels, or lists of them."""
+    """Indices of labels, or lists of them, or what else a kind predicts."""
     lines: list[int]
     """Line of the file that each row starts on."""
     place: Place

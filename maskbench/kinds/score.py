@@ -76,6 +76,9 @@ class Score(ABC):
     """Whether it is the sum of hits over the sum of weights; false: a subclass has a `value` of its own."""
     nothing: ClassVar[str]
     """Why there is no score where there is none."""
+    besides: ClassVar[Mapping[str, tuple[str, str]]] = {}
+    """What test examples contribute to other measures of the kind: by the name of the stream (`test:<name>` in the
+    recipes of the registry) the columns of predictions.parquet that are its hit and its weight."""
 
     # --- from sums to the score
 

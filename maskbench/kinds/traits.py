@@ -24,6 +24,11 @@ class Traits(ABC):
     classes_called: ClassVar[str]
     """What messages call that which words are compared by."""
 
+    @property
+    def words_labelled(self) -> bool:
+        """Whether each word has a label and a loss of its own; a head at each token may answer for a whole text."""
+        return self.per_token
+
     @abstractmethod
     def classes(self, labels: Sequence[str]) -> list[int]:
         """Return for each label the number of the class that its words speak for; -1 for none."""

@@ -32,13 +32,13 @@ def word(value: Any, what: str, line: int, place: Place) -> str:
     raise place.error(line, f"{what}: expected a word or a number, got {brief(value)}")
 
 
-def written(value: Any, line: int, place: Place) -> str:
+def written(value: Any, line: int, place: Place, what: str = "text") -> str:
     """Return a text without white space at its ends; an empty one is an error."""
     if not isinstance(value, str):
-        raise place.error(line, f"text: expected text, got {brief(value)}")
-    text = encodable(value, "text", line, place).strip()
+        raise place.error(line, f"{what}: expected text, got {brief(value)}")
+    text = encodable(value, what, line, place).strip()
     if not text:
-        raise place.error(line, "text is empty")
+        raise place.error(line, f"{what} is empty")
     return text
 
 

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 Family = Literal["input", "attention", "parameter", "objective"]
 FAMILIES: tuple[Family, ...] = ("input", "attention", "parameter", "objective")
 """The families, in the order in which they act."""
-Need = Literal["a masked-LM head", "gold mentions"]
-"""What a mask cannot work without: the weights of the model's masked-LM head, or tags that mark entities."""
+Need = Literal["a masked-LM head", "gold mentions", "labels of a set", "two texts"]
+"""What a mask cannot work without: the weights of the model's masked-LM head, tags that mark entities, labels that
+words can speak for, or rows of two texts."""
 
 
 class Mask(ConfigBlock):

@@ -20,17 +20,20 @@ class Batch:
     words: Tensor
     """(B, T) index of the word that a subword belongs to; -1 on special tokens and padding."""
     examples: Tensor
-    """(B,) index of each example in its split."""
+    """(B,) index of each example in its split; windows of one passage share it, and so the draws at equal places."""
     epoch: int
     """Pass over the training examples, from 0."""
     mask_id: int
     """Token id that stands for [MASK]."""
     labels: Tensor | None = None
-    """(B,) classes, or (B, T) classes of words at their first subword and -100 elsewhere."""
+    """(B,) classes, or (B, T) with -100 where there is none: classes of words at their first subword, or what else a
+    kind of task has at tokens."""
     capitals: Tensor | None = None
     """(B, T) bool: subwords of words that look like a name's (data/surface.py)."""
     token_types: Tensor | None = None
     """(B, T) segment ids, for models that take them."""
+    segments: Tensor | None = None
+    """(B, T) which text of a pair each subword is of: 0 the first, 1 the second; None where rows have one text."""
     items: Tensor | int | None = None
     """Number of labels in all micro-batches of the update; None: this is the only one."""
     progress: float = 0.0

@@ -110,11 +110,65 @@ def encode_as_text(
     return texts, encodings
 
 
+def encode_pairs_as_text(
+    tokenizer: PreTrainedTokenizerBase,
+    pairs: Sequence[tuple[str, str]],
+    max_length: int,
+    stride: int,
+    names: Sequence[str],
+) -> tuple[list[list[str]], list[list[Encoding]]]:
+    """Encode pairs of texts as `encode_as_text` does; of each the second text is read in windows, never cut off.
+
+    Parameters
+    ----------
+    tokenizer
+        A fast one.
+    pairs
+        First and second text.
+    max_length, stride
+        Tokens of a window with the whole first text and the special tokens, and tokens of the second text that two
+        windows share.
+    names
+        What messages call the first text of each pair.
+
+    Returns
+    -------
+    texts, windows
+        Both texts of each pair as they were encoded, and its windows from left to right.
+
+    Raises
+    ------
+    InputError
+        If a first text leaves no more room than the windows share.
+    """
+    texts = [list(pair) for pair in pairs]
+    special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
+    keys = {"split_special_tokens": True, "verbose": False}
+    around = tokenizer.num_special_tokens_to_add(pair=True)
+    windows: list[list[Encoding]] = [[] for _ in texts]
+    left = list(range(len(texts)))
+    while left:
+        firsts, seconds = ([texts[row][place] for row in left] for place in (0, 1))
+        for row, ids in zip(left, tokenizer(firsts, add_special_tokens=False, **keys)["input_ids"], strict=True):
+            if (room := max_length - around - len(ids)) <= stride:
+                raise InputError(
+                    f"{names[row]} has {len(ids)} tokens, so that max_length: {max_length} leaves {max(room, 0)} for "
+                    f"what follows it, of which two windows share stride: {stride}; raise max_length or lower stride"
+                )
+        found = tokenizer(firsts, seconds, truncation="only_second", max_length=max_length, stride=stride, **keys)
+        for row, encoding in zip(left, found.encodings, strict=True):
+            windows[row] = [encoding, *encoding.overflowing]
+        left = [row for row in left if any(_break_apart(texts, row, one, special) for one in windows[row])]
+    return texts, windows
+
+
 def _break_apart(texts: list[Any], row: int, encoding: Encoding, special: set[int]) -> bool:
     """Put a space into what was read as a special token though it is text, if it has two characters or more."""
     broken = False
-    for part in (encoding, *encoding.overflowing):
-        pieces = zip(part.ids, part.special_tokens_mask, part.word_ids, part.offsets, strict=True)
+    pair = 1 in encoding.sequence_ids
+    for part in (encoding,) if pair else (encoding, *encoding.overflowing):
+        parts = part.sequence_ids if pair else part.word_ids
+        pieces = zip(part.ids, part.special_tokens_mask, parts, part.offsets, strict=True)
         # from the end, so that earlier places stay valid
         for token, added, word, (start, end) in reversed(list(pieces)):
             if added or token not in special or end - start < 2:
@@ -131,18 +185,19 @@ def _break_apart(texts: list[Any], row: int, encoding: Encoding, special: set[in
     return broken
 
 
-def with_segments(tokenizer: PreTrainedTokenizerBase, model: Path) -> bool:
-    """Tell whether single texts have segment ids other than 0, and the model in a folder takes them.
+def with_segments(tokenizer: PreTrainedTokenizerBase, model: Path, *, pair: bool = False) -> bool:
+    """Tell whether single texts (or pairs) have segment ids other than 0, and the model in a folder takes them.
 
-    A template gives every text the same ids, so one text tells. Since transformers 5 a tokenizer returns them only if
-    it says that its model takes them: XLNet's and Funnel's do not, though their templates have them and their models
+    A template gives every text the same ids, so one text tells. Whether a model takes those of a pair is asked of its
+    configuration alone, since tokenizers say so whatever the model. Since transformers 5 a tokenizer returns them only
+    if it says that its model takes them: XLNet's and Funnel's do not, though their templates have them and their models
     were pretrained with them.
     """
     from transformers import AutoConfig
 
     backend: Tokenizer = getattr(tokenizer, "backend_tokenizer")  # noqa: B009
-    highest = max(backend.encode("a").type_ids, default=0)
-    if highest == 0 or "token_type_ids" in tokenizer.model_input_names:
+    highest = max((backend.encode("a", "a") if pair else backend.encode("a")).type_ids, default=0)
+    if highest == 0 or ("token_type_ids" in tokenizer.model_input_names and not pair):
         return highest > 0
     config = AutoConfig.from_pretrained(model, local_files_only=True, trust_remote_code=False)
     return config.model_type in _COMPARE_SEGMENTS or getattr(config, "type_vocab_size", 0) > highest

@@ -32,6 +32,7 @@ from maskbench.records.run import Environment
 from maskbench.training.collate import Collator, collator_for
 from maskbench.training.forward import Forward
 from maskbench.training.subsets import at_most
+from maskbench.training.subsets import examples as count
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,7 +62,7 @@ class Texts:
     def of(cls, splits: dict[str, Dataset], max_test: int | None, examples: int | None) -> Self:
         """Choose from an encoded task's clean splits."""
         test = at_most(at_most(splits["test"], max_test), examples)
-        return cls(test.to_list(), at_most(splits["train"], len(test)).to_list())
+        return cls(test.to_list(), at_most(splits["train"], count(test)).to_list())
 
 
 def places_of(rows: Rows, texts: int, tokens: int) -> NDArray[np.int64]:

@@ -22,7 +22,8 @@ from maskbench.probes.reference import Reference, Texts, collator
 from maskbench.probes.trained import load_model, only, read_predictions
 from maskbench.records.run import Metric, Record, number
 from maskbench.training.forward import Forward, Passed, outcome
-from maskbench.training.subsets import at_most, subset
+from maskbench.training.subsets import at_most, rows_of, subset
+from maskbench.training.subsets import examples as count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -219,16 +220,14 @@ class Subject:
 
     @cached_property
     def examples(self) -> list[int]:
-        """Ids of the fixed test texts; test-time sets are measured on the same ones."""
+        """Id of the example of each fixed test text; test-time sets are measured on the same ones."""
         return [row["example"] for row in self.texts.test]
 
     def rows(self, folder: Path, name: str) -> Rows:
         """Return the fixed texts of a test-time set that was made from the test split."""
         if (folder, name) not in self._rows:
             dataset = self.split(folder, name)
-            place = {example: row for row, example in enumerate(dataset["example"])}
-            chosen = dataset.select([place[example] for example in self.examples if example in place])
-            self._rows[folder, name] = chosen.to_list()
+            self._rows[folder, name] = rows_of(dataset, self.examples).to_list()
         return self._rows[folder, name]
 
     def fixed(self, folder: Path, name: str) -> Rows:
@@ -240,7 +239,8 @@ class Subject:
     @cached_property
     def trained_texts(self) -> Rows:
         """Fixed texts of those training texts that the run's own scores on the training split are of."""
-        scored = at_most(self.trained_on, len(at_most(self.split(self.sources.encoded, "test"), self.cell.max_test)))
+        test = at_most(self.split(self.sources.encoded, "test"), self.cell.max_test)
+        scored = at_most(self.trained_on, count(test))
         return cast("Rows", at_most(scored, self.settings.examples).to_list())
 
     @cached_property

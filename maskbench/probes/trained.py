@@ -85,6 +85,6 @@ def score(outcome: Outcome) -> float:
 
 
 def only(outcome: Outcome, examples: Sequence[int] | NDArray[np.int64]) -> Outcome:
-    """Return the outcome of some of the examples, ids (n,), in their order; each must be there."""
-    table = outcome.table.set_index("example").loc[list(examples)].reset_index()
+    """Return the outcome of some of the examples, ids (n,), in their order and each once; each must be there."""
+    table = outcome.table.set_index("example").loc[list(dict.fromkeys(examples))].reset_index()
     return Outcome(outcome.kind, outcome.labels, table)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from maskbench.slots.device import Device
 
 
-BESIDE_TEXT = ("words", "examples", "capitals")
+BESIDE_TEXT = ("words", "examples", "capitals", "segments")
 """Columns of a batch that masks see but models do not take."""
 
 
@@ -59,7 +59,8 @@ class Collator:
         -------
         dict
             (B, T) `input_ids`, `attention_mask`, `words` (-1 outside words) and `capitals` (bool); (B,) `examples`;
-            `labels`: (B,) for classification, (B, T) for tagging, -100 where a token has no label.
+            `labels`: (B,) for classification, (B, T) where the head answers at tokens, -100 where one has no label.
+            `token_type_ids` and `segments`, both (B, T), if the examples have them.
         """
         lengths = np.array([len(row["input_ids"]) for row in rows])
         width = self.width(int(lengths.max()))
@@ -78,8 +79,9 @@ class Collator:
             "capitals": padded("capitals", 0).bool(),
             "examples": torch.tensor([row["example"] for row in rows]),
         }
-        if "token_type_ids" in rows[0]:
-            batch["token_type_ids"] = padded("token_type_ids", 0)
+        for name in ("token_type_ids", "segments"):
+            if name in rows[0]:
+                batch[name] = padded(name, 0)
         per_token = isinstance(rows[0]["labels"], (list, np.ndarray))
         batch["labels"] = padded("labels", IGNORED) if per_token else torch.tensor([row["labels"] for row in rows])
         return batch

@@ -36,7 +36,8 @@ class Resident(Rows[int]):
     """
 
     def __init__(self, dataset: Dataset, collate: Collator, device: torch.device) -> None:
-        names = [name for name in ("input_ids", "words", "capitals", "token_type_ids") if name in dataset.column_names]
+        wanted = ("input_ids", "words", "capitals", "token_type_ids", "segments")
+        names = [name for name in wanted if name in dataset.column_names]
         table = dataset.select_columns([*names, "labels", "example"]).with_format("arrow")[:]
         self._collate, self._device = collate, device
         self._lengths = _lengths(table["input_ids"])
@@ -107,8 +108,9 @@ class Resident(Rows[int]):
             "capitals": padded(texts["capitals"], 0).bool(),
             "examples": self._examples[chosen],
         }
-        if "token_type_ids" in texts:
-            batch["token_type_ids"] = padded(texts["token_type_ids"], 0)
+        for name in ("token_type_ids", "segments"):
+            if name in texts:
+                batch[name] = padded(texts[name], 0)
         labels = self._labels
         batch["labels"] = padded(labels, IGNORED) if self._per_token else labels[chosen].long()
         return batch

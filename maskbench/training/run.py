@@ -24,7 +24,7 @@ from maskbench.training.forward import outcome
 from maskbench.training.fresh import fresh_model, untrained_model
 from maskbench.training.job import StartError, best_update, carried_out, keep
 from maskbench.training.state import Inputs, State
-from maskbench.training.subsets import at_most, subset
+from maskbench.training.subsets import at_most, examples, subset
 from maskbench.training.trainer import MaskedTrainer, parameter_counts
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Run(State):
         self.train = subset(splits["train"], cell.train_size, cell.seed)
         test = at_most(splits["test"], cell.max_test)
         self.splits = {
-            "train": at_most(self.train, len(test)),
+            "train": at_most(self.train, examples(test)),
             "validation": at_most(splits["validation"], cell.max_validation),
             "test": test,
         }

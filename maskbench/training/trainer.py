@@ -378,6 +378,7 @@ class MaskedTrainer(Trainer):
             updates=max(1, self.state.max_steps),
             per_pass=self.per_pass(),
             capitals=inputs.pop("capitals"),
+            segments=inputs.pop("segments", None),
             token_types=inputs.get("token_type_ids"),
             noise=self._noise,
         )

@@ -12,6 +12,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "oracle-cue": {"cues": ["film", "Rome"]},
     "entity": {"by": "capitals"},
     "rate-twin": {"of": "span"},
+    "segment": {"of": "random"},
     "step-twin": {"of": "child-f"},
     "consistency": {"mask": "random"},
     "window": {"width": 1},

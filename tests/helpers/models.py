@@ -14,6 +14,7 @@ from maskbench.data.prepare import prepare
 from maskbench.experiment.cell import Cell
 from maskbench.io.files import sha256_files, write_json
 from maskbench.masks import Strategy
+from tests.helpers.questions import QUESTIONS, json_of_questions, make_questions
 from tests.helpers.tasks import make_source, make_tagging, make_task
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def make_model(folder: Path, seed: int = 0, head: bool = False, more: Sequence[s
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
     names = {
         "pad_token": "[PAD]",
@@ -109,6 +110,8 @@ def make_encoded(folder: Path, model: Path, kind: str, count: int = 60) -> Path:
     """Prepare and encode a small task of a kind."""
     if kind == "sequence-classification":
         task, files = make_task(max_length=32), {"train.csv": csv_of_texts(count)}
+    elif kind == QUESTIONS["kind"]:
+        task, files = make_questions(), {"train.json": json_of_questions(count)}
     else:
         task, files = make_tagging(max_length=32), {"train.txt": conll_of_sentences(count)}
     source = make_source(folder / "source", files)

@@ -10,6 +10,7 @@ _SEQEVAL = (
     "Tjong Kim Sang & De Meulder (2003), Introduction to the CoNLL-2003 Shared Task; Nakayama (2018), seqeval, "
     "strict mode"
 )
+_SQUAD = "Rajpurkar et al. (2016), SQuAD: 100,000+ Questions for Machine Comprehension of Text; its evaluate-v1.1.py"
 
 SCORE = (
     Measure(
@@ -19,8 +20,8 @@ SCORE = (
         better="higher",
         family="score",
         definition=(
-            "The task's own score: accuracy for texts, entity F1 for tags. Sum of hits over sum of weights in "
-            "outcomes.parquet."
+            "The task's own score: accuracy for texts, entity F1 for tags, answer F1 for questions. Sum of hits over "
+            "sum of weights in outcomes.parquet."
         ),
         split="each",
         made_of=ratio((TEST, 100.0)),
@@ -33,7 +34,8 @@ SCORE = (
         better="neither",
         family="score",
         definition=(
-            "Score of always giving the most frequent training label; 0 for tagging, where it finds no entity."
+            "Score of always giving the most frequent training label; 0 for tagging, where it finds no entity; for "
+            "questions that of giving the whole passage."
         ),
     ),
     Measure(
@@ -178,6 +180,34 @@ SCORE = (
         made_of=ratio((TEST, 100.0)),
     ),
     Measure(
+        name="answer_f1",
+        title="answer F1",
+        unit="fraction",
+        better="higher",
+        family="score",
+        definition=(
+            "Mean over questions of the F1 of the answer's words and those of the right answer, as bags: in small "
+            "letters, without punctuation and articles; of several right answers the one with the highest F1."
+        ),
+        source=_SQUAD,
+        split="each",
+        made_of=ratio((TEST, 100.0)),
+    ),
+    Measure(
+        name="exact_match",
+        title="exact match",
+        unit="fraction",
+        better="higher",
+        family="score",
+        definition=(
+            "Share of questions whose answer has the words of a right answer in their order: in small letters, without "
+            "punctuation and articles."
+        ),
+        source=_SQUAD,
+        split="each",
+        made_of=ratio(("test:exact", 100.0)),
+    ),
+    Measure(
         name="seen_f1",
         title="entity F1, mentions seen in training",
         unit="fraction",
@@ -270,7 +300,10 @@ SCORE = (
         unit="nats",
         better="lower",
         family="score",
-        definition="Mean of −log p(true label) over texts, or over words with a prediction, in eval mode.",
+        definition=(
+            "Mean of −log p(true label) over texts, or over words with a prediction, in eval mode; for questions over "
+            "the windows of their passages, half of the sum for start and end."
+        ),
         split="each",
         made_of=ratio(("test:loss", 1.0)),
     ),

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from maskbench.config.corpora import TaskTexts
+from maskbench.config.kinds import TASK_KINDS
 from maskbench.data.corpora.manifests import CorpusManifest
 from maskbench.data.corpora.readers import Document, documents
 from maskbench.data.corpora.sentences import split
@@ -146,8 +147,11 @@ def _of_rows(manifest: PreparedManifest, table: pa.Table) -> Iterator[Document]:
     """Yield the documents of a prepared split."""
     whole = "document" in table.column_names
     numbers = table["document"].to_pylist() if whole else range(table.num_rows)
+    once = len(TASK_KINDS[manifest.kind].texts) > 1  # the second text, a passage, stands there for each first one
     last, document = None, Document()
     for number, sentences in zip(numbers, sentences_of(manifest, table), strict=True):
+        if once and number == last:
+            continue
         if number != last and document:
             yield document
             document = []

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import model_validator
 
 from maskbench.config.block import Name, Rate
-from maskbench.masks.base import AttentionMask
+from maskbench.masks.base import AttentionMask, Need
 from maskbench.masks.batch import Batch
 from maskbench.masks.schedule import Scheduled
 
@@ -49,6 +49,11 @@ class BlockKeyword(Scheduled, AttentionMask):
         if self.words is not None and self.at == "always":
             raise ValueError("words: a mask that is part of the model (at: always) knows no lexicon; expected null")
         return self
+
+    def needs(self) -> frozenset[Need]:
+        """Return labels, which words are compared by for the log-odds."""
+        by_labels = self.words is None and self.statistic == "log-odds"
+        return frozenset({"labels of a set"}) if by_labels else frozenset()
 
     def lexicon(self) -> str | None:
         """Return the name of the lexicon whose words are hidden, if one is named."""

@@ -38,8 +38,8 @@ class Adaptive(Scheduled, InputMask):
     rate_by: Literal["constant", "loss"] = "loss"
     """constant: the rate of the schedule; loss: higher where the running loss is below its slow mean, lower above."""
     place: Literal["random", "loss", "attention"] = "random"
-    """random; loss: tokens of words with a high loss (tagging), or whose masking would change it (classification);
-    attention: tokens that receive much. The last two cost an extra pass in eval mode."""
+    """random; loss: tokens of words with a high loss (tagging), or whose masking would change it (classification,
+    questions); attention: tokens that receive much. The last two cost an extra pass in eval mode."""
     sharpness: NonNegative = 1.0
     """Exponent of a token's weight in the draw of places; 0 draws uniformly."""
     swing: Rate = 0.5
@@ -70,7 +70,7 @@ class Adaptive(Scheduled, InputMask):
 
     def mixes(self, kind: TaskKind) -> bool:
         """Tell whether places are drawn by saliency, which is the slope of the loss along such a blend."""
-        return self.place == "loss" and not traits.of(kind).per_token
+        return self.place == "loss" and not traits.of(kind).words_labelled
 
     def fit(self, setting: Setting, rng: Draws) -> None:
         """Keep the model, whose losses and attention decide."""
@@ -103,7 +103,7 @@ class Adaptive(Scheduled, InputMask):
 
         if self.place == "attention":
             return attention_received(self._setting.model, batch, self._configs)
-        if traits.of(self._setting.kind).per_token:
+        if traits.of(self._setting.kind).words_labelled:
             return word_losses(self._setting.model, batch)
         return saliency(self._setting.model, batch, self._setting.loss)
 

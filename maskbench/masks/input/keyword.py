@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import model_validator
 
 from maskbench.config.block import Name, Rate
-from maskbench.masks.base import InputMask
+from maskbench.masks.base import InputMask, Need
 from maskbench.masks.batch import Batch
 from maskbench.masks.schedule import Scheduled
 
@@ -58,6 +58,11 @@ class Keyword(Scheduled, InputMask):
     def lexicon(self) -> str | None:
         """Return the name of the lexicon whose words are hit, if one is named."""
         return self.words
+
+    def needs(self) -> frozenset[Need]:
+        """Return labels, which words are compared by for the log-odds."""
+        by_labels = self.words is None and self.statistic == "log-odds"
+        return frozenset({"labels of a set"}) if by_labels else frozenset()
 
     def fit(self, setting: Setting, rng: Draws) -> None:
         """Score the words of the training split, or spell those of the lexicon."""

@@ -194,6 +194,7 @@ class Loop:
             mask_id=trainer.mask_id,
             labels=inputs["labels"],
             capitals=inputs["capitals"],
+            segments=inputs.get("segments"),
             token_types=inputs.get("token_type_ids"),
             items=items,
             progress=self.done / max(1, self.updates),

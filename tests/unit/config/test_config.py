@@ -230,7 +230,7 @@ MISTAKES: dict[str, tuple[dict[Any, Any], str]] = {
     ),
     "no format": (
         {"tasks": [OWN | {"source": {"local": "."}}]},
-        "tasks[0] (own): format is needed for files: csv, tsv, jsonl or conll",
+        "tasks[0] (own): format is needed for files: csv, tsv, jsonl, json or conll",
     ),
     "no training file": (
         {"tasks": [OWN | {"source": {"local": "."}, "format": "csv", "files": {"test": "x.csv"}}]},

@@ -360,7 +360,7 @@ def blocks(section):
 
 def test_the_documentation_has_an_example_of_every_format():
     formats = {blocks(section)[1]["tasks"][0]["format"] for section in EXAMPLES.values()}
-    assert formats == {"csv", "tsv", "jsonl", "conll"}
+    assert formats == {"csv", "tsv", "jsonl", "json", "conll"}
 
 
 @pytest.mark.parametrize("title", EXAMPLES)
