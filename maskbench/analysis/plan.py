@@ -16,6 +16,7 @@ from maskbench.analysis.findings import POOLED
 from maskbench.analysis.metrics import PRETRAINED, kinds_of, read_metrics, regime_kind
 from maskbench.analysis.outcomes import Outcomes
 from maskbench.analysis.power import Varying, chance_of_equivalence, seeds_for_equivalence, seeds_to_find
+from maskbench.analysis.rates import at_rate
 from maskbench.analysis.values import Scale
 from maskbench.analysis.verdicts import measured, tasks_of
 from maskbench.config.contrast import unit_of
@@ -132,7 +133,7 @@ class Recorded:
         InputError
             If one is missing or not valid.
         """
-        path, metrics = results / "outcomes.parquet", read_metrics(results / "metrics.csv")
+        path, metrics = results / "outcomes.parquet", at_rate(read_metrics(results / "metrics.csv"), "shared")
         outcomes = Outcomes(path, resamples, 0, kinds_of(metrics)) if path.exists() else None
         spreads = {
             (row.claim.id, row.evidence.contrast.name, row.evidence.measure, row.scope): Varying.of(row.spread)

@@ -76,6 +76,6 @@ class Reserve(ConfigBlock):
     """How many texts of a task's training split are set apart for tuning."""
 
     train_size: Count
-    """To train on."""
+    """Texts for the tuning to train on."""
     validation_size: Count
-    """To choose by."""
+    """Texts for the tuning to choose by."""

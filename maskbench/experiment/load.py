@@ -266,24 +266,31 @@ def _most_texts(task: Task, wanted: int) -> tuple[int, int] | None:
 def _impossible_sizes(experiment: Experiment) -> Iterator[str]:
     """Yield one line for each training size that a task cannot have."""
     sizes = [(index, int(size)) for index, size in enumerate(experiment.train_sizes) if size != "full"]
+    tune = experiment.tune
     for task in experiment.tasks if sizes else ():
-        most, cut = _most_texts(task, max(size for _, size in sizes)) or (None, 0)
+        # of whole groups, how many are set apart is not known before
+        apart = tune.train_size + tune.validation_size if tune and task.cut.group is None else 0
+        most, cut = _most_texts(task, max(size for _, size in sizes) + apart) or (None, 0)
         without = f" beside the {cut} that are cut off for splits without a file" if cut else ""
+        without += f", of which {apart} are set apart for tuning" if apart else ""
         for index, size in sizes:
-            if most is not None and size > most:
+            if most is not None and size > most - apart:
                 told = f"the task {task.name} has at most {most} training texts{without}"
                 yield f"train_sizes[{index}]: {told}, got {size}"
 
 
 def _impossible_training(experiment: Experiment) -> Iterator[str]:
-    """Yield one line for each task and model whose own hyperparameters do not go with the shared ones."""
-    strategy = experiment.strategies[0]
+    """Yield one line for each task, model and strategy whose own hyperparameters do not go with the shared ones."""
     for task, model in product(experiment.tasks, experiment.models):
-        try:
-            resolve(experiment.training, model, task, strategy)
-        except ValidationError as error:
-            problem = _expectation(error.errors(include_url=False)[0])
-            yield f"training of task {task.name} and model {model.name} together: {problem}"
+        for strategy in (None, *experiment.strategies):
+            try:
+                resolve(experiment.training, model, task, strategy)
+            except ValidationError as error:
+                problem = _expectation(error.errors(include_url=False)[0])
+                whose = f"task {task.name} and model {model.name}"
+                yield f"training of {f'strategy {strategy.name}, {whose}' if strategy else whose} together: {problem}"
+                if strategy is None:
+                    break  # it is no strategy's doing
 
 
 def _has_head(model: Model) -> bool | None:

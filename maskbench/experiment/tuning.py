@@ -23,7 +23,7 @@ class Tried(NamedTuple):
     strategy: str
     learning_rate: float
     runs: tuple[str, ...]
-    """Ids, by seed."""
+    """Their ids, in the order of the seeds."""
 
 
 def _of(experiment: Experiment) -> Tune:

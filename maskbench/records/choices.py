@@ -71,7 +71,7 @@ class Choices(RecordBlock):
 
     @property
     def digest(self) -> str:
-        """Hash of the content."""
+        """Hash of all but the hash itself."""
         return sha256_text(canonical(self.model_dump(mode="json", by_alias=True, exclude={"hash"})))
 
     @model_validator(mode="after")

@@ -201,7 +201,7 @@ def _compared(study: Study, rate: str | None) -> tuple[pd.DataFrame, list[dict[s
         arms = (compared_row["strategy"], compared_row["baseline"])
         seeds = study.paired(block, *arms, compared_row["measure"]).index
         behind.append(" ".join(study.runs_behind(block, name, seeds) for name in arms))
-    rows, marks = [], marked(study)
+    rows, marks = [], marked(study) if rate != "tuned" else {name: name for name in study.strategies}
     for block in study.comparison_blocks():
         compared = {name: study.compared(block, name) for name in shown_in("comparisons")}
         for name in compared["score"].index:

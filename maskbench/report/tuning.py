@@ -138,7 +138,7 @@ def _budget(study: Study) -> str:
     """Say how rates were chosen, and what every strategy got."""
     choices = study.choices
     if choices is None:
-        return "No learning rate was tuned (the block `tune` of the configuration).".replace("`", "")
+        return "No learning rate was tuned."
     seeds, rates = len(choices.seeds), len(choices.learning_rates)
     return (
         f"Mean validation score, in per cent, at each learning rate. Every task, model and strategy got the same: "
@@ -152,7 +152,17 @@ def _budget(study: Study) -> str:
 def tuned(study: Study) -> Table:
     """Return every verdict at the shared and at the tuned learning rates, side by side."""
     columns = [*_KEY, "unit", *(f"{name}_{rate}" for rate in ("shared", "tuned") for name in _FOUND), "agree"]
-    names = ["claim", "contrast", "measure", "on", "at the shared rate", "", "at tuned rates", " ", "agree"]
+    names = [
+        "claim",
+        "contrast",
+        "measure",
+        "on",
+        "shared rate",
+        "effect, shared",
+        "tuned rates",
+        "effect, tuned",
+        "agree",
+    ]
     caption = (
         "The same claims judged twice: with every strategy at the shared learning rate (or at its own, where a preset "
         "or the configuration gives it one), and with every strategy, the baseline included, at the rate that was "

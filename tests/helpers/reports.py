@@ -13,6 +13,7 @@ from maskbench.analysis.compare import Settings, compare_files
 from maskbench.analysis.findings import GATE_COLUMNS, PAIR_COLUMNS, SENSITIVITY_COLUMNS, VERDICT_COLUMNS
 from maskbench.analysis.metrics import ALONG_COLUMNS, OLD_COLUMNS, with_kind
 from maskbench.config.measures import measure
+from maskbench.records.choices import Choice, Choices, Tried
 from maskbench.report.study import Study
 
 if TYPE_CHECKING:
@@ -291,11 +292,35 @@ def write_design(folder: Path, strategies: dict[str, dict]) -> None:
     (folder / "experiment.json").write_text(json.dumps({"baseline": "none", "strategies": listed}), encoding="utf-8")
 
 
+def write_choices(folder: Path, tasks: list[str], strategies: dict[str, dict]) -> None:
+    """Write the choices of a tuning of three rates with two seeds; the last strategy failed at the highest rate."""
+    rates, last = [1e-4, 1e-3, 1e-2], list(strategies)[-1]
+    choices = []
+    for task, name in ((task, name) for task in tasks for name in strategies):
+        tried = [Tried(learning_rate=1e-4, scores=[0.6, 0.62], failed=0, mean=0.61)]
+        tried.append(Tried(learning_rate=1e-3, scores=[0.8, 0.82], failed=0, mean=0.81))
+        failed = {"scores": [], "failed": 2, "mean": None} if name == last else {}
+        tried.append(Tried(learning_rate=1e-2, **{"scores": [0.7, 0.7], "failed": 0, "mean": 0.7} | failed))
+        about = {"task": task, "model": "minilm-l6", "strategy": name}
+        choices.append(Choice(**about, learning_rate=1e-3, edge=None, ties=[], tried=tried))
+    Choices(
+        schema=1,
+        rule="The best.",
+        learning_rates=rates,
+        seeds=[11, 12],
+        train_size=40,
+        validation_size=20,
+        choices=choices,
+    ).write(folder / "tuning" / "choices.json")
+
+
 def write_all(folder: Path, tasks: list[str], strategies: dict[str, dict], seeds: int, **options) -> Study:
     """Write a study of which metrics and verdicts are recorded, and return it."""
     folder.mkdir(parents=True, exist_ok=True)
     write_metrics(folder, tasks, strategies, seeds, **options)
     write_design(folder, strategies)
+    if options.get("full", True):
+        write_choices(folder, tasks, strategies)
     comparisons = folder / "analysis" / "comparisons.csv"
     compare_files(folder / "metrics.csv", None, comparisons, Settings("none", 200, 0.95, 0))
     write_evidence(folder)

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.lines import Line2D
 
-from maskbench.report import text
-from maskbench.report.figures.drawing import DASHED, Drawing, Nothing, legend
+from maskbench.report.figures.drawing import DASHED, Drawing, Nothing, counted, legend
 from maskbench.report.figures.grids import grid, label, plain_numbers
 from maskbench.report.style import BLUE, GREY, INK
 
@@ -44,7 +43,7 @@ def tuning(study: Study) -> Drawing | Nothing:
     failures = f" {failed} trainings did not complete." if failed else ""
     caption = (
         "Validation score over the learning rate: mean (line) and seeds (dots) of the tuning, whose texts and seeds "
-        f"({text.count(seeds, 'seed')}) nothing else in the study uses. Every panel took the same budget of {budget} "
+        f"({counted([seeds])}) nothing else in the study uses. Every panel took the same budget of {budget} "
         f"trainings. Ring: the rate that was chosen; no test is made here, and no interval is drawn.{failures}"
     )
     return Drawing(figure, _TITLE, caption)

@@ -175,6 +175,19 @@ MISTAKES: dict[str, tuple[dict[Any, Any], str]] = {
         "training of task conll2003 and model minilm-l6 together: "
         "batch_size 30 must be divisible by gradient_accumulation 4",
     ),
+    "batches of a strategy that do not divide": (
+        strategy(training={"batch_size": 30}) | {"training": {"gradient_accumulation": 4}},
+        "training of strategy mine, task conll2003 and model minilm-l6 together: "
+        "batch_size 30 must be divisible by gradient_accumulation 4",
+    ),
+    "more texts than tuning leaves": (
+        {
+            "tasks": [OWN | {"source": {"synthetic": "classification", "train": 100}}],
+            "train_sizes": [60],
+            "tune": {"learning_rates": [0.1, 1.0], "seeds": [2], "train_size": 30, "validation_size": 20},
+        },
+        "train_sizes[0]: the task own has at most 100 training texts, of which 50 are set apart for tuning, got 60",
+    ),
     "tracker that is no name": (
         {"training": {"report_to": ["W&B"]}},
         "training.report_to[0] (W&B): expected 'clearml', 'codecarbon', 'comet_ml', 'dvclive', 'mlflow', 'neptune', "

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 STAGES = {
     "data": ["fetch.py", "prepare.py", "condition.py", "shift.py", "out_of_domain.py", "encode.py"],
     "training": ["train.py", "reference.py"],
-    "analysis": ["collect.py", "compare.py", "tables.py", "figures.py", "page.py"],
+    "analysis": ["choose.py", "collect.py", "compare.py", "tables.py", "figures.py", "page.py"],
 }
 # Imported names that differ from the name of their package.
 PACKAGES = {
