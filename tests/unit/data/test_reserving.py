@@ -11,7 +11,7 @@ import pytest
 from maskbench.config.tuning import Reserve
 from maskbench.data.prepare import prepare
 from maskbench.errors import InputError
-from tests.helpers.models import conll_of_sentences, csv_of_texts
+from tests.helpers.models import csv_of_texts
 from tests.helpers.tasks import make_source, make_tagging, make_task
 
 if TYPE_CHECKING:
@@ -24,9 +24,14 @@ def column(folder: Path, split: str, name: str) -> list[Any]:
     return [str(value) for value in pq.read_table(folder / f"{split}.parquet")[name].to_pylist()]
 
 
+def sentences(count: int) -> str:
+    """Return CoNLL columns of sentences of which no two are the same."""
+    return "".join(f"In O\nw{number} O\nAnna B-PER\nsaw O\nRome B-LOC\n\n" for number in range(count))
+
+
 @pytest.mark.parametrize("kind", ["texts", "sentences"])
 def test_what_is_set_apart_stands_nowhere_else(tmp_path: Path, kind: str) -> None:
-    text, task = (csv_of_texts(480), make_task()) if kind == "texts" else (conll_of_sentences(480), make_tagging())
+    text, task = (csv_of_texts(480), make_task()) if kind == "texts" else (sentences(480), make_tagging())
     name = "text" if kind == "texts" else "tokens"
     source = make_source(tmp_path / "source", {next(iter(task.files.values())): text})
     prepare(task, source, tmp_path / "ever")
@@ -78,18 +83,25 @@ def test_groups_are_not_parted(tmp_path: Path) -> None:
     assert sum(map(len, films)) == len(set.union(*films)) == 40
 
 
+RARE = "".join(f"rare {number},odd\n" for number in range(4))
+
+
 @pytest.mark.parametrize(
-    ("count", "sizes", "line"),
+    ("more", "sizes", "line"),
     [
-        (100, (900, 200), "tune: train_size 900 and validation_size 200 are to be set apart, but .* has 80 distinct"),
-        (24, (1, 16), "tune: train_size 1 and validation_size 16 cannot be set apart such that each part has texts of"),
+        ("", (900, 200), "train_size 900 and validation_size 200 are to be set apart, but .* has 80 distinct texts"),
+        (
+            RARE,
+            (20, 10),
+            "train_size 20 and validation_size 10 cannot be set apart such that each part has texts of each",
+        ),
     ],
 )
 def test_texts_that_are_not_there_cannot_be_set_apart(
-    tmp_path: Path, count: int, sizes: tuple[int, int], line: str
+    tmp_path: Path, more: str, sizes: tuple[int, int], line: str
 ) -> None:
-    source = make_source(tmp_path / "source", {"train.csv": csv_of_texts(count)})
+    source = make_source(tmp_path / "source", {"train.csv": csv_of_texts(100) + more})
     wanted = Reserve(train_size=sizes[0], validation_size=sizes[1]), tmp_path / "apart"
-    with pytest.raises(InputError, match=line):
+    with pytest.raises(InputError, match=f"train.csv: tune: {line}"):
         prepare(make_task(), source, tmp_path / "own", wanted)
     assert not (tmp_path / "own").exists()
