@@ -61,5 +61,5 @@ def _curve(axes: Axes, choice: Choice, colour: str, *, dashed: bool = False) -> 
         scores = [100 * score for score in item.scores]
         axes.scatter([item.learning_rate] * len(scores), scores, s=12, color=colour, linewidths=0, zorder=4)
     if choice.score is not None and choice.learning_rate is not None:
-        ring = {"markersize": 9, "fillstyle": "none", "color": INK}
-        axes.plot([choice.learning_rate], [100 * choice.score], marker="o", zorder=5, **ring)
+        place = [choice.learning_rate], [100 * choice.score]
+        axes.plot(*place, marker="o", markersize=9, fillstyle="none", color=INK, zorder=5)

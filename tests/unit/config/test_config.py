@@ -660,6 +660,8 @@ LEFT_TO_LOAD = {
     "infinity",
     "batches that do not divide",
     "batches of a task that do not divide",
+    "batches of a strategy that do not divide",
+    "more texts than tuning leaves",
     "hub source without a training split",
     "no format",
     "no training file",
