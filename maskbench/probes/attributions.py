@@ -18,7 +18,7 @@ from maskbench.probes.subject import Wanted
 from maskbench.records.probe import Attributed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
     from torch import Tensor
@@ -132,7 +132,7 @@ def without(row: dict[str, Any], words: NDArray[np.int64]) -> dict[str, Any]:
 # --- attributions
 
 
-def of_words(forward: Forward, rows: Rows, classes: Sequence[int], settings: Attributions) -> list[Numbers]:
+def of_words(forward: Forward, rows: Rows, classes: NDArray[np.int64], settings: Attributions) -> list[Numbers]:
     """Return for each text (W,) how much each of its words adds to the logit of a class.
 
     Parameters
@@ -154,7 +154,7 @@ def of_words(forward: Forward, rows: Rows, classes: Sequence[int], settings: Att
     attribute = _method(forward, settings)
     found: list[Numbers] = [np.zeros(0)] * len(rows)
     for chosen, batch in forward.batches(rows):
-        target = torch.as_tensor(np.asarray(classes)[chosen], device=batch.input_ids.device)
+        target = torch.as_tensor(classes[chosen], device=batch.input_ids.device)
         tokens = attribute(batch, target)
         if not np.isfinite(tokens).all():
             raise UnmeasuredError("a gradient is not finite")

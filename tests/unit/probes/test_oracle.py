@@ -14,7 +14,7 @@ from tests.helpers.probed_runs import TAGS, TEXTS, Bench, cell_of
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory):
-    return Bench.make(tmp_path_factory.mktemp("bench"), count=200)
+    return Bench.make(tmp_path_factory.mktemp("bench"), count=240)
 
 
 def other_words(rows, begins):
