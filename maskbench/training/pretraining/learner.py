@@ -99,7 +99,7 @@ def continued(recipe: Pretrain, folder: Path, attention: str) -> tuple[PreTraine
     kind = BertForPreTraining if recipe.next_sentence else AutoModelForMaskedLM
     set_seed(recipe.seed)
     if recipe.weights == "random":
-        build: Any = kind._from_config if recipe.next_sentence else AutoModelForMaskedLM.from_config
+        build: Any = BertForPreTraining._from_config if recipe.next_sentence else AutoModelForMaskedLM.from_config
         return cast("PreTrainedModel", build(config, attn_implementation=attention)), own
     model = kind.from_pretrained(
         folder,
