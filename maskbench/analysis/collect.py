@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import ExitStack
 from functools import partial
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +14,7 @@ import pyarrow.parquet as pq
 
 from maskbench.analysis.about_data import Use, about_data
 from maskbench.analysis.agreement import attribution_agreement
-from maskbench.analysis.derived import MATCHED, Point, RunSummary, derive
+from maskbench.analysis.derived import MATCHED, Point, RunSummary, Value, derive
 from maskbench.analysis.metrics import ALONG_COLUMNS, CELL, METRIC_COLUMNS, write_csv
 from maskbench.analysis.outcome_tables import OutcomesWriter, read_predictions, tables_of, types_of
 from maskbench.analysis.rates import halves
@@ -180,17 +179,23 @@ def collect(
                 seen.add(record, probes)
                 for table in tables_of(results, record, probes, types):
                     outcomes.add(table)
-            read = partial(read_predictions, results)
-            for runs_at_rate in halves(seen.runs):  # tuned runs are measured against the tuned baseline
-                derived = derive(runs_at_rate, baseline, read, results / "training", outcomes.keep, share=share)
-                agreement = attribution_agreement(runs_at_rate, results / "probes", outcomes.keep_agreement)
-                for value in chain(derived, agreement):
-                    metrics.add(value.run, measure(value.measure).split, value.measure, value.value)
+            for value in _derived(seen.runs, results, baseline, share, outcomes):
+                metrics.add(value.run, measure(value.measure).split, value.measure, value.value)
             outcomes.flush()
         metrics.write(temporary["metrics.csv"], temporary["metrics.parquet"])
         write_csv(pd.DataFrame(seen.along, columns=list(ALONG_COLUMNS)), temporary["along.csv"])
     about, models = about_data(results, seen.uses), models_of(results, pretrained or {})
     write_json(output / "manifest.json", manifest_of(study, seen.entries, seen.versions, about, models))
+
+
+def _derived(
+    runs: Sequence[RunSummary], results: Path, baseline: str, share: float, outcomes: OutcomesWriter
+) -> Iterator[Value]:
+    """Yield what follows from several runs; those at tuned rates are measured against the tuned baseline."""
+    read = partial(read_predictions, results)
+    for runs_at_rate in halves(runs):
+        yield from derive(runs_at_rate, baseline, read, results / "training", outcomes.keep, share=share)
+        yield from attribution_agreement(runs_at_rate, results / "probes", outcomes.keep_agreement)
 
 
 def _use(record: Record) -> Use:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from maskbench.kinds import traits
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -23,6 +25,8 @@ def lacking(experiment: Experiment) -> Iterator[str]:
         for family, mask in strategy.masks():
             place, needs = f"strategies[{index}] ({strategy.name}).{family}: {mask.kind} needs", mask.needs()
             for task in experiment.tasks:
+                if "gold mentions" in needs and not traits.of(task.kind).mentions:
+                    yield f"{place} gold mentions, but the task {task.name} has none; expected a tagging task"
                 if "labels of a set" in needs and not task.form.labels:
                     yield (
                         f"{place} labels of a set, and the {task.kind} task {task.name} has none; expected statistic: "

@@ -22,9 +22,7 @@ from maskbench.errors import InputError
 from maskbench.experiment import corpora, kinds, lexicons
 from maskbench.experiment.cell import resolve
 from maskbench.experiment.experiment import Experiment
-from maskbench.experiment.model import Model
-from maskbench.experiment.models import beyond_the_models
-from maskbench.kinds import traits
+from maskbench.experiment.models import beyond_the_models, headless
 from maskbench.models.refusals import within
 
 
@@ -293,37 +291,6 @@ def _impossible_training(experiment: Experiment) -> Iterator[str]:
                     break  # it is no strategy's doing
 
 
-def _has_head(model: Model) -> bool | None:
-    """Tell whether a model's weights hold a masked-LM head; None if that is not known before they are fetched."""
-    if model.masked_lm is not None or not isinstance(model.source, LocalSource):
-        return model.masked_lm
-    try:
-        architectures = json.loads((model.source.path / "config.json").read_text()).get("architectures")
-    except (OSError, ValueError, AttributeError):
-        return None  # a missing or broken file has a line of its own
-    names = [str(name) for name in architectures or [] if name != "ElectraForPreTraining"]  # a discriminator
-    return any(name.endswith(("ForMaskedLM", "ForPreTraining")) for name in names)
-
-
-def _unmet_needs(experiment: Experiment) -> Iterator[str]:
-    """Yield one line for each mask that asks for what a task or a model does not have."""
-    for index, strategy in enumerate(experiment.strategies):
-        for family, mask in strategy.masks():
-            place = f"strategies[{index}] ({strategy.name}).{family}: {mask.kind} needs"
-            needs = mask.needs()
-            for task in experiment.tasks if "gold mentions" in needs else ():
-                if not traits.of(task.kind).mentions:
-                    yield f"{place} gold mentions, but the task {task.name} has none; expected a tagging task"
-            for model in experiment.models if "a masked-LM head" in needs else ():
-                if not model.takes(strategy.name):
-                    continue
-                head = _has_head(model)
-                if head is None:
-                    yield f"{place} a masked-LM head: expected masked_lm: true or false at the model {model.name}"
-                elif not head:
-                    yield f"{place} a masked-LM head, and the model {model.name} has none; leave one of them out"
-
-
 def _unmasked_cues(experiment: Experiment) -> Iterator[str]:
     """Yield one line for each mask of a planted cue that leaves out a word that the experiment plants."""
     if all(condition.kind != "cue" for condition in experiment.conditions):
@@ -381,7 +348,7 @@ def load(
         experiment = Experiment.model_validate(dict(config))
     except ValidationError as error:
         raise InputError(*_named(explain(error, config), source, given)) from None
-    problems = [*_impossible_training(experiment), *_unmet_needs(experiment), *kinds.lacking(experiment)]
+    problems = [*_impossible_training(experiment), *headless(experiment), *kinds.lacking(experiment)]
     problems += [*_unmasked_cues(experiment), *corpora.contradictory(experiment), *lexicons.unknown(experiment)]
     if runs_here:
         missing = [*_missing_paths(experiment), *corpora.missing(experiment), *lexicons.missing(experiment)]

@@ -61,3 +61,30 @@ def _config_of(study: str, model: Model) -> tuple[dict[str, Any], str | None]:
     if not isinstance(about, dict):
         return {}, f"{file}: expected a JSON object" if local else None
     return about, None
+
+
+def _has_head(model: Model) -> bool | None:
+    """Tell whether a model's weights hold a masked-LM head; None if that is not known before they are fetched."""
+    if model.masked_lm is not None or not isinstance(model.source, LocalSource):
+        return model.masked_lm
+    try:
+        architectures = json.loads((model.source.path / "config.json").read_text()).get("architectures")
+    except (OSError, ValueError, AttributeError):
+        return None  # a missing or broken file has a line of its own
+    names = [str(name) for name in architectures or [] if name != "ElectraForPreTraining"]  # a discriminator
+    return any(name.endswith(("ForMaskedLM", "ForPreTraining")) for name in names)
+
+
+def headless(experiment: Experiment) -> Iterator[str]:
+    """Yield one line for each mask that asks for a masked-LM head that a model does not have."""
+    for index, strategy in enumerate(experiment.strategies):
+        for family, mask in strategy.masks():
+            place = f"strategies[{index}] ({strategy.name}).{family}: {mask.kind} needs"
+            for model in experiment.models if "a masked-LM head" in mask.needs() else ():
+                if not model.takes(strategy.name):
+                    continue
+                head = _has_head(model)
+                if head is None:
+                    yield f"{place} a masked-LM head: expected masked_lm: true or false at the model {model.name}"
+                elif not head:
+                    yield f"{place} a masked-LM head, and the model {model.name} has none; leave one of them out"

@@ -62,10 +62,8 @@ def probe_run(
         Which probes, on how much text.
     device
         What to compute on.
-    code
-        Content hash of the code.
-    gpu_uuid
-        Of the card; None: there is none, or torch knows it.
+    code, gpu_uuid
+        Content hash of the code, and id of the card (None: there is none, or torch knows it).
     load, refer, models
         What opens an encoded task, what reads a reference, and what opens the pretrained model.
 
