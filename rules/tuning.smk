@@ -1,6 +1,6 @@
 # tune ─► choose: every strategy at every learning rate of the grid, on texts set apart for it, and the rates chosen by them.
 
-if CALL.tuning:
+if CALL.tuning and not CALL.recorded:
 
     use rule encode as encode_tuning with:
         input:
