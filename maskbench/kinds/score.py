@@ -184,7 +184,9 @@ def outcome_of(
     """Return the outcome of a model on a dataset (see `Score.outcome`); the `document` of each row is kept besides."""
     found = of(kind).outcome(names, columns, reduced, labels)
     if "document" in (columns.column_names if hasattr(columns, "column_names") else list(columns)):
-        found.table["document"] = np.asarray(columns["document"])
+        # by example: a kind may make one row of several encoded ones
+        of_example = dict(zip(columns["example"], columns["document"], strict=True))
+        found.table["document"] = [of_example[example] for example in found.table["example"]]
     return found
 
 
