@@ -80,7 +80,8 @@ def test_attributions_add_up_in_every_family(name):
     pad = model.config.pad_token_id
     of_family = SimpleNamespace(model=model, shown=None, collate=Collator(pad))
     target = torch.tensor([0, 1, 2])
-    found = own._method(of_family, Attributions(steps=50))(batch, target)
+    steps = 300 if name == "llama" else 50  # its norm makes the way bend sharply near the end
+    found = own._method(of_family, Attributions(steps=steps))(batch, target)
     table, changed = model.get_input_embeddings(), []
     with torch.no_grad():
         for ids in (batch.input_ids, torch.where(batch.maskable, pad, batch.input_ids)):
