@@ -103,7 +103,7 @@ class Curves:
         """Return (..., 2, seeds) log labels of either arm, and which side is not known; NaN where a run is missing."""
         place, at, rows = self.blocks[number]
         curve = np.where(rows >= 0, values[..., rows], np.nan)
-        whole = np.asarray(np.isfinite(curve).all(axis=-1))
+        whole: Array = np.isfinite(curve.sum(axis=-1))
         other = np.where(whole[..., 1, :], curve[..., 1, :, at], 0.0)
         level = other.sum(axis=-1) / np.maximum(whole[..., 1, :].sum(axis=-1), 1)
         found, side = reached(place, np.nan_to_num(curve), np.broadcast_to(level[..., None, None], whole.shape))
