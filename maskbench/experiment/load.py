@@ -212,7 +212,7 @@ def explain(error: ValidationError, config: Any) -> list[str]:
         if item["type"] not in _WITHOUT_INPUT:
             line += f", got {show(item['input'])}"
         lines.append(line)
-    return lines
+    return list(dict.fromkeys(lines))  # a key that several blocks share may be wrong in each
 
 
 def _missing_paths(experiment: Experiment) -> Iterator[str]:

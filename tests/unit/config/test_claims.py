@@ -169,7 +169,7 @@ def test_a_plan_says_what_evaluations_and_test_sets_are_too_few_for():
     file = read_claims(FILE)
     text = plan(synthetic.experiment(["rt-snippets"], ["none", "random"], 10), file, None)
     assert "2 evaluations of a run are too few" in text
-    coarse = "masking_flip_rate, perturbation_drop, perturbation_flip_rate"
+    coarse = "masking_flip_rate, ood_drop, ood_score, perturbation_drop, perturbation_flip_rate"
     assert f"One text of a test-time set of 200 is 0.5 points of a task, no less than δ: {coarse}" in text
     more = {"training": {"evaluations_per_epoch": 5}, "probes": {"examples": 2000}}
     text = plan(synthetic.experiment(["rt-snippets"], ["none", "random"], 10, **more), file, None)
