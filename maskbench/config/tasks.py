@@ -57,11 +57,11 @@ class OutOfDomain(ConfigBlock):
     """Where the file comes from. A hub source names in `splits` which of its splits is our `test`; a synthetic one has
     a test split of its own."""
     format: Literal["csv", "tsv", "jsonl", "conll"] | None = None
-    """Format of the set's file."""
+    """Format of the file; null only with a hub or synthetic source."""
     file: Annotated[str, StringConstraints(min_length=1)] | None = None
     """Its name, relative to the source; null only with a hub or synthetic source."""
     encoding: TextEncoding = "utf-8"
-    """Encoding of the set's file."""
+    """Encoding of the file, such as `utf-8`."""
     header: bool = True
     """CSV and TSV: whether the first row names the columns."""
     skip_lines: Annotated[int, Field(ge=0, le=10**6)] = 0

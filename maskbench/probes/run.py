@@ -77,8 +77,7 @@ def probe_run(
     InputError
         If an input is missing or does not fit the run.
     """
-    datasets.disable_progress_bars()
-    transformers_logging.disable_progress_bar()
+    _quiet()
     clock, started = time.perf_counter(), datetime.now(UTC)
     subject = Subject(cell, sources, settings, device, load, refer, models)
     (metrics, error), wall = _measure(subject), time.perf_counter() - clock
@@ -97,6 +96,12 @@ def probe_run(
         timings=ProbeTimings(started=started.isoformat(timespec="seconds"), wall_s=wall),
     )
     return record, _outcomes(subject)
+
+
+def _quiet() -> None:
+    """Show no bars of progress in logs."""
+    datasets.disable_progress_bars()
+    transformers_logging.disable_progress_bar()
 
 
 def _measure(subject: Subject) -> tuple[list[Metric], str | None]:
