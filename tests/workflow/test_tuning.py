@@ -78,12 +78,6 @@ def test_a_changed_grid_tunes_again_and_trains_what_was_chosen_anew(copied: Path
     assert planned(copied, f"{RESULTS}/metrics.csv") == {}
 
 
-def test_a_word_of_the_configuration_tunes_nothing_again(copied: Path) -> None:
-    configure(copied, [1e-3, 1e-2], question="Is it so?", strategies=["none"])
-    jobs = planned(copied, f"{RESULTS}/metrics.csv")
-    assert "tune" not in jobs or "of 2 tuning cells, 0 to train" in snakemake(copied, "--dry-run").stdout
-
-
 def test_seeds_in_both_lists_stop_the_call_in_a_line(copied: Path) -> None:
     configure(copied, [1e-3, 1e-2], seeds=[1, 11])
     result = snakemake(copied, "--dry-run")
