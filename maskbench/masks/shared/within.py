@@ -22,7 +22,7 @@ class OfAnother(InputMask):
     """An input mask with another one inside, which it fits, feeds with losses, and keeps the state of."""
 
     of: InnerInput
-    """The mask inside of this one."""
+    """The other mask, whose places are looked at."""
 
     @model_validator(mode="before")
     @classmethod
