@@ -78,7 +78,7 @@ def models_of(results: Path, pretrained: Mapping[str, tuple[str, int | None]]) -
             if not record.held_out:
                 raise InputError(f"{path}: expected a row of held_out, found none; delete it and run again")
             last = record.held_out[-1]
-            entry |= {"updates": record.updates, "unigram_entropy": record.unigram_entropy}
+            entry |= {"updates": record.updates, "unigram_loss": last.unigram_loss}
             entry |= {"held_out_loss": last.loss, "held_out_accuracy": last.accuracy}
         found.append(ModelEntry.model_validate(entry).model_dump())
     return found

@@ -107,8 +107,8 @@ class ModelEntry(BaseModel):
     held_out_loss: Finite | None = None
     """Cross-entropy at masked places, nats per token."""
     held_out_accuracy: Finite | None = None
-    unigram_entropy: Finite | None = None
-    """What a model of the tokens' frequencies alone cannot beat, nats per token."""
+    unigram_loss: Finite | None = None
+    """What the tokens' frequencies lose at the same places, nats per token."""
 
 
 class StudyManifest(BaseModel):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _BLOCK = ["task", "recipe", "strategy", "regime", "condition", "train_size"]
 _COLUMNS = (
     *(*_BLOCK, "score", "unit", "mean", "pretraining_sd", "fine_tuning_sd", "rest_sd", "n_pretraining", "n"),
-    *("n_failed", "held_out_loss", "held_out_accuracy", "unigram_entropy", "runs"),
+    *("n_failed", "held_out_loss", "held_out_accuracy", "unigram_loss", "runs"),
 )
 
 
@@ -29,7 +29,7 @@ def _held_out(study: Study, recipe: str) -> dict[str, float]:
     """Return the means over pretraining seeds of what the models of a recipe did with held-out text; NaN if unknown."""
     own = [model for model in study.models if model.recipe == recipe]
     found = {}
-    for name in ("held_out_loss", "held_out_accuracy", "unigram_entropy"):
+    for name in ("held_out_loss", "held_out_accuracy", "unigram_loss"):
         known = [value for model in own if (value := getattr(model, name)) is not None]
         found[name] = float(np.mean(known)) if known else math.nan
     return found
@@ -74,7 +74,7 @@ def recipes(study: Study) -> Table:
             "strategy": row["strategy"],
             "training": ", ".join(row[name] for name in ("regime", "condition", "train_size")),
             "held-out loss, nats": _number(row["held_out_loss"], 2),
-            "unigram entropy, nats": _number(row["unigram_entropy"], 2),
+            "loss of frequencies, nats": _number(row["unigram_loss"], 2),
             "score, %": _number(row["mean"], 2),
             "SD of pretraining seeds": _number(row["pretraining_sd"], 2),
             "SD of fine-tuning seeds": _number(row["fine_tuning_sd"], 2),
@@ -84,13 +84,13 @@ def recipes(study: Study) -> Table:
         }
         for row in rows
     ]
-    names = ["task", "recipe", "strategy", "training", "held-out loss, nats", "unigram entropy, nats", "score, %"]
+    names = ["task", "recipe", "strategy", "training", "held-out loss, nats", "loss of frequencies, nats", "score, %"]
     names += [f"SD of {what}" for what in ("pretraining seeds", "fine-tuning seeds", "the rest")]
     names += ["pretraining seeds", "runs"]
     caption = (
         "Models that the study pretrained, by recipe: the loss at masked places of held-out text, mean over "
-        "pretraining seeds, beside the entropy of the tokens' frequencies, which a model of frequencies alone cannot "
-        "beat; and the score on the test split after fine-tuning, the mean of each pretraining seed counting the same. "
+        "pretraining seeds, beside what the tokens' frequencies alone lose at the same places; "
+        "and the score on the test split after fine-tuning, the mean of each pretraining seed counting the same. "
         "SDs in points, by the analysis of variance: between pretraining seeds, between fine-tuning seeds in "
         "what they do to all pretraining seeds alike, and of what is left of a run. Runs of one model are not "
         "independent: contrasts between recipes are paired by pretraining seed (verdicts, components.csv)."

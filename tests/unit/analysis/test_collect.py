@@ -55,7 +55,8 @@ def test_collects_every_number_and_every_run(study, tmp_path):
 def pretraining_record() -> PretrainingRecord:
     """Return the record of a pretraining of nine updates, whose held-out loss fell from 6 nats to 4."""
     rows = [
-        {"update": update, "loss": loss, "accuracy": share, "pseudo_perplexity": 9.0, "sequences": 8, "masked": 90}
+        {"update": update, "loss": loss, "unigram_loss": 6.2, "accuracy": share, "pseudo_perplexity": 9.0}
+        | {"sequences": 8, "masked": 90}
         for update, loss, share in ((4, 6.0, 0.1), (9, 4.0, 0.3))
     ]
     speed = {"tokens": 9, "seconds": 1.0, "operations_per_token": 1.0, "gemm_peak": 1.0}
@@ -83,7 +84,7 @@ def test_metrics_and_manifest_say_how_models_were_pretrained(study):
     assert set(metrics["pretraining_seed"]) == {7}
     (entry,) = read_models(folder / "manifest.json")
     assert (entry.recipe, entry.pretraining_seed, entry.updates) == ("mini", 7, 9)
-    assert (entry.held_out_loss, entry.held_out_accuracy, entry.unigram_entropy) == (4.0, 0.3, 6.5)
+    assert (entry.held_out_loss, entry.held_out_accuracy, entry.unigram_loss) == (4.0, 0.3, 6.2)
     written.model_copy(update={"held_out": []}).write(record)
     with pytest.raises(InputError, match=r"pretraining\.json: expected a row of held_out, found none"):
         collect("s", folder, runs, folder, pretrained={"minilm-l6": ("mini", 7)})

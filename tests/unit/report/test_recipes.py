@@ -24,7 +24,7 @@ def test_a_recipe_has_one_row_with_its_loss_and_what_its_score_varies_by():
 
     metrics = study(value, seeds=(1, 2, 3), recipes=("a",), failed={("a-p2", 3)})
     models = [
-        ModelEntry(model=f"a-p{seed}", recipe="a", pretraining_seed=seed, held_out_loss=3.0 + seed, unigram_entropy=6.5)
+        ModelEntry(model=f"a-p{seed}", recipe="a", pretraining_seed=seed, held_out_loss=3.0 + seed, unigram_loss=6.5)
         for seed in (1, 2, 3)
     ]
     table = shown(metrics, models)
@@ -36,7 +36,8 @@ def test_a_recipe_has_one_row_with_its_loss_and_what_its_score_varies_by():
     assert row["rest_sd"] == pytest.approx(0.0, abs=1e-6)
     assert len(row["runs"].split()) == 8
     (line,) = table.shown.to_dict("records")
-    assert (line["held-out loss, nats"], line["runs"]) == ("5.00", "8 (1 failed)")
+    assert (line["held-out loss, nats"], line["loss of frequencies, nats"]) == ("5.00", "6.50")
+    assert line["runs"] == "8 (1 failed)"
 
 
 def test_models_that_were_not_pretrained_here_have_no_row():
