@@ -151,7 +151,7 @@ def test_the_manifest_says_how_it_was_made(study):
     entry = manifest["records"][0]
     assert entry["run"] == runs[0]
     assert entry["code"] == "0123456789abcdef"
-    assert entry["data"] == {"prepared": "a" * 64, "encoded": "b" * 64, "model": "c" * 64}
+    assert entry["data"] == {"prepared": "a" * 64, "encoded": "b" * 64, "model": "c" * 64, "lexicons": {}}
     assert entry["gpu_uuid"] is None
 
 

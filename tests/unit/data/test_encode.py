@@ -115,6 +115,8 @@ def test_classification(tmp_path, bert):
     assert made.labels == ["x", "y"]
     assert made.splits["train"].model_dump() == {
         "rows": 2,
+        "examples": None,  # of questions alone, whose rows are windows
+        "lost_answers": None,
         "words": 5,
         "entities": None,
         "truncated_entities": None,

@@ -488,12 +488,12 @@ def test_what_this_kind_does_not_have_is_one_clear_line():
     with pytest.raises(InputError) as error:
         load(config | {"strategies": strategies}, runs_here=False)
     assert str(error.value).splitlines() == [
-        "configuration: strategies[3] (entity).input: entity needs gold mentions, but the task mine has none; expected "
-        "a tagging task",
         "configuration: conditions[1] (cue:0.9): needs labels of a set, and the extractive-question-answering task "
         "mine has none; leave one of them out",
         "configuration: strategies[1] (keyword).input: keyword needs labels of a set, and the "
         "extractive-question-answering task mine has none; expected statistic: tf-idf",
+        "configuration: strategies[3] (entity).input: entity needs gold mentions, but the task mine has none; expected "
+        "a tagging task",
     ]
     plain = {"study": "s", "tasks": ["rt-snippets"], "models": ["minilm-l6"], "seeds": [1]}
     with pytest.raises(

@@ -22,7 +22,8 @@ from maskbench.config.measures import MEASURES, measure
 from maskbench.config.probes import PROBES, ProbeName
 from maskbench.errors import InputError
 from maskbench.models.tokens import add_mask_token
-from maskbench.probes import fit, input, knowledge, reference, task, trajectory
+from maskbench.probes import fit, input, knowledge, oracle, reference, task, trajectory
+from maskbench.probes.errors import UnmeasuredError
 from maskbench.probes.registry import REGISTRY, probe, texts_of
 from maskbench.probes.run import probe_run
 from maskbench.probes.subject import Subject, Wanted
@@ -195,7 +196,8 @@ def test_each_text_is_passed_over_once(bench):
         lambda module, args, keys: texts.append(len(args[0] if args else keys["input_ids"])), with_kwargs=True
     )
     sets = {one.name: one.rows for one in texts_of(subject, subject.wanted)}
-    assert len(sets) == 7 + 4  # test-time sets; test, train and trained texts, and those that drift is measured on
+    # test-time sets, one from elsewhere; test, train and trained texts, and those that drift is measured on
+    assert len(sets) == 7 + 1 + 4
     distinct = len({(tuple(row["input_ids"]), row["labels"]) for rows in sets.values() for row in rows})
     assert distinct < sum(len(rows) for rows in sets.values())
     subject.read(texts_of(subject, subject.wanted))
@@ -203,11 +205,13 @@ def test_each_text_is_passed_over_once(bench):
     for name in subject.wanted:
         if name != "trajectory":
             list(REGISTRY[name](subject))
-    assert sum(texts) == distinct + EXAMPLES  # no probe asked for a set that was not read before
+    # no probe asked for a set that was not read before; what is hidden is tried on one text, then on all
+    hidden = EXAMPLES + 1
+    assert sum(texts) == distinct + EXAMPLES + hidden
     list(REGISTRY["trajectory"](subject))
     handle.remove()
     # the best step is the model itself: of it, only the masked texts are passed over
-    assert sum(texts) == 3 * (distinct + EXAMPLES) + EXAMPLES
+    assert sum(texts) == 3 * (distinct + EXAMPLES) + EXAMPLES + 3 * (hidden - 1) + 1
 
 
 @pytest.mark.parametrize("cell", [cell_of(condition="label-noise:0.3"), sequential(TAGS)], ids=["noise", "after"])
@@ -222,12 +226,14 @@ def test_a_point_has_the_numbers_of_a_run_that_ended_there(bench, cell, tmp_path
     texts = {"train": ended.trained_texts, "test": ended.split(sources.clean, "test").to_list()}
     scored = {name: ended.outcome(Wanted(name, rows)) for name, rows in texts.items()}
     scored["test"].table.to_parquet(sources.run / "predictions.parquet")
-    wanted = [name for name in PROBES if name != "trajectory"]
+    wanted = [name for name in PROBES if name not in ("trajectory", "attributions")]  # the last is off
     found, _ = probe_run(cell, sources, settings(levels=[20], measure=wanted), choose(cell.training), code="c")
     alone = values(found)
     fixed = only(scored["test"], bench.subject(cell).examples)
     sure, right, _ = fit.confidences(fixed)
     alone |= {"ece": fit.ece(sure, right), "brier": fit.brier(fixed)}  # a probe has them of all test texts
+    moved = 100 * (fixed.score - scored["test"].score)  # texts from elsewhere are compared with all of them, too
+    alone |= {name: value + moved for name, value in alone.items() if name.partition(":")[0] == "ood_drop"}
     assert first.measures.keys() - alone.keys() == {"loss_gap", "score_gap"}  # the run's own, not a probe's
     for name, value in first.measures.items():
         if name in alone:
@@ -341,8 +347,13 @@ def test_reliance_follows_a_model_that_follows_the_cue(bench):
     assert (found[0], found[-1]) == (0.0, 100.0)
 
 
-def test_drops_follow_a_model_that_is_confused_by_what_is_new(bench):
+def test_drops_follow_a_model_that_is_confused_by_what_is_new(bench, monkeypatch):
     """Unknown words beside the first number turn a share s of the answers."""
+
+    def nothing_to_hide(*_):
+        raise UnmeasuredError("a toy attends to nothing")
+
+    monkeypatch.setattr(oracle, "blocked", nothing_to_hide)
 
     def confused(ids, up):
         return torch.where((ids == 1).sum(1) > 1, 1 - up, up)
