@@ -46,8 +46,8 @@ rule compare:
         metrics=LAYOUT.file("metrics.csv"),
         outcomes=CALL.collected("outcomes.parquet"),
     output:
-        LAYOUT.file("analysis/comparisons.csv"),
-        *([LAYOUT.file("tuning/analysis/comparisons.csv")] if EXPERIMENT.tune else []),
+        shared=LAYOUT.file("analysis/comparisons.csv"),
+        tuned=[LAYOUT.file("tuning/analysis/comparisons.csv")] if EXPERIMENT.tune else [],
     log:
         LAYOUT.log("compare"),
     retries: 0
@@ -62,7 +62,7 @@ rule compare:
     shell:
         'python "$MASKBENCH/scripts/compare.py" --metrics {input.metrics:q} {params.outcomes} --baseline {params.baseline}'
         " --resamples {params.settings.resamples} --confidence {params.settings.confidence}"
-        " --seed {params.settings.seed} --output {output[0]:q} > {log:q} 2>&1"
+        " --seed {params.settings.seed} --output {output.shared:q} > {log:q} 2>&1"
 
 
 AT_BOTH_RATES = (
