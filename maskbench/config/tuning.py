@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from itertools import pairwise
 from typing import Annotated
 
@@ -9,6 +10,7 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from maskbench.config.block import ConfigBlock, Count, Positive, Seed
+from maskbench.config.limits import StrategyPattern
 
 SUFFIX = "-tuned"
 """What ends the name of a strategy at its tuned learning rate: ``random-tuned`` is ``random`` at that rate."""
@@ -65,6 +67,13 @@ class Tune(ConfigBlock):
     """Texts of each task's training split that are set apart for the tuning to train on."""
     validation_size: Count = 500
     """Texts of each task's training split that are set apart for the tuning to choose by."""
+    strategies: Annotated[list[StrategyPattern], Field(min_length=1)] | None = None
+    """The strategies that are tuned, in which `*` stands for anything; null: all. Claims about others are judged at the
+    shared rate alone."""
+
+    def takes(self, strategy: str) -> bool:
+        """Tell whether a strategy of this name is tuned."""
+        return self.strategies is None or any(fnmatchcase(strategy, pattern) for pattern in self.strategies)
 
     @property
     def budget(self) -> int:

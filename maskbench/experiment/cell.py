@@ -12,7 +12,8 @@ from maskbench.config.kinds import TaskKind
 from maskbench.config.tasks import Task
 from maskbench.config.training import Training
 from maskbench.config.tuning import is_tuned, untuned
-from maskbench.experiment.experiment import Experiment, Regime, TrainSize
+from maskbench.config.limits import Place, Regime, TrainSize
+from maskbench.experiment.experiment import Experiment
 from maskbench.experiment.layout import RunId
 from maskbench.experiment.model import Model
 from maskbench.masks import Strategy
@@ -78,7 +79,7 @@ def _settings(experiment: Experiment, task: str) -> Iterator[tuple[Regime, str |
 
 
 def cells(experiment: Experiment, choices: Choices | None = None) -> Iterator[Cell]:
-    """Yield all cells of an experiment, in the order of its lists; those at tuned learning rates come last.
+    """Yield the cells of an experiment that its limits leave, in the order of its lists; those at tuned rates come last.
 
     Parameters
     ----------
@@ -94,7 +95,11 @@ def cells(experiment: Experiment, choices: Choices | None = None) -> Iterator[Ce
             if choice is not None and choice.learning_rate is not None:
                 training = training.model_copy(update={"learning_rate": choice.learning_rate})
         settings = list(_settings(experiment, task.name))
+        names = (strategy.name, untuned(strategy.name))
         for (regime, other, condition), size, seed in product(settings, experiment.train_sizes, experiment.seeds):
+            place = Place(task.name, model.recipe, strategy.name, regime, condition, size, seed)
+            if any(limit.of.has(place, names) and not limit.only.has(place, names) for limit in experiment.limits):
+                continue
             yield Cell.model_construct(  # every part was validated with the experiment
                 task=task.name,
                 kind=task.kind,

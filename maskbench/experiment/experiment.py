@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from itertools import combinations
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from maskbench.config.analysis import Analysis
-from maskbench.config.block import ConfigBlock, Count, Name, Seed
+from maskbench.config.block import ConfigBlock, Name, Seed
 from maskbench.config.conditions import CLEAN, Condition, Cue
 from maskbench.config.lexicons import Lexicon
+from maskbench.config.limits import Limit, Regime, TrainSize
 from maskbench.config.probes import Probes
 from maskbench.config.resources import Resources
 from maskbench.config.tasks import Task
@@ -27,19 +28,7 @@ if TYPE_CHECKING:
 LONGEST_NAME = 40
 """Most characters of a name (`maskbench.config.block.Name`)."""
 
-Regime = Literal["single", "sequential", "joint"]
 Item = TypeVar("Item")
-
-
-def _size(value: Any) -> Any:
-    """Say in one error what a size is; the union alone would report one for each of its members."""
-    if value == "full" or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 10**9):
-        return value
-    raise PydanticCustomError("train_size", "expected a whole number of at least 1, or full")
-
-
-TrainSize = Annotated[Count | Literal["full"], BeforeValidator(_size)]
-"""Number of training examples, or all of them."""
 
 
 class _OrDefault:
@@ -127,6 +116,9 @@ class Experiment(ConfigBlock):
     """Numbers of training examples (a seeded subset, nested over sizes), or `full`."""
     seeds: Annotated[list[Seed], Field(min_length=1), AfterValidator(_unique)]
     """One run of every cell for each; a seed fixes initialisation, order, subset and dropout for all strategies."""
+    limits: list[Limit] = []
+    """Which cells of the full product are run: those in `of` only if they are in `only`, too, so that a larger study
+    has each strategy only where a claim asks for it. Each limit is `{of: {...}, only: {...}}`."""
     training: Annotated[TrainingPlan, _OrDefault()] = Field(default_factory=TrainingPlan)
     """Hyperparameters, shared by all cells."""
     tune: Tune | None = None
@@ -211,19 +203,20 @@ class Experiment(ConfigBlock):
 
     def names_in_tuning(self, strategy: Strategy) -> list[str]:
         """Return the names that a strategy has at the rates of the grid, and at the chosen one; none without `tune`."""
-        if self.tune is None:
+        if self.tune is None or not self.tune.takes(strategy.name):
             return []
         tried = [f"{strategy.name}-at-{rate_words(rate)}" for rate in self.tune.learning_rates]
         return [*tried, tuned(strategy.name)]
 
     @property
     def arms(self) -> list[Strategy]:
-        """All strategies that are trained: with `tune`, behind those of the list each once more at its tuned rate."""
+        """All strategies that are trained: with `tune`, behind those of the list once more those that are tuned."""
         if self.tune is None:
             return self.strategies
         again = [
             item.model_copy(update={"name": tuned(item.name), "twin_of": item.twin_of and tuned(item.twin_of)})
             for item in self.strategies
+            if self.tune.takes(item.name)
         ]
         return [*self.strategies, *again]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from maskbench.config.conditions import CLEAN, OUT_OF_DOMAIN, SHIFTED
 from maskbench.config.resources import CellsPerJob
-from maskbench.config.tuning import is_tuned, untuned
+from maskbench.config.tuning import is_tuned, tuned, untuned
 from maskbench.experiment.cell import Cell, cells, resolve
 from maskbench.experiment.code import probe_code, training_code
 from maskbench.experiment.experiment import Experiment
@@ -127,11 +127,11 @@ class Jobs:
             alike = (cell.task, cell.model, cell.regime_name, cell.condition.name, cell.train_size, cell.seed)
             groups.setdefault(alike, []).append(cell)
         # cells at tuned rates have jobs of their own, so that the others do not wait for the tuning
-        count, wanted = len(self.experiment.strategies), self.experiment.resources.cells_per_job
-        dealt = split(count, len(groups), wanted)
-        if len(self.experiment.arms) > count:
-            dealt += [[count + place for place in places] for places in dealt]
+        names, wanted = [strategy.name for strategy in self.experiment.strategies], self.experiment.resources.cells_per_job
         place_of = {strategy.name: place for place, strategy in enumerate(self.experiment.arms)}
+        dealt = split(len(names), len(groups), wanted)
+        again = [[place_of[own] for place in places if (own := tuned(names[place])) in place_of] for places in dealt]
+        dealt += again if len(place_of) > len(names) else []
         for group in groups.values():
             run = RunId.parse(group[0].run)
             own = {place_of[cell.strategy.name]: cell for cell in group}  # a model may leave some out

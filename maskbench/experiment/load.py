@@ -19,7 +19,7 @@ from maskbench.config.sources import REVISION_PATTERN, SHA256_PATTERN, SOURCE_KI
 from maskbench.config.tasks import Task
 from maskbench.data import counting
 from maskbench.errors import InputError
-from maskbench.experiment import corpora, kinds, lexicons
+from maskbench.experiment import corpora, kinds, lexicons, limits
 from maskbench.experiment.cell import resolve
 from maskbench.experiment.experiment import Experiment
 from maskbench.experiment.models import beyond_the_models, headless
@@ -350,6 +350,7 @@ def load(
         raise InputError(*_named(explain(error, config), source, given)) from None
     problems = [*_impossible_training(experiment), *headless(experiment), *kinds.lacking(experiment)]
     problems += [*_unmasked_cues(experiment), *corpora.contradictory(experiment), *lexicons.unknown(experiment)]
+    problems += limits.problems(experiment)
     if runs_here:
         missing = [*_missing_paths(experiment), *corpora.missing(experiment), *lexicons.missing(experiment)]
         problems += [*missing, *_missing_trackers(experiment), *beyond_the_models(experiment)]

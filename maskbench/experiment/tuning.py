@@ -10,8 +10,10 @@ from maskbench.config.conditions import CLEAN
 from maskbench.config.probes import Probes
 from maskbench.config.tuning import Reserve, Tune
 from maskbench.errors import InputError
+from maskbench.experiment.cell import cells
 from maskbench.experiment.experiment import Experiment
 from maskbench.experiment.layout import RunId
+from maskbench.experiment.limits import of_tuning
 from maskbench.masks import Strategy
 
 
@@ -70,6 +72,7 @@ def tuning(experiment: Experiment) -> Experiment:
             "conditions": [CLEAN],
             "train_sizes": ["full"],
             "seeds": tune.seeds,
+            "limits": of_tuning(experiment),
             "probes": Probes(measure=[]),
             "keep_models": False,
         }
@@ -84,10 +87,11 @@ def _at(strategy: Strategy, name: str, rate: float) -> Strategy:
 
 def tried(experiment: Experiment) -> Iterator[Tried]:
     """Yield all runs of an experiment's tuning: by task, model and strategy, from the lowest rate to the highest."""
-    tune = _of(experiment)
+    tune, planned = _of(experiment), {cell.run for cell in cells(tuning(experiment))}
     for task, model, strategy in product(experiment.tasks, experiment.models, experiment.strategies):
         if not model.takes(strategy.name):
             continue
         for name, rate in zip(experiment.names_in_tuning(strategy), tune.learning_rates, strict=False):
             ids = [RunId(task.name, model.name, name, "single", CLEAN.name, "full", seed) for seed in tune.seeds]
-            yield Tried(task.name, model.name, strategy.name, rate, tuple(map(str, ids)))
+            if str(ids[0]) in planned:
+                yield Tried(task.name, model.name, strategy.name, rate, tuple(map(str, ids)))

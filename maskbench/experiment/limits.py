@@ -1,0 +1,89 @@
+"""What the limits of an experiment leave of the full product, and whether that still makes sense."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from itertools import product
+from typing import TYPE_CHECKING
+
+from maskbench.config.conditions import CLEAN
+from maskbench.config.limits import Limit, Selection
+from maskbench.config.tuning import is_tuned, untuned
+from maskbench.experiment.cell import cells
+from maskbench.experiment.layout import RunId
+
+if TYPE_CHECKING:
+    from maskbench.experiment.experiment import Experiment
+
+
+def of_tuning(experiment: Experiment) -> list[Limit]:
+    """Return the limits of an experiment's tuning: a strategy is tuned for the tasks and models that it is run with."""
+    found: dict[tuple[str, str], set[str]] = {}
+    recipes = {model.name: model.recipe for model in experiment.models}
+    for cell in cells(experiment):
+        if is_tuned(cell.strategy.name):
+            found.setdefault((cell.task, recipes[cell.model]), set()).add(untuned(cell.strategy.name))
+    wanted = {strategy.name: experiment.names_in_tuning(strategy)[:-1] for strategy in experiment.strategies}
+    every = {name for names in wanted.values() for name in names}
+    limits = []
+    for task, recipe in product((task.name for task in experiment.tasks), dict.fromkeys(recipes.values())):
+        names = [name for strategy in found.get((task, recipe), ()) for name in wanted[strategy]]
+        if set(names) != every:
+            only = Selection(strategies=sorted(names) or ["no-strategy"])
+            limits.append(Limit(of=Selection(tasks=[task], models=[recipe]), only=only))
+    return limits
+
+
+def problems(experiment: Experiment) -> Iterator[str]:
+    """Yield one line for each limit that names what the experiment has not, then for each cell left without another."""
+    if not experiment.limits:
+        return
+    unknown = [line for index, limit in enumerate(experiment.limits) for line in _unknown(experiment, index, limit)]
+    yield from unknown
+    if not unknown:
+        yield from _alone(experiment)
+
+
+def _unknown(experiment: Experiment, index: int, limit: Limit) -> Iterator[str]:
+    """Yield a line for each value of a limit that the experiment has not."""
+    known: dict[str, list[object]] = {
+        "tasks": [task.name for task in experiment.tasks],
+        "models": list(dict.fromkeys(model.recipe for model in experiment.models)),
+        "regimes": list(experiment.regimes),
+        "conditions": list(experiment.conditions),
+        "train_sizes": list(experiment.train_sizes),
+        "seeds": list(experiment.seeds),
+    }
+    arms = [strategy.name for strategy in experiment.arms]
+    for side, selection in (("of", limit.of), ("only", limit.only)):
+        for key, here in known.items():
+            for value in getattr(selection, key) or ():
+                if value not in here:
+                    listed = ", ".join(map(str, here))
+                    yield f"limits[{index}].{side}.{key}: expected some of {listed}, got {value}"
+        for pattern in selection.strategies or ():
+            if not any(fnmatchcase(name, pattern) for name in arms):
+                yield f"limits[{index}].{side}.strategies: expected a strategy of the experiment, got {pattern}"
+
+
+def _alone(experiment: Experiment) -> Iterator[str]:
+    """Yield a line for each kind of cell that is left without one that it needs or is compared with."""
+    left = {cell.run: cell for cell in cells(experiment)}
+    if not left:
+        yield "limits: expected that some cell is run, and they leave none"
+    told = set()
+    for cell in left.values():
+        run = RunId.parse(cell.run)
+        needs = {"the baseline": replace(run, strategy=experiment.baseline)} if not is_tuned(run.strategy) else {}
+        if cell.regime == "sequential":
+            needs["its first task"] = replace(run, task=str(cell.other), regime="single")
+        elif cell.regime == "joint":
+            needs["its other task"] = replace(run, task=str(cell.other), regime=f"with-{cell.task}")
+        if cell.condition != CLEAN:
+            needs["the same with clean text"] = replace(run, condition=CLEAN.name)
+        for what, needed in needs.items():
+            if str(needed) not in left and (what, run.strategy) not in told:
+                told.add((what, run.strategy))
+                yield f"limits: {run} is run without {what}, {needed}; leave both out or neither"
