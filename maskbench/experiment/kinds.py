@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from maskbench.experiment.cell import cells
 from maskbench.kinds import traits
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def lacking(experiment: Experiment) -> Iterator[str]:
-    """Yield one line for each condition and mask that cannot be had on one of the tasks."""
+    """Yield one line for each condition and mask that cannot be had on one of the tasks that it is run on."""
     for index, condition in enumerate(experiment.conditions):
         for task in experiment.tasks if condition.kind != "clean" else ():
             if not task.form.labels:
@@ -21,10 +22,13 @@ def lacking(experiment: Experiment) -> Iterator[str]:
                     f"conditions[{index}] ({condition}): needs labels of a set, and the {task.kind} task {task.name} "
                     "has none; leave one of them out"
                 )
+    there = {(cell.task, cell.strategy.name) for cell in cells(experiment)}
     for index, strategy in enumerate(experiment.strategies):
         for family, mask in strategy.masks():
             place, needs = f"strategies[{index}] ({strategy.name}).{family}: {mask.kind} needs", mask.needs()
             for task in experiment.tasks:
+                if (task.name, strategy.name) not in there:
+                    continue
                 if "gold mentions" in needs and not traits.of(task.kind).mentions:
                     yield f"{place} gold mentions, but the task {task.name} has none; expected a tagging task"
                 if "labels of a set" in needs and not task.form.labels:
