@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from maskbench.config.block import ConfigBlock, Count, Positive, Seed
+from maskbench.config.block import ConfigBlock, Count, Name, Positive, Seed
 
 SUFFIX = "-tuned"
 """What ends the name of a strategy at its tuned learning rate: ``random-tuned`` is ``random`` at that rate."""
@@ -49,6 +49,18 @@ def _once(seeds: list[int]) -> list[int]:
     return seeds
 
 
+class Multiple(ConfigBlock):
+    """A learning rate that is a multiple of the one that was tuned for another strategy."""
+
+    of: Name
+    """The other strategy, which is tuned."""
+    times: Positive
+    """What its rate is multiplied by."""
+
+    def __str__(self) -> str:
+        return f"{self.times:g} × that of {self.of}"
+
+
 class Tune(ConfigBlock):
     """How each task, model and strategy gets a learning rate of its own: the same grid and the same budget for all.
 
@@ -65,10 +77,14 @@ class Tune(ConfigBlock):
     """Texts of each task's training split that are set apart for the tuning to train on."""
     validation_size: Count = 500
     """Texts of each task's training split that are set apart for the tuning to choose by."""
+    multiples: dict[Name, Multiple] = {}
+    """Strategies that are about their learning rate, such as a control at ten times the rate of another one,
+    `{none-hot: {of: none, times: 10}}`. They are not tuned, since tuning would undo what they are about: `<name>-tuned`
+    has this multiple of the rate that was tuned for the other strategy."""
 
     @property
     def budget(self) -> int:
-        """Trainings that each task, model and strategy gets."""
+        """Trainings that each task, model and strategy that is tuned gets."""
         return len(self.learning_rates) * len(self.seeds)
 
 
