@@ -24,6 +24,7 @@ from maskbench.config.measures import MEASURES, measure
 from maskbench.config.science import ASSUMED_SD, EFFECT_TO_FIND, EVALUATIONS_TO_MATCH, LEVEL, PLANNED_EFFECTS, POWER
 from maskbench.config.tuning import is_tuned
 from maskbench.experiment.cell import cells
+from maskbench.experiment.tuning import tuning
 from maskbench.records.manifest import Timed, read_entries
 
 if TYPE_CHECKING:
@@ -296,9 +297,9 @@ def _notes(experiment: Experiment, claims: Claims, every: list[PlannedRow], reco
             f"{', '.join(coarse)} differ by steps of that size (probes: examples)."
         )
     if experiment.tune is not None:
-        contrasted = len(experiment.tasks) * len(experiment.models) * len(experiment.strategies)
+        trainings = sum(1 for _ in cells(tuning(experiment)))
         yield (
-            f"Tuning takes {contrasted * experiment.tune.budget} trainings more, and each cell is trained once more at "
+            f"Tuning takes {trainings} trainings more, and each cell is trained once more at "
             "its tuned learning rate: the forecast of time has neither."
         )
     training = experiment.training

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import groupby
+from itertools import groupby, product
 from typing import TYPE_CHECKING
 
 from maskbench.analysis.run_records import number_of
@@ -12,7 +12,7 @@ from maskbench.records.choices import Choice, Choices, Tried
 from maskbench.records.run import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from maskbench.experiment.experiment import Experiment
     from maskbench.experiment.layout import Layout
@@ -45,6 +45,7 @@ def choose(experiment: Experiment, layout: Layout) -> Choices:
     for (task, model, strategy), runs in groupby(tuning.tried(experiment), key=lambda item: item[:3]):
         rates = [_tried(item.learning_rate, [Record.read(layout.record(run)) for run in item.runs]) for item in runs]
         found.append(_choice(task, model, strategy, rates))
+    found += list(_multiples(experiment, found))
     return Choices(
         schema=1,
         rule=RULE,
@@ -54,6 +55,17 @@ def choose(experiment: Experiment, layout: Layout) -> Choices:
         validation_size=tune.validation_size,
         choices=found,
     )
+
+
+def _multiples(experiment: Experiment, found: Sequence[Choice]) -> Iterator[Choice]:
+    """Yield what strategies get whose rate is a multiple of one that was chosen."""
+    multiples = experiment.tune.multiples if experiment.tune else {}
+    takes = {model.name: model.takes for model in experiment.models}
+    for (name, multiple), base in product(multiples.items(), found):
+        if base.strategy == multiple.of and takes[base.model](name):
+            rate = None if base.learning_rate is None else multiple.times * base.learning_rate
+            about = {"task": base.task, "model": base.model, "strategy": name, "multiple": str(multiple)}
+            yield Choice(**about, learning_rate=rate, edge=None, ties=[], tried=[])
 
 
 def _tried(rate: float, records: Sequence[Record]) -> Tried:

@@ -85,8 +85,7 @@ class Selection(ConfigBlock):
             (self.seeds, place.seed),
         )
         return all(listed is None or value in listed for listed, value in asked) and (
-            self.strategies is None
-            or any(fnmatchcase(name, pattern) for pattern in self.strategies for name in names)
+            self.strategies is None or any(fnmatchcase(name, pattern) for pattern in self.strategies for name in names)
         )
 
 

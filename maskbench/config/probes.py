@@ -49,6 +49,9 @@ class Probes(ConfigBlock):
     """Names of probes (docs/measures.md); [] measures nothing. A run leaves out what it has no use for: forgetting, if
     it is of a single task. `trajectory` calls the others again for each evaluation of the training and costs as much as
     they do each time: values at matched score need it."""
+    along: list[ProbeName] | Literal["all"] = "all"
+    """Which of these probes `trajectory` calls at each evaluation, beside drift, forgetting and the generalisation gap,
+    which it always measures; others have no value at matched score."""
     examples: Count | None = 200
     """Examples of each test-time set, and of the fixed text that drift is measured on; null: all of the test split."""
     perturbations: list[Perturbation] = list(PERTURBATIONS)

@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from maskbench.config.block import ConfigBlock, Count, Positive, Seed
+from maskbench.config.block import ConfigBlock, Count, Name, Positive, Seed
 from maskbench.config.limits import StrategyPattern
 
 SUFFIX = "-tuned"
@@ -51,6 +51,18 @@ def _once(seeds: list[int]) -> list[int]:
     return seeds
 
 
+class Multiple(ConfigBlock):
+    """A learning rate that is a multiple of the one that was tuned for another strategy."""
+
+    of: Name
+    """The other strategy, which is tuned."""
+    times: Positive
+    """What its rate is multiplied by."""
+
+    def __str__(self) -> str:
+        return f"{self.times:g} × that of {self.of}"
+
+
 class Tune(ConfigBlock):
     """How each task, model and strategy gets a learning rate of its own: the same grid and the same budget for all.
 
@@ -70,14 +82,19 @@ class Tune(ConfigBlock):
     strategies: Annotated[list[StrategyPattern], Field(min_length=1)] | None = None
     """The strategies that are tuned, in which `*` stands for anything; null: all. Claims about others are judged at the
     shared rate alone."""
+    multiples: dict[Name, Multiple] = {}
+    """Strategies that are about their learning rate, such as a control at ten times the rate of another one,
+    `{none-hot: {of: none, times: 10}}`. They are not tuned, since tuning would undo what they are about: `<name>-tuned`
+    has this multiple of the rate that was tuned for the other strategy."""
 
     def takes(self, strategy: str) -> bool:
-        """Tell whether a strategy of this name is tuned."""
-        return self.strategies is None or any(fnmatchcase(strategy, pattern) for pattern in self.strategies)
+        """Tell whether a strategy of this name stands in the study at a tuned learning rate, too."""
+        patterns = self.strategies
+        return patterns is None or strategy in self.multiples or any(fnmatchcase(strategy, one) for one in patterns)
 
     @property
     def budget(self) -> int:
-        """Trainings that each task, model and strategy gets."""
+        """Trainings that each task, model and strategy that is tuned gets."""
         return len(self.learning_rates) * len(self.seeds)
 
 

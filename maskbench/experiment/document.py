@@ -26,7 +26,7 @@ from maskbench.config.resources import Resources
 from maskbench.config.sources import HubSource, LocalSource, PackageSource, SyntheticSource
 from maskbench.config.tasks import OutOfDomain, Task
 from maskbench.config.training import Training, TrainingOverrides, TrainingPlan
-from maskbench.config.tuning import Tune
+from maskbench.config.tuning import Multiple, Tune
 from maskbench.experiment.catalogue import masks, twins
 from maskbench.experiment.experiment import Experiment
 from maskbench.experiment.load import load_file, read_yaml
@@ -157,8 +157,9 @@ def _type(entry: dict[str, Any]) -> str:
         case "object" if "kind" in entry.get("properties", {}):
             return "a mask"
         case "object":
-            keys = _type(entry.get("propertyNames", {"type": "string"}))
-            return f"mapping of {keys} to {_type(entry['additionalProperties'])}"
+            keys = _type({"type": "string"} | entry.get("propertyNames", {}))
+            values = entry.get("additionalProperties") or next(iter(entry["patternProperties"].values()))
+            return f"mapping of {keys} to {_type(values)}"
         case "integer" | "number":
             return _number(entry)
         case "string":
@@ -317,7 +318,7 @@ _BLOCKS: tuple[type[ConfigBlock], ...] = (
     TrainingOverrides,
     Strategy,
 )
-_LAST_BLOCKS: tuple[type[ConfigBlock], ...] = (Cue, Tune, Probes, Analysis, Resources)
+_LAST_BLOCKS: tuple[type[ConfigBlock], ...] = (Cue, Tune, Multiple, Probes, Analysis, Resources)
 
 
 def _section(block: type[ConfigBlock], content: dict[str, Any]) -> Iterator[str]:

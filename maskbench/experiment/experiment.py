@@ -75,6 +75,18 @@ def _with_twins(strategies: list[Strategy]) -> list[Strategy]:
     return [member for strategy in strategies for member in strategy.expanded()]
 
 
+def _alike_but_for_rate(strategies: list[Strategy]) -> tuple[str, str] | None:
+    """Return the names of two strategies that differ in their own learning rate alone; None if there are none."""
+    seen: dict[str, Strategy] = {}
+    for strategy in strategies:
+        rest = strategy.training.model_copy(update={"learning_rate": None})
+        update = {"name": "", "twins": [], "twin": None, "twin_of": None, "training": rest}
+        other = seen.setdefault(strategy.model_copy(update=update).as_argument(), strategy)
+        if other.training.learning_rate != strategy.training.learning_rate:
+            return other.name, strategy.name
+    return None
+
+
 class Experiment(ConfigBlock):
     """Everything that a study is made of."""
 
@@ -166,6 +178,35 @@ class Experiment(ConfigBlock):
             raise ValueError(
                 "tune.seeds: expected seeds that the study does not have, since no seed that a rate was chosen by is "
                 f"used again; got {', '.join(map(str, both))} in both"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _strategies_about_a_rate_keep_it(self) -> Self:
+        if self.tune is None:
+            return self
+        names, multiples = [strategy.name for strategy in self.strategies], self.tune.multiples
+        for name, multiple in multiples.items():
+            for own in (name, multiple.of):
+                if own not in names:
+                    raise ValueError(f"tune.multiples: {own} is not among the strategies {', '.join(names)}")
+            if multiple.of in multiples:
+                raise ValueError(
+                    f"tune.multiples: {name}: expected a strategy that is tuned, got {multiple.of}, which is a multiple"
+                )
+            if name == self.baseline:
+                raise ValueError(f"tune.multiples: expected strategies but the baseline, got {name}")
+            for model in self.models:
+                if model.takes(name) and not model.takes(multiple.of):
+                    raise ValueError(f"tune.multiples: {name}: model {model.recipe} is not trained with {multiple.of}")
+            if not self.tune.takes(multiple.of):
+                raise ValueError(f"tune.multiples: {name}: expected {multiple.of} among tune.strategies, too")
+        tuned_by_grid = [item for item in self.strategies if self.tune.takes(item.name) and item.name not in multiples]
+        if alike := _alike_but_for_rate(tuned_by_grid):
+            one, other = alike
+            raise ValueError(
+                f"tune: {one} and {other} differ in their learning rate alone, and tuning would make them one; "
+                f"expected one of them in tune.multiples, such as {{{other}: {{of: {one}, times: 10}}}}"
             )
         return self
 

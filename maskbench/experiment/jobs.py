@@ -127,7 +127,10 @@ class Jobs:
             alike = (cell.task, cell.model, cell.regime_name, cell.condition.name, cell.train_size, cell.seed)
             groups.setdefault(alike, []).append(cell)
         # cells at tuned rates have jobs of their own, so that the others do not wait for the tuning
-        names, wanted = [strategy.name for strategy in self.experiment.strategies], self.experiment.resources.cells_per_job
+        names, wanted = (
+            [strategy.name for strategy in self.experiment.strategies],
+            self.experiment.resources.cells_per_job,
+        )
         place_of = {strategy.name: place for place, strategy in enumerate(self.experiment.arms)}
         dealt = split(len(names), len(groups), wanted)
         again = [[place_of[own] for place in places if (own := tuned(names[place])) in place_of] for places in dealt]

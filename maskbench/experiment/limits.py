@@ -25,11 +25,13 @@ def of_tuning(experiment: Experiment) -> list[Limit]:
     for cell in cells(experiment):
         if is_tuned(cell.strategy.name):
             found.setdefault((cell.task, recipes[cell.model]), set()).add(untuned(cell.strategy.name))
-    wanted = {strategy.name: experiment.names_in_tuning(strategy)[:-1] for strategy in experiment.strategies}
+    multiples = experiment.tune.multiples if experiment.tune else {}
+    own = [strategy for strategy in experiment.strategies if strategy.name not in multiples]
+    wanted = {strategy.name: experiment.names_in_tuning(strategy)[:-1] for strategy in own}
     every = {name for names in wanted.values() for name in names}
     limits = []
     for task, recipe in product((task.name for task in experiment.tasks), dict.fromkeys(recipes.values())):
-        names = [name for strategy in found.get((task, recipe), ()) for name in wanted[strategy]]
+        names = [name for strategy in found.get((task, recipe), ()) for name in wanted.get(strategy, ())]
         if set(names) != every:
             only = Selection(strategies=sorted(names) or ["no-strategy"])
             limits.append(Limit(of=Selection(tasks=[task], models=[recipe]), only=only))
@@ -81,8 +83,8 @@ def _alone(experiment: Experiment) -> Iterator[str]:
             needs["its first task"] = replace(run, task=str(cell.other), regime="single")
         elif cell.regime == "joint":
             needs["its other task"] = replace(run, task=str(cell.other), regime=f"with-{cell.task}")
-        if cell.condition != CLEAN:
-            needs["the same with clean text"] = replace(run, condition=CLEAN.name)
+        if cell.condition.kind == "label-noise":
+            needs["the same with clean labels"] = replace(run, condition=CLEAN.name)
         for what, needed in needs.items():
             if str(needed) not in left and (what, run.strategy) not in told:
                 told.add((what, run.strategy))

@@ -51,12 +51,12 @@ def tuning(experiment: Experiment) -> Experiment:
     tune = _of(experiment)
     strategies = [
         _at(strategy, name, rate)
-        for strategy in experiment.strategies
+        for strategy in _tuned_in(experiment)
         for name, rate in zip(experiment.names_in_tuning(strategy), tune.learning_rates, strict=False)
     ]
-    names = {strategy.name: experiment.names_in_tuning(strategy) for strategy in experiment.strategies}
+    names = {strategy.name: experiment.names_in_tuning(strategy) for strategy in _tuned_in(experiment)}
     models = [
-        model.model_copy(update={"strategies": [name for own in model.strategies for name in names[own]]})
+        model.model_copy(update={"strategies": [name for own in model.strategies for name in names.get(own, [])]})
         if model.strategies is not None
         else model
         for model in experiment.models
@@ -64,6 +64,8 @@ def tuning(experiment: Experiment) -> Experiment:
     return experiment.model_copy(
         update={
             "tune": None,
+            # all texts that are set apart to choose by, whatever the study reads of its own validation split
+            "tasks": [task.model_copy(update={"max_validation": None}) for task in experiment.tasks],
             "models": models,
             "strategies": strategies,
             "baseline": strategies[0].name,
@@ -79,6 +81,11 @@ def tuning(experiment: Experiment) -> Experiment:
     )
 
 
+def _tuned_in(experiment: Experiment) -> list[Strategy]:
+    """Return the strategies that are trained at every rate of the grid: all but those with a multiple of another's."""
+    return [strategy for strategy in experiment.strategies if strategy.name not in _of(experiment).multiples]
+
+
 def _at(strategy: Strategy, name: str, rate: float) -> Strategy:
     """Return a strategy at a rate, under a name of its own."""
     training = strategy.training.model_copy(update={"learning_rate": rate})
@@ -88,7 +95,7 @@ def _at(strategy: Strategy, name: str, rate: float) -> Strategy:
 def tried(experiment: Experiment) -> Iterator[Tried]:
     """Yield all runs of an experiment's tuning: by task, model and strategy, from the lowest rate to the highest."""
     tune, planned = _of(experiment), {cell.run for cell in cells(tuning(experiment))}
-    for task, model, strategy in product(experiment.tasks, experiment.models, experiment.strategies):
+    for task, model, strategy in product(experiment.tasks, experiment.models, _tuned_in(experiment)):
         if not model.takes(strategy.name):
             continue
         for name, rate in zip(experiment.names_in_tuning(strategy), tune.learning_rates, strict=False):

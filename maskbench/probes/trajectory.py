@@ -36,8 +36,8 @@ def _gap_texts(subject: Subject) -> list[Wanted]:
 def trajectory(subject: Subject) -> Measured:
     """Measure the interference at each evaluation of the training, beside its validation score.
 
-    Under the weights that were kept at each evaluation, the probes that the configuration names are called once more,
-    and the generalisation gap is measured on fixed training and test texts. Nothing of the trained model enters: what a
+    Under the weights that were kept at each evaluation, the probes that the configuration names (`along`) are called once
+    more, and the generalisation gap is measured on fixed training and test texts. Nothing of the trained model enters: what a
     shifted text is compared with is predicted under the same weights. The numbers go into the record's trajectory; the
     analysis turns them into measures at one score.
     """
@@ -48,7 +48,9 @@ def trajectory(subject: Subject) -> Measured:
             f"{subject.sources.run / 'model' / 'along'}: expected the weights at steps "
             f"{', '.join(map(str, sorted(progress)))}, found {', '.join(map(str, files)) or 'none'}; train again"
         )
-    names = [name for name in PROBES if name in AT_EVALUATIONS and (name in ALWAYS or name in subject.wanted)]
+    along = subject.settings.along
+    asked = [name for name in subject.wanted if along == "all" or name in along]
+    names = [name for name in PROBES if name in AT_EVALUATIONS and (name in ALWAYS or name in asked)]
     found: dict[int, dict[str, float | None]] = {}
     for step, path in files.items():
         with subject.weights(load_file(path, device=str(subject.model.device)), step):

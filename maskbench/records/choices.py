@@ -40,7 +40,9 @@ class Choice(RecordBlock):
     ties: list[Finite]
     """Other rates that were exactly as good."""
     tried: list[Tried]
-    """All rates, from the lowest to the highest."""
+    """All rates, from the lowest to the highest; none of a multiple."""
+    multiple: str | None = None
+    """What its rate is, if it was not tuned but follows from another strategy's: ``10 × that of none``."""
 
     @property
     def failed(self) -> int:
@@ -72,7 +74,11 @@ class Choices(RecordBlock):
     @property
     def digest(self) -> str:
         """Hash of all but the hash itself."""
-        return sha256_text(canonical(self.model_dump(mode="json", by_alias=True, exclude={"hash"})))
+        content = self.model_dump(mode="json", by_alias=True, exclude={"hash"})
+        for choice in content["choices"]:
+            if choice["multiple"] is None:  # so that files which were written without the key keep their hash
+                del choice["multiple"]
+        return sha256_text(canonical(content))
 
     @model_validator(mode="after")
     def _is_frozen(self) -> Self:

@@ -82,7 +82,7 @@ def rate_limits(study: Study) -> Iterator[str]:
                 f"The best learning rate is the {end} of the grid for {_listed(names)}: a better one may lie beyond it."
             )
     if failed := sum(item.failed for item in study.choices.choices):
-        total = len(study.choices.choices) * len(study.choices.learning_rates) * len(study.choices.seeds)
+        total = sum(len(item.tried) for item in study.choices.choices) * len(study.choices.seeds)
         yield f"{failed} of {total} cells of the tuning did not complete; rates at which fewer failed go first."
     if study.tuned is not None and (failures := len(study.tuned.failures)):
         yield f"At tuned learning rates, {failures} of {text.count(len(study.tuned.runs), 'run')} did not complete."
@@ -127,6 +127,8 @@ def tuning(study: Study) -> Table:
 
 def _remarks(item: Choice) -> str:
     """Say what a reader of a choice has to know."""
+    if item.multiple is not None:
+        return f"not tuned: {item.multiple}"
     if item.learning_rate is None:
         return "no cell completed: it keeps the rate that it has without tuning"
     parts = [f"{item.edge} of the grid"] if item.edge else []
@@ -140,8 +142,10 @@ def _budget(study: Study) -> str:
     if choices is None:
         return "No learning rate was tuned."
     seeds, rates = len(choices.seeds), len(choices.learning_rates)
+    multiples = list(dict.fromkeys(item.strategy for item in choices.choices if item.multiple is not None))
+    but = f" (but for {text.listed(multiples)}: at a multiple of another's rate)" if multiples else ""
     return (
-        f"Mean validation score, in per cent, at each learning rate. Every task, model and strategy got the same: "
+        f"Mean validation score, in per cent, at each learning rate. Every task, model and strategy got the same{but}: "
         f"{rates * seeds} trainings, {text.count(rates, 'rate')} with {text.count(seeds, 'seed')} each "
         f"({', '.join(map(str, choices.seeds))}), on {choices.train_size} texts to train on and "
         f"{choices.validation_size} to choose by, which no other cell of the study sees. {choices.rule} Frozen with "

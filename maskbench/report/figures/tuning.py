@@ -25,9 +25,10 @@ def tuning(study: Study) -> Drawing | Nothing:
     if choices is None or not choices.choices:
         return Nothing(_TITLE, "No learning rate was tuned.")
     several = len({item.model for item in choices.choices}) > 1
-    names = [", ".join([item.strategy, item.task, *([item.model] if several else [])]) for item in choices.choices]
+    tuned = [item for item in choices.choices if item.multiple is None]
+    names = [", ".join([item.strategy, item.task, *([item.model] if several else [])]) for item in tuned]
     figure, axes, columns = grid(names)
-    for panel, item in zip(axes, choices.choices, strict=True):
+    for panel, item in zip(axes, tuned, strict=True):
         base = choices.of(item.task, item.model, study.baseline)
         if base is not None and item.strategy != study.baseline:
             _curve(panel, base, GREY, dashed=True)

@@ -50,6 +50,15 @@ CONFIG: dict[str, Any] = {
     "probes": {"measure": []},
     "tune": TUNE,
 }
+HOT = {"name": "hot", "training": {"learning_rate": 1e-3}}
+"""A control that is plain fine-tuning at ten times the shared rate."""
+
+
+def multiple(name: str, of: str) -> dict[str, Any]:
+    """Return the key of the block that gives a strategy ten times the rate of another one."""
+    return {"multiples": {name: {"of": of, "times": 10}}}
+
+
 CLAIM = {
     "id": "C90",
     "claim": "Masking costs score.",
@@ -79,6 +88,26 @@ def experiment(**keys: Any) -> Experiment:
         ({"tune": TUNE | {"seeds": [101, 101]}}, "tune.seeds: expected each seed once"),
         ({"strategies": ["none", {"name": "my-tuned"}]}, "my-tuned: names that end in -tuned are given by tune"),
         ({"strategies": ["none", {"name": "a" * 34}]}, "expected a name of at most 32 characters"),
+        (
+            {"strategies": ["none", HOT]},
+            "none and hot differ in their learning rate alone, and tuning would make them one; expected one of them in "
+            "tune.multiples, such as {hot: {of: none, times: 10}}",
+        ),
+        ({"tune": TUNE | multiple("hat", "none")}, "tune.multiples: hat is not among the strategies none, random"),
+        ({"tune": TUNE | multiple("random", "hat")}, "tune.multiples: hat is not among the strategies none, random"),
+        ({"tune": TUNE | multiple("none", "random")}, "tune.multiples: expected strategies but the baseline, got none"),
+        (
+            {"tune": TUNE | multiple("random", "random")},
+            "random: expected a strategy that is tuned, got random, which is a multiple",
+        ),
+        (
+            {
+                "tune": TUNE | multiple("hot", "random"),
+                "strategies": ["none", "random", HOT],
+                "models": [{"name": "tiny", "source": {"local": "nowhere"}, "strategies": ["none", "hot"]}],
+            },
+            "tune.multiples: hot: model tiny is not trained with random",
+        ),
     ],
 )
 def test_what_cannot_be_tuned_is_refused_in_a_line(keys: dict[str, Any], line: str) -> None:
@@ -168,6 +197,39 @@ def test_the_rate_that_is_chosen(tmp_path: Path, case: str) -> None:
     assert (choice.learning_rate, choice.edge, choice.ties, choice.failed) == (rate, edge, ties, failed)
     tuned_cells = [cell for cell in cells(found, chosen) if cell.strategy.name == "none-tuned"]
     assert {cell.training.learning_rate for cell in tuned_cells} == {1e-4 if rate is None else rate}
+
+
+def test_a_control_at_ten_times_the_rate_stays_one(tmp_path: Path) -> None:
+    found = experiment(strategies=["none", "random", HOT], tune=TUNE | multiple("hot", "none"))
+    layout = Layout(tmp_path).tuning
+    assert {item.strategy for item in tried(found)} == {"none", "random"}
+    made = {cell.run: cell for cell in cells(tuning(found))}
+    assert sorted(made) == sorted(run for item in tried(found) for run in item.runs)
+    for item in tried(found):
+        for run in item.runs:
+            write(layout, made[run], 0.5 if item.learning_rate == BEST[item.strategy] else 0.4)
+    chosen = choose(found, layout)
+    hot = chosen.of("texts", "tiny", "hot")
+    assert hot == Choice(
+        task="texts", model="tiny", strategy="hot", learning_rate=10 * 1e-4, edge=None, ties=[], tried=[],
+        multiple="10 × that of none",
+    )  # fmt: skip
+    rates = {cell.strategy.name: cell.training.learning_rate for cell in cells(found, chosen)}
+    assert rates == {"none": 1e-4, "random": 1e-4, "hot": 1e-3, "none-tuned": 1e-4, "random-tuned": 1e-2} | {
+        "hot-tuned": 1e-3
+    }
+    # where the other one has none, the control keeps its own
+    for run, cell in made.items():
+        if cell.strategy.name.startswith("none"):
+            write(layout, made[run], None)
+    chosen = choose(found, layout)
+    assert {cell.training.learning_rate for cell in cells(found, chosen) if cell.strategy.name == "hot-tuned"} == {1e-3}
+
+
+def test_all_texts_that_are_set_apart_to_choose_by_are_read() -> None:
+    found = experiment(tasks=[TASK | {"max_validation": 10, "max_test": 20}])
+    assert {cell.max_validation for cell in cells(tuning(found))} == {None}
+    assert {cell.max_validation for cell in cells(found)} == {10}
 
 
 def test_choices_are_frozen(tmp_path: Path) -> None:
