@@ -42,15 +42,15 @@ class Place(NamedTuple):
 
 
 class Selection(ConfigBlock):
-    """A part of the product: the cells that have one of the listed values on each axis; an axis left out is not asked."""
+    """The cells of the product that have one of the listed values on each axis; an axis left out is not asked."""
 
     tasks: Annotated[list[Name], Field(min_length=1)] | None = None
     """Names of tasks."""
     models: Annotated[list[Name], Field(min_length=1)] | None = None
     """Names of models; of one that the study pretrains, the name without its pretraining seed."""
     strategies: Annotated[list[StrategyPattern], Field(min_length=1)] | None = None
-    """Names of strategies; `*` stands for anything, such as `*-twin`. A strategy at its tuned learning rate also has the
-    name of the strategy; its own ends in `-tuned`."""
+    """Names of strategies; `*` stands for anything, such as `*-twin`. A strategy at its tuned learning rate has two
+    names: its own, which ends in `-tuned`, and that without the ending."""
     regimes: Annotated[list[Regime], Field(min_length=1)] | None = None
     """Training regimes."""
     conditions: Annotated[list[Condition], Field(min_length=1)] | None = None

@@ -9,10 +9,10 @@ from itertools import product
 from maskbench.config.block import ConfigBlock, Count, Name
 from maskbench.config.conditions import CLEAN, Condition
 from maskbench.config.kinds import TaskKind
+from maskbench.config.limits import Place, Regime, TrainSize
 from maskbench.config.tasks import Task
 from maskbench.config.training import Training
 from maskbench.config.tuning import is_tuned, untuned
-from maskbench.config.limits import Place, Regime, TrainSize
 from maskbench.experiment.experiment import Experiment
 from maskbench.experiment.layout import RunId
 from maskbench.experiment.model import Model
@@ -79,7 +79,7 @@ def _settings(experiment: Experiment, task: str) -> Iterator[tuple[Regime, str |
 
 
 def cells(experiment: Experiment, choices: Choices | None = None) -> Iterator[Cell]:
-    """Yield the cells of an experiment that its limits leave, in the order of its lists; those at tuned rates come last.
+    """Yield the cells of an experiment that its limits leave, in the order of its lists, those at tuned rates last.
 
     Parameters
     ----------

@@ -36,10 +36,10 @@ def _gap_texts(subject: Subject) -> list[Wanted]:
 def trajectory(subject: Subject) -> Measured:
     """Measure the interference at each evaluation of the training, beside its validation score.
 
-    Under the weights that were kept at each evaluation, the probes that the configuration names (`along`) are called once
-    more, and the generalisation gap is measured on fixed training and test texts. Nothing of the trained model enters: what a
-    shifted text is compared with is predicted under the same weights. The numbers go into the record's trajectory; the
-    analysis turns them into measures at one score.
+    Under the weights that were kept at each evaluation, the probes that the configuration names (`along`) are called
+    once more, and the generalisation gap is measured on fixed training and test texts. Nothing of the trained model
+    enters: what a shifted text is compared with is predicted under the same weights. The numbers go into the record's
+    trajectory; the analysis turns them into measures at one score.
     """
     progress = {row.step: row for row in subject.record.history}
     files = snapshots(subject.sources.run / "model" / "along")
