@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from maskbench.analysis.metrics import TEST
 from maskbench.config.measures import measure
+from maskbench.config.measures.recipes import DOCUMENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from maskbench.config.measures.recipes import Recipe, Summand
 
-DOCUMENT = f"{TEST}:document"
-"""Stream whose hit is the document of each test example: where texts come in documents, documents are resampled."""
+
+def documents_of(texts: str) -> str:
+    """Return the stream that says the document of each example of a set, if its texts come in documents."""
+    return f"{texts}:{DOCUMENT}"
 
 
 def recipe(name: str, streams: Iterable[str]) -> tuple[Recipe, list[Summand]] | None:

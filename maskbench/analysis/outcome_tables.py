@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from maskbench.analysis.contributions import DOCUMENT
+from maskbench.analysis.contributions import documents_of
 from maskbench.analysis.metrics import OUTCOME_COLUMNS, OUTCOME_TYPES, TEST, check_counts
 from maskbench.analysis.run_records import kind_of, number_of
 from maskbench.config.measures import measure
@@ -104,9 +104,8 @@ def _documents(path: Path, run: str, types: list[pa.Field]) -> Iterator[pa.Table
         return
     table = _read_table(path, ["example", "document"], "a completed run").rename_columns(["example", "hit"])
     table = table.append_column("weight", pa.array(np.ones(table.num_rows)))
-    yield _typed(
-        path, run, table.append_column("set", pa.array([DOCUMENT] * table.num_rows).dictionary_encode()), types
-    )
+    name = pa.array([documents_of(TEST)] * table.num_rows).dictionary_encode()
+    yield _typed(path, run, table.append_column("set", name), types)
 
 
 def _others(path: Path, run: str, types: list[pa.Field], streams: Mapping[str, tuple[str, str]]) -> Iterator[pa.Table]:

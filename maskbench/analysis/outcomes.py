@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from maskbench.analysis.bootstrap import generator, resampled_sums
-from maskbench.analysis.contributions import DOCUMENT, recipe
+from maskbench.analysis.contributions import documents_of, recipe
 from maskbench.analysis.few import Few
 from maskbench.analysis.metrics import BLOCK, OUTCOME_COLUMNS, OUTCOME_TYPES, TEST, Array, check_counts
 from maskbench.analysis.stream_sums import StreamSums, by_unit, influence_of, share_of
@@ -128,21 +128,23 @@ class Outcomes:
         return _Rows(place, example, sums)
 
     @cached_property
-    def documents(self) -> dict[str, tuple[Ids, Ids]]:
-        """By task whose texts come in documents: (N,) its test examples, sorted, and (N,) the document of each."""
-        runs = [run for run, names in self.streams.items() if DOCUMENT in names]
-        first = {run.partition(".")[0]: run for run in reversed(runs)}
+    def documents(self) -> dict[tuple[str, str], tuple[Ids, Ids]]:
+        """By task and set whose texts come in documents: (N,) its examples, sorted, and (N,) the document of each."""
+        pairs = ((run, name) for run, names in self.streams.items() for name in names if documents_of(name) in names)
+        first: dict[tuple[str, str], str] = {}
+        for run, name in pairs:
+            first.setdefault((run.partition(".")[0], name), run)
         if not first:
             return {}
-        rows = self._read(frozenset([DOCUMENT]))
-        places = {task: rows.place[run][DOCUMENT] for task, run in first.items()}
-        return {task: (rows.example[place], rows.sums["hit"][place].astype(np.int64)) for task, place in places.items()}
+        rows = self._read(frozenset(documents_of(name) for _, name in first))
+        places = {key: rows.place[run][documents_of(key[1])] for key, run in first.items()}
+        return {key: (rows.example[place], rows.sums["hit"][place].astype(np.int64)) for key, place in places.items()}
 
-    def units(self, owner: str, ids: Ids) -> Ids:
-        """Return (N,) for each of N examples of a task the number of what is drawn with it: its document, or itself."""
-        if owner not in self.documents:
+    def units(self, owner: str, texts: str, ids: Ids) -> Ids:
+        """Return (N,) the number of what each of N examples of a task's set is drawn with: its document, or itself."""
+        if (owner, texts) not in self.documents:
             return np.arange(len(ids))
-        example, document = self.documents[owner]
+        example, document = self.documents[owner, texts]
         place = np.minimum(np.searchsorted(example, ids), len(example) - 1)
         unit: Ids = np.unique(document[place], return_inverse=True)[1]
         return unit
@@ -334,10 +336,10 @@ class _Group:
         total, exact = np.zeros(shape), np.zeros(len(self.runs))
         moved: list[Any] = [0.0 for _ in self.ids]
         for index, (part, ids) in enumerate(zip(self.parts, self.ids, strict=True)):
-            # training texts and those from elsewhere are no test texts: their ids say nothing about documents
             other = next((stream for stream, _ in part.streams if stream.startswith(ELSEWHERE)), None)
-            of_test = other is None and not any(stream.startswith("train:") for stream, _ in part.streams)
-            unit = outcomes.units(self.owner, ids) if of_test else np.arange(len(ids))
+            # training texts are no test texts: their ids say nothing about documents
+            trained = any(stream.startswith("train:") for stream, _ in part.streams)
+            unit = np.arange(len(ids)) if trained else outcomes.units(self.owner, other or TEST, ids)
             size = int(unit.max(initial=-1)) + 1
             outcomes.examples[self.name] = min(outcomes.examples.get(self.name, size), size)
             drawn, known = StreamSums(part.how), StreamSums(part.how)

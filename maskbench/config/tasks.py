@@ -87,6 +87,11 @@ class OutOfDomain(ConfigBlock):
     relabel: dict[str, str | None] = Field(default_factory=dict)
     """What labels of the file (tags: entity types) are called in the task, such as `person: PER`; null: such texts are
     left out (tags: such entities are outside of any). Labels that stand in both need no entry."""
+    group: Column | None = None
+    """Column that says which texts belong together, such as the sentences of one review: intervals draw them together.
+    null: each text is drawn by itself. CoNLL files say it with -DOCSTART- lines instead."""
+    group_before: Annotated[str, StringConstraints(min_length=1)] | None = None
+    """The group is what stands in that column before the last of these, such as `_` for the 12 of `12_3`; null: all."""
     max_examples: Count | None = None
     """Keep at most this many texts, drawn once for all runs; null: all. Of these, `probes: examples` are scored."""
 
@@ -103,17 +108,19 @@ class OutOfDomain(ConfigBlock):
         ValidationError
             If the keys do not describe a file of the task's kind.
         """
-        source = self.source
+        source, files = self.source, {}
         read: dict[str, Any] = {key: getattr(self, key) for key in _READING}
         if isinstance(source, SyntheticSource):
-            read = {}  # it writes files of its own
+            read, files = _SYNTHETIC_READING, _SYNTHETIC_FILES
         elif isinstance(source, HubSource):
             splits = {"train": source.splits["test"]} if "test" in source.splits else {}
             source = source.model_copy(update={"splits": splits})
         elif self.file is not None:
-            read["files"] = {"train": self.file}
-        own = {"source": source, "labels": self.labels, "accept": task.accept, "max_length": task.max_length}
-        return Task.model_validate({"name": task.name, "kind": task.kind} | read | own)
+            files = {"train": self.file}
+        own = {"source": source, "files": files, "labels": self.labels, "out_of_domain": []}
+        cut = task.cut.model_copy(update={"group": self.group})
+        # every key of a task is there, so that no default counts for what reads a set (io/code.py)
+        return Task.model_validate_json(task.model_copy(update=read | own | {"cut": cut}).as_argument())
 
 
 _READING = (
@@ -121,6 +128,12 @@ _READING = (
     *("empty_tokens", "binarize"),
 )
 """Keys that say how a file is read."""
+_SYNTHETIC_READING: dict[str, Any] = {
+    **{"format": "jsonl", "encoding": "utf-8", "header": True, "skip_lines": 0, "columns": None, "text": "text"},
+    **{"label": "label", "separator": None, "comments": None, "scheme": "auto", "empty_tokens": "refuse"},
+    "binarize": None,
+}
+"""How the files of a synthetic source are read."""
 
 
 class Task(ConfigBlock):
@@ -224,32 +237,6 @@ class Task(ConfigBlock):
         return {**value, "out_of_domain": made}
 
     @model_validator(mode="after")
-    def _sets_can_be_read(self) -> Self:
-        """Refuse sets from elsewhere that could not be read, or that have a name twice."""
-        names = [one.name for one in self.out_of_domain]
-        if len(set(names)) < len(names):
-            twice = next(name for name in names if names.count(name) > 1)
-            raise ValueError(f"out_of_domain: expected each name once, got {twice} twice")
-        for one in self.out_of_domain:
-            where = f"out_of_domain ({one.name})"
-            if one.name in SPLITS:
-                raise ValueError(f"{where}: {one.name} is a split of the task; expected another name")
-            if isinstance(one.source, HubSource) and "test" not in one.source.splits:
-                raise ValueError(f"{where}: source.splits needs an entry for test")
-            if isinstance(one.source, PackageSource | LocalSource) and one.file is None:
-                raise ValueError(f"{where}: file is needed, the name of the file in its source")
-            if isinstance(one.source, HubSource | SyntheticSource) and one.file is not None:
-                raise ValueError(f"{where}: file is for packages and folders; leave it out")
-            if one.labels is not None and not one.relabel:
-                raise ValueError(f"{where}: labels are for files whose labels get other names with relabel")
-            try:
-                one.as_task(self)
-            except ValidationError as error:
-                why = error.errors()[0].get("ctx", {}).get("error") or first_mistake(error)
-                raise ValueError(f"{where}: {why}") from None
-        return self
-
-    @model_validator(mode="after")
     def _keys_have_a_meaning(self) -> Self:
         """Refuse keys that nothing would read, since a user who sets them expects something of them."""
         for key in (key for form in TASK_KINDS.values() for key in form.keys if key not in self.form.keys):
@@ -321,6 +308,37 @@ class Task(ConfigBlock):
             raise ValueError(f"cut.group: expected the name of a key, since {self.format} has no indices; got {group}")
         return self
 
+    @model_validator(mode="after")
+    def _sets_can_be_read(self) -> Self:
+        """Refuse sets from elsewhere that could not be read, or that have a name twice."""
+        names = [one.name for one in self.out_of_domain]
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"out_of_domain: expected each name once, got {twice} twice")
+        for one in self.out_of_domain:
+            where = f"out_of_domain ({one.name})"
+            if one.name in SPLITS:
+                raise ValueError(f"{where}: {one.name} is a split of the task; expected another name")
+            if isinstance(one.source, HubSource) and "test" not in one.source.splits:
+                raise ValueError(f"{where}: source.splits needs an entry for test")
+            if isinstance(one.source, PackageSource | LocalSource) and one.file is None:
+                raise ValueError(f"{where}: file is needed, the name of the file in its source")
+            if isinstance(one.source, HubSource | SyntheticSource) and one.file is not None:
+                raise ValueError(f"{where}: file is for packages and folders; leave it out")
+            if one.labels is not None and not one.relabel:
+                raise ValueError(f"{where}: labels are for files whose labels get other names with relabel")
+            in_lines = one.format == "conll" and not isinstance(one.source, HubSource)
+            if one.group is not None and (in_lines or isinstance(one.source, SyntheticSource)):
+                raise ValueError(f"{where}: group is a column of the file, and this one has none for groups")
+            if one.group_before is not None and one.group is None:
+                raise ValueError(f"{where}: group_before needs group, the column that it is looked for in")
+            try:
+                one.as_task(self)
+            except ValidationError as error:
+                why = error.errors()[0].get("ctx", {}).get("error") or first_mistake(error)
+                raise ValueError(f"{where}: {why}") from None
+        return self
+
     def content(self, *, max_length: bool = False, elsewhere: bool = False) -> Task:
         """Return the task with all that does not change its text reset, so that no other change rereads it.
 
@@ -334,7 +352,8 @@ class Task(ConfigBlock):
         neutral = {"max_validation": None, "max_test": None, "licence": None, "citation": None}
         update: dict[str, Any] = neutral | {"training": TrainingOverrides()}
         if not max_length:
-            update |= {key: Task.model_fields[key].default for key in ("max_length", "stride")}
+            fields = {"max_length": Task.model_fields["max_length"], "stride": Task.model_fields["stride"]}
+            update |= {key: field.default for key, field in fields.items()}
         if not elsewhere:
             update["out_of_domain"] = []
         return self.model_copy(update=update)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from maskbench.config.conditions import OUT_OF_DOMAIN
-from maskbench.data import examine
+from maskbench.data import examine, groups
 from maskbench.data.fetched import KEY, set_folder
 from maskbench.data.manifests import NAME, Change, Changed
 from maskbench.data.prepare import load_prepared, read_record, read_split, write_prepared
@@ -95,10 +96,24 @@ def _read(
     tables: dict[Any, FileTable] = {"train": table}
     examine.files(found, tables)
     content = kind.content(own, tables)
-    rows = kind.adopted(own, content.rows["train"], content.labels, labels, one.relabel)
+    grouped = _grouped(one, groups.with_groups(own, {"train": content.rows["train"]}, tables, folder)["train"])
+    rows = kind.adopted(own, grouped, content.labels, labels, one.relabel)
     left_out = content.dropped + table.seen.dropped
     left_out["no label of the task"] = len(content.rows["train"].inputs) - len(rows.inputs)
     return found, rows, left_out
+
+
+def _grouped(one: OutOfDomain, rows: Rows) -> Rows:
+    """Return the rows with what stands before a sign in place of their groups, if the set names such a sign."""
+    mark = one.group_before
+    if rows.groups is None or mark is None:
+        return rows
+    if not any(mark in name for names in rows.groups for name in names):
+        raise InputError(
+            f"{rows.place.file}: out_of_domain ({one.name}): group_before: {mark!r} stands nowhere in the column "
+            f"{one.group!r}"
+        )
+    return replace(rows, groups=[tuple(name.rpartition(mark)[0] or name for name in names) for names in rows.groups])
 
 
 def _require_known(values: set[str], known: Sequence[str], table: FileTable) -> None:
@@ -122,8 +137,7 @@ def _keys(table: pa.Table, kind: str) -> list[str]:
 
 def _keep(one: OutOfDomain, rows: Rows, kind: str, known: Mapping[str, set[str]]) -> tuple[pa.Table, Changed]:
     """Return the rows of a set that the task did not learn or was not chosen by, and what was counted."""
-    table = reading.of(kind).table(rows)
-    keys = _keys(table, kind)
+    keys = rows.keys
     places = [row for row, text in enumerate(keys) if not any(text in held for held in known.values())]
     shares = {"left out": 1 - len(places) / len(keys)}
     counts = {"texts": len(keys)} | {f"in {split}": sum(text in held for text in keys) for split, held in known.items()}
@@ -135,7 +149,12 @@ def _keep(one: OutOfDomain, rows: Rows, kind: str, known: Mapping[str, set[str]]
             f"{rows.place.file}: out_of_domain ({one.name}): no text is left: of {len(keys)}, {counts['in train']} "
             f"stand in the training split and {counts['in validation']} in the validation split"
         )
-    return reading.of(kind).table(rows.take(places)), Changed(counts=counts | {"kept": len(places)}, rates=shares)
+    kept = rows.take(places)
+    table = groups.as_documents(reading.of(kind).table(kept), kept)
+    counts["kept"] = len(places)
+    if "document" in table.column_names:
+        counts["groups"] = len(table["document"].unique())
+    return table, Changed(counts=counts, rates=shares)
 
 
 def _tell(found: Findings, one: OutOfDomain, rows: Rows, changed: Changed) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from maskbench.config.conditions import ALIGNED, CONFLICTING, DISTRACTOR, DISTRACTOR_BLOCKED, PERTURBATIONS
-from maskbench.config.measures.recipes import ELSEWHERE
+from maskbench.config.measures.recipes import DOCUMENT, ELSEWHERE
 from maskbench.data.manifests import PreparedManifest
 from maskbench.kinds import probing
 from maskbench.probes import oracle as oracles
@@ -124,7 +124,10 @@ def out_of_domain(subject: Subject) -> Measured:
     @cache
     def measure(name: str) -> float:
         texts = sets[name]
-        return score(subject.keep(texts.name, subject.outcome(texts)))
+        found = subject.keep(texts.name, subject.outcome(texts))
+        if "document" in found.table:
+            subject.contribute(f"{texts.name}:{DOCUMENT}", found.table["example"], found.table["document"])
+        return score(found)
 
     def whole() -> float:
         return mean([measure(name) for name in sets])

@@ -51,7 +51,8 @@ class Bench:
         bench = cls(folder, model or make_model(folder / "model", head=True, more=CUES))
         for kind in (TEXTS, TAGS):
             base = folder / kind
-            sets = {"max_length": 32, "out_of_domain": [{"name": AWAY, "file": AWAY}]}
+            group = {"group": "label"} if kind == TEXTS else {}
+            sets = {"max_length": 32, "out_of_domain": [{"name": AWAY, "file": AWAY, **group}]}
             task, name, text, away = (
                 (make_task(**sets), "train.csv", csv_of_texts(count), csv_of_texts(60).replace(" ", " elsewhere "))
                 if kind == TEXTS

@@ -22,6 +22,9 @@ ALONE = "alone>"
 ELSEWHERE = "ood>"
 """Prefix of the stream of a set of texts from elsewhere, which has examples of its own."""
 
+DOCUMENT = "document"
+"""What is counted in the stream whose hit is the document of each example of a set: documents are resampled."""
+
 
 class Summand(NamedTuple):
     """Streams over the same examples, and the function that makes a number of their sums.
@@ -98,7 +101,8 @@ def elsewhere(factor: float, *, less: bool = False) -> Recipe:
     """
 
     def make(wanted: str, known: list[str]) -> list[Summand]:
-        found = [one for one in known if one.startswith(ELSEWHERE) and wanted in ("", one.removeprefix(ELSEWHERE))]
+        sets = [one for one in known if one.startswith(ELSEWHERE) and ":" not in one]
+        found = [one for one in sets if wanted in ("", one.removeprefix(ELSEWHERE))]
         test = [Summand("ratio", ((TEST, factor),))] if less and found else []
         share = (-factor if less else factor) / max(len(found), 1)
         # sets have examples of their own, so each is a part of its own

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from maskbench.analysis.contributions import recipe
@@ -70,6 +71,23 @@ def test_texts_of_two_sets_are_drawn_apart(tmp_path):
     assert variance["ood_score"] == pytest.approx(of_one / 2, rel=0.3)
     assert variance["ood_drop:shops"] == pytest.approx(2 * of_one, rel=0.3)
     assert variance["ood_drop"] == pytest.approx(1.5 * of_one, rel=0.3)
+
+
+def test_documents_of_a_set_are_drawn_whole(tmp_path):
+    """Ten texts of a document are right or wrong together; texts of the other set, and of the test split, are alone."""
+    right = np.repeat((np.random.default_rng(0).random(20) < 0.7) * 1.0, 10)
+    both = dict.fromkeys(("test", *SETS), right)
+    told = {"ood>shops:document": (np.repeat(np.arange(20.0), 10), np.ones(200))}
+    kept = written(tmp_path / "o.parquet", lambda *_: both | told)
+    metrics = study(lambda *_: {"score": right.mean()})
+    run = metrics.drop_duplicates("run").iloc[:1]
+    value = pd.Series({run["run"].iloc[0]: 100 * right.mean()})
+    names = ("score", "ood_score:shops", "ood_score:tweets", "ood_score")
+    test, shops, tweets, mean = (next(iter(kept.resampled(name, run, value).values())).std() for name in names)
+    assert shops == pytest.approx(np.sqrt(10) * tweets, rel=0.2)
+    assert test == pytest.approx(tweets, rel=0.2)
+    assert mean == pytest.approx(np.hypot(shops, tweets) / 2, rel=0.2)
+    assert [kept.examples[name] for name in names] == [200, 20, 200, 20]
 
 
 def test_texts_that_speak_for_an_arm_are_counted_in_each_set(tmp_path):

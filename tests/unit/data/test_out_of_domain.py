@@ -96,6 +96,37 @@ def test_a_set_is_read_as_the_task_and_lacks_what_the_task_learned(tmp_path):
     assert task_of(tmp_path, TEXTS, {"name": "phones", "file": "phones.tsv"}).content() == plain.content()
 
 
+PARTS = "12_1\t1.0\tThe battery lasts.\n12_2\t-1\tThe case broke\n7_1\t2\tIt rings.\n12_3\t1\tWell done.\n9\t1\tFine.\n"
+
+
+def test_texts_of_one_group_have_one_document(tmp_path):
+    one = {"name": "phones", "file": "parts.tsv", "group": "id", "group_before": "_"}
+    manifest, rows = made(tmp_path, REVIEWS | {"parts.tsv": PARTS}, TEXTS, one)
+    assert [row["document"] for row in rows["phones"]] == [0, 0, 1, 0, 2]
+    assert manifest.change.splits["phones"].counts["groups"] == 3
+    task = task_of(tmp_path, TEXTS | {"max_length": 32})
+    encode(task, tmp_path / "made", make_model(tmp_path / "model"), tmp_path / "encoded")
+    assert load_encoded(tmp_path / "encoded")["phones"]["document"][:] == [0, 0, 1, 0, 2]
+
+
+def test_a_column_may_be_the_group_itself_and_texts_that_are_kept_stay_in_theirs(tmp_path):
+    one = {"name": "phones", "file": "parts.tsv", "group": "rating", "max_examples": 3}
+    _, rows = made(tmp_path, REVIEWS | {"parts.tsv": PARTS.replace("\t1.0\t", "\t1\t")}, TEXTS, one)
+    document = {row["text"]: row["document"] for row in rows["phones"]}
+    assert len(document) == 3
+    same = {"The battery lasts.", "Well done.", "Fine."} & set(document)  # rated 1
+    assert len(same) > 0
+    assert len({document[text] for text in same}) == 1
+    assert len(set(document.values())) == 1 + 3 - len(same)
+
+
+def test_documents_of_a_file_in_columns_are_kept(tmp_path):
+    text = "-DOCSTART- O\n\n" + NEWS["tweets.conll"].replace("\n\n", "\n\n-DOCSTART- O\n\n")
+    one = {"name": "tweets", "file": "tweets.conll", "relabel": RELABEL}
+    _, rows = made(tmp_path, NEWS | {"tweets.conll": text}, TAGS, one)
+    assert [row["document"] for row in rows["tweets"]] == [0, 1]
+
+
 def test_sets_with_a_form_a_source_and_names_of_their_own(tmp_path):
     other = tmp_path / "elsewhere"
     other.mkdir()
@@ -148,6 +179,8 @@ def test_at_most_so_many_texts_are_kept_and_the_same_ones_again(tmp_path):
         ({"file": "train.tsv"}, "no text is left: of 4, 4 stand in the training split and 0 in the validation split"),
         ({"file": "phones.tsv", "relabel": {"good": "positive"}}, "relabel: no label 'good'; there are negative, pos"),
         ({"file": "phones.tsv", "relabel": {"negative": "bad"}}, "relabel: 'bad' is not among the labels (negative,"),
+        ({"file": "phones.tsv", "group": "id", "group_before": "_"}, "group_before: '_' stands nowhere in the"),
+        ({"file": "phones.tsv", "group": "shop"}, "no column 'shop'; the columns are id, rating, text"),
         ({"file": "phones.tsv", "text": "review"}, "text: no column 'review'; the columns are id, rating, text"),
     ],
 )  # fmt: skip
@@ -176,6 +209,11 @@ def test_an_entity_type_that_the_task_lacks_is_refused_with_its_line(tmp_path):
         ([{"name": "s", "fiel": "y"}], "unknown key fiel; did you mean file?"),
         ([{"name": "s", "source": {"hub": "a/b", "revision": "0" * 40}}], "source.splits needs an entry for test"),
         ([{"name": "s", "source": {"synthetic": "classification"}, "file": "y"}], "file is for packages and folders"),
+        ([{"name": "s", "file": "y", "group_before": "_"}], "out_of_domain (s): group_before needs group"),
+        (
+            [{"name": "s", "source": {"synthetic": "classification"}, "group": "id"}],
+            "group is a column of the file",
+        ),
         ([{"name": "s", "source": {"synthetic": "tagging"}}], "out_of_domain (s): source.synthetic: tagging is no"),
     ],
 )

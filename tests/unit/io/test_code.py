@@ -380,17 +380,13 @@ REPORT = {"tables.py", "figures.py", "page.py"}
 ANALYSIS = {"collect.py", "compare.py", "verdicts.py"}
 
 
-READ_TASKS = {"fetch.py", "prepare.py", "encode.py", "collect.py", "page.py"}
-"""Scripts that read the block of a task."""
-
-
 @pytest.mark.parametrize(
     ("file", "old", "new", "expected"),
     [
         # data: what is cut, read, fetched
         ("data/cutting.py", "LEAST = 2", "LEAST = 3", {"prepare.py"}),
-        # a set from elsewhere is read as a task of its own, with the defaults of all keys that it does not have
-        ("config/cutting.py", "validation: Share = 0.1", "validation: Share = 0.2", READ_TASKS),
+        # a set from elsewhere is read as a task of its own, all of whose keys are there
+        ("config/cutting.py", "validation: Share = 0.1", "validation: Share = 0.2", set()),
         ("config/sources.py", '"*.safetensors", "*.txt"', '"*.safetensors", "*.text"', {"fetch.py"}),
         # the score of a kind of task
         (

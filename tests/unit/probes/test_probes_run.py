@@ -135,6 +135,9 @@ def test_a_record_holds_what_its_run_has_a_use_for(bench, kind, what, tmp_path):
     whole = {name for name in outcomes["set"] if ":" not in name}
     assert whole == sets | ({"1-1", "2-1"} if what == "after" else set())
     assert not outcomes.duplicated(["set", "example"]).any()
+    away = outcomes[outcomes["set"] == "ood>away:document"]
+    assert set(away["hit"]) == ({0.0, 1.0} if kind == TEXTS else set())  # which of its texts are drawn together
+    assert len(away) == (outcomes["set"] == "ood>away").sum() * (kind == TEXTS)
     contributions_add_up(bench.subject(cell), outcomes, found, tmp_path / "outcomes.parquet")
     part = outcomes[outcomes["set"] == "aligned"]
     assert part["hit"].sum() / part["weight"].sum() == pytest.approx(found["aligned_score"])
