@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from maskbench.analysis import between_models, detection, statistics
 from maskbench.analysis.contrasts import lacking
 from maskbench.analysis.controls import least_seeds
 from maskbench.analysis.findings import POOLED
-from maskbench.analysis.metrics import PRETRAINED, kinds_of, read_metrics, regime_kind
+from maskbench.analysis.metrics import kinds_of, read_metrics, regime_kind
 from maskbench.analysis.outcomes import Outcomes
+from maskbench.analysis.planned_runs import common_seeds, planned_runs
 from maskbench.analysis.power import Varying, chance_of_equivalence, seeds_for_equivalence, seeds_to_find
 from maskbench.analysis.rates import at_rate
 from maskbench.analysis.values import Scale
@@ -22,7 +22,6 @@ from maskbench.analysis.verdicts import measured, tasks_of
 from maskbench.config.contrast import unit_of
 from maskbench.config.measures import MEASURES, measure
 from maskbench.config.science import ASSUMED_SD, EFFECT_TO_FIND, EVALUATIONS_TO_MATCH, LEVEL, PLANNED_EFFECTS, POWER
-from maskbench.config.tuning import is_tuned
 from maskbench.experiment.cell import cells
 from maskbench.experiment.tuning import tuning
 from maskbench.records.manifest import Timed, read_entries
@@ -30,6 +29,8 @@ from maskbench.records.manifest import Timed, read_entries
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    import pandas as pd
 
     from maskbench.config.claims import Claim, Claims, Control
     from maskbench.config.contrast import Contrast, Test
@@ -54,28 +55,6 @@ class PlannedRow(NamedTuple):
         return self.contrast.test or "superior"
 
 
-def planned_runs(experiment: Experiment) -> pd.DataFrame:
-    """Return the runs that an experiment will make at the shared rate, with the columns that contrasts look at."""
-    models = {model.name: (model.recipe, model.pretraining_seed) for model in experiment.models}
-    rows = [
-        (
-            cell.run,
-            cell.task,
-            cell.model,
-            cell.strategy.name,
-            cell.regime_name,
-            cell.condition.name,
-            str(cell.train_size),
-            *models[cell.model],
-        )
-        for cell in cells(experiment)
-        if not is_tuned(cell.strategy.name)
-    ]
-    columns = ["run", "task", "model", "strategy", "regime", "condition", "train_size", *PRETRAINED]
-    table = pd.DataFrame(rows, columns=columns).astype({"pretraining_seed": "Int64"})
-    return table.assign(kind=table["regime"].map({name: regime_kind(name) for name in table["regime"].unique()}))
-
-
 def _unmeasured(experiment: Experiment, name: str) -> str | None:
     """Return what the configuration lacks for a measure that is not measured unless it is asked for."""
     if name.startswith("ood_") and not any(task.out_of_domain for task in experiment.tasks):
@@ -96,7 +75,7 @@ def _scopes(contrast: Contrast, runs: pd.DataFrame, tasks: list[str]) -> list[st
 def needs(experiment: Experiment, claims: Claims, runs: pd.DataFrame) -> Iterator[PlannedRow]:
     """Yield each contrast on each measure in each scope, with what the experiment lacks for it."""
     kinds = {task.name: str(task.kind) for task in experiment.tasks}
-    runs = runs.drop(columns="run").drop_duplicates()  # what is there does not hang on the seeds
+    runs = runs.drop(columns=["run", "seed"]).drop_duplicates()  # what is there does not hang on the seeds
     heads = any(model.masked_lm is not False for model in experiment.models)
     along = {entry.matched for entry in MEASURES.values()}
     for claim in claims.claims:
@@ -262,6 +241,8 @@ def plan(experiment: Experiment, claims: Claims, recorded: Recorded | None) -> s
             continue
         tests = sum(other.claim is need.claim and other.lacks is None for other in every)
         own = between_models.planned_seeds(runs, need.contrast) if need.contrast.kind == "models" else seeds
+        if experiment.limits and need.contrast.kind != "models":
+            own = common_seeds(runs, need.contrast, need.measure)
         row, anything = _row(need, claims, known, tests, own)
         rows.append(row)
         decided |= {need.claim.id} if anything else set()
@@ -341,7 +322,7 @@ def _unguarded(experiment: Experiment, claims: Claims, runs: pd.DataFrame) -> It
 def _gate_lacks(gate: Control, experiment: Experiment, runs: pd.DataFrame, level: float) -> str | None:
     """Return what an experiment lacks for a control; None if it has the runs for one of its contrasts."""
     tasks = [task.name for task in experiment.tasks]
-    runs = runs.drop(columns="run").drop_duplicates()
+    runs = runs.drop(columns=["run", "seed"]).drop_duplicates()
     found = [lacking(runs, contrast, gate.measures[0], tasks) for contrast in gate.contrasts]
     if all(found):
         return found[0]
