@@ -95,10 +95,11 @@ rule verdicts:
             f"--{name} {input[name]}" for name in ("outcomes", "manifest") if input[name]
         ),
         settings=EXPERIMENT.analysis,
+        size="" if EXPERIMENT.analysis.train_size is None else f"--train-size {EXPERIMENT.analysis.train_size}",
         claims=given(os.path.relpath(claims_file(EXPERIMENT))),
         claims_hash=claims_hash(claims_file(EXPERIMENT)),
         code=code_hash("verdicts.py"),
     shell:
         'python "$MASKBENCH/scripts/verdicts.py" --metrics {input.metrics:q} --claims={params.claims:q} {params.given}'
-        " --resamples {params.settings.resamples} --seed {params.settings.seed} --results $(dirname {output.verdicts:q})"
+        " --resamples {params.settings.resamples} --seed {params.settings.seed} {params.size} --results $(dirname {output.verdicts:q})"
         " > {log:q} 2>&1"

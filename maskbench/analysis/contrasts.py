@@ -70,6 +70,8 @@ def terms(values: Values, contrast: Contrast, name: str, tasks: Sequence[str]) -
         runs = values.select(arm, home, tasks)
         if curve:
             runs = runs[runs["train_size"] != "full"]  # of how many texts it is, is not known here
+        elif values.train_size is not None:
+            runs = runs[runs["train_size"] == values.train_size]
         recipes = ["recipe" if column == "model" else column for column in alike]
         block, group = (
             reduce(lambda one, other: one + "\0" + other, (runs[column] for column in columns))

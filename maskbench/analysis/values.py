@@ -75,9 +75,12 @@ class Values:
     ----------
     metrics
         As `read_metrics` gives it.
+    train_size
+        The only train size of contrasts that are not over train sizes, as metrics.csv has it; None: all.
     """
 
-    def __init__(self, metrics: pd.DataFrame) -> None:
+    def __init__(self, metrics: pd.DataFrame, train_size: str | None = None) -> None:
+        self.train_size = train_size
         self.runs = runs_of(metrics).set_index("run", drop=False)
         self.runs["kind"] = self.runs["regime"].map({name: regime_kind(name) for name in self.runs["regime"].unique()})
         completed = metrics[(metrics["status"] == "completed") | (metrics["measure"] == "failed")]

@@ -256,6 +256,7 @@ def judge(
     digest: str = "",
     changed: str | None = None,
     rates: Mapping[str, tuple[str, float]] | None = None,
+    train_size: str | None = None,
 ) -> VerdictTables:
     """Put claims to the test.
 
@@ -273,13 +274,15 @@ def judge(
         Hash of the claims, and a sentence if runs were made under other claims.
     rates
         Strategy and learning rate of each run: rows that compare different rates say so.
+    train_size
+        The only train size of contrasts that are not over train sizes; None: the mean of all.
 
     Raises
     ------
     InputError
         If the outcomes do not belong to the metrics, or a time or size is not above 0.
     """
-    values = Values(metrics)
+    values = Values(metrics, train_size)
     resampler = Resampler(outcomes, values)
     every = decided(claims, values, resampler, seed)
     rows = [row for row in every if isinstance(row, Row)]
@@ -355,6 +358,7 @@ def write_verdicts(
     *,
     resamples: int,
     seed: int,
+    train_size: str | None = None,
 ) -> None:
     """Read a study and its claims; write verdicts.csv, and what it rests on into analysis/.
 
@@ -368,8 +372,9 @@ def write_verdicts(
     halves: dict[Rate, Path] = {"shared": results, "tuned": results / FOLDER}
     for rate, folder in halves.items():
         if len(numbers := at_rate(every, rate)) or rate == "shared":
-            found = judge(numbers, read, known, seed=seed, digest=digest, changed=changed, rates=rates)
-            about = {"file": str(claims), "hash": digest, "changed": changed}
+            settings: dict[str, Any] = {"seed": seed, "digest": digest, "changed": changed, "train_size": train_size}
+            found = judge(numbers, read, known, rates=rates, **settings)
+            about = {"file": str(claims), "hash": digest, "changed": changed, "train_size": train_size}
             _write(found, known, about, folder)
 
 

@@ -40,6 +40,9 @@ def of_tuning(experiment: Experiment) -> list[Limit]:
 
 def problems(experiment: Experiment) -> Iterator[str]:
     """Yield one line for each limit that names what the experiment has not, then for each cell left without another."""
+    size, sizes = experiment.analysis.train_size, experiment.train_sizes
+    if size is not None and size not in sizes:
+        yield f"analysis.train_size: expected one of the train sizes {', '.join(map(str, sizes))}, got {size}"
     if not experiment.limits:
         return
     unknown = [line for index, limit in enumerate(experiment.limits) for line in _unknown(experiment, index, limit)]

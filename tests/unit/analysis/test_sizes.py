@@ -53,6 +53,17 @@ def test_a_gain_that_is_larger_with_few_labels_is_one():
     assert found["estimate"] == pytest.approx(2.0, abs=0.1)  # the line at 100 less that at 1,600
 
 
+def test_claims_are_judged_at_one_train_size_and_those_over_sizes_at_all():
+    metrics = by_size({"100": 3.0, "400": 1.0, "1600": 0.0})
+    at_all, at_400 = (
+        row(judge(metrics, None, claims(PAIR), train_size=size).verdicts, scope="pooled") for size in (None, "400")
+    )
+    assert at_all["estimate"] == pytest.approx(4 / 3, abs=0.1)
+    assert at_400["estimate"] == pytest.approx(1.0, abs=0.1)
+    curve = row(judge(metrics, None, claims(PAIR, kind="by-size"), train_size="400").verdicts, scope="pooled")
+    assert curve["estimate"] == pytest.approx(pooled(metrics, "by-size")["estimate"])
+
+
 def test_a_curve_that_crosses_the_other_is_not_equivalent_to_it():
     found = pooled(by_size({"100": 2.0, "1600": -2.0}), "curve")
     assert found["estimate"] == pytest.approx(0.0, abs=0.1)

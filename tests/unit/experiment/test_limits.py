@@ -94,6 +94,11 @@ def test_a_limit_that_names_what_is_not_there_or_leaves_a_cell_alone_is_told_in_
     assert all("\n" not in line for line in told.value.args)
 
 
+def test_claims_can_be_judged_only_at_a_train_size_that_is_run():
+    with pytest.raises(InputError, match=r"analysis.train_size: expected one of the train sizes 100, 200, got 300"):
+        experiment(analysis={"train_size": 300})
+
+
 def test_limits_that_leave_nothing_are_refused():
     limits = [{"of": {"seeds": [1, 2, 3]}, "only": {"seeds": [1]}}, {"of": {"seeds": [1]}, "only": {"seeds": [2]}}]
     with pytest.raises(InputError, match="expected that some cell is run"):
