@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from maskbench.analysis.derived import RunSummary, Value
+from maskbench.analysis.derived import Predictions, RunSummary, Value
 from maskbench.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,17 +23,23 @@ if TYPE_CHECKING:
 MEASURE = "attribution_agreement"
 
 
-def attribution_agreement(runs: Sequence[RunSummary], folder: Path, keep: Keep | None = None) -> Iterator[Value]:
+def attribution_agreement(
+    runs: Sequence[RunSummary], predictions: Predictions, folder: Path, keep: Keep | None = None
+) -> Iterator[Value]:
     """Yield how much a run agrees with the other completed seeds of its cell on the order of words.
 
-    Kendall's τ-b of the attributions of a text's words, the mean over texts and those seeds. A text whose words all
-    have one attribution under a seed has no order there, and is left out of that pair. None with one seed, or without
-    a text that has an order. Runs that have no attributions have no row.
+    Kendall's τ-b of the attributions of a text's words, the mean over texts and those seeds. Attributions are of the
+    answer that a run gives, so a text that two seeds answer differently is left out of their pair: what speaks for
+    another class speaks against this one, and the number would mostly say how often seeds disagree. A text whose words
+    all have one attribution under a seed has no order there, and is left out of that pair, too. None with one seed, or
+    without a text that is left. Runs that have no attributions have no row.
 
     Parameters
     ----------
     runs
         All runs, failed ones too.
+    predictions
+        Reads the predictions of a completed run.
     folder
         Where the probe records are, ``<run>/metrics.json``: for messages.
     keep
@@ -61,10 +67,13 @@ def attribution_agreement(runs: Sequence[RunSummary], folder: Path, keep: Keep |
                     f"{folder / run.run / 'metrics.json'}: attributions: expected those of the texts of {first.run}; "
                     "delete both runs and train them again"
                 )
+        codes = [_answers(predictions(run.run), np.array(examples)) for run in cell]
         hits, weights = np.zeros((2, len(cell), len(examples)))
         for column, example in enumerate(examples):
             found = tau_b(np.array([run.attributions[example] for run in cell]))
             np.fill_diagonal(found, np.nan)
+            answers = np.array([one[column] for one in codes])
+            found[answers[:, None] != answers] = np.nan
             hits[:, column] = np.nansum(found, axis=1)
             weights[:, column] = np.isfinite(found).sum(axis=1)
         for run, hit, weight in zip(cell, hits, weights, strict=True):
@@ -72,6 +81,13 @@ def attribution_agreement(runs: Sequence[RunSummary], folder: Path, keep: Keep |
             if whole and keep is not None:
                 keep(run.run, np.array(examples), hit, weight)
             yield Value(run.run, MEASURE, float(hit.sum() / whole) if whole else None)
+
+
+def _answers(predicted: tuple[Ids, Ids], examples: Ids) -> Ids:
+    """Return (N,) the codes of the answers to N examples, from all examples, sorted, and their codes."""
+    ids, codes = predicted
+    found: Ids = codes[np.searchsorted(ids, examples)]
+    return found
 
 
 def tau_b(values: Array) -> Array:

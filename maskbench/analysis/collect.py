@@ -195,7 +195,7 @@ def _derived(
     read = partial(read_predictions, results)
     for runs_at_rate in halves(runs):
         yield from derive(runs_at_rate, baseline, read, results / "training", outcomes.keep, share=share)
-        yield from attribution_agreement(runs_at_rate, results / "probes", outcomes.keep_agreement)
+        yield from attribution_agreement(runs_at_rate, read, results / "probes", outcomes.keep_agreement)
 
 
 def _use(record: Record) -> Use:

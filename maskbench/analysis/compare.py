@@ -73,9 +73,15 @@ class Settings:
 
 
 class Pairs:
-    """The runs of one strategy and of the baseline in one block, paired by seed."""
+    """The runs of one strategy and of the baseline in one block, paired by seed.
+
+    Seeds that one of them alone was to be run with are left out; a run that failed is there all the same.
+    """
 
     def __init__(self, strategy: pd.DataFrame, baseline: pd.DataFrame) -> None:
+        strategy, baseline = (
+            one[one["seed"].isin(other["seed"])] for one, other in ((strategy, baseline), (baseline, strategy))
+        )
         self.strategy: dict[int, str] = dict(zip(strategy["seed"], strategy["run"], strict=True))
         self.baseline: dict[int, str] = dict(zip(baseline["seed"], baseline["run"], strict=True))
         self.failed_strategy = int((strategy["status"] != "completed").sum())
@@ -83,8 +89,8 @@ class Pairs:
 
     @property
     def seeds(self) -> set[int]:
-        """Seeds that either arm was run with."""
-        return {*self.strategy, *self.baseline}
+        """Seeds that both were run with."""
+        return set(self.strategy)
 
     def complete(self, known: Collection[str], machines: dict[str, float]) -> list[int]:
         """Return the seeds of which both runs are among those with a value, and on one kind of machine, sorted.
@@ -128,7 +134,6 @@ def _estimate(
     scale, known = Scale(name, directed=False), values.keys()
     complete = [pair.complete(known, machines if measure(name).of_machine else {}) for pair in pairs]
     seeds = sorted(set.intersection(*map(set, complete)))
-    every = set.union(*(pair.seeds for pair in pairs))
     row = {
         "measure": name,
         "unit": scale.unit,
@@ -139,7 +144,7 @@ def _estimate(
         "interval": NO_PAIRS,
         "n_failed_strategy": sum(pair.failed_strategy for pair in pairs),
         "n_failed_baseline": sum(pair.failed_baseline for pair in pairs),
-        "missing_pairs": len(every) * len(pairs) - sum(map(len, complete)),
+        "missing_pairs": sum(len(pair.seeds) for pair in pairs) - sum(map(len, complete)),
         "confidence": settings.confidence,
         "resamples": settings.resamples,
     }

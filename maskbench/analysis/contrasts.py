@@ -178,6 +178,24 @@ class Evidence:
         share: Array = 1.0 / groups.groupby(groups).transform("size").to_numpy(dtype=float)
         return share
 
+    @cached_property
+    def planned(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """(blocks, pairs) bool: whether the study has all runs of a pair, failed ones too.
+
+        What a study has no run of was never to be run: one arm may have more seeds than the other, or one model more
+        than another (`limits`). That is no lost pair; a run that failed is one.
+        """
+        block, pair = self.places
+        count = np.zeros((len(self.tasks), len(self.seed_of)), dtype=int)
+        np.add.at(count, (block, pair), 1)
+        found: np.ndarray[Any, np.dtype[np.bool_]] = count == count.max(axis=1, keepdims=True)
+        return found
+
+    def in_all(self, weights: Array) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Return (pairs,) bool: which were to be run in every block whose weight (blocks,) is not 0."""
+        found: np.ndarray[Any, np.dtype[np.bool_]] = self.planned[weights != 0].all(axis=0)
+        return found
+
     def complete(self, weights: Array) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """Return (pairs,) bool: which have a difference in every block whose weight (blocks,) is not 0."""
         found: np.ndarray[Any, np.dtype[np.bool_]] = np.isfinite(self.differences[weights != 0]).all(axis=0)
@@ -263,11 +281,9 @@ def _differences(evidence: Evidence, values: Array) -> Array:
     if evidence.curves is not None:
         return evidence.curves.differences(values)
     block, pair = evidence.places
-    shape = (len(evidence.tasks), len(evidence.seed_of))
-    total, count = np.zeros(shape), np.zeros(shape, dtype=int)
+    total = np.zeros((len(evidence.tasks), len(evidence.seed_of)))
     np.add.at(total, (block, pair), evidence.terms["weight"].to_numpy() * values)
-    np.add.at(count, (block, pair), 1)
-    return np.where(count == count.max(axis=1, keepdims=True), total, np.nan)
+    return np.where(evidence.planned, total, np.nan)
 
 
 def _measured(found: pd.DataFrame) -> list[str]:

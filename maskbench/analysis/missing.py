@@ -27,8 +27,12 @@ COUNTED = ("parameters", "trained_parameters", "changed_weights", "steps", "peak
 
 
 def used(evidence: Evidence, weights: Array) -> pd.DataFrame:
-    """Return the runs of the blocks whose weight (blocks,) is not 0, as `contrasts.terms` gives them."""
-    table: pd.DataFrame = evidence.terms[(weights != 0)[evidence.places[0]]]
+    """Return the runs of the blocks whose weight (blocks,) is not 0, as `contrasts.terms` gives them.
+
+    Only those of pairs that were to be run in all of these blocks: others stand in no mean.
+    """
+    block, pair = evidence.places
+    table: pd.DataFrame = evidence.terms[(weights != 0)[block] & evidence.in_all(weights)[pair]]
     return table
 
 
@@ -83,17 +87,29 @@ class Lost:
 
 def lost(evidence: Evidence, weights: Array, decision: Decision) -> Lost:
     """Count what is missing from the mean of blocks with weights (blocks,), for verdicts and for controls alike."""
-    matrix, table = evidence.differences[weights != 0], used(evidence, weights)
+    planned, table = evidence.in_all(weights), used(evidence, weights)
+    matrix = evidence.differences[weights != 0][:, planned]
     return Lost(
         pairs=int(np.isnan(matrix).sum()),
         of_pairs=matrix.size,
-        seeds=int((~evidence.complete(weights)).sum()),
+        seeds=int((~evidence.complete(weights))[planned].sum()),
         of_seeds=matrix.shape[1],
         failed=by_arm(table[table["status"] != "completed"]),
         decision=decision,
         paired=all(by_arm(table)),
         unit="pairs of both seeds" if evidence.fine_tuning else "seeds",
     )
+
+
+def left_out(evidence: Evidence, weights: Array) -> str | None:
+    """Say how many seeds are in no mean since they were not to be run in all blocks; None if there is none."""
+    whole, some = evidence.in_all(weights), evidence.planned[weights != 0].any(axis=0)
+    if not whole.any():
+        return f"refused: no {evidence.unit[:-1]} was run with all arms in all blocks."
+    if not (seeds := len(np.unique(evidence.seed_of[some])) - len(np.unique(evidence.seed_of[whole]))):
+        return None
+    unit = evidence.unit if seeds > 1 else evidence.unit[:-1]
+    return f"{seeds} {unit} of some blocks alone, with which the others were not to be run, are left out."
 
 
 def refuse_collapse(row: Row, collapsed: Collection[str]) -> None:

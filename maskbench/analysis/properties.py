@@ -28,6 +28,8 @@ class Property:
     measure: str
     runs: pd.DataFrame
     """The runs that have a number, with the columns of `Values.runs` and `value`."""
+    without: pd.DataFrame
+    """The completed runs that have none, with the columns of `Values.runs`: nothing is said about them."""
 
     @property
     def holds(self) -> bool:
@@ -44,7 +46,11 @@ class Property:
         what = "The largest of" if self.holds else f"The bound is {self.contrast.bound:.0e}; the largest of"
         largest = f"{what} {len(self.runs)} runs is {self.runs['value'].max():.2g}"
         within = f", within the bound of {self.contrast.bound:.0e}" if self.holds else ""
-        return f"{largest}{within}. By model and strategy: {', '.join(parts[:most])}{more}."
+        lacking = ""
+        if len(self.without):
+            models = ", ".join(self.without["model"].unique())
+            lacking = f" Nothing is said about {len(self.without)} runs without such a number ({models})."
+        return f"{largest}{within}. By model and strategy: {', '.join(parts[:most])}{more}.{lacking}"
 
     def entry(self) -> dict[str, Any]:
         """Return a row of verdicts.csv; its estimate is the largest number of any run, its delta the bound."""
@@ -82,5 +88,7 @@ def judged(claim: Claim, values: Values, contrast: Contrast, name: str, tasks: S
         return sentence
     assert contrast.of is not None
     runs = values.select(contrast.of, measure(name).home, tasks)
-    runs = runs.assign(value=values.of(name).reindex(runs.index)).dropna(subset=["value"])
-    return Property(claim, contrast, name, runs) if len(runs) else f"No run has a number of {name}."
+    runs = runs.assign(value=values.of(name).reindex(runs.index))
+    known = runs.dropna(subset=["value"])
+    without = runs[runs["value"].isna() & (runs["status"] == "completed")]
+    return Property(claim, contrast, name, known, without) if len(known) else f"No run has a number of {name}."

@@ -21,7 +21,14 @@ from maskbench.analysis.findings import (
 )
 from maskbench.analysis.guards import heed_gates, heed_parts, heed_price, of_machines
 from maskbench.analysis.metrics import kinds_of, read_metrics, write_csv
-from maskbench.analysis.missing import lost, refuse_censored, refuse_collapse, refuse_no_width, refuse_unknown_texts
+from maskbench.analysis.missing import (
+    left_out,
+    lost,
+    refuse_censored,
+    refuse_collapse,
+    refuse_no_width,
+    refuse_unknown_texts,
+)
 from maskbench.analysis.outcomes import Outcomes
 from maskbench.analysis.power import Varying, seeds_for_equivalence, seeds_to_find
 from maskbench.analysis.properties import Property, judged
@@ -117,6 +124,7 @@ def _judge(family: list[Row], seed: int, collapsed: set[str]) -> None:
             row.verdict = row.decide(row.spread, row.p_holm)
     for row in family:
         row.notes += [*of_recipes(row), *of_machines(row)]
+        row.notes += [note for note in [left_out(row.evidence, row.weights)] if note is not None]
         if not refuse_censored(row):
             _account_for_missing(row, family, seed)
         refuse_unknown_texts(row)
@@ -145,9 +153,10 @@ def _in_worst_case(
     row: Row, known: statistics.Spread, family: list[Row], extreme: Callable[[Array], float], seed: int
 ) -> Verdict:
     """Return the verdict if all missing differences were as the least or the greatest observed one."""
-    matrix, used = row.evidence.differences[row.weights != 0], row.weights[row.weights != 0]
+    planned, used = row.evidence.in_all(row.weights), row.weights[row.weights != 0]
+    matrix = row.evidence.differences[row.weights != 0][:, planned]
     filled = used @ np.where(np.isnan(matrix), extreme(matrix), matrix)
-    filled = row.evidence.by_seed(filled, np.ones(len(filled), dtype=bool))
+    filled = row.evidence.by_seed(filled, planned)
     shared = {name: getattr(known, name) for name in ("examples", "n_examples", "few", "fine_tuning", "n_fine_tuning")}
     spread = replace(statistics.spread(filled), **shared)
     adjusted = statistics.holm([row.p_of(spread, filled, seed) if other is row else other.p for other in family])

@@ -22,7 +22,7 @@ from maskbench.config.contrast import (
     unit_of,
 )
 from maskbench.config.kinds import TaskKind
-from maskbench.config.measures import MEASURES
+from maskbench.config.measures import MEASURES, measure
 
 
 class Margin(ConfigBlock):
@@ -114,6 +114,9 @@ class Control(ConfigBlock):
             raise ValueError("expected a control to compare strategies, not models")
         if any(contrast.factors is not None for contrast in self.contrasts):
             raise ValueError("expected a control to compare two arms, not factors")
+        kinds = [contrast.kind for contrast in self.contrasts if contrast.kind in ("labels", "property")]
+        if kinds or any(measure(name).curve_of is not None for name in self.measures):
+            raise ValueError(f"expected a control to compare runs, which the kind {(kinds or ['labels'])[0]} does not")
         return self
 
     def guarded(self, name: str) -> bool:

@@ -126,7 +126,9 @@ class Contrast(ConfigBlock):
     """trend: the dose of each strategy; those that the study has are used, at least three."""
     weights: dict[Name, Weight] | None = None
     """combination: the weight of each strategy's value; they add up to 0."""
-    factors: dict[NonEmptyText, Annotated[list[Name], Field(min_length=1)]] | None = None
+    factors: Annotated[dict[NonEmptyText, Annotated[list[Name], Field(min_length=1)]], Field(min_length=1)] | None = (
+        None
+    )
     """factorial: by name of each factor, the strategies in which it is at work; in `against` none of them is."""
     at: Count | None = None
     """labels: the train size at which the score of `against` is the fixed one, neither the smallest nor the largest of

@@ -80,7 +80,7 @@ def _alike_but_for_rate(strategies: list[Strategy]) -> tuple[str, str] | None:
     seen: dict[str, Strategy] = {}
     for strategy in strategies:
         rest = strategy.training.model_copy(update={"learning_rate": None})
-        update = {"name": "", "twins": [], "twin": None, "twin_of": None, "training": rest}
+        update: dict[str, Any] = {"name": "", "twins": [], "twin": None, "twin_of": None, "training": rest}
         other = seen.setdefault(strategy.model_copy(update=update).as_argument(), strategy)
         if other.training.learning_rate != strategy.training.learning_rate:
             return other.name, strategy.name

@@ -101,11 +101,12 @@ def _listed(names: list[str], most: int = 6) -> str:
 def tuning(study: Study) -> Table:
     """Return what was chosen by tuning: the score over the learning rate of every task, model and strategy."""
     choices = study.choices
+    grid = [f"{rate:g}" for rate in choices.learning_rates] if choices else []
     rows: list[dict[str, Any]] = []
     shown = []
     for item in choices.choices if choices else ():
         about = {"task": item.task, "model": item.model, "strategy": item.strategy}
-        line: dict[str, str] = dict(about)
+        line: dict[str, str] = about | dict.fromkeys(grid, text.DASH)
         for tried in item.tried:
             mean = math.nan if tried.mean is None else 100 * tried.mean
             rows.append(
@@ -118,7 +119,6 @@ def tuning(study: Study) -> Table:
         line["chosen"] = text.DASH if item.learning_rate is None else f"{item.learning_rate:g}"
         line["remarks"] = _remarks(item)
         shown.append(line)
-    grid = [f"{rate:g}" for rate in choices.learning_rates] if choices else []
     columns = ["task", "model", "strategy", "learning_rate", "mean", "unit", "n", "n_failed", "chosen"]
     names = ["task", "model", "strategy", *grid, "chosen", "remarks"]
     data = pd.DataFrame(rows, columns=columns)

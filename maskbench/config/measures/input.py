@@ -231,8 +231,8 @@ INPUT = (
         family="input",
         definition=(
             "Kendall's τ-b of the attributions of a text's words under a run and another seed of its cell, the mean "
-            "over texts and the other completed seeds; empty with one seed. An attribution is what a word adds to the "
-            "logit of the predicted class (`probes: attributions`), so tagging has none."
+            "over the other completed seeds and the texts that both answer alike; empty with one seed. An attribution "
+            "is what a word adds to the logit of the predicted class (`probes: attributions`), so tagging has none."
         ),
         source=(
             "Kendall (1945), The Treatment of Ties in Ranking Problems, Biometrika; attributions after Sundararajan et "

@@ -33,7 +33,9 @@ class StepTwin(ParameterMask):
     The optimiser's step Δ over all parameters (the head's included) becomes r Δ with r = ‖M ⊙ Δ‖ / ‖Δ‖, where M is 1
     for what `of` would let move in this update, the head included, and 0 for what it freezes or masks. So every update
     is as long as the part of it that the mask would have let through; gradients stay as they are (not divided by
-    `share` as in child-f). Where `of` would let all move, this is plain fine-tuning, bit by bit.
+    `share` as in child-f). It is no copy of another run's steps: child-f's own are somewhat shorter where gradients
+    agree from update to update, since AdamW sees most of them as 0. Where `of` would let all move, this is plain
+    fine-tuning, bit by bit.
 
     References
     ----------

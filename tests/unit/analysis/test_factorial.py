@@ -133,6 +133,7 @@ def test_a_design_that_does_not_tell_its_effects_is_refused(factors, message):
         ({"of": "a"}, "expected `of` (and `against`), `doses`, `weights` or `factors`"),
         ({"factors": {"a": ["x"]}, "weights": {"a": 1, "b": -1}}, "expected `of` (and `against`), `doses`, `weights`"),
         ({"factors": None, "weights": {"a": 1, "b": 1}, "kind": "combination"}, "which add up to 0"),
+        ({"factors": {}}, "(settings).factors: expected at least one entry"),  # or the claim would have no row at all
         ({"factors": {"a": ["x"], "b": ["y"]}}, "a cannot be told from the mean of all"),
     ],
 )

@@ -42,6 +42,17 @@ def test_the_worst_run_decides_and_its_number_is_told(worst, verdict, tmp_path):
     assert "attention to hidden keys" in words.sentence
 
 
+def test_runs_without_a_number_are_told():
+    """A model whose attention cannot be recorded says nothing about the property, and the verdict says so."""
+    metrics = leaking()
+    metrics = metrics[~((metrics["measure"] == "padding_mass") & (metrics["strategy"] == "x") & (metrics["seed"] < 4))]
+    file = claims(property_of("*"), measures=["padding_mass"])
+    only = row(judge(metrics, None, file).verdicts, scope="pooled")
+    assert only["verdict"] == "holds"
+    assert only["note"].endswith("Nothing is said about 3 runs without such a number (m).")
+    assert "Nothing is said" not in row(judge(leaking(), None, file).verdicts, scope="pooled")["note"]
+
+
 def test_a_study_without_the_mask_or_the_number_says_so():
     file = claims(property_of("causal"), property_of("none"), measures=["hidden_mass"])
     found = judge(leaking(), None, file).verdicts

@@ -24,6 +24,7 @@ from maskbench.experiment.tuning import tried, tuning
 from maskbench.io.files import write_json, write_text
 from maskbench.records.choices import Choice, Choices
 from maskbench.records.run import Data, Record, Timings, number
+from maskbench.report.figures.tuning import tuning as drawn
 from maskbench.report.limits import limits
 from maskbench.report.study import Study
 from maskbench.report.tables import comparisons, scores, verdicts
@@ -321,6 +322,21 @@ def test_choice_budget_and_both_verdicts_are_shown(found: tuple[Study, Choices])
         f"The best learning rate is the {end} of the grid for {name} (texts, tiny): a better one may lie beyond it."
         for end, name in (("lowest", "none"), ("highest", "random"))
     ]
+
+
+def test_a_multiple_is_shown_as_one_and_has_no_curve(found: tuple[Study, Choices], monkeypatch) -> None:
+    study, choices = found
+    about = {"task": "texts", "model": "tiny", "strategy": "hot", "learning_rate": 1e-3, "edge": None, "ties": []}
+    more = Choice(**about, tried=[], multiple="10 × that of none")
+    monkeypatch.setattr(study, "choices", choices.model_copy(update={"choices": [*choices.choices, more]}))
+    table = tuning_table(study)
+    assert table.shown["remarks"].tolist()[-1] == "not tuned: 10 × that of none"
+    assert (
+        "Every task, model and strategy got the same (but for hot: at a multiple of another's rate): " in table.caption
+    )
+    assert table.shown.iloc[-1].tolist()[3:] == ["–", "–", "–", "0.001", "not tuned: 10 × that of none"]
+    assert len(table.data) == 6
+    assert len(drawn(study).figure.axes) == 2
 
 
 def test_a_rate_of_its_own_is_marked(tmp_path: Path) -> None:

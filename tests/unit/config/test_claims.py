@@ -92,6 +92,18 @@ def changed(tmp_path, change):
         ),
         (lambda file: file["claims"][0].update(measures=["score_sd"]), "score_sd is of all seeds of a cell together"),
         (lambda file: file["claims"][0].update(measures=["steps"]), "of which more or less is better"),
+        (
+            lambda file: file["gates"][3]["contrasts"][0].update(kind="labels"),
+            "expected a control to compare runs, which the kind labels does not",
+        ),
+        (
+            lambda file: file["gates"][3].update(measures=["labels_needed"]),
+            "expected a control to compare runs, which the kind labels does not",
+        ),
+        (
+            lambda file: file["gates"][3]["contrasts"][0].update(kind="property"),
+            "expected a control to compare runs, which the kind property does not",
+        ),
         (lambda file: file["claims"][0].update(mesures=[]), "unknown key mesures; did you mean measures?"),
         (lambda file: file["claims"][0].update(id="C02"), "claims: expected each once, found C02 twice"),
         (lambda file: file["claims"][0].pop("contrasts"), "expected contrasts, or `why` there are none"),

@@ -165,6 +165,11 @@ def summary(seed, words, strategy="none"):
     return RunSummary(f"r{strategy}{seed}", *about, seed, completed=True, attributions=words)
 
 
+def alike(run):
+    """Read the predictions of runs that give one answer to every text."""
+    return np.arange(6), np.zeros(6, dtype=int)
+
+
 def test_agreement_is_the_mean_over_texts_and_other_seeds():
     runs = [
         summary(1, {0: [1.0, 2.0, 3.0], 4: [1.0, 2.0]}),
@@ -176,7 +181,7 @@ def test_agreement_is_the_mean_over_texts_and_other_seeds():
     found = {
         value.run: value.value
         for value in attribution_agreement(
-            runs, Path("probes"), lambda run, ids, hit, weight: kept.update({run: (ids, hit, weight)})
+            runs, alike, Path("probes"), lambda run, ids, hit, weight: kept.update({run: (ids, hit, weight)})
         )
     }
     # text 0: 1 with 2, −1 with 3; text 4: −1 with 2, and 3 has no order there
@@ -186,7 +191,29 @@ def test_agreement_is_the_mean_over_texts_and_other_seeds():
 
 
 def test_a_seed_alone_agrees_with_nobody_and_other_texts_are_refused():
-    assert [value.value for value in attribution_agreement([summary(1, {0: [1.0, 2.0]})], Path())] == [None]
+    assert [value.value for value in attribution_agreement([summary(1, {0: [1.0, 2.0]})], alike, Path())] == [None]
     runs = [summary(1, {0: [1.0, 2.0]}), summary(2, {1: [1.0, 2.0]})]
     with pytest.raises(InputError, match=r"probes/rnone2/metrics.json: attributions: expected those of"):
-        list(attribution_agreement(runs, Path("probes")))
+        list(attribution_agreement(runs, alike, Path("probes")))
+
+
+def test_attributions_of_different_answers_are_not_compared():
+    """Two models that are one but for the threshold: words that speak for a class speak against the other."""
+    runs = [summary(1, {0: [1.0, 2.0], 4: [1.0, 2.0, 3.0]}), summary(2, {0: [-1.0, -2.0], 4: [1.0, 2.0, 3.0]})]
+    answers = {"rnone1": np.array([0, 1]), "rnone2": np.array([1, 1])}
+    kept = {}
+    found = attribution_agreement(
+        runs,
+        lambda run: (np.array([0, 4]), answers[run]),
+        Path("probes"),
+        lambda run, ids, hit, weight: kept.update({run: weight.tolist()}),
+    )
+    assert [value.value for value in found] == pytest.approx([1.0, 1.0])
+    assert kept == {"rnone1": [0, 1], "rnone2": [0, 1]}
+    answers["rnone2"] = np.array([1, 0])
+    assert [
+        value.value for value in attribution_agreement(runs, lambda run: (np.array([0, 4]), answers[run]), Path())
+    ] == [
+        None,
+        None,
+    ]
