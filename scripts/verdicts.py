@@ -20,6 +20,7 @@ def main() -> None:
     parser.add_argument("--claims", required=True, type=Path, help="file of claims, such as claims.yaml")
     parser.add_argument("--resamples", required=True, type=int, help="resamples of the test examples")
     parser.add_argument("--seed", required=True, type=int, help="seed of the generators")
+    parser.add_argument("--tuned", action="store_true", help="the study tunes: write that half, too, even without runs")
     parser.add_argument("--results", required=True, type=Path, help="folder to write to")
     options = parser.parse_args()
     if options.resamples < 100 or options.seed < 0:
@@ -34,6 +35,7 @@ def main() -> None:
         options.results,
         resamples=options.resamples,
         seed=options.seed,
+        tuned=options.tuned,
     )
 
 

@@ -66,7 +66,7 @@ class Lost:
         """
         first, second = self.failed
         uneven = self.paired and bool(self.pairs) and abs(first - second) >= self.decision.most_uneven
-        return self.seeds == self.of_seeds or self.seeds > self.decision.most_missing * self.of_seeds or uneven
+        return 0 < self.seeds == self.of_seeds or self.seeds > self.decision.most_missing * self.of_seeds or uneven
 
     def __str__(self) -> str:
         first, second = self.failed
@@ -82,13 +82,18 @@ class Lost:
 
 
 def lost(evidence: Evidence, weights: Array, decision: Decision) -> Lost:
-    """Count what is missing from the mean of blocks with weights (blocks,), for verdicts and for controls alike."""
+    """Count what is missing from the mean of blocks with weights (blocks,), for verdicts and for controls alike.
+
+    A run that is still to be made is not missing: in a study that grows, there are fewer seeds until then.
+    """
     matrix, table = evidence.differences[weights != 0], used(evidence, weights)
+    made = evidence.made[weights != 0]
+    everywhere = made.all(axis=0)
     return Lost(
-        pairs=int(np.isnan(matrix).sum()),
-        of_pairs=matrix.size,
-        seeds=int((~evidence.complete(weights)).sum()),
-        of_seeds=matrix.shape[1],
+        pairs=int((np.isnan(matrix) & made).sum()),
+        of_pairs=int(made.sum()),
+        seeds=int((~evidence.complete(weights) & everywhere).sum()),
+        of_seeds=int(everywhere.sum()),
         failed=by_arm(table[table["status"] != "completed"]),
         decision=decision,
         paired=all(by_arm(table)),

@@ -25,7 +25,7 @@ from maskbench.analysis.missing import lost, refuse_censored, refuse_collapse, r
 from maskbench.analysis.outcomes import Outcomes
 from maskbench.analysis.power import Varying, seeds_for_equivalence, seeds_to_find
 from maskbench.analysis.properties import Property, judged
-from maskbench.analysis.rates import FOLDER, at_rate, differing
+from maskbench.analysis.rates import FOLDER, at_rate, differing, rates_of
 from maskbench.analysis.recipes import component_rows, of_recipes
 from maskbench.analysis.resampler import Resampler
 from maskbench.analysis.rows import NO_CONTRAST, Row, Untested
@@ -35,7 +35,7 @@ from maskbench.analysis.values import Values
 from maskbench.config.science import EFFECT_TO_FIND, LEVEL, POWER
 from maskbench.experiment.claims import claims_hash, read_claims
 from maskbench.io.files import atomic, write_json
-from maskbench.records.manifest import Claimed, Rated, read_entries
+from maskbench.records.manifest import Claimed, read_entries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -131,6 +131,8 @@ def _account_for_missing(row: Row, family: list[Row], seed: int) -> None:
     """Say how many pairs are missing and whether the verdict depends on them; too many refuse it."""
     missing = lost(row.evidence, row.weights, row.rules)
     if not missing.pairs:
+        if row.spread is None:
+            row.notes.append("No seed has run in every block yet.")
         return
     if row.spread is None or missing.too_much:
         row.verdict = "inconclusive"
@@ -146,8 +148,9 @@ def _in_worst_case(
 ) -> Verdict:
     """Return the verdict if all missing differences were as the least or the greatest observed one."""
     matrix, used = row.evidence.differences[row.weights != 0], row.weights[row.weights != 0]
-    filled = used @ np.where(np.isnan(matrix), extreme(matrix), matrix)
-    filled = row.evidence.by_seed(filled, np.ones(len(filled), dtype=bool))
+    made = row.evidence.made[row.weights != 0].all(axis=0)
+    filled = used @ np.where(np.isnan(matrix), extreme(matrix), matrix)[:, made]
+    filled = row.evidence.by_seed(filled, made)
     shared = {name: getattr(known, name) for name in ("examples", "n_examples", "few", "fine_tuning", "n_fine_tuning")}
     spread = replace(statistics.spread(filled), **shared)
     adjusted = statistics.holm([row.p_of(spread, filled, seed) if other is row else other.p for other in family])
@@ -302,7 +305,6 @@ def judge(
 
 
 def _table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
-    """Return rows with all columns; numbers of seeds are whole."""
     table = pd.DataFrame(rows, columns=list(columns))
     return table.astype({"n_seeds": "Int64"}) if "n_seeds" in columns else table
 
@@ -355,10 +357,12 @@ def write_verdicts(
     *,
     resamples: int,
     seed: int,
+    tuned: bool = False,
 ) -> None:
-    """Read a study and its claims; write verdicts.csv, and what it rests on into analysis/.
+    """Read a study and its claims; write verdicts.csv, what it rests on into analysis/, and a copy of the claims.
 
-    The claims are judged once more at tuned learning rates, if the study has such runs: into the folder `tuning`.
+    The claims are judged once more at tuned learning rates, if the study has such runs: into the folder `tuning`. With
+    `tuned` that is done also where there are no such runs yet: no claim is tested there then.
     """
     known, digest = read_claims(claims), claims_hash(claims)
     changed = changed_since(manifest, digest)
@@ -367,16 +371,12 @@ def write_verdicts(
     rates = rates_of(manifest)
     halves: dict[Rate, Path] = {"shared": results, "tuned": results / FOLDER}
     for rate, folder in halves.items():
-        if len(numbers := at_rate(every, rate)) or rate == "shared":
+        if len(numbers := at_rate(every, rate)) or rate == "shared" or tuned:
             found = judge(numbers, read, known, seed=seed, digest=digest, changed=changed, rates=rates)
-            about = {"file": str(claims), "hash": digest, "changed": changed}
+            about = {"file": str(claims), "hash": digest, "changed": changed, "outcomes": outcomes is not None}
             _write(found, known, about, folder)
-
-
-def rates_of(manifest: Path | None) -> dict[str, tuple[str, float]]:
-    """Return strategy and learning rate of each run, as far as the manifest knows them."""
-    entries = read_entries(manifest, Rated) if manifest else []
-    return {one["run"]: (one["strategy"], one["learning_rate"]) for one in entries if one["learning_rate"] is not None}
+    with atomic(results / "claims.yaml") as temporary:
+        temporary.write_bytes(claims.read_bytes())
 
 
 def _write(found: VerdictTables, known: Claims, about: dict[str, Any], folder: Path) -> None:
