@@ -21,6 +21,7 @@ from maskbench.experiment.planned import Planned
 from maskbench.experiment.tuning import reserve
 from maskbench.experiment.user_files import corpus_content, lexicon_content, model_content, task_content
 from maskbench.io.code import code_hash
+from maskbench.records.packed import GZIPPED, packed_form
 
 ENVS = Path(workflow.basedir) / "envs"
 GPUS = workflow.global_resources.get("gpu")
@@ -65,6 +66,14 @@ def given(value):
     return lambda wildcards: value
 
 
+def so_far():
+    """Whether the call makes the record of the cells that are finished so far (`snakemake record`), and trains nothing.
+
+    Snakemake knows its targets only when it asks for inputs and parameters, after the rules are read.
+    """
+    return "record" in workflow.dag_settings.targets
+
+
 def planned():
     """What this call trains and probes, said before it starts or after a dry run, and the jobs that it was told to force."""
     # needrun_jobs() leaves out jobs that a dry run has already planned
@@ -91,7 +100,8 @@ onstart:
     if problem := missing_scheduler(workflow.executor_plugin and workflow.executor_plugin.name):
         sys.exit(problem)
     CALL.write_resolved()
-    if not CALL.recorded:
+    # a record may be made while another call trains
+    if not (CALL.recorded or so_far()):
         plan, forced = planned()
         os.environ |= plan.environment()
         for rule, layout in FOLDERS.items():

@@ -18,17 +18,27 @@ SHOWN = [
     # what tables, figures and the page are made from
     LAYOUT.experiment,
     LAYOUT.file("metrics.csv"),
-    *rules.compare.output,
-    *rules.verdicts.output,
+    *COMPARED,
+    *JUDGED,
     *CALL.collected("along.csv"),
-    *([*CALL.collected("tuning/choices.json")] if EXPERIMENT.tune else []),
     *CALL.collected("manifest.json"),
 ]
+
+
+def choices(wildcards):
+    """The tuned learning rates, if there are any; a record of what is finished so far waits for none."""
+    return CALL.collected("tuning/choices.json") if EXPERIMENT.tune and not so_far() else []
+
+
+def choices_so_far(wildcards):
+    """A hash that changes with the choices, for a record that takes them as they are."""
+    return CALL.so_far if EXPERIMENT.tune and so_far() else ""
 
 
 rule tables:
     input:
         SHOWN,
+        choices=choices,
     output:
         csv=[
             report(
@@ -48,6 +58,7 @@ rule tables:
         ENVS / "analysis.yaml"
     params:
         folder=subpath(output[0], parent=True),
+        choices=choices_so_far,
         code=code_hash("tables.py"),
     shell:
         'python "$MASKBENCH/scripts/tables.py" --results $(dirname {params.folder:q}) --output-dir {params.folder:q}'
@@ -57,6 +68,7 @@ rule tables:
 rule plots:
     input:
         SHOWN,
+        choices=choices,
     output:
         svg=[
             report(
@@ -77,6 +89,7 @@ rule plots:
         ENVS / "analysis.yaml"
     params:
         folder=subpath(output.captions, parent=True),
+        choices=choices_so_far,
         code=code_hash("figures.py"),
     shell:
         'python "$MASKBENCH/scripts/figures.py" --results $(dirname {params.folder:q}) --output-dir {params.folder:q}'
@@ -94,6 +107,7 @@ rule figures:
 rule page:
     input:
         shown=SHOWN,
+        choices=choices,
         manifest=CALL.collected("manifest.json"),
         tables=rules.tables.output,
         figures=rules.plots.output,
@@ -107,7 +121,36 @@ rule page:
         ENVS / "analysis.yaml"
     params:
         command=given(shlex.join(CALL.command)),
+        choices=choices_so_far,
         code=code_hash("page.py"),
     shell:
         'python "$MASKBENCH/scripts/page.py" --results $(dirname {output:q}) --experiment $(dirname {output:q})/experiment.json'
         " --command {params.command:q} > {log:q} 2>&1"
+
+
+if not CALL.recorded:
+    PACKED = [LAYOUT.file(name) for name in GZIPPED if EXPERIMENT.tune or not name.startswith("tuning/")]
+
+    rule pack_record:
+        input:
+            PACKED,
+        output:
+            [packed_form(path) for path in PACKED],
+        log:
+            LAYOUT.log("pack-record"),
+        retries: 0
+        localrule: True
+        conda:
+            ENVS / "analysis.yaml"
+        params:
+            code=code_hash("record.py"),
+        shell:
+            'python "$MASKBENCH/scripts/record.py" pack {input:q} > {log:q} 2>&1'
+
+
+rule record:
+    # The target of `snakemake --cores 1 record`: all of the above from the cells that are finished so far, and packed.
+    input:
+        rules.page.output,
+        [] if CALL.recorded else rules.pack_record.output,
+    localrule: True

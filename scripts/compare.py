@@ -20,6 +20,7 @@ def main() -> None:
     parser.add_argument("--resamples", required=True, type=int, help="resamples of the bootstrap")
     parser.add_argument("--confidence", required=True, type=float, help="coverage of the intervals, such as 0.95")
     parser.add_argument("--seed", required=True, type=int, help="seed of the bootstrap's generator")
+    parser.add_argument("--tuned", action="store_true", help="the study tunes: write that half, too, even without runs")
     parser.add_argument("--output", required=True, type=Path, help="comparisons.csv")
     options = parser.parse_args()
     if options.resamples < 100 or not 0.0 < options.confidence < 1.0 or options.seed < 0:
@@ -29,7 +30,7 @@ def main() -> None:
     from maskbench.analysis.compare import Settings, compare_files
 
     settings = Settings(options.baseline, options.resamples, options.confidence, options.seed)
-    compare_files(options.metrics, options.outcomes, options.output, settings)
+    compare_files(options.metrics, options.outcomes, options.output, settings, tuned=options.tuned)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ def main() -> None:
     parser.add_argument("--resamples", required=True, type=int, help="resamples of the test examples")
     parser.add_argument("--seed", required=True, type=int, help="seed of the generators")
     parser.add_argument("--train-size", help="judge contrasts that are not over train sizes at this one alone")
+    parser.add_argument("--tuned", action="store_true", help="the study tunes: write that half, too, even without runs")
     parser.add_argument("--results", required=True, type=Path, help="folder to write to")
     options = parser.parse_args()
     if options.resamples < 100 or options.seed < 0:
@@ -36,6 +37,7 @@ def main() -> None:
         resamples=options.resamples,
         seed=options.seed,
         train_size=options.train_size,
+        tuned=options.tuned,
     )
 
 

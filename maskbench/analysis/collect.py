@@ -19,7 +19,7 @@ from maskbench.analysis.metrics import ALONG_COLUMNS, CELL, METRIC_COLUMNS, writ
 from maskbench.analysis.outcome_tables import OutcomesWriter, read_predictions, tables_of, types_of
 from maskbench.analysis.rates import halves
 from maskbench.analysis.run_records import kind_of, number_of, read_records
-from maskbench.analysis.study_manifest import entry_of, manifest_of, models_of
+from maskbench.analysis.study_manifest import entry_of, manifest_of, models_of, progress
 from maskbench.config.measures import MEASURES, measure
 from maskbench.errors import InputError
 from maskbench.io.files import atomic, write_json
@@ -30,7 +30,16 @@ if TYPE_CHECKING:
 
     from maskbench.records.probe import ProbeRecord
     from maskbench.records.probe import TrajectoryPoint as Evaluated
-    from maskbench.records.run import Record
+    from maskbench.records.run import Environment, Record
+
+
+FILES = ("metrics.csv", "metrics.parquet", "along.csv", "outcomes.parquet")
+"""What `collect` writes beside the manifest."""
+
+
+def device_of(machine: Environment) -> str:
+    """Return the kind of device that a run was made on, between which nothing is compared."""
+    return f"{machine.device if machine.device == 'cpu' else machine.device_name}, {machine.precision}"
 
 
 def _run(record: Record, probes: ProbeRecord | None) -> RunSummary:
@@ -44,6 +53,7 @@ def _run(record: Record, probes: ProbeRecord | None) -> RunSummary:
         step_time=number_of(record, "run", "step_time"),
         peak_memory=number_of(record, "run", "peak_memory"),
         machine=f"{machine.device}, {machine.device_name}, {machine.threads} threads",
+        device=device_of(machine),
         history=[Point(item.step, item.score) for item in record.history if item.score is not None],
         trajectory={
             entry.name: points
@@ -126,6 +136,11 @@ class _Seen:
         for name, version in {"python": record.environment.python, **record.environment.packages}.items():
             self.versions.setdefault(name, Counter())[version] += 1
 
+    def models(self, pretrained: Mapping[str, tuple[str, int | None]]) -> dict[str, tuple[str, int | None]]:
+        """Return how the models of the runs were pretrained; others may be waiting for their pretraining."""
+        used = {run.model for run in self.runs}
+        return {name: about for name, about in pretrained.items() if name in used}
+
 
 def collect(
     study: str,
@@ -137,6 +152,7 @@ def collect(
     probed: bool = False,
     share: float = MATCHED,
     pretrained: Mapping[str, tuple[str, int | None]] | None = None,
+    planned: Sequence[str] | None = None,
 ) -> None:
     """Write metrics.csv, metrics.parquet, along.csv, outcomes.parquet and manifest.json of a study.
 
@@ -158,21 +174,20 @@ def collect(
         Where the matched score lies, from the majority class's score (0) to the baseline's best (1).
     pretrained
         By model, its pretraining recipe and seed (None: not pretrained here); others are recipes of their own.
+    planned
+        All runs that the study is to have; None: these are all.
 
     Raises
     ------
     InputError
         If a run is listed twice, or naming the first file that is missing or not valid; nothing is written then.
     """
-    if len(set(runs)) < len(runs):
-        raise InputError(f"{study}: expected each run once, {Counter(runs).most_common(1)[0][0]} is listed twice")
+    _check_once(study, runs)
     metrics, seen = _Metrics(pretrained or {}), _Seen()
     with ExitStack() as files:
-        names = ("metrics.csv", "metrics.parquet", "along.csv", "outcomes.parquet")
-        temporary = {name: files.enter_context(atomic(output / name)) for name in names}
+        temporary = {name: files.enter_context(atomic(output / name)) for name in FILES}
         types = types_of(results, runs)
-        writer = pq.ParquetWriter(temporary["outcomes.parquet"], pa.schema(types), compression="zstd")
-        with writer:
+        with pq.ParquetWriter(temporary["outcomes.parquet"], pa.schema(types), compression="zstd") as writer:
             outcomes = OutcomesWriter(writer, types)
             for record, probes in read_records(results, runs, probed):
                 metrics.add_run(record, probes)
@@ -184,8 +199,15 @@ def collect(
             outcomes.flush()
         metrics.write(temporary["metrics.csv"], temporary["metrics.parquet"])
         write_csv(pd.DataFrame(seen.along, columns=list(ALONG_COLUMNS)), temporary["along.csv"])
-    about, models = about_data(results, seen.uses), models_of(results, pretrained or {})
-    write_json(output / "manifest.json", manifest_of(study, seen.entries, seen.versions, about, models))
+    about, models = about_data(results, seen.uses), models_of(results, seen.models(pretrained or {}))
+    manifest = manifest_of(study, seen.entries, seen.versions, about, models)
+    write_json(output / "manifest.json", manifest | progress(planned or runs, runs))
+
+
+def _check_once(study: str, runs: Sequence[str]) -> None:
+    """Refuse a list in which a run stands twice."""
+    if len(set(runs)) < len(runs):
+        raise InputError(f"{study}: expected each run once, {Counter(runs).most_common(1)[0][0]} is listed twice")
 
 
 def _derived(

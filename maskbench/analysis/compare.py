@@ -25,7 +25,7 @@ from maskbench.analysis.metrics import (
 from maskbench.analysis.outcomes import Outcomes
 from maskbench.analysis.rates import FOLDER, at_rate
 from maskbench.analysis.values import Scale, Values
-from maskbench.config.measures import measure, shown_in
+from maskbench.config.measures import shown_in
 from maskbench.errors import InputError
 from maskbench.io.files import atomic
 
@@ -92,18 +92,17 @@ class Pairs:
         """Seeds that both were run with."""
         return set(self.strategy)
 
-    def complete(self, known: Collection[str], machines: dict[str, float]) -> list[int]:
+    def complete(self, known: Collection[str], places: dict[str, float]) -> list[int]:
         """Return the seeds of which both runs are among those with a value, and on one kind of machine, sorted.
 
-        `machines` has the kind of machine of each run; runs that are not in it are taken to be on the same kind.
+        `places` has the kind of machine or device of each run (`Values.where`); runs that are not in it are taken to be
+        on the same kind.
         """
-        pairs = {
-            seed: (self.strategy[seed], self.baseline[seed]) for seed in self.strategy.keys() & self.baseline.keys()
-        }
+        pairs = {seed: (self.strategy[seed], self.baseline[seed]) for seed in self.seeds}
         return sorted(
             seed
             for seed, pair in pairs.items()
-            if all(run in known for run in pair) and len({machines.get(run, math.nan) for run in pair}) == 1
+            if all(run in known for run in pair) and len({places.get(run, math.nan) for run in pair}) == 1
         )
 
     def difference(self, values: dict[str, Any], seeds: Sequence[int]) -> Array:
@@ -124,7 +123,7 @@ def _estimate(
     values: dict[str, float],
     resampled: dict[str, Array],
     outcomes: Outcomes | None,
-    machines: dict[str, float],
+    places: dict[str, float],
     settings: Settings,
 ) -> dict[str, Any]:
     """Compare on one measure; several `pairs` (one for each task) are pooled over the seeds that all of them have."""
@@ -132,7 +131,7 @@ def _estimate(
     if over != BOTH:
         resampled = {}  # if one run lacks its outcomes, all intervals of the measure are over seeds alone
     scale, known = Scale(name, directed=False), values.keys()
-    complete = [pair.complete(known, machines if measure(name).of_machine else {}) for pair in pairs]
+    complete = [pair.complete(known, places) for pair in pairs]
     seeds = sorted(set.intersection(*map(set, complete)))
     row = {
         "measure": name,
@@ -189,9 +188,10 @@ def compare(metrics: pd.DataFrame, outcomes: Path | None, settings: Settings) ->
     """Compare every strategy with the baseline, by block, and pooled over the tasks of one kind of regime.
 
     Values of the same seed are subtracted, and the differences averaged; times are compared as ratios, on the log
-    scale, and only between runs on one kind of machine. The intervals are those of the verdicts (`statistics.spread`):
-    over seeds × texts; without outcomes, and for times, over seeds alone, and the column `interval` says so. A run
-    without the outcomes of a measure takes the texts out of all intervals of the measure, which the column says, too.
+    scale. Runs on different kinds of device are not compared, and times only on one kind of machine. The intervals are
+    those of the verdicts (`statistics.spread`): over seeds × texts; without outcomes, and for times, over seeds alone,
+    and the column `interval` says so. A run without the outcomes of a measure takes the texts out of all intervals of
+    the measure, which the column says, too.
 
     Parameters
     ----------
@@ -223,12 +223,12 @@ def compare(metrics: pd.DataFrame, outcomes: Path | None, settings: Settings) ->
     resampled = {
         name: read.resampled(name, runs.loc[found.index], found, runs) if read else {} for name, found in scales.items()
     }
-    machines = {str(run): kind for run, kind in values.of("machine").items()}
+    places = {name: {str(run): kind for run, kind in values.where(name).items()} for name in scales}
     cells = list(_paired(runs, settings.baseline))
     rows = []
     for cell, pairs in [*cells, *_pooled(cells)]:
         for name in scales:
-            estimate = _estimate(pairs, name, recorded[name], resampled[name], read, machines, settings)
+            estimate = _estimate(pairs, name, recorded[name], resampled[name], read, places[name], settings)
             rows.append({**cell, "baseline": settings.baseline, **estimate})
     return pd.DataFrame(rows, columns=list(COMPARISON_COLUMNS))
 
@@ -266,12 +266,18 @@ def read_comparisons(path: str | Path) -> pd.DataFrame:
     return frame
 
 
-def compare_files(metrics: Path, outcomes: Path | None, output: Path, settings: Settings) -> None:
+def compare_files(
+    metrics: Path, outcomes: Path | None, output: Path, settings: Settings, *, tuned: bool = False
+) -> None:
     """Read metrics.csv and, if given, outcomes.parquet; write comparisons.csv.
 
-    Runs at tuned learning rates are compared with the baseline at its own, in a file of the folder `tuning`.
+    Runs at tuned learning rates are compared with the baseline at its own, in a file of the folder `tuning`; `tuned`
+    writes that file also where there are no such runs yet.
     """
     numbers = read_metrics(metrics)
     write_comparisons(compare(at_rate(numbers, "shared"), outcomes, settings), output)
-    if len(again := at_rate(numbers, "tuned")):
-        write_comparisons(compare(again, outcomes, settings), metrics.parent / FOLDER / "analysis" / output.name)
+    again, path = at_rate(numbers, "tuned"), metrics.parent / FOLDER / "analysis" / output.name
+    if len(again):
+        write_comparisons(compare(again, outcomes, settings), path)
+    elif tuned:
+        write_comparisons(pd.DataFrame(columns=list(COMPARISON_COLUMNS)), path)

@@ -200,6 +200,8 @@ def _singles(item: Checked, values: Values, contrast: Contrast, tasks: list[str]
     if _heed_missing(item, found, weights):
         return {}
     seeds = np.array(found.seeds)[found.complete(weights)]
+    if not len(seeds):
+        item.outcome, item.note = "undecided", "No seed has run in every block yet."
     return dict(zip(seeds.tolist(), found.mean(weights).tolist(), strict=True))
 
 

@@ -53,6 +53,8 @@ class RunSummary:
     peak_memory: float | None = None
     machine: str | None = None
     """Device, its name and the number of threads; None if they were not recorded."""
+    device: str | None = None
+    """Kind of device, a processor or the card's name, and the precision; None if they were not recorded."""
     history: Sequence[Point] = ()
     """Validation score at each evaluation, in the order of the updates."""
     trajectory: dict[str, Sequence[Point]] = field(default_factory=dict)
@@ -108,7 +110,8 @@ def _cells(runs: Sequence[RunSummary]) -> Iterator[list[RunSummary]]:
 def negative_transfer(runs: Sequence[RunSummary]) -> Iterator[Value]:
     """Yield, for each joint run, what the score lost by the other task: 100 · (score alone − score together), points.
 
-    Alone is the run of the regime `single` on clean data with the same task, model, strategy, train size and seed.
+    Alone is the run of the regime `single` on clean data with the same task, model, strategy, train size and seed, on
+    the same kind of device.
 
     References
     ----------
@@ -116,7 +119,7 @@ def negative_transfer(runs: Sequence[RunSummary]) -> Iterator[Value]:
     """
 
     def partner(run: RunSummary) -> tuple[Any, ...]:
-        return (run.task, run.model, run.strategy, run.train_size, run.seed)
+        return (run.task, run.model, run.strategy, run.train_size, run.seed, run.device)
 
     alone = {
         partner(run): run.score
@@ -216,11 +219,12 @@ def overheads(runs: Sequence[RunSummary], baseline: str) -> Iterator[Value]:
 
 
 def machines(runs: Sequence[RunSummary]) -> Iterator[Value]:
-    """Yield a number for the kind of machine of each run that tells it: equal numbers, equal device and threads."""
-    kinds: dict[str, int] = {}
-    for run in runs:
-        if run.machine is not None:
-            yield Value(run.run, "machine", float(kinds.setdefault(run.machine, len(kinds) + 1)))
+    """Yield numbers for the kind of machine, and of device, of each run that tells it: equal numbers, equal kinds."""
+    for name in ("machine", "device"):
+        kinds: dict[str, int] = {}
+        for run in runs:
+            if (kind := getattr(run, name)) is not None:
+                yield Value(run.run, name, float(kinds.setdefault(kind, len(kinds) + 1)))
 
 
 def _ratio(value: float | None, base: float | None) -> float | None:
@@ -278,10 +282,10 @@ def matched_level(run: RunSummary, share: float = MATCHED) -> float | None:
 def at_matched_score(runs: Sequence[RunSummary], baseline: str, share: float = MATCHED) -> Iterator[Value]:
     """Yield what learning as much as the baseline cost: updates, and interference when a common score is reached.
 
-    Within a block and seed, the matched score is that of `matched_level` for the baseline's run, so that no other
-    strategy of the study, however weak, can move it. Along its own history (linear between evaluations) each strategy
-    first reaches it after `steps_to_score` updates, and what was measured along the training is read off there, linear
-    again.
+    Within a block and seed, the matched score is that of `matched_level` for the baseline's run on the same kind of
+    device, so that no other strategy of the study, however weak, can move it. Along its own history (linear between
+    evaluations) each strategy first reaches it after `steps_to_score` updates, and what was measured along the training
+    is read off there, linear again.
 
     What was not seen is not known: with too few evaluations to see when the score was reached, and where it never was,
     `matched_censored` is −1 or 1 (`side_of`) and the numbers are None. Where the baseline failed there is no matched
@@ -293,8 +297,9 @@ def at_matched_score(runs: Sequence[RunSummary], baseline: str, share: float = M
     what was learned.
     """
     for group in _groups(runs, lambda run: (run.block, run.seed)).values():
-        level = next((matched_level(run, share) for run in group if run.strategy == baseline), None)
+        levels = {run.device: matched_level(run, share) for run in group if run.strategy == baseline}
         for run in (run for run in group if run.completed and run.history):
+            level = levels.get(run.device)
             side = None if level is None else side_of(run.history, level)
             step = first_reached(run.history, level) if level is not None and side == 0 else None
             yield Value(run.run, "matched_score", level)

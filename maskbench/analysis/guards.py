@@ -187,10 +187,12 @@ def heed_parts(row: Row, rows: list[Row], resampler: Resampler) -> None:
 
 
 def of_machines(row: Row) -> Iterator[str]:
-    """Say of times and memory on which machines they were measured, and which pairs are not compared for it."""
+    """Say which pairs are not compared for where they ran; of times and memory on which machines they were measured."""
+    table = used(row.evidence, row.weights)
+    if mixed := int(table.drop_duplicates("block")["mixed"].sum()):
+        yield f"{mixed} of the pairs ran on different kinds of device (processor, card or precision) and do not count."
     if not measure(row.evidence.measure).of_machine:
         return
-    table = used(row.evidence, row.weights)
     done = table[table["status"] == "completed"]
     if done["machine"].isna().any():
         yield "On which machines the runs were made is not recorded, so they may differ."

@@ -17,7 +17,9 @@ from maskbench.config.kinds import TASK_KINDS
 from maskbench.config.measures import measure, recipes
 from maskbench.config.science import LEAST_LEARNED
 from maskbench.errors import InputError
+from maskbench.io.files import atomic
 from maskbench.kinds.score import kind_of
+from maskbench.records.packed import packed_form
 
 CELL = ("run", "task", "model", "strategy", "regime", "condition", "train_size", "seed")
 """Columns that say which run a number is of."""
@@ -85,6 +87,26 @@ def write_csv(frame: pd.DataFrame, path: str | Path, float_format: str | None = 
     returns = any("\r" in str(value) for column in texts for value in column.unique())
     quoting: Literal[0, 2] = 2 if returns else 0  # csv.QUOTE_NONNUMERIC, csv.QUOTE_MINIMAL
     frame.to_csv(path, index=False, lineterminator="\n", quoting=quoting, float_format=float_format)
+
+
+def unpack_metrics(path: Path) -> None:
+    """Write metrics.csv from metrics.parquet beside it, as `collect` wrote it.
+
+    Raises
+    ------
+    InputError
+        If the parquet file is damaged, or has other columns.
+    """
+    source = packed_form(path)
+    try:
+        frame = pd.read_parquet(source)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{source}: expected the metrics of a study as parquet ({reason}); restore it") from None
+    if tuple(frame.columns) not in (METRIC_COLUMNS, KINDS_COLUMNS, OLD_COLUMNS):
+        raise InputError(f"{source}: expected the columns {','.join(METRIC_COLUMNS)}, got {','.join(frame.columns)}")
+    with atomic(path) as temporary:
+        write_csv(frame, temporary)
 
 
 class CheckedTable:

@@ -70,7 +70,7 @@ class Lost:
         """
         first, second = self.failed
         uneven = self.paired and bool(self.pairs) and abs(first - second) >= self.decision.most_uneven
-        return self.seeds == self.of_seeds or self.seeds > self.decision.most_missing * self.of_seeds or uneven
+        return 0 < self.seeds == self.of_seeds or self.seeds > self.decision.most_missing * self.of_seeds or uneven
 
     def __str__(self) -> str:
         first, second = self.failed

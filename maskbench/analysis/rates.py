@@ -6,9 +6,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from maskbench.config.tuning import is_tuned, untuned
+from maskbench.records.manifest import Rated, read_entries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     import pandas as pd
 
@@ -35,6 +37,12 @@ def halves(runs: Sequence[RunSummary]) -> Iterator[list[RunSummary]]:
     """Yield the runs at the shared rate, and those at tuned rates under the names that their strategies have there."""
     yield [run for run in runs if not is_tuned(run.strategy)]
     yield [replace(run, strategy=untuned(run.strategy)) for run in runs if is_tuned(run.strategy)]
+
+
+def rates_of(manifest: Path | None) -> dict[str, tuple[str, float]]:
+    """Return strategy and learning rate of each run, as far as the manifest knows them."""
+    entries = read_entries(manifest, Rated) if manifest else []
+    return {one["run"]: (one["strategy"], one["learning_rate"]) for one in entries if one["learning_rate"] is not None}
 
 
 def differing(pairs: pd.DataFrame, rates: Mapping[str, tuple[str, float]]) -> str | None:

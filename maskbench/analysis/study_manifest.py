@@ -6,11 +6,12 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from maskbench.errors import InputError
+from maskbench.experiment.layout import RunId
 from maskbench.records.manifest import ModelEntry
 from maskbench.records.pretraining import NAME, PretrainingRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from maskbench.records.probe import ProbeRecord
@@ -82,6 +83,29 @@ def models_of(results: Path, pretrained: Mapping[str, tuple[str, int | None]]) -
             entry |= {"held_out_loss": last.loss, "held_out_accuracy": last.accuracy}
         found.append(ModelEntry.model_validate(entry).model_dump())
     return found
+
+
+def progress(planned: Sequence[str], runs: Sequence[str]) -> dict[str, Any]:
+    """Return what the manifest says of cells that have not run: how many are planned, and what is not run yet.
+
+    Parameters
+    ----------
+    planned
+        All runs that the study is to have.
+    runs
+        Those that are there.
+
+    Returns
+    -------
+    dict
+        `planned`, a number; `not_run`: how many cells, by strategy and by block (``task.model.regime.condition.size``);
+        empty where all have run.
+    """
+    there = set(runs)
+    left = [RunId.parse(run) for run in planned if run not in there]
+    blocks = Counter(f"{one.task}.{one.model}.{one.regime}.{one.condition}.{one.size}" for one in left)
+    strategies = Counter(one.strategy for one in left)
+    return {"planned": len(planned), "not_run": {"strategies": dict(strategies), "blocks": dict(blocks)}}
 
 
 def manifest_of(

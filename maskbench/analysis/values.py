@@ -105,6 +105,13 @@ class Values:
         """Runs that did not complete, or learned nothing: those whose measure `failed` is 1 (`derived.failed`)."""
         return {*self.runs.index[self.runs["status"] != "completed"], *self.collapsed}
 
+    def where(self, name: str) -> pd.Series[float]:
+        """Return a number by run that is equal for runs which may be compared on a measure, as far as they tell it.
+
+        It is the kind of device, of times and memory the kind of machine.
+        """
+        return self.of("machine" if measure(name).of_machine else "device")
+
     def censored(self, name: str) -> pd.Series[float]:
         """Return a number for each run that has no value at the matched score.
 

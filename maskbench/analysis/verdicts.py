@@ -32,7 +32,7 @@ from maskbench.analysis.missing import (
 from maskbench.analysis.outcomes import Outcomes
 from maskbench.analysis.power import Varying, seeds_for_equivalence, seeds_to_find
 from maskbench.analysis.properties import Property, judged
-from maskbench.analysis.rates import FOLDER, at_rate, differing
+from maskbench.analysis.rates import FOLDER, at_rate, differing, rates_of
 from maskbench.analysis.recipes import component_rows, of_recipes
 from maskbench.analysis.resampler import Resampler
 from maskbench.analysis.rows import NO_CONTRAST, Row, Untested
@@ -42,7 +42,7 @@ from maskbench.analysis.values import Values
 from maskbench.config.science import EFFECT_TO_FIND, LEVEL, POWER
 from maskbench.experiment.claims import claims_hash, read_claims
 from maskbench.io.files import atomic, write_json
-from maskbench.records.manifest import Claimed, Rated, read_entries
+from maskbench.records.manifest import Claimed, read_entries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -314,7 +314,6 @@ def judge(
 
 
 def _table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
-    """Return rows with all columns; numbers of seeds are whole."""
     table = pd.DataFrame(rows, columns=list(columns))
     return table.astype({"n_seeds": "Int64"}) if "n_seeds" in columns else table
 
@@ -368,10 +367,12 @@ def write_verdicts(
     resamples: int,
     seed: int,
     train_size: str | None = None,
+    tuned: bool = False,
 ) -> None:
-    """Read a study and its claims; write verdicts.csv, and what it rests on into analysis/.
+    """Read a study and its claims; write verdicts.csv, what it rests on into analysis/, and a copy of the claims.
 
-    The claims are judged once more at tuned learning rates, if the study has such runs: into the folder `tuning`.
+    The claims are judged once more at tuned learning rates, if the study has such runs: into the folder `tuning`. With
+    `tuned` that is done also where there are no such runs yet: no claim is tested there then.
     """
     known, digest = read_claims(claims), claims_hash(claims)
     changed = changed_since(manifest, digest)
@@ -380,17 +381,14 @@ def write_verdicts(
     rates = rates_of(manifest)
     halves: dict[Rate, Path] = {"shared": results, "tuned": results / FOLDER}
     for rate, folder in halves.items():
-        if len(numbers := at_rate(every, rate)) or rate == "shared":
+        if len(numbers := at_rate(every, rate)) or rate == "shared" or tuned:
             settings: dict[str, Any] = {"seed": seed, "digest": digest, "changed": changed, "train_size": train_size}
             found = judge(numbers, read, known, rates=rates, **settings)
-            about = {"file": str(claims), "hash": digest, "changed": changed, "train_size": train_size}
+            about = {"file": str(claims), "hash": digest, "changed": changed, "outcomes": outcomes is not None}
+            about |= {"train_size": train_size}
             _write(found, known, about, folder)
-
-
-def rates_of(manifest: Path | None) -> dict[str, tuple[str, float]]:
-    """Return strategy and learning rate of each run, as far as the manifest knows them."""
-    entries = read_entries(manifest, Rated) if manifest else []
-    return {one["run"]: (one["strategy"], one["learning_rate"]) for one in entries if one["learning_rate"] is not None}
+    with atomic(results / "claims.yaml") as temporary:
+        temporary.write_bytes(claims.read_bytes())
 
 
 def _write(found: VerdictTables, known: Claims, about: dict[str, Any], folder: Path) -> None:

@@ -17,14 +17,15 @@ from typing import Any, Self
 from maskbench.errors import InputError
 from maskbench.experiment.claims import claims_file, claims_hash, read_claims
 from maskbench.experiment.experiment import Experiment
-from maskbench.experiment.finished import void
+from maskbench.experiment.finished import finished, void
 from maskbench.experiment.jobs import Jobs
 from maskbench.experiment.layout import Layout
 from maskbench.experiment.load import load, parse_yaml, read_mapping, show
 from maskbench.experiment.tuning import tuning
 from maskbench.io import environment
-from maskbench.io.files import write_text
+from maskbench.io.files import canonical, read_json, sha256_file, sha256_text, write_text
 from maskbench.records.choices import Choices
+from maskbench.records.packed import GZIPPED, METRICS, packed_form
 from maskbench.slots.cards import check_request
 
 _PACKED = "maskbench"
@@ -154,6 +155,7 @@ class Call:
         Where its files are.
     recorded
         Whether the study is there as its recorded metrics alone, without runs: then only analysis and report are made.
+        The metrics may be packed (records/packed.py).
     file
         The configuration file, relative to the working folder if it lies below it.
     named
@@ -210,13 +212,18 @@ class Call:
         # An experiment file is complete by itself: config.yaml is read only when no other file is named.
         config, file = read_call(files, arguments)
         layout = Layout.of(str(config.get("study")))
-        # metrics.csv alone may be there (results/reference, a download), and what training needs may be elsewhere
-        recorded = layout.file("metrics.csv").exists() and not layout.file("training").exists()
+        # metrics alone may be there (results/reference, a download), and what training needs may be elsewhere
+        metrics = layout.file(METRICS)
+        there = [path.name for path in (metrics, packed_form(metrics)) if path.exists()]
+        recorded = bool(there) and not layout.file("training").exists()
         if recorded:
-            say(f"{layout.folder}: metrics.csv without runs: analysis and report only; to train, remove metrics.csv")
+            names = " and ".join(there)
+            say(f"{layout.folder}: {there[0]} without runs: analysis and report only; to train, remove {names}")
         experiment = load(config, [file], given=read_arguments(arguments), runs_here=not recorded)
         read_claims(claims_file(experiment))
         call = cls(experiment, layout, recorded, file, bool(files), tuple(unpacked(arguments)), slots, nodes, is_job)
+        if call.judged:
+            say(f"{layout.folder}: verdicts as they are: outcomes.parquet, which they rest on, is not here")
         if not call.submits:
             check_request(slots, experiment.resources.slots_per_gpu)
         return call
@@ -275,7 +282,49 @@ class Call:
     def collected(self, name: str) -> list[Path]:
         """Return a file that `collect` makes, as the list of inputs that it is: a recorded study may lack it."""
         path = self.layout.file(name)
-        return [path] if not self.recorded or path.exists() else []
+        return [path] if not self.recorded or path.exists() or path in self.packed else []
+
+    @cached_property
+    def packed(self) -> list[Path]:
+        """The files of a recorded study that are there in their packed form."""
+        files = [self.layout.file(name) for name in (METRICS, *GZIPPED)] if self.recorded else []
+        # where verdicts are made anew, pairs are, too
+        return [path for path in files if packed_form(path).exists() and (self.judged or path.name != "pairs.csv")]
+
+    @cached_property
+    def judged(self) -> bool:
+        """Whether a recorded study has verdicts that rest on outcomes which are not there: these verdicts stay.
+
+        Made anew without outcomes, they would be over seeds alone.
+
+        Raises
+        ------
+        InputError
+            If some of the verdicts' files are missing.
+        """
+        about = self.layout.file("analysis/claims.json")
+        if not self.recorded or self.layout.file("outcomes.parquet").exists() or not about.exists():
+            return False
+        try:
+            if read_json(about)["outcomes"] is not True:
+                return False
+        except (KeyError, TypeError):  # made before this was noted
+            return False
+        for name in ("verdicts.csv", "analysis/comparisons.csv", "analysis/gates.csv", "analysis/sensitivity.csv"):
+            if not self.layout.file(name).exists():
+                raise InputError(
+                    f"{about}: the verdicts rest on outcomes.parquet, which is not here: expected {name} beside them, "
+                    "found none; restore it, or remove claims.json to judge again over seeds alone"
+                )
+        return True
+
+    @cached_property
+    def so_far(self) -> str:
+        """A hash of what a record of the cells that are finished so far is made of: their records, and the choices."""
+        records = [self.layout.record(run) for run in finished(self.jobs, self.layout)]
+        times = [[path.parent.name, path.stat().st_mtime_ns] for path in records]
+        choices = sha256_file(self.layout.choices) if self.layout.choices.exists() else None
+        return sha256_text(canonical([times, choices]))[:16]
 
     @property
     def resolved(self) -> Path:

@@ -223,6 +223,12 @@ class StudyState:
         return Todo(why is not None, why, tuple(cell for cell in member if not self.probed(cell)))
 
 
+def finished(jobs: Jobs, layout: Layout) -> list[str]:
+    """Return the runs that are trained and, if anything is measured, probed, in the order of the cells."""
+    state = StudyState(Keys(jobs, layout), remember=True)
+    return [cell.run for cell in jobs.cells.values() if state.trained(cell) and state.probed(cell)]
+
+
 def void(jobs: Jobs, layout: Layout) -> Iterator[Path]:
     """Yield the indexes of jobs whose records are not as they left them, and what stands for models that are gone.
 

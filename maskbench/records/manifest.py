@@ -111,8 +111,20 @@ class ModelEntry(BaseModel):
     """What the tokens' frequencies lose at the same places, nats per token."""
 
 
+class NotRun(BaseModel):
+    """How many planned cells have not run."""
+
+    strategies: dict[str, int] = {}
+    blocks: dict[str, int] = {}
+    """The keys are blocks: ``task.model.regime.condition.size``."""
+
+
 class StudyManifest(BaseModel):
     """A study as the report shows it."""
+
+    planned: int | None = None
+    """Cells that the study is to have; None of a study that was collected before this was noted: then all ran."""
+    not_run: NotRun = NotRun()
 
     packages: dict[str, str]
     packages_that_differ: dict[str, dict[str, int]]

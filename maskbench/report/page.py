@@ -111,6 +111,7 @@ def _made(path: Path) -> dict[str, Any] | None:
     manifest = read_manifest(path)
     records = manifest["records"]
     return {
+        "not_run": _not_run(manifest),
         "packages": manifest["packages"],
         "differ": manifest["packages_that_differ"],
         "first_start": manifest["first_start"],
@@ -131,6 +132,18 @@ def _made(path: Path) -> dict[str, Any] | None:
         ][:SHOWN_RUNS],
         "walls": {record["run"]: text.duration(record["timings"]["wall_s"]) for record in records},
         "hashes": {record["run"]: record["parameters_hash"][:16] for record in records},
+    }
+
+
+def _not_run(manifest: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what the page says of planned cells that have not run; None where all have."""
+    planned, done = manifest["planned"], len(manifest["records"])
+    if planned is None or planned == done:
+        return None
+    tables = (("block", "blocks"), ("strategy", "strategies"))
+    return {
+        "sentence": f"{text.plain(done, 0)} of {text.plain(planned, 0)} planned cells have run.",
+        "tables": [(what, list(manifest["not_run"][key].items())) for what, key in tables],
     }
 
 

@@ -237,11 +237,10 @@ class Study:
         return 100.0 * (one / other - 1.0).dropna()
 
     def _alike(self, block: Block, of: str, against: str, name: str) -> tuple[pd.Series[float], pd.Series[float]]:
-        """Return a measure of two strategies by seed; of what depends on the machine, where both ran on one kind."""
+        """Return a measure of two strategies by seed, where both ran on one kind of device or, of times, of machine."""
         one, other = self.measured(block, of, name), self.measured(block, against, name)
-        if not measure(name).of_machine:
-            return one, other
-        kinds = self.measured(block, of, "machine").sub(self.measured(block, against, "machine")).dropna()
+        where = "machine" if measure(name).of_machine else "device"
+        kinds = self.measured(block, of, where).sub(self.measured(block, against, where)).dropna()
         return one.drop(kinds.index[kinds != 0], errors="ignore"), other
 
     @property

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from maskbench.analysis.findings import read_gates, read_pairs, read_sensitivity, read_verdicts
 from maskbench.errors import InputError
-from maskbench.io.files import read_json
+from maskbench.io.files import read_json, sha256_file
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -86,6 +86,9 @@ def read_evidence(results: Path, runs: Collection[str]) -> VerdictFiles:
     again = "make the verdicts again"
     if other := set(verdicts["claims_hash"]) - {found["hash"]}:
         raise InputError(f"{results / FILES[0]}: claims_hash: expected {found['hash']}, got {min(other)}; {again}")
+    copy = results / "claims.yaml"
+    if copy.exists() and (digest := sha256_file(copy)[: len(found["hash"])]) != found["hash"]:
+        raise InputError(f"{copy}: expected the claims of the verdicts, {found['hash']}, got {digest}; {again}")
     known = {claim["id"] for claim in found["claims"]}
     if silent := known - set(verdicts["claim"]):
         raise InputError(f"{results / FILES[0]}: no row for claim {min(silent)} of {analysis / 'claims.json'}; {again}")

@@ -20,6 +20,7 @@ from maskbench.masks import Strategy
 from maskbench.records.run import Record
 from tests import warm
 from tests.helpers.models import conll_of_sentences, csv_of_texts, make_model
+from tests.helpers.recorded import copy_record
 
 pytestmark = pytest.mark.workflow
 
@@ -197,6 +198,58 @@ def test_progress_and_the_head_of_the_log(study):
     lines = (folder / "results/mine/logs/train/reviews.tiny.none.single.clean.full.s1.log").read_text().splitlines()
     assert lines[1] == "run reviews.tiny.none.single.clean.full.s1"
     assert re.match(r"device \w+ \(.*\), GPU slot none/0 \(none\), \w+, attention \w+, 1 thread\(s\)", lines[2])
+
+
+# --- a record of what is finished so far
+
+
+def test_a_study_that_is_half_done_has_a_record_of_the_cells_that_are_there(copied):
+    """A third seed is planned and not run, and a run has lost its probes: nothing is trained, and nothing failed."""
+    results = copied / "results/mine"
+    write_config(copied, seeds=[1, 2, 3])
+    shutil.rmtree(results / "probes/names.tiny.random.single.clean.full.s2")
+    made = snakemake(copied, "record")
+    assert made.returncode == 0, made.stdout
+    assert not {"train", "reference", "encode"} & set(jobs_of(made.stdout))
+    metrics = pd.read_csv(results / "metrics.csv")
+    assert metrics["run"].nunique() == 7
+    manifest = json.loads((results / "manifest.json").read_text())
+    assert (manifest["planned"], manifest["runs"], manifest["statuses"]) == (12, 7, {"completed": 7})
+    assert manifest["not_run"]["strategies"] == {"none": 2, "random": 3}
+    assert manifest["not_run"]["blocks"] == {"reviews.tiny.single.clean.full": 2, "names.tiny.single.clean.full": 3}
+    verdicts = pd.read_csv(results / "verdicts.csv")
+    assert not verdicts["note"].str.contains("missing|failed runs").any()
+    page = (results / "report.html").read_text()
+    assert "7 of 12 planned cells have run." in page
+    assert planned(copied, "record") == {}
+    _comes_out_of_its_record(copied, copied.with_name("clone"))
+    # the whole study is planned as if there were no such record, and what has run since is in the next one
+    assert to_do(snakemake(copied, "--dry-run").stdout) == (5, 5)  # that run's model is gone, too
+    assert snakemake(copied, "results/mine/jobs/names.tiny.single.clean.full.s2.1.json").returncode == 0
+    again = {"collect", "compare", "verdicts", "tables", "plots", "page", "pack_record", "record"}
+    assert set(planned(copied, "record")) == again
+
+
+def _comes_out_of_its_record(copied, clone):
+    """All that is shown is made from what git would keep of a study, byte for byte; its verdicts stay as they are."""
+    copy_project(clone)
+    shutil.copy(copied / "config.yaml", clone)
+    before, after = copied / "results/mine", clone / "results/mine"
+    copy_record(before, after)
+    assert not (after / "outcomes.parquet").exists()
+    for folder in ("tables", "figures"):
+        shutil.rmtree(after / folder)
+    (after / "report.html").unlink()
+    made = snakemake(clone)
+    assert made.returncode == 0, made.stdout
+    assert set(jobs_of(made.stdout)) == {"unpack", "tables", "plots", "page"}
+    assert "verdicts as they are: outcomes.parquet, which they rest on, is not here" in made.stdout
+    shown = [path.relative_to(before) for folder in ("tables", "figures") for path in (before / folder).iterdir()]
+    unpacked = ("metrics.csv", "along.csv", "manifest.json", "analysis/pairs.csv")
+    for name in (*shown, "report.html", "verdicts.csv", *unpacked):
+        assert (after / name).read_bytes() == (before / name).read_bytes(), name
+    (after / "manifest.json.gz").write_bytes(b"no archive")
+    assert "manifest.json.gz: expected a file that gzip has packed" in snakemake(clone).stdout
 
 
 # --- what changed reruns, and nothing else

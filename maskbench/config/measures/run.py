@@ -130,6 +130,20 @@ RUN = (
         of_texts=False,
     ),
     Measure(
+        name="device",
+        title="kind of device",
+        unit="number",
+        better="neither",
+        family="run",
+        definition=(
+            "Runs of a study with the same number ran on the same kind of device, a processor or cards of one name, in "
+            "the same precision; manifest.json names them. No two runs on different kinds are compared."
+        ),
+        split="run",
+        derived=True,
+        of_texts=False,
+    ),
+    Measure(
         name="steps",
         title="updates",
         unit="updates",

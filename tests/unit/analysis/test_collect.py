@@ -116,8 +116,9 @@ def test_a_failed_run_keeps_an_empty_score(study):
     collect("s", folder, runs, folder)
     metrics = read_metrics(folder / "metrics.csv")
     rows = metrics[metrics["status"] == "diverged"]
-    assert rows[["split", "measure"]].to_numpy().tolist() == [["test", "score"], ["test", "failed"], ["run", "machine"]]
-    assert rows["value"].isna().tolist() == [True, False, False]
+    places = [["test", "score"], ["test", "failed"], ["run", "machine"], ["run", "device"]]
+    assert rows[["split", "measure"]].to_numpy().tolist() == places
+    assert rows["value"].isna().tolist() == [True, False, False, False]
     assert rows["value"].iloc[1] == 1.0
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["statuses"] == {"completed": 7, "diverged": 1}
@@ -287,7 +288,7 @@ def test_a_failed_run_is_not_probed(tmp_path):
     runs = [synthetic.write_run(tmp_path, "rt-snippets", "none", seed, "oom", 30, probes=True) for seed in (1, 2)]
     collect("s", tmp_path, runs, tmp_path, probed=True)
     metrics = read_metrics(tmp_path / "metrics.csv")
-    rows = metrics[metrics["measure"] != "machine"]
+    rows = metrics[~metrics["measure"].isin(["machine", "device"])]
     assert rows[["measure", "value"]].fillna(-1).to_numpy().tolist() == [["score", -1], ["failed", 1]] * 2
     path = tmp_path / "probes" / runs[1] / "metrics.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"status": "probed"}))

@@ -1,4 +1,4 @@
-"""Times and memory are compared between runs on one kind of machine alone."""
+"""Nothing is compared between kinds of device; times and memory between runs on one kind of machine alone."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from maskbench.analysis.compare import Settings, compare
-from maskbench.analysis.derived import RunSummary, machines, overheads
+from maskbench.analysis.derived import RunSummary, machines, negative_transfer, overheads
 from maskbench.analysis.verdicts import judge
-from tests.unit.analysis.test_verdicts import claims, row, study
+from tests.unit.analysis.test_verdicts import claims, noise, row, study
 
 FASTER = {"name": "none vs x", "of": "none", "against": "x"}
 
@@ -56,6 +56,66 @@ def test_what_is_known_of_the_machines_is_said_in_the_row(measure):
 def test_a_score_does_not_mind_the_machine():
     metrics = timed(lambda name, seed: 2.0 if name == "x" else 1.0)
     assert verdict(metrics, "score")["n_seeds"] == 10
+
+
+def on_devices(kinds, tasks=("a",), sizes=("100",)):
+    """Return a study whose second arm scores 2 points higher; `kinds` gives the device of a run by (strategy, seed)."""
+
+    def values(task, seed, size, place):
+        level = 0.7 + 0.01 * noise(task, seed, size)
+        found = {"none": {"score": level}, "x": {"score": level + 0.02 + 0.001 * noise(seed)}}
+        # what ran on the second kind scores 10 points less
+        return {
+            name: own | {"score": own["score"] - 0.1 * (kinds(name, seed) == 2), "device": float(kinds(name, seed))}
+            for name, own in found.items()
+        }
+
+    return study(values, tasks=tasks, sizes=sizes)
+
+
+@pytest.mark.parametrize("tasks", [("a",), ("a", "b")])
+def test_no_measure_is_compared_between_kinds_of_device(tasks):
+    """A pair on a processor and a card does not count; pairs on one of them, whichever, do."""
+    mixed = on_devices(lambda name, seed: 2 if name == "x" and seed in (1, 2) else 1, tasks)
+    found = row(judge(mixed, None, claims(FASTER | {"of": "x", "against": "none"})).verdicts, scope="pooled")
+    assert (found["n_seeds"], found["verdict"]) == (8, "supported")
+    assert found["estimate"] == pytest.approx(2.0, abs=0.1)
+    assert f"{2 * len(tasks)} of the pairs ran on different kinds of device" in found["note"]
+    assert "missing" not in found["note"]  # they were not lost to a failure
+    alike = on_devices(lambda name, seed: 1 + seed % 2, tasks)
+    found = row(judge(alike, None, claims(FASTER | {"of": "x", "against": "none"})).verdicts, scope="pooled")
+    assert (found["n_seeds"], "kinds of device" in found["note"]) == (10, False)
+
+
+def test_a_contrast_of_pairs_that_are_all_mixed_is_not_tested():
+    metrics = on_devices(lambda name, seed: 2 if name == "x" else 1)
+    (found,) = judge(metrics, None, claims(FASTER)).verdicts.to_dict("records")
+    assert found["verdict"] == "not tested"
+    assert "different kinds of device" in found["note"]
+
+
+def test_a_learning_curve_counts_if_all_of_its_runs_were_made_on_one_kind_of_device():
+    metrics = on_devices(lambda name, seed: 1, sizes=("100", "200", "400"))
+    other = (metrics["seed"] == 3) & (metrics["train_size"] == "400") & (metrics["measure"] == "device")
+    metrics.loc[other & (metrics["strategy"] == "x"), "value"] = 2.0
+    contrast = FASTER | {"of": "x", "against": "none", "kind": "curve"}
+    found = row(judge(metrics, None, claims(contrast)).verdicts, scope="pooled")
+    assert found["n_seeds"] == 9
+    assert "1 of the pairs ran on different kinds of device" in found["note"]
+
+
+def test_derived_numbers_and_comparisons_mix_no_devices():
+    about = {"model": "m", "train_size": "100", "seed": 1, "condition": "clean", "completed": True, "strategy": "none"}
+    runs = [
+        RunSummary("alone", task="a", regime="single", score=0.8, device="cpu, fp32", **about),
+        RunSummary("both", task="a", regime="with-b", score=0.7, device="cpu, fp32", **about),
+        RunSummary("card", task="a", regime="with-b", score=0.7, device="H100, fp32", **about),
+    ]
+    assert {value.run: value.value for value in negative_transfer(runs)} == {"both": pytest.approx(10.0), "card": None}
+    assert [value.value for value in machines(runs)] == [1.0, 1.0, 2.0]
+    metrics = on_devices(lambda name, seed: 2 if name == "x" and seed == 1 else 1)
+    found = compare(metrics, None, Settings("none", 100, 0.95, 0)).set_index("measure")
+    assert found.loc["score", ["n_seeds", "missing_pairs"]].tolist() == [9, 1]
 
 
 def test_comparisons_heed_it_too():

@@ -265,6 +265,32 @@ def test_a_study_that_is_there_as_metrics_alone_trains_nothing(folder: Path) -> 
     assert (call.recorded, said, len(call.collected("nothing.csv"))) == (False, [], 1)
 
 
+def test_a_record_is_unpacked_and_keeps_verdicts_that_cannot_be_made_from_it(folder: Path) -> None:
+    results = folder / "results/s"
+    (results / "analysis").mkdir(parents=True)
+    for name in ("metrics.parquet", "manifest.json.gz", "analysis/pairs.csv.gz"):
+        (results / name).touch()
+    call, _ = a_call()
+    assert (call.recorded, call.judged) == (True, False)  # verdicts over seeds alone can be made
+    assert [path.name for path in call.packed] == ["metrics.csv", "manifest.json"]
+    assert call.collected("manifest.json") == [Path("results/s/manifest.json")]
+    assert call.collected("along.csv") == []
+    for about, judged in (('{"outcomes": false}', False), ("{}", False), ('{"outcomes": true}', True)):
+        (results / "analysis/claims.json").write_text(about)
+        for name in ("verdicts.csv", "analysis/comparisons.csv", "analysis/gates.csv", "analysis/sensitivity.csv"):
+            if judged:
+                (results / name).unlink(missing_ok=True)
+                with pytest.raises(InputError, match=rf"claims\.json: .*: expected {name} beside them, found none"):
+                    a_call()
+            (results / name).touch()
+        call, said = a_call()
+        assert call.judged == judged
+    assert said[1] == "results/s: verdicts as they are: outcomes.parquet, which they rest on, is not here"
+    assert [path.name for path in call.packed] == ["metrics.csv", "manifest.json", "pairs.csv"]
+    (results / "outcomes.parquet").touch()
+    assert not a_call()[0].judged
+
+
 def test_slots_are_checked_where_jobs_run_here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MASKBENCH_GPUS", "0,1")
     monkeypatch.setenv("MASKBENCH_LEASES", str(folder / "leases"))
