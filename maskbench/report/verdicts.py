@@ -65,7 +65,7 @@ def _kinds(claims: list[dict[str, Any]]) -> dict[tuple[str, str], str]:
     }
 
 
-def read_evidence(results: Path, runs: Collection[str]) -> VerdictFiles:
+def read_evidence(results: Path, runs: Collection[str] | None) -> VerdictFiles:
     """Read the five files and check that they belong together and to the runs of the study.
 
     Parameters
@@ -73,7 +73,7 @@ def read_evidence(results: Path, runs: Collection[str]) -> VerdictFiles:
     results
         Folder of the study.
     runs
-        Ids of all runs in metrics.csv.
+        Ids of all runs in metrics.csv; None: they are not at hand, and not compared.
 
     Raises
     ------
@@ -93,7 +93,7 @@ def read_evidence(results: Path, runs: Collection[str]) -> VerdictFiles:
         if "claim" in table and (strange := set(table["claim"]) - known):
             raise InputError(f"{results / name}: claim: {min(strange)} is not in {analysis / 'claims.json'}; {again}")
     ids = {run for column in ("of", "against") for text in pairs[column].unique() for run in text.split()}
-    if missing := ids - set(runs):
+    if missing := ids - (ids if runs is None else set(runs)):
         raise InputError(f"{results / FILES[1]}: run {min(missing)} is not in {results / 'metrics.csv'}; {again}")
     kinds = _kinds(found["claims"])
     keys = zip(verdicts["claim"], verdicts["contrast"], strict=True)
