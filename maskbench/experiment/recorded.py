@@ -10,7 +10,7 @@ NAME = "reference"
 """Name of the reference study: its record is committed, in results/reference."""
 
 RECORD = ROOT / "results" / NAME
-"""Folder of its record."""
+"""Folder of the record in this checkout."""
 
 NEEDED = (
     "verdicts.csv",
