@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -23,6 +24,9 @@ SOURCE = Path(__file__).with_name("reasons.yaml")
 
 DECIDED = ("supported", "contradicted", "equivalent")
 """Verdicts that say something of a reason."""
+
+WORDS = {"supported": "supported", "contradicted": "contradicted", "equivalent": "without a difference that matters"}
+"""How they are said of reasons."""
 
 AGAINST = {
     "supported": ("contradicted",),
@@ -87,6 +91,12 @@ class Finding:
         return self.verdict == "supported" and not self.remarks
 
     @property
+    def said(self) -> str:
+        """What was found of the reason: ``no difference: a higher score``."""
+        found = "no difference" if self.verdict == "equivalent" else self.verdict
+        return f"{found}: {self.words}"
+
+    @property
     def words(self) -> str:
         """The reason, with the remarks in brackets."""
         return self.reason + (f" ({'; '.join(self.remarks)})" if self.remarks else "")
@@ -136,18 +146,24 @@ def answer(findings: list[Finding]) -> str:
     decided = [one for one in tested if one.verdict in DECIDED]
     supported = [one for one in tested if one.verdict == "supported"]
     clear = sum(one.clear for one in supported)
-    if not tested:
-        return "not tested"
     if not decided:
-        return "undecided"
-    of = f"{len(tested)} {'reason' if len(tested) == 1 else 'reasons'} tested"
+        return "undecided" if tested else "not tested"
     if clear:
-        every = 1 < clear == len(findings)
-        return f"for {'all of these' if every else 'some'} purposes ({clear} of {of} supported)"
+        purposes = "all of these" if 1 < clear == len(findings) else "some"
+        return f"for {purposes} purposes ({_counts(tested)})"
     if supported:
-        return f"for some purposes, with reservations ({len(supported)} of {of} supported)"
+        return f"for some purposes, with reservations ({_counts(tested)})"
     so_far = "" if len(decided) == len(findings) else " so far"
-    return f"no reason found{so_far} ({len(decided)} of {of} decided, none for masking)"
+    return f"no reason found{so_far} ({_counts(tested)})"
+
+
+def _counts(tested: list[Finding]) -> str:
+    """Count verdicts: ``of 4 reasons tested, 1 supported, 3 undecided``."""
+    counts = Counter(one.verdict for one in tested)
+    parts = [f"{counts[verdict]} {words}" for verdict, words in WORDS.items() if counts[verdict]]
+    if left := len(tested) - sum(counts[verdict] for verdict in DECIDED):
+        parts.append(f"{left} undecided")
+    return f"of {text.count(len(tested), 'reason')} tested, {', '.join(parts)}"
 
 
 def _finding(half: Half, tuned: Half | None, reason: Reason) -> Finding:

@@ -201,5 +201,5 @@ def beside(reference: Reference, row: dict[str, Any]) -> str:
     words = f"{shown}, {rests_on(reference.shared, row)}" if shown else rests_on(reference.shared, row)
     if (tuned := reference.at_tuned(row)) is None:
         return words
-    other = f"the same verdict ({effect(tuned)})" if tuned["verdict"] == row["verdict"] else ""
-    return f"{words}; at tuned learning rates {other or f'{verdict_word(tuned)}, {effect(tuned)}'.rstrip(', ')}"
+    verdict = "the same verdict" if tuned["verdict"] == row["verdict"] else verdict_word(tuned)
+    return f"{words}; at tuned learning rates {verdict}, {effect(tuned)}".rstrip(", ")

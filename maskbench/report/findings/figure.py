@@ -32,8 +32,9 @@ def lines(record: Record) -> list[tuple[str, str, dict[str, Any] | None]]:
                 continue
             row = half.head(reason.id)
             drawn = row["estimate"] == row["estimate"] and row["delta"] > 0 and row["verdict"] not in PROPERTIES
-            label = f"{reason.reason} · {measure(row['measure']).label}  {reason.id}"
-            found.append((group.masks, label, row if drawn else None))
+            what = measure(row["measure"]).label
+            label = reason.reason if what in reason.reason else f"{reason.reason} · {what}"
+            found.append((group.masks, f"{label}  {reason.id}", row if drawn else None))
     return found
 
 

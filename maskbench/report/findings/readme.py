@@ -43,7 +43,7 @@ def three_sentences(source: Source, record: Record, image: str) -> str:
         behind = half.behind(row)
         number = f"{effect(row)}, " if effect(row) else ""
         runs = f", {int(row['n_seeds'])} seeds, {text.count(behind.runs, 'run')}" if behind.runs else ""
-        parts.append(f"{item.title.lower()} {verdict_word(row)} ({number}{row['contrast']}{runs})")
+        parts.append(f"{item.title.lower()}: {verdict_word(row)} ({number}{row['contrast']}{runs})")
     return (
         f"**Should I mask? {kinds}.** Random masks against plain fine-tuning: {'; '.join(parts)}. The reference study "
         f"so far: {extent(record)}; [docs/findings.md](docs/findings.md) has every claim with its evidence, and what "

@@ -132,7 +132,8 @@ def test_the_page_begins_with_the_answer(made):
         "Beside published numbers",
     ]
     assert (
-        "**Random masks: no reason found so far (1 of 3 reasons tested decided, none for masking).** No difference "
+        "**Random masks: no reason found so far (of 3 reasons tested, 1 without a difference that matters, 2 "
+        "undecided).** No difference "
         "that matters: a higher score (at tuned rates inconclusive; unguarded); undecided: less overfitting, "
         "robustness." in content
     )
@@ -213,7 +214,7 @@ def test_the_readme_has_the_answer_between_its_markers(top):
     assert content.startswith("# Top\n\n<!-- answer -->\n**Should I mask? Random masks: no reason found so far (")
     assert content.endswith("with verdicts](docs/images/answer.png)\n<!-- /answer -->\n\nThe rest.\n")
     assert (
-        "the score equivalent, unguarded (+0.10 points [−0.20 to +0.40], random vs none, 8 seeds, 32 runs)" in content
+        "the score: equivalent, unguarded (+0.10 points [−0.20 to +0.40], random vs none, 8 seeds, 32 runs)" in content
     )
     assert "2 runs of 1\u202f200 planned" in content
     first = [(top / name).read_bytes() for name in ("docs/findings.md", "README.md", "docs/images/answer.png")]
@@ -231,7 +232,7 @@ def test_each_reason_with_a_number_is_drawn(made):
     assert [(masks, row is not None) for masks, _, row in lines] == [("Random masks", True)] * 3 + [
         ("Other masks", True)
     ]
-    assert lines[0][1] == "a higher score · score  C02"
+    assert lines[0][1] == "a higher score  C02"
 
 
 def test_a_verdict_that_nobody_wrote_a_sentence_for_is_an_error(top):

@@ -94,8 +94,11 @@ def test_the_answer_is_on_top_with_that_of_the_reference(small, record):
     assert words.index("Reference study") < words.index("The answer so far")
     assert "Random masks: undecided: a higher score, less overfitting, robustness." in words.replace("Undecided", "")
     other = words[words.index("Reference study") :]
-    assert "Random masks: no reason found so far (1 of 3 reasons tested decided, none for masking)" in other
-    assert "Other masks: for some purposes (1 of 1 reason tested supported). ✓ frozen lower layers" in other
+    assert (
+        "Random masks: no reason found so far (of 3 reasons tested, 1 without a difference that matters, 2 unde"
+        in other
+    )
+    assert "Other masks: for some purposes (of 1 reason tested, 1 supported). ✓ supported: frozen lower layers" in other
 
 
 def test_without_a_record_nothing_is_said_of_one(small):
@@ -134,7 +137,7 @@ def test_tuned_rates_are_said(record, tmp_path):
     assert beside(reference, reference.shared.row("C02", "random vs none", "score")).endswith(
         "at tuned learning rates inconclusive, +0.10 points [−0.20 to +0.40]"
     )
-    assert "at tuned learning rates the same verdict (" in beside(reference, reference.shared.head("C16"))
+    assert "at tuned learning rates the same verdict, +" in beside(reference, reference.shared.head("C16"))
     assert remarks(reference.shared, reference.tuned, "C02") == ["at tuned rates inconclusive"]
 
 
@@ -161,18 +164,28 @@ def found(*verdicts, remark=()):
     [
         (found("not tested", "not tested"), "not tested"),
         (found("inconclusive", "invalid", "invalid: at the price of the score", "not tested"), "undecided"),
-        (found("equivalent", "contradicted"), "no reason found (2 of 2 reasons tested decided, none for masking)"),
+        (
+            found("equivalent", "contradicted"),
+            "no reason found (of 2 reasons tested, 1 contradicted, 1 without a difference that matters)",
+        ),
         (
             found("equivalent", "inconclusive"),
-            "no reason found so far (1 of 2 reasons tested decided, none for masking)",
+            "no reason found so far (of 2 reasons tested, 1 without a difference that matters, 1 undecided)",
         ),
-        (found("equivalent", "not tested"), "no reason found so far (1 of 1 reason tested decided, none for masking)"),
-        (found("supported", "equivalent"), "for some purposes (1 of 2 reasons tested supported)"),
-        (found("supported", "supported"), "for all of these purposes (2 of 2 reasons tested supported)"),
-        (found("supported", "supported", "not tested"), "for some purposes (2 of 2 reasons tested supported)"),
+        (
+            found("equivalent", "not tested"),
+            "no reason found so far (of 1 reason tested, 1 without a difference that matters)",
+        ),
+        (
+            found("supported", "equivalent"),
+            "for some purposes (of 2 reasons tested, 1 supported, 1 without a difference that matters)",
+        ),
+        (found("supported", "supported"), "for all of these purposes (of 2 reasons tested, 2 supported)"),
+        (found("supported", "supported", "not tested"), "for some purposes (of 2 reasons tested, 2 supported)"),
         (
             found("supported", "equivalent", remark=["unguarded"]),
-            "for some purposes, with reservations (1 of 2 reasons tested supported)",
+            "for some purposes, with reservations (of 2 reasons tested, 1 supported, 1 without a difference that "
+            "matters)",
         ),
     ],
 )
