@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from maskbench.config.kinds import TASK_KINDS
 from maskbench.config.measures import measure, recipes
 from maskbench.config.science import LEAST_LEARNED
 from maskbench.errors import InputError
+from maskbench.io.gzipped import ENDING, read_bytes
 from maskbench.kinds.score import kind_of
 
 CELL = ("run", "task", "model", "strategy", "regime", "condition", "train_size", "seed")
@@ -87,13 +89,20 @@ def write_csv(frame: pd.DataFrame, path: str | Path, float_format: str | None = 
     frame.to_csv(path, index=False, lineterminator="\n", quoting=quoting, float_format=float_format)
 
 
+def _opened(path: Path) -> TextIO:
+    """Open a CSV file, or one that a record keeps gzipped."""
+    if path.suffix == ENDING:
+        return io.TextIOWrapper(io.BytesIO(read_bytes(path)), encoding="utf-8", newline="")
+    return path.open(encoding="utf-8", newline="")
+
+
 class CheckedTable:
     """A CSV file read as text, whose columns are then parsed one by one."""
 
     def __init__(self, path: str | Path, columns: Sequence[str]) -> None:
         self.path = path
         try:
-            with Path(path).open(encoding="utf-8", newline="") as stream:
+            with _opened(Path(path)) as stream:
                 rows = csv.reader(stream, strict=True)
                 header = next(rows, [])
                 if tuple(header) != tuple(columns):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from maskbench.io.code import ROOT
+from maskbench.io.gzipped import present
 
 NAME = "reference"
 """Name of the reference study: its record is committed, in results/reference."""
@@ -28,9 +29,10 @@ TUNED = tuple(f"tuning/{name}" for name in NEEDED)
 def record_files(study: str, record: Path = RECORD) -> list[Path]:
     """Return the files that the page of a study reads of the reference study's record.
 
-    None for the page of the reference study itself, and where no record is committed.
+    None for the page of the reference study itself, and where no record is committed. Of what is gzipped, the form
+    that is read.
     """
     if study == NAME or not (record / NEEDED[0]).is_file():
         return []
-    tuned = [record / name for name in TUNED] if (record / TUNED[0]).is_file() else []
-    return [*(record / name for name in NEEDED), *tuned]
+    tuned = TUNED if (record / TUNED[0]).is_file() else ()
+    return [present(record / name) for name in (*NEEDED, *tuned)]

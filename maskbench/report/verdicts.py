@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from maskbench.analysis.findings import read_gates, read_pairs, read_sensitivity, read_verdicts
 from maskbench.errors import InputError
 from maskbench.io.files import read_json
+from maskbench.io.gzipped import present
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -81,7 +82,7 @@ def read_evidence(results: Path, runs: Collection[str] | None) -> VerdictFiles:
         Naming the file and what is wrong.
     """
     found, analysis = _claims(results / FILES[-1]), results / "analysis"
-    verdicts, pairs = read_verdicts(results / FILES[0]), read_pairs(results / FILES[1])
+    verdicts, pairs = read_verdicts(results / FILES[0]), read_pairs(present(results / FILES[1]))
     gates, sensitivity = read_gates(results / FILES[2]), read_sensitivity(results / FILES[3])
     again = "make the verdicts again"
     if other := set(verdicts["claims_hash"]) - {found["hash"]}:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,8 @@ from maskbench.analysis.metrics import read_metrics
 from maskbench.config.conditions import CLEAN
 from maskbench.errors import InputError
 from maskbench.io.files import read_json
-from maskbench.records.manifest import read_manifest
+from maskbench.io.gzipped import present, read_bytes
+from maskbench.records.manifest import check_manifest
 from maskbench.report.reference import Reference
 
 if TYPE_CHECKING:
@@ -74,8 +76,8 @@ class Record:
             Naming the first file that is missing or not valid.
         """
         reference = Reference.read(folder)
-        manifest, path = read_manifest(folder / "manifest.json"), folder / "experiment.json"
-        planned = read_json(folder / "manifest.json").get("planned")
+        manifest, planned = _manifest(present(folder / "manifest.json"))
+        path = folder / "experiment.json"
         baseline = read_json(path).get("baseline")
         if not isinstance(baseline, str):
             raise InputError(f"{path}: baseline: expected the name of a strategy")
@@ -113,6 +115,17 @@ class Record:
         own = table[(table["strategy"] == self.baseline) & (table["regime"] == "single") & (table["split"] == "test")]
         own = own[(own["condition"] == CLEAN.name) & own["measure"].isin(("score", "majority_score"))]
         return [_plain(str(task), str(model), str(size), part) for (task, model, size), part in _blocks(own)]
+
+
+def _manifest(path: Path) -> tuple[dict[str, Any], int | None]:
+    """Read the manifest, gzipped or not, and how many cells are planned; None if it does not say."""
+    try:
+        content = json.loads(read_bytes(path))
+        return check_manifest(path, content), content.get("planned")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise InputError(f"{path}: not valid JSON ({error}); restore it") from None
 
 
 def _blocks(table: pd.DataFrame) -> Any:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from maskbench.analysis.findings import POOLED, VERDICTS
+from maskbench.analysis.findings import VERDICTS
 from maskbench.config.block import ConfigBlock
 from maskbench.errors import InputError
 from maskbench.experiment.load import explain, read_yaml
@@ -154,7 +154,7 @@ def address(record: Record, words: str, place: str) -> tuple[Half, dict[str, Any
     parts = parts[:-1] if tuned else parts
     if len(parts) != 3:
         raise InputError(f"{place}: expected CLAIM | CONTRAST | MEASURE, or with | tuned, got {words!r}")
-    row = half.row(*parts, POOLED) if half else None
+    row = half.row(parts[0], parts[1], parts[2]) if half else None
     if half is None or row is None:
         raise InputError(f"{place}: {words}: the record has no such row")
     return half, row

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import os
 import re
 import shutil
 
@@ -12,7 +14,7 @@ import yaml
 
 from maskbench.errors import InputError
 from maskbench.experiment.claims import read_claims
-from maskbench.experiment.recorded import NEEDED, RECORD
+from maskbench.experiment.recorded import NEEDED, RECORD, record_files
 from maskbench.report.claims import PROPERTIES
 from maskbench.report.findings import claims, figure, readme, write
 from maskbench.report.findings.page import NOTHING
@@ -310,6 +312,23 @@ def test_what_people_wrote_is_checked(top, changes, message):
 )
 def test_numbers_come_from_the_record(said, good):
     assert (own_number(said) is None) == good
+
+
+def test_a_record_is_read_gzipped_as_it_is_committed(top):
+    """A clone has manifest and pairs gzipped alone; where both forms are there, the newer one is read."""
+    content, record = page(top), top / "record"
+    for name in ("manifest.json", "analysis/pairs.csv", "tuning/analysis/pairs.csv"):
+        path = record / name
+        path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    assert page(top) == content
+    assert record / "analysis" / "pairs.csv.gz" in record_files("mine", record)
+    (record / "manifest.json").write_text("{}")
+    os.utime(record / "manifest.json", (1, 1))
+    assert page(top) == content
+    (record / "analysis" / "pairs.csv.gz").write_bytes(b"no archive")
+    with pytest.raises(InputError, match=r"pairs\.csv\.gz: expected a file that gzip has packed"):
+        page(top)
 
 
 def test_without_a_record_the_page_says_so(top):
