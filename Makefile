@@ -16,7 +16,7 @@ unexport PYTHONHOME
 WORKERS = $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 PYTEST = python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder --durations=20
 
-.PHONY: run plan test test-all check lint reliability bench-check models schema lock clean-env help env
+.PHONY: run plan test test-all check lint reliability bench-check models schema findings lock clean-env help env
 
 run: $(STAMP)  ## run the default experiment; make run ARGS="--configfile experiments/x.yaml" runs another
 	snakemake --cores all $(ARGS)
@@ -57,6 +57,9 @@ models: $(STAMP)  ## try every family of models with masks and write docs/models
 
 schema: $(STAMP)  ## write config.schema.json, docs/config.md and the comments of config.yaml anew
 	python -m maskbench schema
+
+findings: $(STAMP)  ## write docs/findings.md and the answer in README.md from results/reference
+	@python scripts/findings.py $(ARGS)
 
 env: $(STAMP)  ## build .venv from requirements.lock, with a link to this checkout's maskbench
 

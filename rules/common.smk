@@ -18,6 +18,7 @@ from maskbench.experiment.corpora import corpora, packs, tasks_of
 from maskbench.experiment.forced import Forced, forced_jobs
 from maskbench.experiment.lexicons import lexicons
 from maskbench.experiment.planned import Planned
+from maskbench.experiment.recorded import RECORD, record_files
 from maskbench.experiment.tuning import reserve
 from maskbench.experiment.user_files import corpus_content, lexicon_content, model_content, task_content
 from maskbench.io.code import code_hash

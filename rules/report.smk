@@ -111,6 +111,8 @@ rule page:
         manifest=CALL.collected("manifest.json"),
         tables=rules.tables.output,
         figures=rules.plots.output,
+        # what the reference study found stands beside the study's own verdicts
+        reference=record_files(EXPERIMENT.study),
     output:
         report(LAYOUT.file("report.html"), caption="captions/page.rst", category="Page", labels={"page": "report"}),
     log:
@@ -122,10 +124,11 @@ rule page:
     params:
         command=given(shlex.join(CALL.command)),
         choices=choices_so_far,
+        reference=lambda wildcards, input: f"--reference {shlex.quote(str(RECORD))}" if input.reference else "",
         code=code_hash("page.py"),
     shell:
         'python "$MASKBENCH/scripts/page.py" --results $(dirname {output:q}) --experiment $(dirname {output:q})/experiment.json'
-        " --command {params.command:q} > {log:q} 2>&1"
+        " --command {params.command:q} {params.reference} > {log:q} 2>&1"
 
 
 if not CALL.recorded:

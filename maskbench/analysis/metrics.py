@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from maskbench.config.measures import measure, recipes
 from maskbench.config.science import LEAST_LEARNED
 from maskbench.errors import InputError
 from maskbench.io.files import atomic
+from maskbench.io.gzipped import ENDING, read_bytes
 from maskbench.kinds.score import kind_of
 from maskbench.records.packed import packed_form
 
@@ -109,13 +111,20 @@ def unpack_metrics(path: Path) -> None:
         write_csv(frame, temporary)
 
 
+def _opened(path: Path) -> TextIO:
+    """Open a CSV file, or one that a record keeps gzipped."""
+    if path.suffix == ENDING:
+        return io.TextIOWrapper(io.BytesIO(read_bytes(path)), encoding="utf-8", newline="")
+    return path.open(encoding="utf-8", newline="")
+
+
 class CheckedTable:
     """A CSV file read as text, whose columns are then parsed one by one."""
 
     def __init__(self, path: str | Path, columns: Sequence[str]) -> None:
         self.path = path
         try:
-            with Path(path).open(encoding="utf-8", newline="") as stream:
+            with _opened(Path(path)) as stream:
                 rows = csv.reader(stream, strict=True)
                 header = next(rows, [])
                 if tuple(header) != tuple(columns):

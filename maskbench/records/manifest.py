@@ -166,7 +166,18 @@ def read_manifest(path: Path) -> dict[str, Any]:
     InputError
         If it is missing or not valid.
     """
-    return _checked(path, StudyManifest, read_json(path)).model_dump()
+    return check_manifest(path, read_json(path))
+
+
+def check_manifest(path: Path, content: Any) -> dict[str, Any]:
+    """Return what the report needs of the content of a manifest; `path` is where it was read.
+
+    Raises
+    ------
+    InputError
+        If it is not valid.
+    """
+    return _checked(path, StudyManifest, content).model_dump()
 
 
 def read_models(path: Path) -> list[ModelEntry]:

@@ -148,12 +148,12 @@ def sentence(row: dict[str, Any]) -> str:
     """Put a row of verdicts.csv into one plain sentence, which says no more than the verdict does."""
     verdict, unit = row["verdict"], row["unit"]
     if verdict == "not tested":
-        return _sentence_case(row["note"] or "This study does not have what the claim needs.")
+        return text.sentence_case(row["note"] or "This study does not have what the claim needs.")
     if math.isnan(row["estimate"]):
-        return _sentence_case(row["note"] or "There is no estimate.")
+        return text.sentence_case(row["note"] or "There is no estimate.")
     if verdict in PROPERTIES:
         title = measure(row["measure"]).title
-        return _sentence_case(f"{row['contrast']}: {title}: {row['note'][:1].lower()}{row['note'][1:]}")
+        return text.sentence_case(f"{row['contrast']}: {title}: {row['note'][:1].lower()}{row['note'][1:]}")
     found = _found(row)
     margin = "" if math.isnan(row["delta"]) else text.amount(row["delta"], unit)
     ends = {
@@ -164,7 +164,7 @@ def sentence(row: dict[str, Any]) -> str:
         "invalid": ", but a control of this measure failed, so that it says nothing.",
         AT_A_PRICE: ", but it may have been bought with the score.",
     }
-    return _sentence_case(found + ends[verdict] + _unguarded(row))
+    return text.sentence_case(found + ends[verdict] + _unguarded(row))
 
 
 def _unguarded(row: dict[str, Any]) -> str:
@@ -172,11 +172,6 @@ def _unguarded(row: dict[str, Any]) -> str:
     if not (row["unguarded"] and row["verdict"] in ANSWERS):
         return ""
     return f" Unguarded: of the controls of this measure, not all were passed ({row['unguarded']})."
-
-
-def _sentence_case(words: str) -> str:
-    words = words[:1].upper() + words[1:]
-    return words if words.endswith((".", "?", "!")) else f"{words}."
 
 
 def _number(value: float) -> float | None:

@@ -30,7 +30,7 @@ class Table:
     """How many columns name the row."""
 
 
-def _markdown_cell(value: str) -> str:
+def markdown_cell(value: str) -> str:
     """Escape what Markdown, or HTML or a formula in Markdown, would read as markup."""
     value = re.sub(r"[\\|<>*_`\[\]#~]", r"\\\g<0>", text.visible(value)).replace("$", "&#36;")
     return re.sub(r"&(?=#?\w+;)(?!#36;)", "&amp;", " ".join(value.split()))
@@ -44,10 +44,10 @@ def markdown(table: Table) -> str:
         return f"| {' | '.join(cells)} |"
 
     rule = ["---"] * table.names + ["---:"] * (len(frame.columns) - table.names)
-    rows = [line([_markdown_cell(str(cell)) for cell in row]) for row in frame.itertuples(index=False, name=None)]
-    header = line([_markdown_cell(column) for column in frame.columns])
+    rows = [line([markdown_cell(str(cell)) for cell in row]) for row in frame.itertuples(index=False, name=None)]
+    header = line([markdown_cell(column) for column in frame.columns])
     body = [header, line(rule), *(rows or [line(["(none)"] + [""] * (len(frame.columns) - 1))])]
-    return "\n".join([f"**{_markdown_cell(table.title)}**", "", *body, "", _markdown_cell(table.caption), ""])
+    return "\n".join([f"**{markdown_cell(table.title)}**", "", *body, "", markdown_cell(table.caption), ""])
 
 
 _APART = "\0"

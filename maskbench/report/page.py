@@ -21,8 +21,10 @@ from maskbench.io.files import read_json, write_text
 from maskbench.records.manifest import read_manifest
 from maskbench.records.run import TRACEBACK
 from maskbench.report import claims, text
+from maskbench.report.answers import answers, referred
 from maskbench.report.figures import FIGURES
 from maskbench.report.limits import limits, missing
+from maskbench.report.reference import Reference
 from maskbench.report.study import Study
 from maskbench.report.tables import TABLES
 
@@ -254,7 +256,12 @@ def _seen(value: Any) -> Any:
 
 
 def render(
-    study: Study, experiment: Experiment, command: str, figures: list[dict[str, Any]], made: dict[str, Any] | None
+    study: Study,
+    experiment: Experiment,
+    command: str,
+    figures: list[dict[str, Any]],
+    made: dict[str, Any] | None,
+    reference: Reference | None = None,
 ) -> str:
     """Return the page; everything that comes from data or configuration is escaped."""
     environment = Environment(
@@ -273,6 +280,8 @@ def render(
         experiment=experiment,
         command=command,
         facts=_facts(study),
+        answers=answers(study, reference),
+        reference=referred(study, reference),
         lead=lead,
         more=more,
         undecided=not more and not set(evidence.verdicts["verdict"]) <= {"not tested"},
@@ -329,7 +338,7 @@ def _script(environment: Environment) -> tuple[Markup, str]:
     return Markup(source), f"sha256-{digest}"
 
 
-def write_page(results: Path, experiment: Experiment, command: str) -> None:
+def write_page(results: Path, experiment: Experiment, command: str, record: Path | None = None) -> None:
     """Write report.html of a study from its numbers, verdicts and figures, and its manifest where there is one.
 
     Parameters
@@ -340,7 +349,11 @@ def write_page(results: Path, experiment: Experiment, command: str) -> None:
         What the study is made of.
     command
         How it is made again.
+    record
+        Folder with the record of the reference study, whose verdicts are shown beside the study's own; None: there is
+        none, or the study is the reference study itself.
     """
     study = Study.read(results)
-    page = render(study, experiment, command, _figures(results / "figures"), _made(results / "manifest.json"))
+    figures, made = _figures(results / "figures"), _made(results / "manifest.json")
+    page = render(study, experiment, command, figures, made, Reference.read(record) if record else None)
     write_text(results / "report.html", page)

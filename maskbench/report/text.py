@@ -99,3 +99,9 @@ def duration(seconds: float) -> str:
 def listed(names: list[str]) -> str:
     """Write ``a``, ``a and b``, ``a, b and c``."""
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def sentence_case(words: str) -> str:
+    """Write words as a sentence: with a capital letter, and a full stop unless it ends otherwise."""
+    words = words[:1].upper() + words[1:]
+    return words if words.endswith((".", "?", "!")) else f"{words}."

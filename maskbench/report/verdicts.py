@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from maskbench.analysis.findings import read_gates, read_pairs, read_sensitivity, read_verdicts
 from maskbench.errors import InputError
 from maskbench.io.files import read_json, sha256_file
+from maskbench.io.gzipped import present
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -65,7 +66,7 @@ def _kinds(claims: list[dict[str, Any]]) -> dict[tuple[str, str], str]:
     }
 
 
-def read_evidence(results: Path, runs: Collection[str]) -> VerdictFiles:
+def read_evidence(results: Path, runs: Collection[str] | None) -> VerdictFiles:
     """Read the five files and check that they belong together and to the runs of the study.
 
     Parameters
@@ -73,7 +74,7 @@ def read_evidence(results: Path, runs: Collection[str]) -> VerdictFiles:
     results
         Folder of the study.
     runs
-        Ids of all runs in metrics.csv.
+        Ids of all runs in metrics.csv; None: they are not at hand, and not compared.
 
     Raises
     ------
@@ -81,7 +82,7 @@ def read_evidence(results: Path, runs: Collection[str]) -> VerdictFiles:
         Naming the file and what is wrong.
     """
     found, analysis = _claims(results / FILES[-1]), results / "analysis"
-    verdicts, pairs = read_verdicts(results / FILES[0]), read_pairs(results / FILES[1])
+    verdicts, pairs = read_verdicts(results / FILES[0]), read_pairs(present(results / FILES[1]))
     gates, sensitivity = read_gates(results / FILES[2]), read_sensitivity(results / FILES[3])
     again = "make the verdicts again"
     if other := set(verdicts["claims_hash"]) - {found["hash"]}:
@@ -96,7 +97,7 @@ def read_evidence(results: Path, runs: Collection[str]) -> VerdictFiles:
         if "claim" in table and (strange := set(table["claim"]) - known):
             raise InputError(f"{results / name}: claim: {min(strange)} is not in {analysis / 'claims.json'}; {again}")
     ids = {run for column in ("of", "against") for text in pairs[column].unique() for run in text.split()}
-    if missing := ids - set(runs):
+    if missing := ids - (ids if runs is None else set(runs)):
         raise InputError(f"{results / FILES[1]}: run {min(missing)} is not in {results / 'metrics.csv'}; {again}")
     kinds = _kinds(found["claims"])
     keys = zip(verdicts["claim"], verdicts["contrast"], strict=True)

@@ -1,4 +1,4 @@
-"""Snakemake's own report of a recorded study, made without a network: captions, categories and labels are in it."""
+"""A recorded study, made without a network: Snakemake's own report, and the reference study beside it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import yaml
 from maskbench.report.figures import FIGURES
 from maskbench.report.tables import NAMES
 from tests.helpers import reports as report_samples
+from tests.unit.report.test_reference import WANTED, change
 from tests.workflow.test_pipeline import ROOT, copy_project, snakemake
 
 pytestmark = pytest.mark.workflow
@@ -35,9 +36,19 @@ def test_the_report_of_a_recorded_study(tmp_path):
     results.mkdir(parents=True)
     strategies = {name: report_samples.STRATEGIES[name] for name in CONFIG["strategies"]}
     report_samples.write_metrics(results, CONFIG["tasks"], strategies, 2, full=False)
+    record = folder / "results" / "reference"
+    report_samples.write_all(record, CONFIG["tasks"], strategies, 6, full=False)
+    report_samples.write_evidence(record, wanted=WANTED)
     offline = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
     made = snakemake(folder, **offline)
     assert made.returncode == 0, made.stdout
+    assert "Reference study: <span" in (results / "report.html").read_text()
+    change(record, ("C02",), note="Another note.")
+    again = snakemake(folder, "--dry-run", **offline)
+    assert re.search(r"^rule page:|^localrule page:", again.stdout, flags=re.MULTILINE), again.stdout
+    assert not re.search(r"^(local)?rule (compare|verdicts|tables|plots):", again.stdout, flags=re.MULTILINE), (
+        again.stdout
+    )
     archived = snakemake(folder, "--report", "report.zip", **offline)
     assert archived.returncode == 0, archived.stdout
     with zipfile.ZipFile(folder / "report.zip") as archive:

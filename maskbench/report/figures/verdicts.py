@@ -68,7 +68,7 @@ def claims(study: Study) -> Drawing | Nothing:
     axes.set_xlim(-far, far)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     for line, row in enumerate(records(rows)):
-        _row(axes, line, row, far)
+        forest_row(axes, line, row, far)
     _names(axes, rows)
     axes.set_xlabel("effect in multiples of its margin δ; to the right: as the claim says")
     present = [verdict for verdict in VERDICTS if verdict in set(rows["verdict"])]
@@ -101,7 +101,7 @@ def _bare(rows: pd.DataFrame) -> bool:
     return bool((rows["verdict"].isin(ANSWERS) & (rows["unguarded"] != "")).any())
 
 
-def _row(axes: Axes, line: int, row: dict[str, Any], far: float) -> None:
+def forest_row(axes: Axes, line: int, row: dict[str, Any], far: float) -> None:
     """Draw one contrast: interval, mark and words at the right."""
     colour, shape, fill = STYLES[row["verdict"]]
     value, low, high = (row[name] / row["delta"] for name in ("estimate", "ci_low", "ci_high"))

@@ -1,0 +1,79 @@
+"""The answer to whether one should mask, in Markdown: counts of verdicts, then what random masks do to each thing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from maskbench.report import text
+from maskbench.report.claims import VERDICT_SYMBOLS, sentence
+from maskbench.report.findings.source import address
+from maskbench.report.reasons import Side, sides
+from maskbench.report.reference import beside, verdict_word
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from maskbench.report.findings.record import Record
+    from maskbench.report.findings.source import Source
+
+_NAMED = {
+    "supported": "supported",
+    "contradicted": "contradicted",
+    "equivalent": "no difference that matters",
+}
+"""How the decided reasons are introduced."""
+
+
+def both(record: Record) -> list[Side]:
+    """Return what the record says of each kind of masks."""
+    return sides(record.reference.shared, record.reference.tuned)
+
+
+def short(side: Side) -> str:
+    """Return what is said of a kind of masks in a sentence: ``Random masks: no reason found so far (...).``."""
+    return f"{side.masks}: {side.answer}."
+
+
+def listed(side: Side) -> str:
+    """Name the reasons for a kind of masks by what was found of them."""
+    parts = []
+    for verdict, words in _NAMED.items():
+        if own := [one.words for one in side.decided if one.verdict == verdict]:
+            parts.append(f"{words}: {', '.join(own)}")
+    parts += [f"undecided: {', '.join(side.open)}"] if side.open else []
+    parts += [f"not tested: {', '.join(side.untested)}"] if side.untested else []
+    return f"{'; '.join(parts)}." if parts else ""
+
+
+def extent(record: Record) -> str:
+    """Say in a sentence what the answer rests on, and what is still to be run."""
+    behind, models = record.reference, record.models
+    part = f"{text.count(record.done, 'run')}"
+    if record.done < record.planned:
+        part += f" of {text.plain(record.planned, 0)} planned"
+    seeds = text.count(record.seeds, "seed")
+    return f"{part}: {text.listed(behind.tasks)}; {text.listed(models)}; up to {seeds} a contrast"
+
+
+def bullets(source: Source, record: Record) -> Iterator[str]:
+    """Yield what random masks do to each thing that one may care for, with verdict and numbers."""
+    for index, item in enumerate(source.answer):
+        _, row = address(record, item.row, f"answer[{index}].row")
+        head = f"- **{item.title}**: {VERDICT_SYMBOLS[row['verdict']]} {verdict_word(row)}."
+        if row["verdict"] == "not tested":
+            yield f"{head} {sentence(row)}"
+        else:
+            yield f"{head} {sentence(row)} ({beside(record.reference, row)})"
+
+
+def answer(source: Source, record: Record) -> Iterator[str]:
+    """Yield the paragraphs of the answer."""
+    for side in both(record):
+        yield f"**{short(side)}** {text.sentence_case(listed(side))}"
+    yield (
+        "A reason counts as supported, contradicted or of no difference that matters by the verdict on the first "
+        "contrast and measure of its claim that was tested; in brackets stands what speaks against it or does not "
+        "stand behind it. What is undecided is not refuted: the intervals say how large a difference could still be."
+    )
+    yield "What random masks of the usual rate do, compared with plain fine-tuning (+ is the better way):"
+    yield "\n".join(bullets(source, record))

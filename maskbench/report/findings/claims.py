@@ -1,0 +1,131 @@
+"""The claims one by one, in Markdown: verdicts with their numbers, what they mean, what it takes to decide the rest."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from maskbench.analysis.findings import POOLED
+from maskbench.report import text
+from maskbench.report.claims import PROPERTIES, VERDICT_SYMBOLS, records, sentence
+from maskbench.report.findings.source import practice
+from maskbench.report.formats import markdown_cell
+from maskbench.report.reasons import DECIDED, remarks
+from maskbench.report.reference import effect, named, seeds, verdict_word
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from maskbench.report.findings.record import Record
+    from maskbench.report.findings.source import Source
+    from maskbench.report.reference import Behind, Half
+
+_NEEDED = re.compile(r"(\d+ [a-z ]*seeds (find|show|tell|can never)|One [a-z ]*seed says|To .* takes more) ")
+"""How a sentence of a note begins that says what a decision takes."""
+
+SHOWN_MODELS = 3
+"""Most models that a cell of a table names; of more, the first and their number."""
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table in Markdown; everything in its cells is escaped."""
+    lines = [header, ["---"] * len(header), *([markdown_cell(cell) for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def with_symbol(row: dict[str, Any]) -> str:
+    """Return a verdict with its sign before it."""
+    return f"{VERDICT_SYMBOLS[row['verdict']]} {verdict_word(row)}"
+
+
+def tested(half: Half, claim: str) -> list[dict[str, Any]]:
+    """Return the rows of a claim that were tested, on all tasks together."""
+    return [row for row in half.pooled(claim) if row["verdict"] != "not tested"]
+
+
+def of_claim(source: Source, record: Record, claim: dict[str, Any]) -> Iterator[str]:
+    """Yield the paragraphs about a claim that was tested."""
+    half, name = record.reference.shared, claim["id"]
+    head = half.head(name)
+    yield f"### {name} · {claim['claim']}"
+    against = remarks(half, record.reference.tuned, name)
+    doubts = f" ({'; '.join(against)})" if against else ""
+    yield f"**{VERDICT_SYMBOLS[head['verdict']]} {head['verdict']}**{doubts}. {sentence(head)}"
+    yield f"In practice: {practice(source, record, name)}"
+    yield table(*_table(record, name))
+    if claim.get("expectation", text.DASH) != text.DASH:
+        yield f"Expected before: {claim['expectation']}"
+    if alone := list(_alone(half, name)):
+        yield f"On single tasks it is otherwise: {'; '.join(alone)}."
+    if left := [row for row in half.pooled(name) if row["verdict"] == "not tested"]:
+        names = [f"{row['contrast']} on {named(row['measure'])} ({row['note'].rstrip('.')})" for row in left]
+        yield f"Not tested: {'; '.join(names)}."
+
+
+def _table(record: Record, claim: str) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows of the numbers of a claim."""
+    half, rows = record.reference.shared, []
+    for row in tested(half, claim):
+        behind, tuned = half.behind(row), record.reference.at_tuned(row)
+        cells = [row["contrast"], named(row["measure"]), with_symbol(row), effect(row) or text.DASH]
+        if record.reference.tuned:
+            cells.append(f"{with_symbol(tuned)}, {effect(tuned)}".rstrip(", ") if tuned else text.DASH)
+        runs = text.plain(behind.runs, 0) if behind.runs else _measured(row)
+        rows.append(
+            [*cells, seeds(row).split(" ")[0] if row["kind"] != "models" else seeds(row), runs, _on(row, behind)]
+        )
+    rate = ["at tuned rates"] if record.reference.tuned else []
+    return ["contrast", "measure", "verdict", "effect, 95 % interval", *rate, "seeds", "runs", "on"], rows
+
+
+def _measured(row: dict[str, Any]) -> str:
+    """Return how many runs a property was measured in, as its note says it."""
+    found = re.search(r"of (\d+) runs", row["note"])
+    return found[1] if found else text.DASH
+
+
+def _on(row: dict[str, Any], behind: Behind) -> str:
+    """Return tasks and models that a row is about."""
+    if not behind.tasks:
+        return "all that were run" if row["verdict"] in PROPERTIES else text.DASH
+    models = behind.models
+    if len(models) > SHOWN_MODELS:
+        models = [*models[: SHOWN_MODELS - 1], f"{len(models) - SHOWN_MODELS + 1} more"]
+    return f"{', '.join(behind.tasks)}; {', '.join(models)}"
+
+
+def _alone(half: Half, claim: str) -> Iterator[str]:
+    """Yield verdicts on single tasks that are decided, and otherwise than that on all tasks together."""
+    pooled = {(row["contrast"], row["measure"]): row["verdict"] for row in half.pooled(claim)}
+    for row in records(half.rows(claim)):
+        together = pooled.get((row["contrast"], row["measure"]))
+        if row["scope"] != POOLED and row["verdict"] in DECIDED and row["verdict"] != together:
+            number = f"{effect(row)}, {seeds(row)}, {text.count(half.behind(row).runs, 'run')}"
+            yield f"{row['scope']}: {row['contrast']} on {named(row['measure'])} {verdict_word(row)} ({number})"
+
+
+def undecided(record: Record) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows of what was tested and not decided, with what a decision takes."""
+    half, rows = record.reference.shared, []
+    for claim in record.claims:
+        for row in tested(half, claim["id"]):
+            if row["verdict"] not in (*DECIDED, *PROPERTIES):
+                least = "" if row["mde"] != row["mde"] else text.amount(row["mde"], row["unit"])
+                found = [effect(row) or text.DASH, seeds(row), least or text.DASH, needed(row)]
+                rows.append([claim["id"], row["contrast"], named(row["measure"]), with_symbol(row), *found])
+    return ["claim", "contrast", "measure", "verdict", "effect", "seeds", "least effect found", "what it takes"], rows
+
+
+def needed(row: dict[str, Any]) -> str:
+    """Return what a note says of what it takes to decide; its first sentence where it says no number of seeds."""
+    sentences = re.split(r"(?<=\.)\s+", row["note"])
+    return " ".join(filter(_NEEDED.match, sentences)) or sentences[0] or text.DASH
+
+
+def untested(record: Record) -> Iterator[str]:
+    """Yield a line for each claim of which nothing was tested."""
+    half = record.reference.shared
+    for claim in record.claims:
+        if half.head(claim["id"])["verdict"] == "not tested":
+            note = half.head(claim["id"])["note"] or "The study does not have what it needs."
+            yield f"- {claim['id']} · {claim['claim']} {text.sentence_case(note)}"

@@ -1,0 +1,152 @@
+"""What docs/findings.md is written from: the record of the reference study, in results/reference."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from maskbench.analysis.metrics import read_metrics
+from maskbench.config.conditions import CLEAN
+from maskbench.errors import InputError
+from maskbench.io.files import read_json
+from maskbench.io.gzipped import present, read_bytes
+from maskbench.records.manifest import check_manifest
+from maskbench.report.reference import Reference
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+METRICS = ("metrics.parquet", "metrics.csv")
+"""Where the numbers of the runs are: the first of these that is there."""
+
+READ = ["run", "task", "model", "strategy", "regime", "condition", "train_size", "seed", "split", "measure", "value"]
+"""Columns that are read of them."""
+
+
+@dataclass(frozen=True)
+class Plain:
+    """Scores of plain fine-tuning on one task with one model and train size, in per cent."""
+
+    task: str
+    model: str
+    size: str
+    mean: float
+    sd: float
+    """Standard deviation over seeds; NaN with one run."""
+    runs: int
+    majority: float
+    """What always answering with the majority class scores."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """The record of the reference study.
+
+    Attributes
+    ----------
+    reference
+        Verdicts and what they rest on.
+    manifest
+        As `read_manifest` gives it: how the runs were made.
+    planned
+        How many cells the study is to have; as many as there are where the manifest does not say.
+    baseline
+        Name of the strategy that the others are compared with.
+    numbers
+        The columns `READ` of the metrics.
+    """
+
+    reference: Reference
+    manifest: dict[str, Any]
+    planned: int
+    baseline: str
+    numbers: pd.DataFrame
+
+    @classmethod
+    def read(cls, folder: Path) -> Record:
+        """Read a record.
+
+        Raises
+        ------
+        InputError
+            Naming the first file that is missing or not valid.
+        """
+        reference = Reference.read(folder)
+        manifest, planned = _manifest(present(folder / "manifest.json"))
+        path = folder / "experiment.json"
+        baseline = read_json(path).get("baseline")
+        if not isinstance(baseline, str):
+            raise InputError(f"{path}: baseline: expected the name of a strategy")
+        return cls(reference, manifest, planned or len(manifest["records"]), baseline, _numbers(folder))
+
+    @property
+    def claims(self) -> list[dict[str, Any]]:
+        """The claims as they stood, in the order of their file."""
+        return self.reference.shared.evidence.claims
+
+    @property
+    def done(self) -> int:
+        """How many cells are in the record, failed ones included."""
+        return len(self.manifest["records"])
+
+    @property
+    def models(self) -> list[str]:
+        """The models of the runs, in their order."""
+        return list(self.numbers["model"].unique())
+
+    @property
+    def seeds(self) -> int:
+        """The most seeds that any row of the verdicts rests on."""
+        return int(self.reference.shared.evidence.verdicts["n_seeds"].max())
+
+    @property
+    def failed(self) -> int:
+        """How many of them did not complete."""
+        return sum(entry["status"] != "completed" for entry in self.manifest["records"])
+
+    @cached_property
+    def plain(self) -> list[Plain]:
+        """Scores of plain fine-tuning: each task alone on clean text, by task, model and train size."""
+        table = self.numbers
+        own = table[(table["strategy"] == self.baseline) & (table["regime"] == "single") & (table["split"] == "test")]
+        own = own[(own["condition"] == CLEAN.name) & own["measure"].isin(("score", "majority_score"))]
+        return [_plain(str(task), str(model), str(size), part) for (task, model, size), part in _blocks(own)]
+
+
+def _manifest(path: Path) -> tuple[dict[str, Any], int | None]:
+    """Read the manifest, gzipped or not, and how many cells are planned; None if it does not say."""
+    try:
+        content = json.loads(read_bytes(path))
+        return check_manifest(path, content), content.get("planned")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise InputError(f"{path}: not valid JSON ({error}); restore it") from None
+
+
+def _blocks(table: pd.DataFrame) -> Any:
+    return table.groupby(["task", "model", "train_size"], sort=False)
+
+
+def _plain(task: str, model: str, size: str, part: pd.DataFrame) -> Plain:
+    scores = 100 * part.loc[part["measure"] == "score", "value"].dropna()
+    majority = 100 * part.loc[part["measure"] == "majority_score", "value"].dropna()
+    spread = float(scores.std(ddof=1)) if len(scores) > 1 else float("nan")
+    return Plain(task, model, size, float(scores.mean()), spread, len(scores), float(majority.mean()))
+
+
+def _numbers(folder: Path) -> pd.DataFrame:
+    """Read the numbers of the runs."""
+    found = next((folder / name for name in METRICS if (folder / name).is_file()), None)
+    if found is None:
+        raise InputError(f"{folder}: expected {' or '.join(METRICS)}; make the record again")
+    if found.suffix == ".csv":
+        return read_metrics(found)[READ]
+    try:
+        return pd.read_parquet(found, columns=READ)
+    except Exception as error:  # pyarrow has several kinds, and says which column is missing
+        raise InputError(f"{found}: expected a table with {', '.join(READ)}: {' '.join(str(error).split())}") from None

@@ -1,0 +1,252 @@
+"""What people wrote of the findings: typed, filled with numbers of the record, and refused where it says more.
+
+docs/findings.yaml has sentences that take judgement. None of them has a number of its own: numbers are placeholders,
+which are filled from the record. Each sentence says for which verdict it is written, and is refused beside another one.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from maskbench.analysis.findings import VERDICTS
+from maskbench.config.block import ConfigBlock
+from maskbench.errors import InputError
+from maskbench.experiment.load import explain, read_yaml
+from maskbench.report import text
+from maskbench.report.reference import Half, effect, named, seeds
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from maskbench.report.findings.record import Record
+
+PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+ADDRESS = " | "
+"""Between the parts of an address: claim, contrast, measure and, unless it is the shared one, ``tuned``."""
+
+_FREE = re.compile(r"\bC\d\d\b|`[^`]*`|\b(?:19|20)\d\d\b")
+"""What may have digits in a sentence: ids of claims, code, years of citations."""
+
+_WORDS = re.compile(r"\d")
+
+
+class Shown(ConfigBlock):
+    """A row of the answer: what random masks do to one thing."""
+
+    title: str
+    row: str
+    """The address of the row of verdicts.csv."""
+
+
+class Note(ConfigBlock):
+    """Something that surprised, and the check that it is no error."""
+
+    title: str
+    verdicts: dict[str, str]
+    """The verdict of each row that it speaks of, by address; it is refused if one is another."""
+    text: str
+    check: str
+
+
+class Published(ConfigBlock):
+    """A published score of plain fine-tuning, to stand beside one of the record."""
+
+    task: str
+    model: str
+    number: str
+    of: str
+    source: str
+    differs: str
+    """Why the two may differ."""
+
+
+class PublishedEffect(ConfigBlock):
+    """A published effect, to stand beside a row of the record."""
+
+    what: str
+    row: str
+    number: str
+    source: str
+    differs: str
+
+
+class Source(ConfigBlock):
+    """All that stands in docs/findings.yaml."""
+
+    answer: list[Shown]
+    practice: dict[str, dict[str, str]]
+    """By claim and verdict: what it means for somebody who fine-tunes a model."""
+    otherwise: dict[str, str]
+    """By verdict, for claims that have no sentence of their own for it."""
+    surprises: list[Note]
+    limits: list[str]
+    scores: list[Published]
+    effects: list[PublishedEffect]
+
+    @classmethod
+    def read(cls, path: Path) -> Source:
+        """Read and check the file.
+
+        Raises
+        ------
+        InputError
+            With one line for each mistake.
+        """
+        content = read_yaml(path)
+        if not isinstance(content, dict):
+            raise InputError(f"{path}: expected a mapping with {', '.join(cls.model_fields)}")
+        try:
+            found = cls.model_validate(content)
+        except ValidationError as error:
+            raise InputError(*(f"{path}: {line}" for line in explain(error, content))) from None
+        wrong = [f"{path}: {line}" for line in found._mistakes()]
+        if wrong:
+            raise InputError(*wrong)
+        return found
+
+    def _mistakes(self) -> list[str]:
+        """Return a line for each sentence with a number of its own, and for each verdict that there is not."""
+        sentences = {
+            f"practice.{claim}.{verdict}": said for claim, own in self.practice.items() for verdict, said in own.items()
+        }
+        sentences |= {f"otherwise.{verdict}": said for verdict, said in self.otherwise.items()}
+        for index, note in enumerate(self.surprises):
+            parts = {"title": note.title, "text": note.text, "check": note.check}
+            sentences |= {f"surprises[{index}].{key}": said for key, said in parts.items()}
+        sentences |= {f"limits[{index}]": said for index, said in enumerate(self.limits)}
+        lines = [f"{place}: {line}" for place, said in sentences.items() if (line := own_number(said))]
+        named_ = [(f"practice.{claim}", verdict) for claim, own in self.practice.items() for verdict in own]
+        named_ += [("otherwise", verdict) for verdict in self.otherwise]
+        for index, note in enumerate(self.surprises):
+            named_ += [(f"surprises[{index}].verdicts", verdict) for verdict in note.verdicts.values()]
+            if not note.verdicts:
+                lines.append(f"surprises[{index}].verdicts: expected the verdict of at least one row")
+        known = ", ".join(VERDICTS)
+        return lines + [
+            f"{at}: expected one of {known}, got {given!r}" for at, given in named_ if given not in VERDICTS
+        ]
+
+
+def own_number(said: str) -> str | None:
+    """Say which number a sentence has of its own; None if it has none."""
+    left = _FREE.sub("", PLACEHOLDER.sub("", said))
+    found = _WORDS.search(left)
+    if found is None:
+        return None
+    own = left[found.start() :].split()[0]
+    return f"expected a placeholder such as {{effect}} in the place of {own!r}: numbers come from the record"
+
+
+def address(record: Record, words: str, place: str) -> tuple[Half, dict[str, Any]]:
+    """Return the row of an address, and the half of the record that it is in.
+
+    Raises
+    ------
+    InputError
+        If the record has no such row.
+    """
+    parts = [part.strip() for part in words.split("|")]
+    tuned = parts[-1] == "tuned"
+    half = record.reference.tuned if tuned else record.reference.shared
+    parts = parts[:-1] if tuned else parts
+    if len(parts) != 3:
+        raise InputError(f"{place}: expected CLAIM | CONTRAST | MEASURE, or with | tuned, got {words!r}")
+    row = half.row(parts[0], parts[1], parts[2]) if half else None
+    if half is None or row is None:
+        raise InputError(f"{place}: {words}: the record has no such row")
+    return half, row
+
+
+def values(half: Half, row: dict[str, Any]) -> dict[str, str]:
+    """Return what placeholders may say of a row; what the record does not have is left out."""
+    behind, unit = half.behind(row), row["unit"]
+    found = {"contrast": row["contrast"], "measure": named(row["measure"]), "verdict": row["verdict"]}
+    if row["n_seeds"] == row["n_seeds"]:
+        found["seeds"] = seeds(row)
+    if behind.runs:
+        found |= {"runs": text.count(behind.runs, "run"), "tasks": text.listed(behind.tasks)}
+        found["models"] = text.listed(behind.models)
+    if row["estimate"] == row["estimate"]:
+        found |= {"effect": effect(row), "size": text.amount(row["estimate"], unit)}
+    if row["delta"] == row["delta"]:
+        found["margin"] = text.amount(row["delta"], unit)
+    if row["mde"] == row["mde"]:
+        found["least"] = text.amount(row["mde"], unit)
+    return found
+
+
+def filled(said: str, known: dict[str, str], place: str, record: Record | None = None) -> str:
+    """Return a sentence with its placeholders filled.
+
+    Parameters
+    ----------
+    said
+        The sentence: ``{effect}`` is that of the row that it is about, with an address and a colon before it that of
+        another row, if a record is given: ``{C06 | random vs static | score: effect}``.
+    known
+        What is known of the row.
+    place
+        Where the sentence stands, for messages.
+    record
+        The record of the study.
+
+    Raises
+    ------
+    InputError
+        If the record lacks what a placeholder asks for.
+    """
+
+    def fill(found: re.Match[str]) -> str:
+        where, colon, name = found[1].rpartition(":")
+        own = known
+        if colon and record is not None:
+            own = values(*address(record, where, place))
+        if name.strip() not in own:
+            there = ", ".join(sorted(own))
+            raise InputError(f"{place}: {found[0]}: the record has no such number; there are {there or 'none'}")
+        return own[name.strip()]
+
+    return PLACEHOLDER.sub(fill, said)
+
+
+def practice(source: Source, record: Record, claim: str) -> str:
+    """Return what the verdict on a claim means in practice.
+
+    Raises
+    ------
+    InputError
+        If nobody wrote a sentence for this verdict, or the record lacks a number that it asks for.
+    """
+    half = record.reference.shared
+    row = half.head(claim)
+    verdict = str(row["verdict"])
+    own = source.practice.get(claim, {})
+    place = f"practice.{claim}.{verdict}" if verdict in own else f"otherwise.{verdict}"
+    said = own.get(verdict) or source.otherwise.get(verdict)
+    if said is None:
+        raise InputError(f"practice.{claim}: no sentence for the verdict {verdict}, which the record has; write one")
+    return filled(said, values(half, row), place)
+
+
+def surprise(note: Note, record: Record, place: str) -> tuple[str, str, str]:
+    """Return title, text and check of a note.
+
+    Raises
+    ------
+    InputError
+        If a verdict is another than the one that the note was written for, or a number is missing.
+    """
+    for words, verdict in note.verdicts.items():
+        found = address(record, words, f"{place}.verdicts")[1]["verdict"]
+        if found != verdict:
+            raise InputError(
+                f"{place}.verdicts: {words}: written for {verdict}, but the record says {found}; read it again and "
+                "change it"
+            )
+    title, words, check = (
+        filled(getattr(note, key), {}, f"{place}.{key}", record) for key in ("title", "text", "check")
+    )
+    return title, words, check

@@ -1,0 +1,67 @@
+"""Write docs/findings.md, the answer in README.md and its figure from the record of the reference study."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from maskbench.experiment.recorded import NEEDED
+from maskbench.io.files import write_text
+from maskbench.report.findings.page import NOTHING, page
+from maskbench.report.findings.readme import NOTHING as NO_ANSWER
+from maskbench.report.findings.readme import three_sentences, with_answer
+from maskbench.report.findings.record import Record
+from maskbench.report.findings.source import Source
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PAGE, SOURCE, README, FIGURE = "docs/findings.md", "docs/findings.yaml", "README.md", "docs/images/answer"
+"""What is written and read, in the checkout; the figure without its ending."""
+
+
+def texts(checkout: Path, record: Path) -> dict[str, str]:
+    """Return what docs/findings.md and README.md are to be, by name.
+
+    Parameters
+    ----------
+    checkout
+        Folder at the top of the repository.
+    record
+        Folder with the record of the reference study; it may have no verdicts yet.
+
+    Raises
+    ------
+    InputError
+        If the record or the source is not valid, or a sentence does not fit the record.
+    """
+    source, readme = Source.read(checkout / SOURCE), (checkout / README).read_text(encoding="utf-8")
+    if not (record / NEEDED[0]).is_file():
+        return {PAGE: NOTHING, README: with_answer(readme, NO_ANSWER, README)}
+    found = Record.read(record)
+    said = three_sentences(source, found, f"{FIGURE}.png")
+    return {
+        PAGE: page(source, found, f"{FIGURE}.png".removeprefix("docs/")),
+        README: with_answer(readme, said, README),
+    }
+
+
+def draw(record: Path, folder: Path, name: str) -> None:
+    """Draw the figure of the answer, as SVG and PNG."""
+    from maskbench.report.findings.figure import figure
+    from maskbench.report.style import save, style
+
+    with style():
+        picture = figure(Record.read(record))
+    save(picture, folder, name)
+
+
+def write(checkout: Path, record: Path) -> list[str]:
+    """Write all, and return the names of the files that were written."""
+    found = texts(checkout, record)
+    for name, content in found.items():
+        write_text(checkout / name, content)
+    if not (record / NEEDED[0]).is_file():
+        return list(found)
+    folder, _, name = FIGURE.rpartition("/")
+    draw(record, checkout / folder, name)
+    return [*found, f"{FIGURE}.png", f"{FIGURE}.svg"]

@@ -1,0 +1,205 @@
+"""What the record of the reference study says of a claim, for pages of other studies and for docs/findings.md."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from maskbench.analysis.findings import POOLED
+from maskbench.analysis.rates import FOLDER
+from maskbench.config.measures import measure
+from maskbench.report import text
+from maskbench.report.claims import ANSWERS, headline, records
+from maskbench.report.verdicts import VerdictFiles, read_evidence
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
+KEY = ["claim", "contrast", "measure", "scope"]
+"""Columns that say which row of verdicts.csv a row is."""
+
+
+class Behind(NamedTuple):
+    """What a number of verdicts.csv rests on, as analysis/pairs.csv tells it."""
+
+    runs: int
+    tasks: list[str]
+    models: list[str]
+    sizes: list[str]
+
+
+@dataclass(frozen=True)
+class Half:
+    """Verdicts of a study at one of the learning rates, and what they rest on."""
+
+    evidence: VerdictFiles
+
+    def rows(self, claim: str) -> pd.DataFrame:
+        """Return all rows of a claim."""
+        return self.evidence.verdicts[self.evidence.verdicts["claim"] == claim]
+
+    def pooled(self, claim: str) -> list[dict[str, Any]]:
+        """Return the rows of a claim on all tasks together, in the order of the file."""
+        own = self.rows(claim)
+        return records(own[own["scope"] == POOLED])
+
+    def row(self, claim: str, contrast: str, name: str, scope: str = POOLED) -> dict[str, Any] | None:
+        """Return one row; None if there is none."""
+        own = self.rows(claim)
+        found = own[(own["contrast"] == contrast) & (own["measure"] == name) & (own["scope"] == scope)]
+        return records(found)[0] if len(found) else None
+
+    def head(self, claim: str) -> dict[str, Any]:
+        """Return the row that stands for a claim, as on the page: its first contrast and measure that was tested."""
+        own = self.rows(claim)
+        pooled = own[own["scope"] == POOLED]
+        return records(headline(pooled if len(pooled) else own).to_frame().T)[0]
+
+    def behind(self, row: dict[str, Any]) -> Behind:
+        """Return what a row rests on; of a property, which has no pairs, nothing.
+
+        Of contrasts between strategies, seeds count that are complete in every block.
+        """
+        pairs = self.evidence.pairs
+        own = pairs
+        for column in KEY[:3]:
+            own = own[own[column] == row[column]]
+        if row["scope"] in set(own["task"]):
+            own = own[own["task"] == row["scope"]]
+        if row["kind"] != "models" and len(own):
+            block = ["task", "model", "regime", "condition", "train_size"]
+            counts = own.groupby("seed")["seed"].transform("size")
+            own = own[counts == len(own.drop_duplicates(block))]
+        sizes = {size for sizes in own["train_size"].unique() for size in sizes.split()}
+        ordered = sorted(sizes, key=lambda size: math.inf if size == "full" else float(size))
+        return Behind(len(_runs(own)), list(own["task"].unique()), list(own["model"].unique()), ordered)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The record of the reference study, as far as others show it."""
+
+    shared: Half
+    tuned: Half | None
+    """At tuned learning rates; None if nothing was tuned."""
+
+    @classmethod
+    def read(cls, record: Path) -> Reference:
+        """Read a record: verdicts.csv and analysis/, and the same in tuning/ if it is there.
+
+        Raises
+        ------
+        InputError
+            Naming the file and what is wrong.
+        """
+        tuned = record / FOLDER
+        there = (tuned / "verdicts.csv").is_file()
+        return cls(Half(read_evidence(record, None)), Half(read_evidence(tuned, None)) if there else None)
+
+    @property
+    def claims(self) -> dict[str, dict[str, Any]]:
+        """The claims as they stood, by id."""
+        return {claim["id"]: claim for claim in self.shared.evidence.claims}
+
+    @property
+    def runs(self) -> int:
+        """How many runs stand behind its verdicts, at all learning rates."""
+        return sum(len(_runs(half.evidence.pairs)) for half in (self.shared, self.tuned) if half)
+
+    @property
+    def tasks(self) -> list[str]:
+        """The tasks that its verdicts are about."""
+        return list(self.shared.evidence.pairs["task"].unique())
+
+    def same(self, claim: dict[str, Any]) -> bool:
+        """Tell whether a claim of another study is the one that the reference study has under its id."""
+        return bool(self.claims.get(claim["id"], {}).get("claim") == claim["claim"])
+
+    def like(self, claim: dict[str, Any], row: dict[str, Any] | None) -> dict[str, Any] | None:
+        """Return the row to show beside a claim of another study; None if the reference study says nothing of it.
+
+        Parameters
+        ----------
+        claim
+            As analysis/claims.json has it.
+        row
+            The row that stands for the claim in the other study. Where the reference study has tested the same contrast
+            on the same measure, that is the answer to it; else its own first row.
+        """
+        if not self.same(claim):
+            return None
+        found = None
+        if row is not None and _contrast(claim, row) == _contrast(self.claims[claim["id"]], row):
+            found = self.shared.row(claim["id"], row["contrast"], row["measure"])
+        if found is None or found["verdict"] == "not tested":
+            found = self.shared.head(claim["id"])
+        return None if found["verdict"] == "not tested" else found
+
+    def at_tuned(self, row: dict[str, Any]) -> dict[str, Any] | None:
+        """Return the row at tuned rates beside one at the shared rate; None if there is none, or it was not tested."""
+        found = self.tuned and self.tuned.row(*(row[column] for column in KEY))
+        return found if found and found["verdict"] != "not tested" else None
+
+
+def _runs(pairs: pd.DataFrame) -> set[str]:
+    """Return the ids of all runs in pairs."""
+    return {run for column in ("of", "against") for ids in pairs[column].unique() for run in ids.split()}
+
+
+def _contrast(claim: dict[str, Any], row: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the contrast of a row as its claim states it; None if it has none of this name."""
+    every = {str(contrast.get("name")): contrast for contrast in claim.get("contrasts", [])}
+    return every.get(row["contrast"])
+
+
+def effect(row: dict[str, Any]) -> str:
+    """Write an effect with its interval: ``+0.80 points [+0.30 to +1.20]``; nothing if there is no estimate."""
+    if math.isnan(row["estimate"]):
+        return ""
+    if row["verdict"] in ("holds", "false"):
+        return f"largest {row['estimate']:.2g}"
+    interval = text.bounds(row["ci_low"], row["ci_high"], row["unit"])
+    return text.change(row["estimate"], row["unit"]) + (f" [{interval}]" if interval else "")
+
+
+def named(name: str) -> str:
+    """Write a measure with its part, as the page does."""
+    return measure(name).title + (f": {part}" if (part := name.partition(":")[2]) else "")
+
+
+def seeds(row: dict[str, Any]) -> str:
+    """Write on how many seeds a row rests: ``20 seeds``; between models, those of pretraining."""
+    number = 0 if math.isnan(row["n_seeds"]) else int(row["n_seeds"])
+    return text.count(number, "pretraining seed" if row["kind"] == "models" else "seed")
+
+
+def rests_on(half: Half, row: dict[str, Any]) -> str:
+    """Say what a number is of: contrast, measure, seeds, runs, tasks and models."""
+    behind = half.behind(row)
+    parts = [row["contrast"], named(row["measure"]), seeds(row)]
+    parts += [text.count(behind.runs, "run"), text.listed(behind.tasks)] if behind.runs else []
+    parts += [text.listed(_models(behind.models))] if behind.runs else []
+    return ", ".join(parts)
+
+
+def _models(names: list[str], most: int = 4) -> list[str]:
+    """Return the first few of many models, with the number of the others."""
+    return names if len(names) <= most else [*names[: most - 1], f"{len(names) - most + 1} more"]
+
+
+def verdict_word(row: dict[str, Any]) -> str:
+    """Return a verdict as it is named, with ``, unguarded`` where controls of its measure were not passed."""
+    return str(row["verdict"]) + (", unguarded" if row["unguarded"] and row["verdict"] in ANSWERS else "")
+
+
+def beside(reference: Reference, row: dict[str, Any]) -> str:
+    """Say in one line what the reference study found, to stand behind its name and verdict."""
+    shown = effect(row)
+    words = f"{shown}, {rests_on(reference.shared, row)}" if shown else rests_on(reference.shared, row)
+    if (tuned := reference.at_tuned(row)) is None:
+        return words
+    verdict = "the same verdict" if tuned["verdict"] == row["verdict"] else verdict_word(tuned)
+    return f"{words}; at tuned learning rates {verdict}, {effect(tuned)}".rstrip(", ")

@@ -1,0 +1,362 @@
+"""docs/findings.md and the answer in README.md: written from the record alone, and never stronger than its verdicts."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import re
+import shutil
+
+import pandas as pd
+import pytest
+import yaml
+
+from maskbench.errors import InputError
+from maskbench.experiment.claims import read_claims
+from maskbench.experiment.recorded import NEEDED, RECORD, record_files
+from maskbench.report.claims import PROPERTIES
+from maskbench.report.findings import claims, figure, readme, write
+from maskbench.report.findings.page import NOTHING
+from maskbench.report.findings.record import Record
+from maskbench.report.findings.source import Source, own_number
+from tests.helpers import reports as report_samples
+from tests.unit.report.test_reference import TASKS, WANTED, change
+from tests.unit.report.test_report import ROOT
+
+SOURCE = {
+    "answer": [
+        {"title": "The score", "row": "C02 | random vs none | score"},
+        {"title": "Overfitting", "row": "C01 | random vs none | loss_gap"},
+        {"title": "Interpretation", "row": "C26 | attribution-twin vs none | score"},
+    ],
+    "practice": {
+        "C02": {"equivalent": "It changes less than {margin}: {effect} with {seeds} and {runs} on {tasks}."},
+        "C16": {"supported": "It pays, by {size} on {measure}.", "contradicted": "It does not pay."},
+    },
+    "otherwise": dict.fromkeys(("inconclusive", "supported", "contradicted", "equivalent"), "Nothing follows."),
+    "surprises": [],
+    "limits": ["The models are small."],
+    "scores": [
+        {
+            "task": "conll2003",
+            "model": "minilm-l6",
+            "number": "91.5",
+            "of": "test",
+            "source": "a page",
+            "differs": "Why.",
+        }
+    ],
+    "effects": [
+        {
+            "what": "a",
+            "row": "C02 | random vs none | score",
+            "number": "+1",
+            "source": "a work",
+            "differs": "Other models.",
+        }
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A checkout's page, source and README, and the record of a made-up study that was tuned."""
+    top = tmp_path_factory.mktemp("top")
+    record = top / "record"
+    strategies = {name: report_samples.STRATEGIES[name] for name in ("none", "random", "freeze")}
+    report_samples.write_all(record, TASKS, strategies, 8, full=False)
+    report_samples.write_evidence(record, wanted=WANTED)
+    change(record, ("C16", "freeze vs none", "step_time"), verdict="supported", unguarded="")
+    numbers = {"estimate": "0.1", "ci_low": "-0.2", "ci_high": "0.4", "n_seeds": "8", "unguarded": "hot: not run"}
+    change(record, ("C02",), verdict="equivalent", **numbers)
+    change(
+        record,
+        ("C01", "random vs none", "loss_gap"),
+        verdict="inconclusive",
+        mde="0.07",
+        note="29 seeds find an effect of 1.5 δ with 80 % power.",
+    )
+    tuned = record / "tuning"
+    (tuned / "analysis").mkdir(parents=True)
+    for name in NEEDED:
+        shutil.copy(record / name, tuned / name)
+    change(tuned, ("C02",), verdict="inconclusive")
+    _manifest(record)
+    pd.read_csv(record / "metrics.csv", dtype={"train_size": str}).to_parquet(record / "metrics.parquet")
+    (record / "metrics.csv").unlink()
+    (top / "docs" / "images").mkdir(parents=True)
+    (top / "docs" / "findings.yaml").write_text(yaml.safe_dump(SOURCE))
+    (top / "README.md").write_text("# Top\n\n<!-- answer -->\nold\n<!-- /answer -->\n\nThe rest.\n")
+    return top
+
+
+def _manifest(record):
+    """Write the manifest of a study that is half run, one of whose runs failed."""
+    run = "rt-snippets.minilm-l6.none.single.clean.n2000.s1"
+    entry = {
+        **{"run": run, "strategy": "none", "status": "completed", "error": None, "notes": [], "parameters_hash": "a"},
+        **{"code": "b", "device": "cpu", "device_name": "A machine", "gpu_uuid": None, "precision": "bf16"},
+        **{"attention": "eager", "threads": 1, "probes": None, "data": {"prepared": "a", "encoded": "b", "model": "c"}},
+        "timings": {"started": "2026-11-27T10:00:00+00:00", "wall_s": 5.0, "train_s": 4.0},
+    }
+    content = {
+        **{"schema": 1, "study": "reference", "runs": 2, "statuses": {}, "packages": {}, "packages_that_differ": {}},
+        **{"first_start": "2026-11-27T10:00:00+00:00", "last_start": "2026-11-27T11:00:00+00:00", "wall_s": 7000.0},
+        **{"train_s": 8.0, "probed": 0, "probe_s": 300.0, "about_data": [], "models": [], "planned": 1200},
+        "records": [entry, entry | {"status": "crashed"}],
+    }
+    (record / "manifest.json").write_text(json.dumps(content))
+
+
+@pytest.fixture
+def top(made, tmp_path):
+    shutil.copytree(made, tmp_path / "top")
+    return tmp_path / "top"
+
+
+def page(top):
+    return write.texts(top, top / "record")["docs/findings.md"]
+
+
+def edit(top, **changes):
+    (top / "docs" / "findings.yaml").write_text(yaml.safe_dump({**SOURCE, **changes}))
+
+
+def test_the_page_begins_with_the_answer(made):
+    content = page(made)
+    assert re.findall(r"^## (.*)$", content, flags=re.MULTILINE) == [
+        "Should I mask?",
+        "What it rests on",
+        "Claim by claim",
+        "What could not be decided, and what it would take",
+        "Limits",
+        "Beside published numbers",
+    ]
+    assert (
+        "**Random masks: no reason found so far (of 3 reasons tested, 1 without a difference that matters, 2 "
+        "undecided).** No difference "
+        "that matters: a higher score (at tuned rates inconclusive; unguarded); undecided: less overfitting, "
+        "robustness." in content
+    )
+    assert (
+        "- **The score**: = equivalent, unguarded. With random, the score is 0.10 points higher than with none: any "
+        "difference is smaller than the margin of 0.50 points. Unguarded: of the controls of this measure, not all "
+        "were passed (hot: not run). (+0.10 points [−0.20 to +0.40], random vs none, score, 8 seeds, 32 runs, "
+        "rt-snippets and conll2003, minilm-l6; at tuned learning rates inconclusive, +0.10 points [−0.20 to +0.40])"
+        in content
+    )
+    assert "- **Interpretation**: – not tested. Attribution-twin has no runs with score" in content
+
+
+def test_a_claim_has_its_verdict_its_numbers_and_what_they_mean(made):
+    content = page(made)
+    part = content[content.index("### C02 ·") : content.index("### C05 ·") if "### C05 ·" in content else None]
+    part = part[: part.index("### C16 ·")]
+    assert (
+        "**= equivalent** (at tuned rates inconclusive; unguarded). With random, the score is 0.10 points higher"
+        in part
+    )
+    assert (
+        "In practice: It changes less than 0.50 points: +0.10 points [−0.20 to +0.40] with 8 seeds and 32 runs on "
+        "rt-snippets and conll2003." in part
+    )
+    assert (
+        "| random vs none | score | = equivalent, unguarded | +0.10 points \\[−0.20 to +0.40\\] | ? inconclusive, "
+        "+0.10 points \\[−0.20 to +0.40\\] | 8 | 32 | rt-snippets, conll2003; minilm-l6 |" in part
+    )
+    assert "Expected before: mixed" in part
+
+
+def test_every_row_that_was_tested_is_on_the_page_with_seeds_and_runs(made):
+    content, record = page(made), Record.read(made / "record")
+    rows = [row for claim in record.claims for row in claims.tested(record.reference.shared, claim["id"])]
+    assert len(rows) > 5
+    for row in rows:
+        start = content.index(f"### {row['claim']} ·")
+        line = next(
+            one
+            for one in content[start:].splitlines()
+            if one.startswith(f"| {row['contrast']} | {claims.named(row['measure'])} |")
+        )
+        assert (
+            re.search(r"\| \d+ \| \d+ \| rt-snippets, conll2003; minilm-l6 \|$", line) or row["verdict"] in PROPERTIES
+        )
+
+
+def test_a_study_that_is_not_finished_says_so(made):
+    content = page(made)
+    assert (
+        "2 of 1\u202f200 planned cells have run. The record grows: everything here is about these cells alone, and "
+        "what has not run is not tested. Of them, 1 cell did not complete." in content
+    )
+    assert "- 1\u202f198 planned cells have not run yet." in content
+    assert "- C26 · Masking changes how a model can be interpreted. Attribution-twin has no runs" in content
+
+
+def test_what_is_undecided_says_what_it_takes(made):
+    line = next(one for one in page(made).splitlines() if one.startswith("| C01 | random vs none | generalisation gap"))
+    assert line.endswith("| 8 seeds | 0.070 nats | 29 seeds find an effect of 1.5 δ with 80 % power. |")
+    row = {"note": "The differences are skewed (0.3). 15 pretraining seeds show with 80 % power that it is. So."}
+    assert claims.needed(row) == "15 pretraining seeds show with 80 % power that it is."
+    row = {"note": "refused: 3 of 8 seeds are lost; what is left may be biased. 9 runs failed."}
+    assert claims.needed(row) == "refused: 3 of 8 seeds are lost; what is left may be biased."
+
+
+def test_scores_stand_beside_published_ones(made):
+    content = page(made)
+    line = next(one for one in content.splitlines() if one.startswith("| conll2003 | minilm-l6 | 2000 |"))
+    assert re.search(r"\| 7\d\.\d ± \d\.\d \| 8 \| 0\.0 \| 91\.5 \(test; a page\) \| Why\. \|$", line)
+    assert "| a | +1 (a work) | equivalent, unguarded: +0.10 points" in content
+
+
+def test_the_readme_has_the_answer_between_its_markers(top):
+    write.write(top, top / "record")
+    content = (top / "README.md").read_text()
+    assert content.startswith("# Top\n\n<!-- answer -->\n**Should I mask? Random masks: no reason found so far (")
+    assert content.endswith("with verdicts](docs/images/answer.png)\n<!-- /answer -->\n\nThe rest.\n")
+    assert (
+        "the score: equivalent, unguarded (+0.10 points [−0.20 to +0.40], random vs none, 8 seeds, 32 runs)" in content
+    )
+    assert "2 runs of 1\u202f200 planned" in content
+    first = [(top / name).read_bytes() for name in ("docs/findings.md", "README.md", "docs/images/answer.png")]
+    write.write(top, top / "record")
+    assert first == [(top / name).read_bytes() for name in ("docs/findings.md", "README.md", "docs/images/answer.png")]
+
+
+def test_markers_that_are_missing_are_named():
+    with pytest.raises(InputError, match=r"README\.md: expected <!-- answer --> and then <!-- /answer -->, each once"):
+        readme.with_answer("<!-- answer -->", "said", "README.md")
+
+
+def test_each_reason_with_a_number_is_drawn(made):
+    lines = figure.lines(Record.read(made / "record"))
+    assert [(masks, row is not None) for masks, _, row in lines] == [("Random masks", True)] * 3 + [
+        ("Other masks", True)
+    ]
+    assert lines[0][1] == "a higher score  C02"
+
+
+def test_a_verdict_that_nobody_wrote_a_sentence_for_is_an_error(top):
+    change(top / "record", ("C16", "freeze vs none", "step_time"), verdict="invalid")
+    with pytest.raises(InputError, match=r"practice\.C16: no sentence for the verdict invalid, which the record has"):
+        page(top)
+
+
+def test_a_number_that_the_record_lacks_is_an_error(top):
+    change(top / "record", ("C02",), delta="")
+    with pytest.raises(
+        InputError, match=r"practice\.C02\.equivalent: \{margin\}: the record has no such number; there"
+    ):
+        page(top)
+
+
+NOTE = {
+    "title": "It was faster.",
+    "verdicts": {"C16 | freeze vs none | step_time": "supported"},
+    "text": "By {C16 | freeze vs none | step_time: size}.",
+    "check": "{C16 | freeze vs none | step_time | tuned: effect} at tuned rates.",
+}
+
+
+def test_a_surprise_is_bound_to_its_verdict(top):
+    edit(top, surprises=[NOTE])
+    assert re.search(
+        r"\*\*It was faster\.\*\* By \d+\.\d %\. Checked: \+\d+\.\d % \[.*\] at tuned rates\.\n", page(top)
+    )
+    change(top / "record", ("C16", "freeze vs none", "step_time"), verdict="inconclusive")
+    with pytest.raises(
+        InputError,
+        match=r"\[0\]\.verdicts: C16 \| freeze vs none \| step_time: written for supported, but the record says inc",
+    ):
+        page(top)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"limits": ["There are 4 models."]},
+            r"limits\[0\]: expected a placeholder such as \{effect\} in the place of '4'",
+        ),
+        ({"practice": {"C02": {"proven": "Yes."}}}, r"practice\.C02: expected one of supported, .*, got 'proven'"),
+        (
+            {"surprises": [NOTE | {"verdicts": {}}]},
+            r"surprises\[0\]\.verdicts: expected the verdict of at least one row",
+        ),
+        ({"surprises": [NOTE | {"verdict": "supported"}]}, r"unknown key verdict; did you mean verdicts\?"),
+        (
+            {"surprises": [NOTE | {"text": "By {C16 | freeze vs none | score_: size}."}]},
+            r"surprises\[0\]\.text: C16 \| freeze vs none \| score_: the record has no such row",
+        ),
+        (
+            {"surprises": [NOTE | {"text": "By {size}."}]},
+            r"surprises\[0\]\.text: \{size\}: the record has no such number",
+        ),
+        ({"limits": ["See {C16: size}."]}, r"limits\[0\]: expected CLAIM \| CONTRAST \| MEASURE, .* got 'C16'"),
+    ],
+)
+def test_what_people_wrote_is_checked(top, changes, message):
+    edit(top, **changes)
+    with pytest.raises(InputError, match=message):
+        page(top)
+
+
+@pytest.mark.parametrize(
+    ("said", "good"),
+    [
+        ("C06 gains {effect} (Liu et al. 2019, `n = 3`)", True),
+        ("It gains 0.4 points", False),
+        ("It gains {effect}, or 4 %", False),
+    ],
+)
+def test_numbers_come_from_the_record(said, good):
+    assert (own_number(said) is None) == good
+
+
+def test_a_record_is_read_gzipped_as_it_is_committed(top):
+    """A clone has manifest and pairs gzipped alone; where both forms are there, the newer one is read."""
+    content, record = page(top), top / "record"
+    for name in ("manifest.json", "analysis/pairs.csv", "tuning/analysis/pairs.csv"):
+        path = record / name
+        path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    assert page(top) == content
+    assert record / "analysis" / "pairs.csv.gz" in record_files("mine", record)
+    (record / "manifest.json").write_text("{}")
+    os.utime(record / "manifest.json", (1, 1))
+    assert page(top) == content
+    (record / "analysis" / "pairs.csv.gz").write_bytes(b"no archive")
+    with pytest.raises(InputError, match=r"pairs\.csv\.gz: expected a file that gzip has packed"):
+        page(top)
+
+
+def test_without_a_record_the_page_says_so(top):
+    found = write.texts(top, top / "nowhere")
+    assert found["docs/findings.md"] == NOTHING
+    assert "No reference study is recorded yet" in found["README.md"]
+
+
+@pytest.mark.parametrize("name", ["metrics.parquet", "manifest.json", "experiment.json"])
+def test_a_record_that_lacks_a_file_is_named(top, name):
+    (top / "record" / name).unlink()
+    with pytest.raises(InputError, match=name.replace(".", r"\.")):
+        page(top)
+
+
+def test_every_claim_has_a_sentence_for_every_verdict_that_says_something():
+    source = Source.read(ROOT / write.SOURCE)
+    for claim in read_claims(ROOT / "claims.yaml").claims:
+        wanted = PROPERTIES if claim.kind == "property" else ("supported", "contradicted", "equivalent")
+        assert set(source.practice[claim.id]) >= set(wanted), claim.id
+    assert set(source.otherwise) == {"inconclusive", "invalid", "invalid: at the price of the score"}
+
+
+def test_page_and_readme_are_those_of_the_record(tmp_path):
+    """What `make findings` writes from the committed record, or from none, is what is committed, byte for byte."""
+    for name, content in write.texts(ROOT, RECORD).items():
+        assert (ROOT / name).read_text(encoding="utf-8") == content, f"{name}: run `make findings`"
+    if (RECORD / NEEDED[0]).is_file():
+        write.draw(RECORD, tmp_path, "answer")
+        for ending in ("png", "svg"):
+            assert (tmp_path / f"answer.{ending}").read_bytes() == (ROOT / f"{write.FIGURE}.{ending}").read_bytes()
