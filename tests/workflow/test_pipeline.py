@@ -143,13 +143,6 @@ def study(tmp_path_factory):
     return folder, result.stdout
 
 
-@pytest.fixture
-def copied(study, tmp_path):
-    """A copy of the finished study that a test may change; times of the files are kept."""
-    shutil.copytree(study[0], tmp_path / "copy", symlinks=True)
-    return tmp_path / "copy"
-
-
 # --- what comes out
 
 

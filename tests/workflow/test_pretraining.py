@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -42,13 +41,6 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     result = snakemake(folder, METRICS)
     assert result.returncode == 0, result.stdout
     return folder, result.stdout
-
-
-@pytest.fixture
-def copied(study: tuple[Path, str], tmp_path: Path) -> Path:
-    """A copy of the finished study that a test may change; times of the files are kept."""
-    shutil.copytree(study[0], tmp_path / "copy", symlinks=True)
-    return tmp_path / "copy"
 
 
 def test_each_seed_makes_a_model_that_cells_start_from(study: tuple[Path, str]) -> None:

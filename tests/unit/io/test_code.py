@@ -307,7 +307,7 @@ def test_a_script_that_is_not_there_is_an_error() -> None:
 
 SCRIPTS = (
     *("fetch.py", "prepare.py", "condition.py", "shift.py", "encode.py", "reference.py"),
-    *("collect.py", "compare.py", "verdicts.py", "tables.py", "figures.py", "page.py"),
+    *("choose.py", "collect.py", "compare.py", "verdicts.py", "tables.py", "figures.py", "page.py"),
 )
 STRATEGIES = {
     "none": {},
@@ -378,6 +378,8 @@ def hashes() -> dict[str, str]:
 EVERY_CELL = TRAINS | PROBES
 REPORT = {"tables.py", "figures.py", "page.py"}
 ANALYSIS = {"collect.py", "compare.py", "verdicts.py"}
+SHOW = {"choose.py"} | ANALYSIS | REPORT
+"""Scripts that look into the registry of measures."""
 
 
 @pytest.mark.parametrize(
@@ -400,7 +402,7 @@ ANALYSIS = {"collect.py", "compare.py", "verdicts.py"}
             "config/conditions.py",
             "float(found[2])",
             "float(found[2]) / 2",
-            EVERY_CELL | {"condition.py"} | ANALYSIS | REPORT,
+            EVERY_CELL | {"condition.py"} | SHOW,
         ),
         ("config/conditions.py", "LEVELS = (5, 10, 20)", "LEVELS = (5, 10, 30)", {"figures.py"}),
         # training
@@ -426,10 +428,11 @@ ANALYSIS = {"collect.py", "compare.py", "verdicts.py"}
         # probes
         ("probes/linear.py", "_ITERATIONS = 1000", "_ITERATIONS = 100", {"reference.py"} | PROBES),
         ("config/probes.py", "= list(PERTURBATIONS)", '= ["swap"]', set()),
-        ("config/science.py", "CALIBRATION_BINS = 15", "CALIBRATION_BINS = 10", PROBES | ANALYSIS | REPORT),
+        ("config/science.py", "CALIBRATION_BINS = 15", "CALIBRATION_BINS = 10", PROBES | SHOW),
         ("config/science.py", "PROBED_WORDS = 4", "PROBED_WORDS = 5", {"reference.py"} | PROBES),
         ("config/probes.py", "smallest_group: Count = 5", "smallest_group: Count = 6", set()),
         # analysis and report
+        ("analysis/tuning.py", "records) - len(known)", "records) + len(known)", {"choose.py"}),
         ("config/analysis.py", "matched_score: Share = 0.9", "matched_score: Share = 0.8", {"collect.py"}),
         ("config/science.py", "LEAST_LEARNED = 0.05", "LEAST_LEARNED = 0.1", ANALYSIS | REPORT),
         ("config/science.py", "WIDEST_STEP = 1.5", "WIDEST_STEP = 2.0", {"collect.py"}),
@@ -493,7 +496,7 @@ def test_a_measures_unit_is_for_those_who_show_it(edit: Edit) -> None:
     before = hashes()
     edit("maskbench/config/measures/run.py", 'unit="updates"', 'unit="steps"')
     changed = {name for name, value in hashes().items() if value != before[name]}
-    assert changed == ANALYSIS | REPORT
+    assert changed == SHOW
 
 
 def test_runs_of_different_strategies_can_be_told_to_have_the_same_core(edit: Edit) -> None:
