@@ -14,7 +14,6 @@ from maskbench.experiment.cell import resolve
 from maskbench.experiment.experiment import Experiment
 from maskbench.experiment.layout import Layout
 from maskbench.experiment.model import Model
-from maskbench.experiment.pretraining import PRETRAINED_TYPE
 from maskbench.models.refusals import refusals
 
 
@@ -46,7 +45,7 @@ def _config_of(study: str, model: Model) -> tuple[dict[str, Any], str | None]:
     A model that the study pretrains is of the type of the model that it continues, or of the one that the recipe makes.
     """
     if model.pretrain is not None and model.start is None:
-        return {"model_type": PRETRAINED_TYPE}, None  # of a model that is made from scratch, the recipe says it
+        return {"model_type": model.pretrain.made}, None  # of a model that is made from scratch, the recipe says it
     layout = Layout.of(study)
     source = model.source if model.start is None else model.start.source
     fetched = layout.model_source(model.name) if model.start is None else layout.start_source(model.start.id)

@@ -10,25 +10,28 @@ from pydantic_core import PydanticCustomError
 from maskbench.config.block import ConfigBlock, Count, NonNegative, Positive, Rate, Seed, Share
 from maskbench.config.corpora import VOCABULARY, Corpus, Packing
 from maskbench.config.models import FetchedModel
-from maskbench.config.pretraining import Size
+from maskbench.config.pretraining import CONFIGS, Architecture, Size
 from maskbench.experiment.presets import FetchedPreset, Preset
 from maskbench.masks.slots import InputSlot
 
 MASKS = ("random", "static", "span", "fixed-positions", "tail")
 """The input masks that need nothing but a text: no labels, no trained model."""
 
-PRETRAINED_TYPE = "bert"
-"""What transformers calls the type of a model that is made from scratch."""
-
 UPDATES = 2000
 """The budget of a pretraining, in updates, unless the configuration says otherwise."""
+
+
+SizeField = bool | int | float | str | list[str]
+"""What a field of a configuration of transformers may be."""
 
 
 def _expanded(value: Any) -> Any:
     """Say in one error what a size is; the union alone would report one for each of its members."""
     if value in ("tiny", "mini") or isinstance(value, dict):
         return value
-    raise PydanticCustomError("size", "expected tiny, mini, or a mapping of fields of transformers' BertConfig")
+    raise PydanticCustomError(
+        "size", f"expected tiny, mini, or a mapping of fields of transformers' {' or '.join(CONFIGS.values())}"
+    )
 
 
 class Pretrain(ConfigBlock):
@@ -59,9 +62,13 @@ class Pretrain(ConfigBlock):
     next_sentence: bool = False
     """Whether the model also learns to tell whether two segments follow each other, as BERT did: pairs of segments in
     place of running text, half of them random."""
-    size: Annotated[Size | dict[str, int | float | str], BeforeValidator(_expanded)] | None = None
-    """`tiny` (2 layers of 128), `mini` (4 of 256), or fields of transformers' BertConfig; null: `tiny`, and with
-    `continues` that model's own, which cannot be changed."""
+    architecture: Architecture | None = None
+    """What a model from scratch is: `bert` (absolute positions), or `modernbert` (rotary positions, windows, norms
+    before the maps, no biases), which learns more than frequencies from much less text (docs/pretraining-study.md);
+    null: `bert`, and with `continues` that model's own, which cannot be changed."""
+    size: Annotated[Size | dict[str, SizeField], BeforeValidator(_expanded)] | None = None
+    """`tiny` (2 layers of 128), `mini` (4 of 256), or fields of transformers' BertConfig or ModernBertConfig; null:
+    `tiny`, and with `continues` that model's own, which cannot be changed."""
     input: InputSlot = Field(default_factory=lambda: _default_mask(), validate_default=True)
     """What is masked, and so predicted: an input mask that needs no labels (docs/masks.md); its `schedule` says how its
     rate goes over the training."""
@@ -113,11 +120,15 @@ class Pretrain(ConfigBlock):
         if self.updates is not None and self.epochs is not None:
             raise ValueError("expected updates or epochs, got both")
         if self.continues is not None:
-            for key in ("size", "vocabulary"):
+            for key in ("architecture", "size", "vocabulary"):
                 if getattr(self, key) is not None:
                     raise ValueError(f"{key}: with `continues` it is that of {self.continues.name}; leave it out")
         elif self.weights != "given":
             raise ValueError("weights: a model from scratch has random ones; leave it out, or name a model to continue")
+        if self.next_sentence and self.made != "bert":
+            raise ValueError(
+                "next_sentence: only a BERT has a head for it; leave it out, or expected architecture: bert"
+            )
         _ = self.packing  # refuses corpora that do not go together
         if len(set(self.seeds or [])) < len(self.seeds or []):
             raise ValueError("seeds: expected each seed once")
@@ -143,6 +154,11 @@ class Pretrain(ConfigBlock):
             held_out=self.held_out,
             next_sentence=self.next_sentence,
         )
+
+    @property
+    def made(self) -> Architecture:
+        """The architecture of a model from scratch."""
+        return self.architecture or "bert"
 
     @property
     def budget(self) -> int:

@@ -6,9 +6,10 @@ from copy import copy
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from transformers import AutoModelForMaskedLM, BertConfig, BertForMaskedLM, BertForPreTraining, set_seed
+from huggingface_hub.errors import StrictDataclassError
+from transformers import AutoConfig, AutoModelForMaskedLM, BertForPreTraining, set_seed
 
-from maskbench.config.pretraining import SIZES
+from maskbench.config.pretraining import CONFIGS, SIZES
 from maskbench.errors import InputError
 from maskbench.models.anatomy import base_of
 from maskbench.models.loading import read_config
@@ -27,16 +28,19 @@ if TYPE_CHECKING:
 POSITIONS = 512
 """Positions that a model from scratch has at least, so that fine-tuning may use longer texts than pretraining."""
 
+OLD_FIELDS = ("global_rope_theta", "local_rope_theta", "global_attn_every_n_layers")
+"""What a ModernBertConfig takes, and keeps under the names rope_parameters and layer_types."""
+
 
 def fresh(
     recipe: Pretrain, tokenizer: PreTrainedTokenizerBase, attention: str
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
-    """Return a BERT with random weights, which depend on the recipe's seed alone.
+    """Return a BERT or ModernBERT with random weights, which depend on the recipe's seed alone.
 
     Parameters
     ----------
     recipe
-        Size, dropout, seed, and whether there is a head for next sentences.
+        Architecture, size, dropout, seed, and whether there is a head for next sentences.
     tokenizer
         Of the packed text.
     attention
@@ -50,22 +54,29 @@ def fresh(
     Raises
     ------
     InputError
-        If the configuration's fields make no BERT.
+        If the configuration's fields make no model.
     """
     size = recipe.size or "tiny"
-    fields: dict[str, Any] = dict(SIZES[size] if isinstance(size, str) else size)
+    fields: dict[str, Any] = dict(SIZES[recipe.made][size] if isinstance(size, str) else size)
     fields = {"max_position_embeddings": max(POSITIONS, recipe.length), **fields}
     fields |= {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
-    kind = BertForPreTraining if recipe.next_sentence else BertForMaskedLM
+    if recipe.made == "modernbert":  # its defaults are ids of another vocabulary
+        fields |= {"bos_token_id": tokenizer.cls_token_id, "eos_token_id": tokenizer.sep_token_id}
+        fields |= {"cls_token_id": tokenizer.cls_token_id, "sep_token_id": tokenizer.sep_token_id}
+    known = AutoConfig.for_model(recipe.made)
+    if wrong := [field for field in fields if field not in OLD_FIELDS and not hasattr(known, field)]:
+        raise InputError(f"pretrain.size: expected fields of a {CONFIGS[recipe.made]}; {wrong[0]} is none")
     set_seed(recipe.seed)
     try:
-        config = BertConfig(**fields)
+        config = AutoConfig.for_model(recipe.made, **fields)
         own = _with_dropout(config, recipe.dropout)
-        build: Any = kind._from_config
+        build: Any = BertForPreTraining._from_config if recipe.next_sentence else AutoModelForMaskedLM.from_config
         return cast("PreTrainedModel", build(config, attn_implementation=attention)), own
-    except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
-        line = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise InputError(f"pretrain.size: expected fields of a BertConfig that make a model: {line}") from None
+    except (TypeError, ValueError, RuntimeError, ZeroDivisionError, StrictDataclassError) as error:
+        line = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(
+            f"pretrain.size: expected fields of a {CONFIGS[recipe.made]} that make a model: {line}"
+        ) from None
 
 
 def continued(recipe: Pretrain, folder: Path, attention: str) -> tuple[PreTrainedModel, dict[str, Any]]:
@@ -132,7 +143,7 @@ def start_at_frequencies(model: PreTrainedModel, counts: Tensor) -> None:
     counts
         (V,) how often each token stands in the training text.
     """
-    bias = cast("Any", model).cls.predictions.bias
+    bias = cast("Any", model).get_output_embeddings().bias
     bias.copy_(log_frequencies(counts).to(bias))
 
 

@@ -51,6 +51,25 @@ def test_a_recipe_becomes_a_model_for_each_pretraining_seed() -> None:
             {"name": "a", "pretrain": {**TEXT, "continues": "bert-tiny", "size": "mini"}},
             "size: with `continues` it is that of bert-tiny; leave it out",
         ),
+        "an architecture of another": (
+            {"name": "a", "pretrain": {**TEXT, "continues": "bert-tiny", "architecture": "modernbert"}},
+            "architecture: with `continues` it is that of bert-tiny; leave it out",
+        ),
+        "no such architecture": (
+            {"name": "a", "pretrain": {**TEXT, "architecture": "roformer"}},
+            "models[0] (a).pretrain.architecture: expected 'bert' or 'modernbert'",
+        ),
+        "no such size": (
+            {"name": "a", "pretrain": {**TEXT, "size": "huge"}},
+            "size: expected tiny, mini, or a mapping of fields of transformers' BertConfig or ModernBertConfig",
+        ),
+        "next sentences without a head": (
+            {
+                "name": "a",
+                "pretrain": {**TEXT, "corpora": ["brown"], "architecture": "modernbert", "next_sentence": True},
+            },
+            "next_sentence: only a BERT has a head for it; leave it out, or expected architecture: bert",
+        ),
         "a mask with labels": (
             {"name": "a", "pretrain": {**TEXT, "input": {"kind": "keyword"}}},
             "input: expected one of the masks random, static, span, fixed-positions, tail, got keyword",

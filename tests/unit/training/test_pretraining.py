@@ -10,19 +10,22 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pytest
 import torch
-from transformers import AutoModelForMaskedLM
+from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer
 
 from maskbench.config.training import Training
+from maskbench.errors import InputError
 from maskbench.experiment.pretraining import Pretrain
 from maskbench.io.files import read_json
+from maskbench.models.anatomy import layers_of
 from maskbench.models.fetched import model_hash
 from maskbench.models.loading import build_model
 from maskbench.records.pretraining import PretrainingRecord
 from maskbench.slots.device import choose
 from maskbench.training.checkpoints import TERMINATED
-from maskbench.training.pretraining.learner import Learner
+from maskbench.training.pretraining.learner import Learner, fresh
 from maskbench.training.pretraining.loop import Loop
 from maskbench.training.pretraining.run import Inputs, PretrainingError, pretrain
+from tests.helpers.families_page import WORKS, outcomes
 from tests.helpers.models import make_model
 from tests.helpers.packs import make_pack
 
@@ -30,6 +33,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SIZE = {"num_hidden_layers": 1, "hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64}
+MODERN: dict[str, Any] = {
+    "architecture": "modernbert",
+    "size": SIZE
+    | {"num_hidden_layers": 2, "layer_types": ["sliding_attention", "full_attention"], "local_attention": 4},
+}
+"""A small recipe of the other architecture."""
+ARCHITECTURES = pytest.mark.parametrize("architecture", [{}, MODERN], ids=["bert", "modernbert"])
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +81,61 @@ def test_a_model_begins_with_the_frequencies_of_its_text(made_up: Path, tmp_path
     assert table.hit.sum() / table.weight.sum() == pytest.approx(record.held_out[-1].accuracy)
 
 
+def test_a_modernbert_begins_with_frequencies_and_soon_knows_more(made_up: Path, tmp_path: Path) -> None:
+    narrow = run(
+        tmp_path / "narrow", made_up, **MODERN | {"size": MODERN["size"] | {"initializer_range": 0.001}}, updates=0
+    )
+    assert narrow.held_out[-1].loss == pytest.approx(narrow.held_out[-1].unigram_loss, abs=0.02)
+    record = run(tmp_path / "model", made_up, **MODERN, updates=60)
+    assert record.held_out[-1].loss < record.held_out[-1].unigram_loss - 0.3
+    config = AutoConfig.from_pretrained(tmp_path / "model")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")
+    for field in ("pad_token_id", "cls_token_id", "sep_token_id"):
+        assert getattr(config, field) == getattr(tokenizer, field) < config.vocab_size == len(tokenizer)
+    assert not AutoModelForMaskedLM.from_pretrained(tmp_path / "model", output_loading_info=True)[1]["missing_keys"]
+
+
+def test_masks_and_probes_take_a_modernbert_that_was_pretrained(made_up: Path, tmp_path: Path) -> None:
+    """What docs/models.md says of the family holds for a window in its layers and a mean of its tokens, too."""
+    size = MODERN["size"] | {"classifier_pooling": "mean"}
+    run(tmp_path / "model", made_up, **MODERN | {"size": size})
+    found = outcomes("modernbert", "sequence-classification", ["window", "learned"], tmp_path)
+    assert found == {"window": WORKS, "learned": WORKS}
+
+
+@pytest.mark.parametrize("architecture", ["bert", "modernbert"])
+@pytest.mark.parametrize("size", ["tiny", "mini"])
+def test_sizes_make_a_model(made_up: Path, architecture: str, size: str) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(made_up / "tokenizer")
+    model, own = fresh(recipe(architecture=architecture, size=size), tokenizer, "sdpa")
+    layers = {"tiny": 2, "mini": 4}[size]
+    assert len(layers_of(model)) == layers
+    assert model.config.hidden_size == {"tiny": 128, "mini": 256}[size]
+    assert own
+    if architecture == "modernbert":
+        assert model.config.layer_types == ["sliding_attention"] * (layers - 1) + ["full_attention"]
+        assert model.config.sliding_window == 2
+        assert {about["rope_theta"] for about in model.config.rope_parameters.values()} == {10_000.0}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "fields", "words"),
+    [
+        ("bert", {"num_layers": 2}, "expected fields of a BertConfig; num_layers is none"),
+        ("bert", {"hidden_size": "x"}, "expected fields of a BertConfig that make a model: "),
+        ("modernbert", {"layers": 2}, "expected fields of a ModernBertConfig; layers is none"),
+        ("modernbert", {"layer_types": ["a"]}, "expected fields of a ModernBertConfig that make a model: "),
+    ],
+)
+def test_a_size_that_makes_no_model_gets_a_line(
+    made_up: Path, tmp_path: Path, architecture: str, fields: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(InputError) as error:
+        run(tmp_path / "model", made_up, architecture=architecture, size=fields)
+    assert str(error.value).startswith(f"pretrain.size: {words}")
+    assert len(str(error.value).splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("mask", "share"),
     [
@@ -100,20 +165,30 @@ def test_the_rate_of_the_mask_follows_its_schedule(made_up: Path, tmp_path: Path
         assert record.masks.rate == pytest.approx(rate, abs=0.02)
 
 
-def test_the_same_seed_gives_the_same_bits_and_another_does_not(made_up: Path, tmp_path: Path) -> None:
+@ARCHITECTURES
+def test_the_same_seed_gives_the_same_bits_and_another_does_not(
+    made_up: Path, tmp_path: Path, architecture: dict[str, Any]
+) -> None:
     seeds = {"a": 1, "b": 1, "c": 2}
     hashes = {}
     for name, seed in seeds.items():
-        run(tmp_path / name, made_up, seed=seed, dropout=0.1)
+        run(tmp_path / name, made_up, seed=seed, dropout=0.1, **architecture)
         hashes[name] = model_hash(tmp_path / name)
     assert hashes["a"] == hashes["b"] != hashes["c"]
 
 
+@ARCHITECTURES
 @pytest.mark.parametrize("how", ["SIGTERM", "killed"])
 def test_a_pretraining_that_is_ended_goes_on_to_the_same_bits(
-    made_up: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, capfd: pytest.CaptureFixture[str]
+    made_up: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    how: str,
+    architecture: dict[str, Any],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    changes: dict[str, Any] = {"dropout": 0.1, "input": {"kind": "static", "rate": 0.15, "duplicates": 2}}
+    mask = {"kind": "static", "rate": 0.15, "duplicates": 2}
+    changes: dict[str, Any] = {"dropout": 0.1, "input": mask, **architecture}
     whole = run(tmp_path / "whole", made_up, **changes)
     update = Loop._update
 
