@@ -16,7 +16,8 @@ unexport PYTHONHOME
 WORKERS = $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 PYTEST = python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder --durations=20
 
-.PHONY: run plan test test-all check lint reliability bench-check models schema findings lock clean-env help env
+.PHONY: run plan test test-all check lint reliability bench-check models schema findings verify-reference reference-card \
+	reference-archive reference-merge lock clean-env help env
 
 run: $(STAMP)  ## run the default experiment; make run ARGS="--configfile experiments/x.yaml" runs another
 	snakemake --cores all $(ARGS)
@@ -50,6 +51,21 @@ reliability: $(STAMP)  ## run the tests that inject faults and write docs/reliab
 
 bench-check: $(STAMP)  ## compare training speed with what was recorded on a machine of this kind (five minutes)
 	python benchmarks/check.py $(ARGS)
+
+# the reference study by default; STUDY=experiments/x.yaml takes another one
+CELLS = python scripts/cells.py --study $(or $(STUDY),experiments/reference.yaml) --arguments='$(ARGS)'
+
+verify-reference: $(STAMP)  ## redo a random share of the reference study's cells and compare; make verify-reference SEED=1 SHARE=5
+	@$(CELLS) verify --seed '$(SEED)' --share $(or $(SHARE),5)
+
+reference-card: $(STAMP)  ## run missing cells of the reference study for some minutes, on a card or not; MINUTES=10
+	@$(CELLS) card --minutes $(or $(MINUTES),10) --file '$(FILE)'
+
+reference-archive: $(STAMP)  ## pack all finished cells of the reference study into one file
+	@$(CELLS) archive --file '$(FILE)'
+
+reference-merge: $(STAMP)  ## merge cells that ran elsewhere into the reference study; FILE=results/reference-card.zip
+	@$(CELLS) merge --file '$(FILE)'
 
 models: $(STAMP)  ## try every family of models with masks and write docs/models.md (about ten minutes)
 	python -m tests.helpers.families_page > $(VENV)/models.md

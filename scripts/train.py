@@ -30,7 +30,7 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Read the experiment, and work on the job."""
     options = arguments()
-    from maskbench.experiment.jobs import Jobs
+    from maskbench.experiment.jobs import Jobs, only_runs
     from maskbench.experiment.layout import Layout
     from maskbench.experiment.resolved import read_experiment
     from maskbench.experiment.tuning import tuning
@@ -42,7 +42,7 @@ def main() -> None:
         experiment, layout = tuning(experiment), layout.tuning
     elif experiment.tune is not None and layout.choices.exists():
         choices = Choices.read(layout.choices)
-    jobs = Jobs(experiment, choices)
+    jobs = Jobs(experiment, choices, None if options.tuning else only_runs())
     if options.job not in jobs.by_id:
         raise InputError(f"{options.experiment}: expected an experiment with the job {options.job}")
 

@@ -46,6 +46,7 @@ SHARING: dict[str, tuple[str, ...]] = {
     "tests/unit/probes/test_probes_run.py": (),
     "tests/unit/training/test_regimes.py": (),
     "tests/unit/training/test_faults.py": (),
+    "tests/unit/recorded/test_archive.py": (),
     "tests/unit/report/test_figures.py": (),
     "tests/unit/report/test_report.py": (),
     "tests/unit/docs/test_exhibits.py": (),

@@ -37,6 +37,7 @@ def entry_of(record: Record, probes: ProbeRecord | None) -> dict[str, Any]:
         "precision": machine.precision,
         "attention": machine.attention,
         "threads": machine.threads,
+        "packages": {"python": machine.python, **machine.packages},
         "timings": record.timings.model_dump(),
         "command": record.command,
         "claims": record.claims,
@@ -134,5 +135,8 @@ def manifest_of(
         "probe_s": round(sum(probes["timings"]["wall_s"] for probes in probed), 3),
         "about_data": about,
         "models": models,
-        "records": entries,
+        "records": [
+            entry | {"packages": {name: seen for name, seen in entry["packages"].items() if name in differ}}
+            for entry in entries
+        ],
     }

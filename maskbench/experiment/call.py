@@ -18,7 +18,7 @@ from maskbench.errors import InputError
 from maskbench.experiment.claims import claims_file, claims_hash, read_claims
 from maskbench.experiment.experiment import Experiment
 from maskbench.experiment.finished import finished, void
-from maskbench.experiment.jobs import Jobs
+from maskbench.experiment.jobs import Jobs, only_runs
 from maskbench.experiment.layout import Layout
 from maskbench.experiment.load import load, parse_yaml, read_mapping, show
 from maskbench.experiment.tuning import tuning
@@ -222,6 +222,7 @@ class Call:
         experiment = load(config, [file], given=read_arguments(arguments), runs_here=not recorded)
         read_claims(claims_file(experiment))
         call = cls(experiment, layout, recorded, file, bool(files), tuple(unpacked(arguments)), slots, nodes, is_job)
+        call.jobs  # noqa: B018 (says what is wrong with the runs that the call is restricted to)
         if call.judged:
             say(f"{layout.folder}: verdicts as they are: outcomes.parquet, which they rest on, is not here")
         if not call.submits:
@@ -241,7 +242,12 @@ class Call:
     @cached_property
     def jobs(self) -> Jobs:
         """All jobs of the experiment."""
-        return Jobs(self.experiment, self._choices)
+        return Jobs(self.experiment, self._choices, self.only)
+
+    @cached_property
+    def only(self) -> list[str] | None:
+        """The runs that the call is restricted to; None if it is not."""
+        return only_runs()
 
     @property
     def _choices(self) -> Choices | None:
@@ -254,8 +260,8 @@ class Call:
 
     @cached_property
     def tuning(self) -> Jobs | None:
-        """The jobs that choose learning rates; None if nothing is tuned."""
-        return Jobs(tuning(self.experiment)) if self.experiment.tune else None
+        """The jobs that choose learning rates; None if nothing is tuned, or the call is restricted to some runs."""
+        return Jobs(tuning(self.experiment)) if self.experiment.tune and self.only is None else None
 
     @property
     def command(self) -> list[str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,11 +12,13 @@ from pathlib import Path
 from maskbench.config.conditions import CLEAN, OUT_OF_DOMAIN, SHIFTED
 from maskbench.config.resources import CellsPerJob
 from maskbench.config.tuning import is_tuned, tuned, untuned
+from maskbench.errors import InputError
 from maskbench.experiment.cell import Cell, cells, resolve
 from maskbench.experiment.code import probe_code, training_code
 from maskbench.experiment.experiment import Experiment
 from maskbench.experiment.layout import JobId, Layout, RunId
-from maskbench.io.files import canonical, sha256_text
+from maskbench.io import environment
+from maskbench.io.files import canonical, read_json, sha256_text
 from maskbench.records.choices import Choices
 
 AT_LEAST = 8
@@ -89,6 +92,23 @@ class Job:
             yield from member
 
 
+def only_runs() -> list[str] | None:
+    """Return the runs that a call is restricted to (``MASKBENCH_ONLY``); None if it is not.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, or is no list of texts.
+    """
+    path = os.environ.get(environment.ONLY)
+    if not path:
+        return None
+    found = read_json(path)
+    if not isinstance(found, list) or not all(isinstance(run, str) for run in found):
+        raise InputError(f"{path}: expected a list of runs")
+    return found
+
+
 def _turned(places: list[int], seed: int) -> list[int]:
     """Return places with another one first for each seed: a place in a process must not look like a strategy."""
     first = (seed - 1) % len(places)
@@ -104,18 +124,43 @@ class Jobs:
         The experiment.
     choices
         The tuned learning rates; None: they are not known yet, or nothing is tuned.
+    only
+        Runs: these cells, and those that they need, are all that there is; None: all cells of the experiment.
+
+    Raises
+    ------
+    InputError
+        If one of these runs is no cell of the experiment.
     """
 
-    def __init__(self, experiment: Experiment, choices: Choices | None = None) -> None:
+    def __init__(
+        self, experiment: Experiment, choices: Choices | None = None, only: Iterable[str] | None = None
+    ) -> None:
         self.experiment, self.choices = experiment, choices
         self.cells = {cell.run: cell for cell in cells(experiment, choices)}
         self._planned = {cell.run: cell for cell in cells(experiment)} if choices else self.cells
         self.probes = set(experiment.probes.wanted)
+        if only is not None:
+            self.cells = self._with_needed(only)
         self.by_id = {str(job.id): job for job in self._made()}
         self.job_of = {cell.run: name for name, job in self.by_id.items() for cell in job.cells}
         self.member_of = {cell.run: one for job in self.by_id.values() for one in job.members for cell in one}
         self.cue = next((item.name for item in experiment.conditions if item.kind == "cue"), None)
         self._parts: dict[str, str] = {}
+
+    def _with_needed(self, runs: Iterable[str]) -> dict[str, Cell]:
+        """Return some cells, those whose models they need and the other sides of joint ones, in the order of all."""
+        wanted: set[str] = set()
+        waiting = list(runs)
+        while waiting:
+            run = waiting.pop()
+            if run not in self.cells:
+                raise InputError(f"{run}: expected a cell of the study {self.experiment.study}, found none")
+            if run not in wanted:
+                wanted.add(run)
+                cell = self.cells[run]
+                waiting += [other.run for other in (*self._member(cell), *self.needed_by(cell))]
+        return {run: cell for run, cell in self.cells.items() if run in wanted}
 
     def _made(self) -> Iterator[Job]:
         """Yield the jobs of the experiment: its cells in groups, in the order of the cells."""

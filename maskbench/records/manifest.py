@@ -40,6 +40,7 @@ class ProbesEntry(BaseModel):
     """How a model was probed."""
 
     notes: list[str] = []
+    code: str | None = None
     timings: ProbeTimes
 
 
@@ -73,6 +74,8 @@ class RunEntry(Claimed, Rated):
     precision: str
     attention: str
     threads: int
+    packages: dict[str, str] = {}
+    """Versions of the packages of which not all runs of the study had the same."""
     timings: Timings
     probes: ProbesEntry | None
 

@@ -36,12 +36,27 @@ def unpack(path: Path) -> None:
     Raises
     ------
     InputError
-        If the packed form is damaged.
+        If the packed form is missing or damaged.
     """
-    source = packed_form(path)
-    try:
-        content = gzip.decompress(source.read_bytes())
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{source}: expected a file that gzip has packed ({error}); restore it") from None
+    content = _content(packed_form(path))
     with atomic(path) as temporary:
         temporary.write_bytes(content)
+
+
+def read_packed(path: Path) -> bytes:
+    """Return the content of a file that may be there in its packed form alone.
+
+    Raises
+    ------
+    InputError
+        If there is neither, or the packed form is damaged.
+    """
+    return path.read_bytes() if path.exists() else _content(packed_form(path))
+
+
+def _content(source: Path) -> bytes:
+    """Return what gzip has packed, or say that it cannot be had."""
+    try:
+        return gzip.decompress(source.read_bytes())
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{source}: expected a file that gzip has packed ({error}); restore it") from None

@@ -196,39 +196,48 @@ def test_progress_and_the_head_of_the_log(study):
 # --- a record of what is finished so far
 
 
-def test_a_study_that_is_half_done_has_a_record_of_the_cells_that_are_there(copied):
-    """A third seed is planned and not run, and a run has lost its probes: nothing is trained, and nothing failed."""
-    results = copied / "results/mine"
+@pytest.fixture(scope="module")
+def half(study, tmp_path_factory):
+    """A study that is half done, its record, a clone that has nothing else, and what the call that made it said.
+
+    A third seed is planned and not run, and a run has lost its probes.
+    """
+    copied, clone = (tmp_path_factory.mktemp("half") / name for name in ("copy", "clone"))
+    shutil.copytree(study[0], copied, symlinks=True)
     write_config(copied, seeds=[1, 2, 3])
-    shutil.rmtree(results / "probes/names.tiny.random.single.clean.full.s2")
+    shutil.rmtree(copied / "results/mine/probes/names.tiny.random.single.clean.full.s2")
     made = snakemake(copied, "record")
     assert made.returncode == 0, made.stdout
-    assert not {"train", "reference", "encode"} & set(jobs_of(made.stdout))
-    metrics = pd.read_csv(results / "metrics.csv")
-    assert metrics["run"].nunique() == 7
+    copy_project(clone)
+    for name in ("config.yaml", "data"):
+        (shutil.copytree if (copied / name).is_dir() else shutil.copy)(copied / name, clone / name)
+    copy_record(copied / "results/mine", clone / "results/mine")
+    return copied, clone, made.stdout
+
+
+def test_a_study_that_is_half_done_has_a_record_of_the_cells_that_are_there(half):
+    """Nothing is trained for it, and what has not run did not fail."""
+    copied, _, output = half
+    results = copied / "results/mine"
+    assert not {"train", "reference", "encode"} & set(jobs_of(output))
+    assert pd.read_csv(results / "metrics.csv")["run"].nunique() == 7
     manifest = json.loads((results / "manifest.json").read_text())
     assert (manifest["planned"], manifest["runs"], manifest["statuses"]) == (12, 7, {"completed": 7})
     assert manifest["not_run"]["strategies"] == {"none": 2, "random": 3}
     assert manifest["not_run"]["blocks"] == {"reviews.tiny.single.clean.full": 2, "names.tiny.single.clean.full": 3}
-    verdicts = pd.read_csv(results / "verdicts.csv")
-    assert not verdicts["note"].str.contains("missing|failed runs").any()
-    page = (results / "report.html").read_text()
-    assert "7 of 12 planned cells have run." in page
+    assert not pd.read_csv(results / "verdicts.csv")["note"].str.contains("missing|failed runs").any()
+    assert "7 of 12 planned cells have run." in (results / "report.html").read_text()
     assert planned(copied, "record") == {}
-    _comes_out_of_its_record(copied, copied.with_name("clone"))
-    # the whole study is planned as if there were no such record, and what has run since is in the next one
-    assert to_do(snakemake(copied, "--dry-run").stdout) == (5, 5)  # that run's model is gone, too
-    assert snakemake(copied, "results/mine/jobs/names.tiny.single.clean.full.s2.1.json").returncode == 0
-    again = {"collect", "compare", "verdicts", "tables", "plots", "page", "pack_record", "record"}
-    assert set(planned(copied, "record")) == again
+    # the whole study is planned as if there were no such record
+    assert to_do(snakemake(copied, "--dry-run").stdout) == (5, 5)  # the model of the run without probes is gone, too
 
 
-def _comes_out_of_its_record(copied, clone):
-    """All that is shown is made from what git would keep of a study, byte for byte; its verdicts stay as they are."""
-    copy_project(clone)
-    shutil.copy(copied / "config.yaml", clone)
+def test_all_that_is_shown_comes_out_of_the_record_byte_for_byte(half, tmp_path):
+    """A clone has what git would keep of the study; verdicts stay as they are, as their outcomes are not there."""
+    copied, _, _ = half
+    clone = tmp_path / "clone"
+    shutil.copytree(half[1], clone)
     before, after = copied / "results/mine", clone / "results/mine"
-    copy_record(before, after)
     assert not (after / "outcomes.parquet").exists()
     for folder in ("tables", "figures"):
         shutil.rmtree(after / folder)
@@ -243,6 +252,57 @@ def _comes_out_of_its_record(copied, clone):
         assert (after / name).read_bytes() == (before / name).read_bytes(), name
     (after / "manifest.json.gz").write_bytes(b"no archive")
     assert "manifest.json.gz: expected a file that gzip has packed" in snakemake(clone).stdout
+
+
+def work_on_cells(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run scripts/cells.py on the study of a folder."""
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return subprocess.run(
+        [sys.executable, "scripts/cells.py", arguments[0], "--study", "config.yaml", *arguments[1:]],
+        cwd=folder,
+        env={**inherited, "PYTHONPATH": str(folder), "MASKBENCH_GPUS": "-1", **warm.environment()},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+    )
+
+
+def test_a_cell_that_is_redone_from_the_record_is_the_same_and_a_changed_number_is_found(half):
+    _, clone, _ = half
+    path = clone / "results/mine/metrics.parquet"
+    done = work_on_cells(clone, "verify", "--seed", "1", "--share", "10")
+    assert done.returncode == 0, done.stdout
+    assert "1 of 7 cells drawn with seed 1; with what they need, 1" in done.stdout
+    (line,) = (line for line in done.stdout.splitlines() if line.startswith("ok "))
+    run = line.split()[-1]
+    assert re.search(r"bit-identical +(\d+) of \1 identical", line)
+    kept, metrics = path.read_bytes(), pd.read_parquet(path)
+    own = (metrics["run"] == run) & (metrics["measure"] == "loss") & (metrics["split"] == "test")
+    metrics.loc[own, "value"] += 1e-9
+    metrics.to_parquet(path, index=False)
+    again = work_on_cells(clone, "verify", "--seed", "1", "--share", "10")
+    path.write_bytes(kept)
+    assert again.returncode == 1, again.stdout
+    assert f"{run}: 1 numbers differ from the record" in again.stdout
+
+
+def test_missing_cells_that_ran_elsewhere_are_merged(half, tmp_path):
+    """Only whole seed groups of which nothing is there are run: both tasks of the third seed."""
+    copied, clone, _ = half
+    archive = tmp_path / "card.zip"
+    done = work_on_cells(clone, "card", "--minutes", "30", "--file", str(archive))
+    assert done.returncode == 0, done.stdout
+    assert f"{archive}: 4 finished cells" in done.stdout
+    refused = work_on_cells(clone, "merge", "--file", str(archive))
+    assert refused.returncode == 1
+    assert "the record has 7 cells whose runs are not here" in refused.stdout
+    merged = work_on_cells(copied, "merge", "--file", str(archive))
+    assert merged.returncode == 0, merged.stdout
+    assert "4 cells merged, 0 were there already" in merged.stdout
+    manifest = json.loads((copied / "results/mine/manifest.json").read_text())
+    assert (manifest["planned"], manifest["runs"]) == (12, 11)
+    assert not (copied / "results/mine/cells.json").exists()
 
 
 # --- what changed reruns, and nothing else

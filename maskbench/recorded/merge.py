@@ -1,0 +1,92 @@
+"""Merge an archive of cells into a study, and make the record of the study anew."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from maskbench.errors import InputError
+from maskbench.experiment.finished import finished
+from maskbench.io.code import ROOT
+from maskbench.recorded.archive import Merging, unpacked
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from maskbench.recorded.study import Elsewhere, RecordedStudy
+
+
+def merge(elsewhere: Elsewhere, archive: Path) -> tuple[int, int]:
+    """Check an archive, move its cells into the study, and make the record anew.
+
+    Parameters
+    ----------
+    elsewhere
+        The study, and its own folder as the one to work in.
+    archive
+        File with cells.
+
+    Returns
+    -------
+    tuple
+        How many cells are new, and how many were there already.
+
+    Raises
+    ------
+    InputError
+        In one line, if something speaks against it; the study is as it was before then.
+    """
+    study = elsewhere.study
+    with unpacked(archive, study.layout.folder.parent) as (contents, source):
+        # text and models are made before keys are compared
+        if contents.study != study.experiment.study:
+            raise InputError(f"{archive}: expected cells of the study {study.experiment.study}, got {contents.study}")
+        runs = [cell.run for cell in contents.cells]
+        needed(study, runs)
+        if strange := [run for run in runs if run not in study.jobs.cells]:
+            raise InputError(f"{archive}: {strange[0]} is no cell of this study; nothing was merged")
+        jobs = elsewhere.restrict(runs)
+        if not elsewhere.make(elsewhere.inputs(jobs)):
+            raise InputError("the data of the archive's cells could not be made here; the lines above say why")
+        elsewhere.list.unlink(missing_ok=True)
+        merging = Merging(archive, contents, source, study.jobs, study.layout)
+        new = merging.check(study.finished)
+        merging.move(new)
+    if lost := set(new) - set(finished(study.jobs, study.layout)):
+        raise InputError(f"{min(lost)}: expected a finished cell after it was merged; see its record")
+    remake(elsewhere)
+    return len(new), len(runs) - len(new)
+
+
+def needed(study: RecordedStudy, runs: list[str]) -> None:
+    """Refuse to merge where the record has cells whose runs are neither here nor in the archive.
+
+    Metrics and verdicts are made of the records of all runs: without them, the record would have the new ones alone.
+
+    Raises
+    ------
+    InputError
+        In one line that says what is needed.
+    """
+    if lost := study.runs - study.finished - set(runs):
+        raise InputError(
+            f"{study.layout.folder}: the record has {len(lost)} cells whose runs are not here, such as {min(lost)}, "
+            "and metrics and verdicts are made of the records of all runs; take the folders training/ and probes/ from "
+            "where the study ran, or merge an archive of its cells first (make reference-archive there)"
+        )
+
+
+def remake(elsewhere: Elsewhere) -> None:
+    """Make metrics, verdicts, figures and page of all cells that are finished.
+
+    Raises
+    ------
+    InputError
+        If that fails.
+    """
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", "all", "record"]
+    command += ["--nolock", *elsewhere.arguments, "--configfile", str(elsewhere.study.file)]
+    if subprocess.run(command, env=os.environ, check=False).returncode:
+        raise InputError("the cells are merged, but the record could not be made; the lines above say why")

@@ -1,0 +1,221 @@
+"""Redone cells against the record: what is drawn, which rule holds, what differs; and which cells are run elsewhere."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from itertools import pairwise
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+
+from maskbench.errors import InputError
+from maskbench.experiment.experiment import Experiment
+from maskbench.experiment.jobs import Jobs
+from maskbench.recorded import study as recorded
+from maskbench.recorded.card import batches
+from maskbench.recorded.groups import complete, groups_of, missing
+from maskbench.recorded.verify import Noise, compare, drawn, same_machine, table
+from maskbench.records.manifest import StudyManifest
+from tests.helpers.run_folders import ENVIRONMENT
+from tests.unit.analysis.test_verdicts import scores, study
+
+RUN = "a.m.x.single.clean.n100.s1"
+DONE = ("completed", "completed")
+
+
+def test_a_draw_is_a_share_of_the_runs_and_depends_on_its_seed_alone():
+    runs = [f"run-{number}" for number in range(200)]
+    one = drawn(runs, 1, 5)
+    assert len(one) == 10
+    assert one == drawn(runs[::-1], 1, 5)
+    assert set(one) != set(drawn(runs, 2, 5))
+    assert set(drawn(runs, 1, 2.5)) < set(one)
+    assert len(drawn(runs[:3], 1, 5)) == 1
+    assert drawn(runs, 1, 100) == sorted(runs)
+    counts = pd.Series([run for seed in range(400) for run in drawn(runs, seed, 5)]).value_counts()
+    assert counts.between(5, 40).all()  # 20 are expected
+    for share in (0, -1, 101):
+        with pytest.raises(InputError, match="SHARE: expected per cent above 0 and at most 100"):
+            drawn(runs, 1, share)
+    with pytest.raises(InputError, match="expected a record with runs, found none"):
+        drawn([], 1, 5)
+
+
+@pytest.fixture(scope="module")
+def noise():
+    return Noise(SimpleNamespace(metrics=study(scores({"none": 0.0, "x": 2.0}, sd=0.0), tasks=("a",))))
+
+
+def redone(noise, exact, **changes):
+    """Compare the run with its own numbers, some of them changed; a change to ... takes a number away."""
+    here = {**noise.values[RUN], **{("test", name): value for name, value in changes.items()}}
+    return compare(RUN, exact, {key: value for key, value in here.items() if value is not ...}, DONE, noise)
+
+
+def test_on_the_same_kind_of_machine_the_last_bit_counts(noise):
+    score = noise.values[RUN]["test", "score"]
+    same = redone(noise, exact=True)
+    assert (same.compared, same.identical, same.beyond) == (3, 3, [])
+    assert "bit-identical" in same.line
+    other = redone(noise, exact=True, score=score + 1e-16 + 2e-16)
+    assert [words.partition(":")[0] for words in other.beyond] == ["score (test)"]
+    assert other.line.startswith("DIFFERS")
+
+
+def test_on_another_kind_the_noise_of_the_seeds_counts(noise):
+    score, sd = noise.values[RUN]["test", "score"], noise.sd(RUN, ("test", "score"))
+    assert sd == pytest.approx(0.02, rel=0.5)
+    near, far = (redone(noise, exact=False, score=score + factor * sd) for factor in (2.9, 3.1))
+    assert (near.beyond, near.identical) == ([], 2)
+    assert len(far.beyond) == 1
+    # what is the same under every seed has no noise
+    assert len(redone(noise, exact=False, majority_score=0.5000001).beyond) == 1
+
+
+def test_what_is_missing_or_failed_differs_under_both_rules(noise):
+    for exact in (True, False):
+        assert redone(noise, exact, score=None).beyond
+        assert redone(noise, exact, score=...).beyond == ["score (test): only in the record"]
+        assert redone(noise, exact, ece=0.1).beyond == ["ece (test): only here"]
+        here = noise.values[RUN]
+        assert compare(RUN, exact, here, ("completed", "diverged"), noise).beyond == [
+            "status: record completed, here diverged"
+        ]
+
+
+def test_one_seed_tells_no_noise():
+    one = Noise(SimpleNamespace(metrics=study(scores({"none": 0.0, "x": 2.0}), seeds=1, tasks=("a",))))
+    found = redone(one, exact=False, score=0.9)
+    assert (found.unknown, found.beyond) == (1, [])
+    assert "1 without noise to judge by" in found.line
+
+
+def test_times_and_what_needs_other_runs_are_not_compared():
+    def values(task, seed, size, place):
+        return {"x": {"score": 0.8, "step_time": 1.0, "failed": 0.0, "machine": 1.0, "device": 1.0, "ece": 0.1}}
+
+    found = Noise(SimpleNamespace(metrics=study(values, tasks=("a",))))
+    assert {name for _, name in found.values[RUN]} == {"score", "accuracy", "majority_score", "ece"}
+
+
+def test_the_table_names_what_differs_and_sums_up(noise):
+    lines = table([redone(noise, exact=True), redone(noise, exact=False, score=9.0)])
+    assert lines[0].endswith(RUN)
+    assert lines[2].strip().startswith("score (test): record 0.")
+    assert lines[-1] == "2 cells, 6 numbers (bit-identical: 1, within 3 SD: 1): 5 identical, 1 differ"
+
+
+def manifest(**entry):
+    """Return the manifest of a study of one run, as the machine of the made-up records would leave it."""
+    about = {"run": RUN, "strategy": "x", "status": "completed", "error": None, "notes": [], "parameters_hash": "p"}
+    about |= {"code": "c", "data": {"prepared": "p", "encoded": "e", "model": "m"}, "gpu_uuid": None, "probes": None}
+    about |= {"timings": {"started": "2026-01-01", "wall_s": 1.0, "train_s": 1.0}}
+    about |= ENVIRONMENT.model_dump(include={"device", "device_name", "precision", "attention", "threads"}) | entry
+    packages = {"python": ENVIRONMENT.python, **ENVIRONMENT.packages}
+    whole = {"packages_that_differ": {}, "first_start": "x", "last_start": "x", "wall_s": 1.0, "train_s": 1.0}
+    shared = {name: version for name, version in packages.items() if name not in entry.get("packages", {})}
+    return StudyManifest.model_validate(whole | {"packages": shared, "probed": 0, "probe_s": 0.0, "records": [about]})
+
+
+@pytest.mark.parametrize(
+    ("entry", "alike"),
+    [
+        ({}, True),
+        ({"packages": {"torch": "2.13.0"}}, True),
+        ({"packages": {"torch": "2.12.0"}}, False),
+        ({"device_name": "AMD EPYC"}, False),
+        ({"threads": 2}, False),
+        ({"precision": "fp32"}, False),
+    ],
+)
+def test_a_machine_is_of_the_same_kind_by_device_threads_and_packages(entry, alike):
+    record = SimpleNamespace(environment=ENVIRONMENT)
+    found = manifest(**entry)
+    assert same_machine(found, found.records[0], record) == alike
+
+
+def test_on_a_card_cells_may_share_other_stacks_so_that_the_noise_counts():
+    card = {"device": "cuda", "device_name": "H100"}
+    found = manifest(**card)
+    record = SimpleNamespace(environment=ENVIRONMENT.model_copy(update=card))
+    assert not same_machine(found, found.records[0], record)
+
+
+# --- which cells are run elsewhere
+
+
+@pytest.fixture(scope="module")
+def jobs():
+    """The jobs of two tasks, alone and one after the other, and of two seeds."""
+    task = {"kind": "sequence-classification", "source": {"local": "x"}, "format": "csv", "files": {"train": "t.csv"}}
+    return Jobs(
+        Experiment.model_validate(
+            {
+                "study": "s",
+                "tasks": [{"name": "one", **task}, {"name": "two", **task}],
+                "models": [{"name": "m", "source": {"local": "m"}}],
+                "strategies": ["none", "random"],
+                "regimes": ["single", "sequential"],
+                "seeds": [1, 2],
+            }
+        )
+    )
+
+
+def test_missing_groups_are_whole_and_begin_with_seeds_of_which_nothing_is_there(jobs):
+    groups = groups_of(jobs)
+    assert {len(cells) for cells in groups.values()} == {2}
+    everything = missing(jobs, set())
+    assert [cell.run for cells in everything for cell in cells] == [
+        cell.run for cells in groups.values() for cell in cells
+    ]
+    half = "one.m.none.single.clean.full.s1"
+    left = missing(jobs, {half})
+    assert half not in {cell.run for cells in left for cell in cells}
+    assert len(left) == len(everything) - 1  # the other cell of its group would run on another machine
+    assert [cells[0].seed for cells in left[: len(groups) // 2]] == [2] * (len(groups) // 2)
+    assert missing(jobs, set(jobs.cells)) == []
+
+
+def test_a_group_counts_when_all_of_its_cells_are_finished(jobs):
+    first, second, *_ = missing(jobs, set())
+    runs = [cell.run for cell in (*first, *second)]
+    assert complete([first, second], runs) == runs
+    assert complete([first, second], runs[:3]) == runs[:2]
+
+
+def test_a_call_of_some_cells_has_those_that_they_need_and_no_others(jobs):
+    run = "two.m.random.after-one.clean.full.s1"
+    some = Jobs(jobs.experiment, None, [run])
+    assert set(some.cells) == {run, "one.m.random.single.clean.full.s1"}
+    assert len(some.by_id) == 2
+    with pytest.raises(InputError, match=r"^x\.y: expected a cell of the study s, found none$"):
+        Jobs(jobs.experiment, None, ["x.y"])
+
+
+def test_batches_grow_and_end_with_the_time():
+    now = [0.0]
+    groups = [[number] for number in range(100)]
+    sizes = []
+    for batch in batches(groups, lambda: 100.0 - now[0], lambda: now[0]):
+        sizes.append(len(batch))
+        now[0] += 5.0 * len(batch)
+    assert sizes[:3] == [1, 2, 4]
+    assert all(later <= 2 * size for size, later in pairwise(sizes))
+    assert 90.0 <= now[0] <= 105.0
+    assert sum(sizes) < 25
+
+
+def test_a_call_that_does_not_stop_is_ended_with_its_jobs(monkeypatch):
+    monkeypatch.setattr(recorded, "STOPPING", 0.2)
+    code = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
+    process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"up\n"
+    began = time.monotonic()
+    recorded._stop(process)
+    assert process.returncode == -9
+    assert time.monotonic() - began < 20
