@@ -35,6 +35,7 @@ SOURCE = {
         "C16": {"supported": "It pays, by {size} on {measure}.", "contradicted": "It does not pay."},
     },
     "otherwise": dict.fromkeys(("inconclusive", "supported", "contradicted", "equivalent"), "Nothing follows."),
+    "elsewhere": "This is about {contrast} on {measure}.",
     "surprises": [],
     "limits": ["The models are small."],
     "scores": [
@@ -234,13 +235,34 @@ def test_each_reason_with_a_number_is_drawn(made):
     assert [(masks, row is not None) for masks, _, row in lines] == [("Random masks", True)] * 3 + [
         ("Other masks", True)
     ]
-    assert lines[0][1] == "a higher score  C02"
+    assert lines[0][1] == "a higher score  C02\nscore"
 
 
 def test_a_verdict_that_nobody_wrote_a_sentence_for_is_an_error(top):
     change(top / "record", ("C16", "freeze vs none", "step_time"), verdict="invalid")
     with pytest.raises(InputError, match=r"practice\.C16: no sentence for the verdict invalid, which the record has"):
         page(top)
+
+
+@pytest.mark.parametrize(
+    ("contrast", "measures", "said", "right"),
+    [
+        ("freeze vs none", ["step_time"], "It pays.", True),
+        ("freeze vs none", ["forgetting", "step_time"], "It pays.", False),
+        ("freeze vs none", ["forgetting", "step_time"], "It pays on {measure}.", True),
+        ("freeze vs random", ["step_time"], "It pays.", False),
+        ("freeze vs random", ["step_time"], "It pays in {contrast}.", True),
+    ],
+)
+def test_a_sentence_is_about_the_first_contrast_and_measure(top, contrast, measures, said, right):
+    path = top / "record" / "analysis" / "claims.json"
+    content = json.loads(path.read_text())
+    claim = next(claim for claim in content["claims"] if claim["id"] == "C16")
+    claim |= {"contrasts": [{"name": contrast, "measures": measures}]}
+    path.write_text(json.dumps(content))
+    edit(top, practice={"C16": {"supported": said}})
+    assert ("In practice: This is about freeze vs none on time per update." in page(top)) == (not right)
+    assert ("In practice: It pays" in page(top)) == right
 
 
 def test_a_number_that_the_record_lacks_is_an_error(top):
