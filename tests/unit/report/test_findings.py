@@ -353,6 +353,22 @@ def test_a_record_is_read_gzipped_as_it_is_committed(top):
         page(top)
 
 
+def test_a_record_in_which_nothing_is_tested_yet(top):
+    """As a study that has just begun; and one that is tested at the shared rate, but not yet at tuned ones."""
+    for folder in (top / "record" / "tuning", top / "record"):
+        table = pd.read_csv(folder / "verdicts.csv", keep_default_na=False, dtype=str).assign(verdict="not tested")
+        numbers = ["estimate", "ci_low", "ci_high", "p", "p_holm", "n_seeds", "mde", "delta"]
+        table.assign(**dict.fromkeys(numbers, "")).to_csv(folder / "verdicts.csv", index=False)
+        pairs = folder / "analysis" / "pairs.csv"
+        pairs.write_text(pairs.read_text().splitlines()[0] + "\n")
+        assert "at tuned" not in page(top)
+        assert ("Random masks: not tested." in page(top)) == (folder.name == "record")
+    write.write(top, top / "record")
+    content = (top / "README.md").read_text()
+    assert "**Should I mask? Random masks: not tested; other masks: not tested.**" in content
+    assert "2 runs of 1\u202f200 planned: rt-snippets and conll2003; minilm-l6; up to 0 seeds a contrast" in content
+
+
 def test_without_a_record_the_page_says_so(top):
     found = write.texts(top, top / "nowhere")
     assert found["docs/findings.md"] == NOTHING
