@@ -84,7 +84,7 @@ class Reference:
 
     shared: Half
     tuned: Half | None
-    """At tuned learning rates; None if nothing was tuned."""
+    """At tuned learning rates; None if nothing was tuned, or nothing was tested there yet."""
 
     @classmethod
     def read(cls, record: Path) -> Reference:
@@ -96,8 +96,10 @@ class Reference:
             Naming the file and what is wrong.
         """
         tuned = record / FOLDER
-        there = (tuned / "verdicts.csv").is_file()
-        return cls(Half(read_evidence(record, None)), Half(read_evidence(tuned, None)) if there else None)
+        half = Half(read_evidence(tuned, None)) if (tuned / "verdicts.csv").is_file() else None
+        if half and set(half.evidence.verdicts["verdict"]) <= {"not tested"}:  # no cell at a tuned rate has run yet
+            half = None
+        return cls(Half(read_evidence(record, None)), half)
 
     @property
     def claims(self) -> dict[str, dict[str, Any]]:

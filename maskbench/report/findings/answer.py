@@ -47,12 +47,11 @@ def listed(side: Side) -> str:
 
 def extent(record: Record) -> str:
     """Say in a sentence what the answer rests on, and what is still to be run."""
-    behind, models = record.reference, record.models
     part = f"{text.count(record.done, 'run')}"
     if record.done < record.planned:
         part += f" of {text.plain(record.planned, 0)} planned"
     seeds = text.count(record.seeds, "seed")
-    return f"{part}: {text.listed(behind.tasks)}; {text.listed(models)}; up to {seeds} a contrast"
+    return f"{part}: {text.listed(record.tasks)}; {text.listed(record.models)}; up to {seeds} a contrast"
 
 
 def bullets(source: Source, record: Record) -> Iterator[str]:

@@ -58,8 +58,10 @@ def of_claim(source: Source, record: Record, claim: dict[str, Any]) -> Iterator[
     if alone := list(_alone(half, name)):
         yield f"On single tasks it is otherwise: {'; '.join(alone)}."
     if left := [row for row in half.pooled(name) if row["verdict"] == "not tested"]:
-        names = [f"{row['contrast']} on {named(row['measure'])} ({row['note'].rstrip('.')})" for row in left]
-        yield f"Not tested: {'; '.join(names)}."
+        reasons: dict[str, list[str]] = {}
+        for row in left:
+            reasons.setdefault(row["note"].rstrip("."), []).append(f"{row['contrast']} on {named(row['measure'])}")
+        yield f"Not tested: {'; '.join(f'{text.listed(rows)} ({why})' for why, rows in reasons.items())}."
 
 
 def _table(record: Record, claim: str) -> tuple[list[str], list[list[str]]]:

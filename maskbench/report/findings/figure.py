@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def lines(record: Record) -> list[tuple[str, str, dict[str, Any] | None]]:
-    """Return what stands on each line: kind of masks, words, row of the verdicts (None: the reason was not tested)."""
+    """Return what stands on each line: kind of masks, words, row of the verdicts (None: there is nothing to draw)."""
     half, words = record.reference.shared, {claim["id"]: claim["claim"] for claim in record.claims}
     found: list[tuple[str, str, dict[str, Any] | None]] = []
     for group in reasons():
@@ -33,8 +33,8 @@ def lines(record: Record) -> list[tuple[str, str, dict[str, Any] | None]]:
             row = half.head(reason.id)
             drawn = row["estimate"] == row["estimate"] and row["delta"] > 0 and row["verdict"] not in PROPERTIES
             what = measure(row["measure"]).label
-            label = reason.reason if what in reason.reason else f"{reason.reason} · {what}"
-            found.append((group.masks, f"{label}  {reason.id}", row if drawn else None))
+            label = f"{reason.reason}  {reason.id}\n{what}"
+            found.append((group.masks, label, row if drawn else None))
     return found
 
 
@@ -42,11 +42,12 @@ def figure(record: Record) -> Figure:
     """Draw the figure of the answer."""
     every = lines(record)
     drawn = [(masks, label, row) for masks, label, row in every if row is not None]
-    picture, (axes,) = canvas((11.5, 1.9 + 0.33 * max(len(drawn), 3)), 1, 1)
+    picture, (axes,) = canvas((11.5, 1.9 + 0.43 * max(len(drawn), 3)), 1, 1)
     axes.axvspan(-1, 1, color="#E1EDF4", linewidth=0, zorder=0)
     axes.axvline(0, color=GREY, linewidth=1.3, linestyle=DASHED, zorder=1)
     far = FARTHEST
     axes.set_xlim(-far, far)
+    axes.set_xticks(range(-int(far), int(far) + 1, 2))
     places = _rows(axes, drawn, far)
     axes.set_ylim(max(places, default=0) + 0.6, -1.4)
     axes.set_title("Should I mask? What the reference study found")
@@ -73,7 +74,7 @@ def _rows(axes: Axes, drawn: list[tuple[str, str, dict[str, Any]]], far: float) 
         else:
             at += 1
         forest_row(axes, at, row, far)
-        labels.append(legible(label))
+        labels.append("\n".join(legible(part) for part in label.split("\n")))
         places.append(at)
     axes.set_yticks(places, labels)
     axes.tick_params(axis="y", length=0, labelsize=9, labelcolor=INK)

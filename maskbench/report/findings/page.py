@@ -80,7 +80,7 @@ def _rests(record: Record) -> Iterator[str]:
     yield (
         f"{done if record.done < record.planned else f'All {planned} cells have run'}"
         f"{growing if record.done < record.planned else ''}. {failed}. Tasks: "
-        f"{text.listed(record.reference.tasks)}. Models: {text.listed(record.models)}. Seeds: at most {record.seeds} "
+        f"{text.listed(record.tasks)}. Models: {text.listed(record.models)}. Seeds: at most {record.seeds} "
         f"in a contrast. First run {manifest['first_start']}, last run {manifest['last_start']}; "
         f"{text.duration(manifest['wall_s'] + manifest['probe_s'])} of training and probing in all."
     )

@@ -36,7 +36,8 @@ def three_sentences(source: Source, record: Record, image: str) -> str:
     image
         Where the figure is, seen from README.md.
     """
-    kinds = "; ".join(short(side).rstrip(".") for side in both(record))
+    first, *others = [short(side).rstrip(".") for side in both(record)] or ["nothing is known"]
+    kinds = "; ".join([first, *(f"{other[:1].lower()}{other[1:]}" for other in others)])
     parts = []
     for index, item in enumerate(source.answer[:NAMED]):
         half, row = address(record, item.row, f"answer[{index}].row")

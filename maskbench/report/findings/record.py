@@ -94,14 +94,19 @@ class Record:
         return len(self.manifest["records"])
 
     @property
+    def tasks(self) -> list[str]:
+        """The tasks of the runs, in their order."""
+        return list(self.numbers["task"].unique())
+
+    @property
     def models(self) -> list[str]:
         """The models of the runs, in their order."""
         return list(self.numbers["model"].unique())
 
     @property
     def seeds(self) -> int:
-        """The most seeds that any row of the verdicts rests on."""
-        return int(self.reference.shared.evidence.verdicts["n_seeds"].max())
+        """The most seeds that any row of the verdicts rests on; 0 if nothing was tested."""
+        return int(self.reference.shared.evidence.verdicts["n_seeds"].fillna(0).max())
 
     @property
     def failed(self) -> int:

@@ -81,6 +81,8 @@ class Source(ConfigBlock):
     """By claim and verdict: what it means for somebody who fine-tunes a model."""
     otherwise: dict[str, str]
     """By verdict, for claims that have no sentence of their own for it."""
+    elsewhere: str
+    """For a claim whose first contrast and measure was not tested, so that its sentence is not about what was."""
     surprises: list[Note]
     limits: list[str]
     scores: list[Published]
@@ -113,6 +115,7 @@ class Source(ConfigBlock):
             f"practice.{claim}.{verdict}": said for claim, own in self.practice.items() for verdict, said in own.items()
         }
         sentences |= {f"otherwise.{verdict}": said for verdict, said in self.otherwise.items()}
+        sentences["elsewhere"] = self.elsewhere
         for index, note in enumerate(self.surprises):
             parts = {"title": note.title, "text": note.text, "check": note.check}
             sentences |= {f"surprises[{index}].{key}": said for key, said in parts.items()}
@@ -228,7 +231,21 @@ def practice(source: Source, record: Record, claim: str) -> str:
     said = own.get(verdict) or source.otherwise.get(verdict)
     if said is None:
         raise InputError(f"practice.{claim}: no sentence for the verdict {verdict}, which the record has; write one")
+    if verdict in own and not about(record.reference.claims[claim], row, said):
+        said, place = source.elsewhere, "elsewhere"
     return filled(said, values(half, row), place)
+
+
+def about(claim: dict[str, Any], row: dict[str, Any], said: str) -> bool:
+    """Tell whether a sentence that was written for a claim is about a row.
+
+    It is about the claim's first contrast and measure, unless it names contrast or measure by a placeholder.
+    """
+    contrasts = claim.get("contrasts") or [{}]
+    first = contrasts[0].get("name", row["contrast"])
+    measures = contrasts[0].get("measures") or claim.get("measures") or [row["measure"]]
+    right = first == row["contrast"] or "{contrast}" in said
+    return right and (measures[0] == row["measure"] or "{measure}" in said)
 
 
 def surprise(note: Note, record: Record, place: str) -> tuple[str, str, str]:

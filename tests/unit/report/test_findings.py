@@ -35,6 +35,7 @@ SOURCE = {
         "C16": {"supported": "It pays, by {size} on {measure}.", "contradicted": "It does not pay."},
     },
     "otherwise": dict.fromkeys(("inconclusive", "supported", "contradicted", "equivalent"), "Nothing follows."),
+    "elsewhere": "This is about {contrast} on {measure}.",
     "surprises": [],
     "limits": ["The models are small."],
     "scores": [
@@ -234,13 +235,34 @@ def test_each_reason_with_a_number_is_drawn(made):
     assert [(masks, row is not None) for masks, _, row in lines] == [("Random masks", True)] * 3 + [
         ("Other masks", True)
     ]
-    assert lines[0][1] == "a higher score  C02"
+    assert lines[0][1] == "a higher score  C02\nscore"
 
 
 def test_a_verdict_that_nobody_wrote_a_sentence_for_is_an_error(top):
     change(top / "record", ("C16", "freeze vs none", "step_time"), verdict="invalid")
     with pytest.raises(InputError, match=r"practice\.C16: no sentence for the verdict invalid, which the record has"):
         page(top)
+
+
+@pytest.mark.parametrize(
+    ("contrast", "measures", "said", "right"),
+    [
+        ("freeze vs none", ["step_time"], "It pays.", True),
+        ("freeze vs none", ["forgetting", "step_time"], "It pays.", False),
+        ("freeze vs none", ["forgetting", "step_time"], "It pays on {measure}.", True),
+        ("freeze vs random", ["step_time"], "It pays.", False),
+        ("freeze vs random", ["step_time"], "It pays in {contrast}.", True),
+    ],
+)
+def test_a_sentence_is_about_the_first_contrast_and_measure(top, contrast, measures, said, right):
+    path = top / "record" / "analysis" / "claims.json"
+    content = json.loads(path.read_text())
+    claim = next(claim for claim in content["claims"] if claim["id"] == "C16")
+    claim |= {"contrasts": [{"name": contrast, "measures": measures}]}
+    path.write_text(json.dumps(content))
+    edit(top, practice={"C16": {"supported": said}})
+    assert ("In practice: This is about freeze vs none on time per update." in page(top)) == (not right)
+    assert ("In practice: It pays" in page(top)) == right
 
 
 def test_a_number_that_the_record_lacks_is_an_error(top):
@@ -329,6 +351,22 @@ def test_a_record_is_read_gzipped_as_it_is_committed(top):
     (record / "analysis" / "pairs.csv.gz").write_bytes(b"no archive")
     with pytest.raises(InputError, match=r"pairs\.csv\.gz: expected a file that gzip has packed"):
         page(top)
+
+
+def test_a_record_in_which_nothing_is_tested_yet(top):
+    """As a study that has just begun; and one that is tested at the shared rate, but not yet at tuned ones."""
+    for folder in (top / "record" / "tuning", top / "record"):
+        table = pd.read_csv(folder / "verdicts.csv", keep_default_na=False, dtype=str).assign(verdict="not tested")
+        numbers = ["estimate", "ci_low", "ci_high", "p", "p_holm", "n_seeds", "mde", "delta"]
+        table.assign(**dict.fromkeys(numbers, "")).to_csv(folder / "verdicts.csv", index=False)
+        pairs = folder / "analysis" / "pairs.csv"
+        pairs.write_text(pairs.read_text().splitlines()[0] + "\n")
+        assert "at tuned" not in page(top)
+        assert ("Random masks: not tested." in page(top)) == (folder.name == "record")
+    write.write(top, top / "record")
+    content = (top / "README.md").read_text()
+    assert "**Should I mask? Random masks: not tested; other masks: not tested.**" in content
+    assert "2 runs of 1\u202f200 planned: rt-snippets and conll2003; minilm-l6; up to 0 seeds a contrast" in content
 
 
 def test_without_a_record_the_page_says_so(top):
