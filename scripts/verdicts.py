@@ -26,7 +26,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.resamples < 100 or options.seed < 0:
         raise InputError("verdicts: expected --resamples of at least 100 and --seed of at least 0")
-    from maskbench.analysis.verdicts import write_verdicts
+    from maskbench.analysis.verdict_files import write_verdicts
 
     write_verdicts(
         options.metrics,

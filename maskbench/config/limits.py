@@ -45,20 +45,20 @@ class Selection(ConfigBlock):
     """The cells of the product that have one of the listed values on each axis; an axis left out is not asked."""
 
     tasks: Annotated[list[Name], Field(min_length=1)] | None = None
-    """Names of tasks."""
+    """Names of tasks, as in the list of tasks."""
     models: Annotated[list[Name], Field(min_length=1)] | None = None
     """Names of models; of one that the study pretrains, the name without its pretraining seed."""
     strategies: Annotated[list[StrategyPattern], Field(min_length=1)] | None = None
     """Names of strategies; `*` stands for anything, such as `*-twin`. A strategy at its tuned learning rate has two
     names: its own, which ends in `-tuned`, and that without the ending."""
     regimes: Annotated[list[Regime], Field(min_length=1)] | None = None
-    """Training regimes."""
+    """Training regimes, as in the list of regimes."""
     conditions: Annotated[list[Condition], Field(min_length=1)] | None = None
-    """Conditions, as in `conditions`."""
+    """Conditions, as in the list of conditions."""
     train_sizes: Annotated[list[TrainSize], Field(min_length=1)] | None = None
-    """Train sizes, as in `train_sizes`."""
+    """Train sizes, as in the list of train sizes."""
     seeds: Annotated[list[Seed], Field(min_length=1)] | None = None
-    """Seeds, as in `seeds`."""
+    """Seeds, as in the list of seeds."""
 
     @model_validator(mode="after")
     def _selects(self) -> Selection:

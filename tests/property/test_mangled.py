@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from maskbench.analysis.collect import collect
 from maskbench.analysis.compare import Settings, compare_files
 from maskbench.analysis.plan import Recorded, plan
-from maskbench.analysis.verdicts import write_verdicts
+from maskbench.analysis.verdict_files import write_verdicts
 from maskbench.config.models import FetchedModel
 from maskbench.data.archives import open_archive
 from maskbench.data.encode import encode, load_encoded

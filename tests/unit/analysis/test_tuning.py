@@ -13,7 +13,7 @@ import yaml
 from maskbench.analysis.collect import collect
 from maskbench.analysis.compare import Settings, compare_files
 from maskbench.analysis.tuning import choose
-from maskbench.analysis.verdicts import write_verdicts
+from maskbench.analysis.verdict_files import write_verdicts
 from maskbench.config.tuning import rate_words
 from maskbench.errors import InputError
 from maskbench.experiment.cell import Cell, cells

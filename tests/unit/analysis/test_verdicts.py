@@ -10,7 +10,8 @@ import pytest
 
 from maskbench.analysis.metrics import OLD_COLUMNS, OUTCOME_COLUMNS, with_kind
 from maskbench.analysis.outcomes import Outcomes
-from maskbench.analysis.verdicts import changed_since, judge, write_verdicts
+from maskbench.analysis.verdict_files import changed_since, write_verdicts
+from maskbench.analysis.verdicts import judge
 from maskbench.config.claims import Claims
 from maskbench.config.measures import measure
 from maskbench.errors import InputError

@@ -6,7 +6,15 @@ from tests.helpers.recorded import ignored
 
 RUN = "rt-snippets.minilm-l6.none.single.clean.n1000.s1"
 KEPT = (
-    *("plan.txt", "experiment.json", "claims.yaml", "metrics.parquet", "manifest.json.gz", "along.csv.gz", "verdicts.csv"),
+    *(
+        "plan.txt",
+        "experiment.json",
+        "claims.yaml",
+        "metrics.parquet",
+        "manifest.json.gz",
+        "along.csv.gz",
+        "verdicts.csv",
+    ),
     *("analysis/claims.json", "analysis/comparisons.csv", "analysis/pairs.csv.gz", "analysis/gates.csv"),
     *("tuning/choices.json", "tuning/verdicts.csv", "tuning/analysis/gates.csv", "tuning/analysis/pairs.csv.gz"),
     *("tables/scores.csv", "figures/scores.svg", "figures/scores.png", "figures/captions.json", "report.html"),
