@@ -178,7 +178,7 @@ class Jobs:
         )
         place_of = {strategy.name: place for place, strategy in enumerate(self.experiment.arms)}
         dealt = split(len(names), len(groups), wanted)
-        again = [[place_of[own] for place in places if (own := tuned(names[place])) in place_of] for places in dealt]
+        again = [[place_of[name] for place in places if (name := tuned(names[place])) in place_of] for places in dealt]
         dealt += again if len(place_of) > len(names) else []
         for group in groups.values():
             run = RunId.parse(group[0].run)
