@@ -74,7 +74,7 @@ def _card(elsewhere: Elsewhere, options: argparse.Namespace) -> None:
 
 
 def _archive(study: RecordedStudy, options: argparse.Namespace) -> None:
-    """Pack all finished cells into one archive."""
+    """Pack all cells that are finished."""
     from maskbench.recorded.archive import pack
 
     if not study.finished:

@@ -172,13 +172,10 @@ class Jobs:
             alike = (cell.task, cell.model, cell.regime_name, cell.condition.name, cell.train_size, cell.seed)
             groups.setdefault(alike, []).append(cell)
         # cells at tuned rates have jobs of their own, so that the others do not wait for the tuning
-        names, wanted = (
-            [strategy.name for strategy in self.experiment.strategies],
-            self.experiment.resources.cells_per_job,
-        )
+        names = [strategy.name for strategy in self.experiment.strategies]
         place_of = {strategy.name: place for place, strategy in enumerate(self.experiment.arms)}
-        dealt = split(len(names), len(groups), wanted)
-        again = [[place_of[name] for place in places if (name := tuned(names[place])) in place_of] for places in dealt]
+        dealt = split(len(names), len(groups), self.experiment.resources.cells_per_job)
+        again = [[place_of[tuned(names[one])] for one in every if tuned(names[one]) in place_of] for every in dealt]
         dealt += again if len(place_of) > len(names) else []
         for group in groups.values():
             run = RunId.parse(group[0].run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import struct
 import tempfile
 import zipfile
 import zlib
@@ -34,6 +35,9 @@ LIST = "cells.json"
 
 MOST_LIST, MOST_FILE = 64 * 2**20, 256 * 2**20
 """Most bytes of the list, and of any other file of an archive, when they are unpacked."""
+
+DAMAGE = (EOFError, OverflowError, RuntimeError, UnicodeDecodeError, struct.error, zlib.error, zipfile.BadZipFile)
+"""What zipfile raises for archives that are damaged, encrypted or packed in a way that it does not know."""
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -114,22 +118,32 @@ def unpacked(archive: Path, beside: Path) -> Iterator[tuple[Contents, Layout]]:
     InputError
         In one line, if it is no archive of cells, damaged, or holds anything but the files of the cells that it lists.
     """
+    beside.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=beside, prefix=".merging-") as folder:
+        layout = Layout(Path(folder))
+        try:
+            contents = _unpack(archive, layout)
+        except DAMAGE as error:
+            raise InputError(f"{archive}: expected an archive of cells that can be read ({error})") from None
+        yield contents, layout
+
+
+def _unpack(archive: Path, layout: Layout) -> Contents:
+    """Write the files of an archive, each with the content that the list says, and return the list."""
     try:
-        with zipfile.ZipFile(archive) as found:
-            contents = _contents(archive, found)
-            beside.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=beside, prefix=".merging-") as folder:
-                layout = Layout(Path(folder))
-                for cell in contents.cells:
-                    for name, digest in cell.files.items():
-                        path = layout.file(name)
-                        path.parent.mkdir(parents=True, exist_ok=True)
-                        path.write_bytes(_read(archive, found, name, MOST_FILE))
-                        if sha256_file(path) != digest:
-                            raise InputError(f"{archive}: {name}: expected the content that {LIST} says, got another")
-                yield contents, layout
-    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
-        raise InputError(f"{archive}: expected an archive of cells that can be read ({error})") from None
+        found = zipfile.ZipFile(archive)
+    except OSError as error:
+        raise InputError(f"{archive}: cannot be read: {error.strerror}") from None
+    with found:
+        contents = _contents(archive, found)
+        for cell in contents.cells:
+            for name, digest in cell.files.items():
+                path = layout.file(name)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(_read(archive, found, name, MOST_FILE))
+                if sha256_file(path) != digest:
+                    raise InputError(f"{archive}: {name}: expected the content that {LIST} says, got another")
+    return contents
 
 
 def _contents(archive: Path, found: zipfile.ZipFile) -> Contents:

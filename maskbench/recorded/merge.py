@@ -47,10 +47,11 @@ def merge(elsewhere: Elsewhere, archive: Path) -> tuple[int, int]:
         needed(study, runs)
         if strange := [run for run in runs if run not in study.jobs.cells]:
             raise InputError(f"{archive}: {strange[0]} is no cell of this study; nothing was merged")
-        jobs = elsewhere.restrict(runs)
+        # of all cells: those whose text is missing would not be finished, and not in the next record
+        jobs = elsewhere.restrict({*runs, *study.runs} & set(study.jobs.cells))
         if not elsewhere.make(elsewhere.inputs(jobs)):
-            raise InputError("the data of the archive's cells could not be made here; the lines above say why")
-        elsewhere.list.unlink(missing_ok=True)
+            raise InputError("text and models of the study could not be made here; the lines above say why")
+        elsewhere.cells_file.unlink(missing_ok=True)
         merging = Merging(archive, contents, source, study.jobs, study.layout)
         new = merging.check(study.finished)
         merging.move(new)
@@ -70,7 +71,7 @@ def needed(study: RecordedStudy, runs: list[str]) -> None:
     InputError
         In one line that says what is needed.
     """
-    if lost := study.runs - study.finished - set(runs):
+    if lost := {run for run in study.runs - set(runs) if not study.layout.record(run).exists()}:
         raise InputError(
             f"{study.layout.folder}: the record has {len(lost)} cells whose runs are not here, such as {min(lost)}, "
             "and metrics and verdicts are made of the records of all runs; take the folders training/ and probes/ from "

@@ -148,14 +148,14 @@ class Elsewhere:
         return Layout.of(self.name)
 
     @property
-    def list(self) -> Path:
+    def cells_file(self) -> Path:
         """File with the runs that the calls are restricted to."""
         return self.layout.file("cells.json")
 
     def restrict(self, runs: Iterable[str]) -> Jobs:
         """Write down which cells are worked on, and return their jobs; tuned learning rates are those of the study."""
         wanted = sorted(runs)
-        write_json(self.list, wanted)
+        write_json(self.cells_file, wanted)
         if self.study.choices is not None and self.layout != self.study.layout:
             self.layout.choices.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(self.study.layout.choices, self.layout.choices)
@@ -185,7 +185,7 @@ class Elsewhere:
         command += ["--nolock", *map(str, targets), *self.arguments, "--configfile", str(self.study.file)]
         command += ["--config", f"study={self.name}"]
         process = subprocess.Popen(
-            command, env=os.environ | {environment.ONLY: str(self.list.absolute())}, start_new_session=True
+            command, env=os.environ | {environment.ONLY: str(self.cells_file.absolute())}, start_new_session=True
         )
         try:
             return process.wait(timeout=seconds) == 0
