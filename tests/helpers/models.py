@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertForMaskedLM, BertModel, GPT2Config, GPT2Model, PreTrainedTokenizerFast
@@ -23,13 +24,15 @@ if TYPE_CHECKING:
 
 GOOD, BAD = ["good", "fine", "great", "warm"], ["bad", "poor", "cold", "dull"]
 FILLER = ["a", "the", "film", "play", "was", "is", "very", "quite", "Anna", "Rome", "saw", "in"]
+HINTS = [f"{start}{end}" for start in "bdfgklmnpr" for end in ("ado", "elo", "imo", "ono", "uro", "alo")]
+"""Sixty words: the first half stand three times as often in texts of the label `up`, the others in those of `down`."""
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
-def make_model(folder: Path, seed: int = 0, head: bool = False, more: Sequence[str] = ()) -> Path:
+def make_model(folder: Path, seed: int = 0, head: bool = False, more: Sequence[str] = (), **sizes: Any) -> Path:
     """Write a random two-layer BERT, with a masked-LM head or not, and a word tokenizer, as fetching leaves a model.
 
-    `more` are words that it knows beside those of the texts.
+    `more` are words that it knows beside those of the texts, `sizes` keys of its configuration.
     """
     folder.mkdir(parents=True)
     known = dict.fromkeys([*SPECIAL, *(word.lower() for word in [*GOOD, *BAD, *FILLER, *more])])
@@ -49,14 +52,8 @@ def make_model(folder: Path, seed: int = 0, head: bool = False, more: Sequence[s
     }
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names).save_pretrained(folder)
     torch.manual_seed(seed)
-    config = BertConfig(
-        vocab_size=len(words),
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=64,
-    )
+    plain = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    config = BertConfig(vocab_size=len(words), max_position_embeddings=64, **(plain | sizes))
     (BertForMaskedLM if head else BertModel)(config).save_pretrained(folder)
     return _fetched(folder)
 
@@ -93,6 +90,21 @@ def csv_of_texts(count: int) -> str:
         word = (GOOD if number % 2 else BAD)[number // 2 % 4]
         filler = " ".join(FILLER[(number * 5 + step) % 12] for step in range(2 + number % 5))
         rows.append(f"{filler} {word} {number},{'up' if number % 2 else 'down'}")
+    return "\n".join(rows) + "\n"
+
+
+def csv_of_hints(count: int) -> str:
+    """Return a CSV of texts of ten words, each of which hints at the label and none tells it.
+
+    Nobody can be right about more than 95 % of them, and a tiny model gets there bit by bit: the further the longer its
+    updates are, or the more of them there are.
+    """
+    rng, half = np.random.default_rng(0), len(HINTS) // 2
+    likely = np.repeat([3.0, 1.0], half) / (4 * half)
+    rows = ["text,label"]
+    for number in range(count):
+        words = rng.choice(len(HINTS), size=10, p=likely if number % 2 else likely[::-1])
+        rows.append(f"{' '.join(HINTS[word] for word in words)},{'up' if number % 2 else 'down'}")
     return "\n".join(rows) + "\n"
 
 

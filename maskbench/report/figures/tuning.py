@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.lines import Line2D
 
-from maskbench.report.figures.drawing import DASHED, Drawing, Nothing, counted, legend
+from maskbench.report.figures.drawing import DASHED, DOTTED, Drawing, Nothing, counted, legend
 from maskbench.report.figures.grids import grid, label, plain_numbers
 from maskbench.report.style import BLUE, GREY, INK
 
@@ -33,21 +33,32 @@ def tuning(study: Study) -> Drawing | Nothing:
         if base is not None and item.strategy != study.baseline:
             _curve(panel, base, GREY, dashed=True)
         _curve(panel, item, GREY if item.strategy == study.baseline else BLUE)
+        for rate in _untuned(study, item):
+            panel.axvline(rate, color=INK, linewidth=1.4, linestyle=DOTTED, zorder=2)
         panel.set_xscale("log")
         plain_numbers(panel.xaxis, choices.learning_rates)
     label(axes, columns, "learning rate", "validation score (%)")
     chosen = Line2D([], [], color=INK, marker="o", markersize=8, fillstyle="none", linestyle="", label="chosen")
     dashes = Line2D([], [], color=GREY, linewidth=1.3, linestyle=DASHED, label=f"{study.baseline} (baseline)")
-    legend(figure, [chosen, dashes])
+    dots = Line2D([], [], color=INK, linewidth=1.4, linestyle=DOTTED, label="rate without tuning")
+    legend(figure, [chosen, dots, dashes])
     seeds, budget = len(choices.seeds), len(choices.learning_rates) * len(choices.seeds)
     failed = sum(item.failed for item in choices.choices)
     failures = f" {failed} trainings did not complete." if failed else ""
     caption = (
         "Validation score over the learning rate: mean (line) and seeds (dots) of the tuning, whose texts and seeds "
         f"({counted([seeds])}) nothing else in the study uses. Every panel took the same budget of {budget} "
-        f"trainings. Ring: the rate that was chosen; no test is made here, and no interval is drawn.{failures}"
+        "trainings. Ring: the rate that was chosen; dotted: the strategy's rate without tuning. No test "
+        f"is made here, and no interval is drawn.{failures}"
     )
     return Drawing(figure, _TITLE, caption)
+
+
+def _untuned(study: Study, choice: Choice) -> list[float]:
+    """Return the learning rates of a strategy's runs that are not tuned: one, if it has runs and they are known."""
+    runs = study.runs
+    own = runs[(runs["task"] == choice.task) & (runs["model"] == choice.model) & (runs["strategy"] == choice.strategy)]
+    return sorted({study.learning_rates[run] for run in own["run"] if run in study.learning_rates})
 
 
 def _curve(axes: Axes, choice: Choice, colour: str, *, dashed: bool = False) -> None:
