@@ -274,10 +274,10 @@ class Merging:
                 record = Record.read(self.target.record(run))
                 groups.setdefault(group, {})[device_of(record.environment)] = run
         for run in new:
-            group = groups.setdefault(group_of(self.jobs.cells[run], self.jobs), {})
-            group.setdefault(device_of(records[run][0].environment), run)
-            if len(group) > 1:
-                kinds = " and ".join(f"{kind} ({one})" for kind, one in group.items())
+            devices = groups.setdefault(group_of(self.jobs.cells[run], self.jobs), {})
+            devices.setdefault(device_of(records[run][0].environment), run)
+            if len(devices) > 1:
+                kinds = " and ".join(f"{kind} ({one})" for kind, one in devices.items())
                 raise self._refuse(f"runs of one seed would be on different kinds of device: {kinds}")
 
     def move(self, runs: Sequence[str]) -> None:
