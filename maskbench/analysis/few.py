@@ -28,7 +28,8 @@ class Few:
     behind: Array
     """Texts that speak against it."""
     texts: Array
-    """Number of texts, shape (blocks,)."""
+    """Number of texts, shape (blocks,); of texts that are drawn in groups, that of as many independent ones as tell as
+    much (`stream_sums.design_effect`), and the counts above are in proportion."""
     unit: Array
     """What one text moves the estimate by, shape (blocks,)."""
 

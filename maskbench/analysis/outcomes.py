@@ -15,7 +15,7 @@ from maskbench.analysis.bootstrap import generator, resampled_sums
 from maskbench.analysis.contributions import documents_of, recipe
 from maskbench.analysis.few import Few
 from maskbench.analysis.metrics import BLOCK, OUTCOME_COLUMNS, OUTCOME_TYPES, TEST, Array, check_counts
-from maskbench.analysis.stream_sums import StreamSums, by_unit, influence_of, share_of
+from maskbench.analysis.stream_sums import StreamSums, by_unit, design_effect, influence_of, share_of
 from maskbench.config.conditions import CLEAN
 from maskbench.config.measures import measure
 from maskbench.config.measures.recipes import ALONE, ELSEWHERE
@@ -46,6 +46,8 @@ class Moved(NamedTuple):
     """What each of some texts moves a value by, in points, and the most that all of them together can."""
 
     by: Array
+    unit: Ids
+    """The number of the unit that each text is drawn with: its own, or that of its document or group."""
     most: float = 100.0
 
 
@@ -204,7 +206,7 @@ class Outcomes:
             For each block its weight, and the runs of the contrast with the weights of their values.
         """
         influence = self.influence.get(name, {})
-        counts: list[tuple[int, int, int, float]] = []
+        counts: list[tuple[float, float, float, float]] = []
         for factor, terms in blocks:
             moved = [influence[run] for run, _ in terms if run in influence]
             if len(moved) < len(terms) or len({len(one) for one in moved}) != 1:
@@ -215,7 +217,8 @@ class Outcomes:
                     return None
                 mean, whole = weights @ np.stack([part.by for part in parts]), parts[0].most / len(parts[0].by)
                 ahead, behind = int((mean >= whole / 2).sum()), int((mean <= -whole / 2).sum())
-                counts.append((ahead, behind, len(mean), abs(factor) * whole))
+                alike = design_effect(mean, parts[0].unit)
+                counts.append((ahead / alike, behind / alike, len(mean) / alike, abs(factor) * whole * alike))
         return Few(*map(np.array, zip(*counts, strict=True))) if counts else None
 
 
@@ -335,23 +338,26 @@ class _Group:
         outcomes, shape = self.outcomes, (self.outcomes.resamples, len(self.runs))
         total, exact = np.zeros(shape), np.zeros(len(self.runs))
         moved: list[Any] = [0.0 for _ in self.ids]
+        units: list[Ids] = []
         for index, (part, ids) in enumerate(zip(self.parts, self.ids, strict=True)):
             other = next((stream for stream, _ in part.streams if stream.startswith(ELSEWHERE)), None)
             # training texts are no test texts: their ids say nothing about documents
             trained = any(stream.startswith("train:") for stream, _ in part.streams)
             unit = np.arange(len(ids)) if trained else outcomes.units(self.owner, other or TEST, ids)
             size = int(unit.max(initial=-1)) + 1
+            units.append(unit)
             outcomes.examples[self.name] = min(outcomes.examples.get(self.name, size), size)
             drawn, known = StreamSums(part.how), StreamSums(part.how)
             for stream, factor in part.streams:
-                sums = np.stack([by_unit(side, unit, size) for side in self._matrix(stream, ids)])
+                single = self._matrix(stream, ids)
+                sums = np.stack([by_unit(side, unit, size) for side in single])
                 value = share_of if ":" in stream or self.score is None else self.score.value
                 # the same draws for every stream of the same texts
                 rng = generator(outcomes.seed, "examples", self.owner, *([other] if other else []))
                 drawn.add(factor, resampled_sums(sums, outcomes.resamples, rng), value)
                 known.add(factor, sums.sum(axis=2)[:, None], value)
                 if self._of_shares():
-                    moved[index] = moved[index] + factor * influence_of(sums[0], sums[1])
+                    moved[index] = moved[index] + factor * influence_of(single[0], single[1])
             total += drawn.value
             exact += known.value[0]
         told = recorded.reindex(self.runs).to_numpy(dtype=float)
@@ -366,11 +372,11 @@ class _Group:
                 f"{outcomes.path}: run {self.runs[run]}: {self.name}: the outcomes add up to {exact[run]:.4f} "
                 f"{told_in}, recorded are {told[run]:.4f}; outcomes and metrics are not of the same runs"
             )
-        self._note_influence(moved)
+        self._note_influence(moved, units)
         return dict(zip(self.runs, total.T, strict=True))
 
-    def _note_influence(self, moved: list[Array]) -> None:
-        """Keep what each example moves a share by."""
+    def _note_influence(self, moved: list[Array], units: list[Ids]) -> None:
+        """Keep what each example moves a share by, and in which unit of resampling each is, part by part."""
         if measure(self.name).unit not in ("fraction", "points") or any(part.how != "ratio" for part in self.parts):
             return
         if not self._of_shares():
@@ -378,9 +384,9 @@ class _Group:
         if any(stream.startswith(ELSEWHERE) for part in self.parts for stream, _ in part.streams):
             # each part has texts of its own, whatever their numbers are
             most = [sum(abs(factor) for _, factor in part.streams) for part in self.parts]
-            of_run = [list(map(Moved, one, most)) for one in zip(*moved, strict=True)]
+            of_run = [list(map(Moved, one, units, most)) for one in zip(*moved, strict=True)]
         elif all(np.array_equal(ids, self.ids[0]) for ids in self.ids):
-            of_run = [[Moved(by)] for by in np.sum(moved, axis=0)]
+            of_run = [[Moved(by, units[0])] for by in np.sum(moved, axis=0)]
         else:
             return
         self.outcomes.influence[self.name].update(zip(self.runs, of_run, strict=True))

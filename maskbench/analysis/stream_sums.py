@@ -47,6 +47,28 @@ def influence_of(hit: Array, weight: Array) -> Array:
     return ratio(hit - whole * weight, np.broadcast_to(total, hit.shape))
 
 
+def design_effect(moved: Array, unit: Ids) -> float:
+    """Return how many times as much a mean varies since texts of a unit are alike (Kish 1965, Survey sampling).
+
+    A number of texts divided by it is the number of independent texts that would tell as much, which limits of small
+    shares are taken from (Korn & Graubard 1998, Confidence intervals for proportions with small expected number of
+    positive counts estimated from survey data, Survey Methodology). It is 1 at the least; where no text moves anything,
+    nothing is known of it, and it is what it would be if all texts of a unit were the same.
+
+    Parameters
+    ----------
+    moved
+        What each text moves the estimate by, shape (texts,).
+    unit
+        (texts,) number of the unit that each is drawn with.
+    """
+    together, size = np.bincount(unit, weights=moved), np.bincount(unit)
+    single = float((moved**2).sum())
+    if single == 0.0:
+        return float((size**2).sum() / size.sum())
+    return max(1.0, float((together**2).sum()) / single)
+
+
 class StreamSums:
     """Puts the sums of the streams of a part together, one stream after another."""
 
