@@ -49,7 +49,7 @@ def validate(options: argparse.Namespace) -> None:
     counts = ((len(getattr(experiment, key)), key.replace("_", " ")) for key in lists)
     product = " × ".join(f"{count} {_one(words) if count == 1 else words}" for count, words in counts)
     tuned = f", and {sum(1 for _ in cells(tuning(experiment)))} cells of its tuning" if experiment.tune else ""
-    print(f"{options.file}: valid, {sum(1 for _ in cells(experiment))} cells ({product}){tuned}")
+    print(f"{options.file}: valid, {sum(1 for _ in cells(experiment))} cells (from {product}){tuned}")
 
 
 def _one(words: str) -> str:
