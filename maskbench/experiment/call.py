@@ -215,7 +215,9 @@ class Call:
         # metrics alone may be there (results/reference, a download), and what training needs may be elsewhere
         metrics = layout.file(METRICS)
         there = [path.name for path in (metrics, packed_form(metrics)) if path.exists()]
-        recorded = bool(there) and not layout.file("training").exists()
+        # a study that was made here has the lists of its jobs, also where its runs were removed to be made again
+        made_here = layout.file("training").exists() or (not metrics.exists() and layout.file("jobs").exists())
+        recorded = bool(there) and not made_here
         if recorded:
             names = " and ".join(there)
             say(f"{layout.folder}: {there[0]} without runs: analysis and report only; to train, remove {names}")

@@ -348,9 +348,11 @@ def load(
         experiment = Experiment.model_validate(dict(config))
     except ValidationError as error:
         raise InputError(*_named(explain(error, config), source, given)) from None
-    problems = [*_impossible_training(experiment), *headless(experiment), *kinds.lacking(experiment)]
+    problems = list(_impossible_training(experiment))
+    # cells can be made only of a training that is possible
+    problems += [*headless(experiment), *([] if problems else kinds.lacking(experiment))]
     problems += [*_unmasked_cues(experiment), *corpora.contradictory(experiment), *lexicons.unknown(experiment)]
-    problems += limits.problems(experiment)
+    problems += [] if problems else limits.problems(experiment)
     if runs_here:
         missing = [*_missing_paths(experiment), *corpora.missing(experiment), *lexicons.missing(experiment)]
         problems += [*missing, *_missing_trackers(experiment), *beyond_the_models(experiment)]

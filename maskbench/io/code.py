@@ -46,6 +46,8 @@ _PASSED = "model_validate_json"
 """The way in which a block is read that arrives as a parameter."""
 _MAKING = {ITSELF, CALLED, "model_construct", "model_fields", "model_validate"}
 """Ways to use a block that may read the defaults of its fields."""
+_LOADS = "id 'Package" + "Loader'"
+"""How the syntax tree of code that loads data files of its package has it; this text itself has it not."""
 _BLOCKS, _ENUMS = {"BaseModel", "ConfigBlock"}, {"Enum", "IntEnum", "StrEnum"}
 
 
@@ -293,10 +295,10 @@ def counted(script: str, *names: str) -> dict[str, str]:
 
 def _data_files(code: dict[str, str]) -> Iterator[Path]:
     """Yield the files that are no code, such as templates, of packages whose code loads some."""
-    packages = {key.partition(":")[0].rpartition(".")[0] for key, text in code.items() if "PackageLoader" in text}
+    packages = {key.partition(":")[0].rpartition(".")[0] for key, text in code.items() if _LOADS in text}
     for package in sorted(packages):
         files = (path for path in ROOT.joinpath(*package.split(".")).rglob("*") if path.is_file())
-        yield from sorted(path for path in files if path.suffix not in (".py", ".pyc"))
+        yield from sorted(path for path in files if path.suffix != ".py" and path.parent.name != "__pycache__")
 
 
 @cache

@@ -40,6 +40,7 @@ class Reason(ConfigBlock):
     """A claim that speaks for masking."""
 
     id: str
+    """The claim, as claims.yaml calls it."""
     reason: str
     """In a few words: what one would mask for, or what one would mask."""
     claim: str
@@ -50,7 +51,9 @@ class Masks(ConfigBlock):
     """The reasons for one kind of masks."""
 
     masks: str
+    """Which masks they are for."""
     reasons: list[Reason]
+    """The reasons, each a claim."""
 
 
 @cache

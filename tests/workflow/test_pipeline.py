@@ -257,10 +257,11 @@ def test_all_that_is_shown_comes_out_of_the_record_byte_for_byte(half, tmp_path)
 def work_on_cells(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run scripts/cells.py on the study of a folder."""
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    helped = warm.environment()
     return subprocess.run(
         [sys.executable, "scripts/cells.py", arguments[0], "--study", "config.yaml", *arguments[1:]],
         cwd=folder,
-        env={**inherited, "PYTHONPATH": str(folder), "MASKBENCH_GPUS": "-1", **warm.environment()},
+        env={**inherited, "MASKBENCH_GPUS": "-1", **helped, "PYTHONPATH": f"{folder}:{helped['PYTHONPATH']}"},
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -37,6 +37,7 @@ class Shown(ConfigBlock):
     """A row of the answer: what random masks do to one thing."""
 
     title: str
+    """What the row is about, in a few words."""
     row: str
     """The address of the row of verdicts.csv."""
 
@@ -45,20 +46,28 @@ class Note(ConfigBlock):
     """Something that surprised, and the check that it is no error."""
 
     title: str
+    """What surprised, in a few words."""
     verdicts: dict[str, str]
     """The verdict of each row that it speaks of, by address; it is refused if one is another."""
     text: str
+    """What was found, and why it surprises."""
     check: str
+    """What was looked at to see that it is no error."""
 
 
 class Published(ConfigBlock):
     """A published score of plain fine-tuning, to stand beside one of the record."""
 
     task: str
+    """The task of the record that it stands beside."""
     model: str
+    """The model of the record that it stands beside."""
     number: str
+    """The score as it was published."""
     of: str
+    """What it is a score of: data, split, model."""
     source: str
+    """Where it was published, in few words."""
     differs: str
     """Why the two may differ."""
 
@@ -67,16 +76,22 @@ class PublishedEffect(ConfigBlock):
     """A published effect, to stand beside a row of the record."""
 
     what: str
+    """What is compared, in a few words."""
     row: str
+    """The address of the row of verdicts.csv."""
     number: str
+    """The effect as it was published."""
     source: str
+    """Where it was published, in few words."""
     differs: str
+    """Why the two may differ."""
 
 
 class Source(ConfigBlock):
     """All that stands in docs/findings.yaml."""
 
     answer: list[Shown]
+    """The rows of the answer, in their order."""
     practice: dict[str, dict[str, str]]
     """By claim and verdict: what it means for somebody who fine-tunes a model."""
     otherwise: dict[str, str]
@@ -84,9 +99,13 @@ class Source(ConfigBlock):
     elsewhere: str
     """For a claim whose first contrast and measure was not tested, so that its sentence is not about what was."""
     surprises: list[Note]
+    """What surprised, each with its check."""
     limits: list[str]
+    """What the study cannot say, a sentence each."""
     scores: list[Published]
+    """Published scores of plain fine-tuning."""
     effects: list[PublishedEffect]
+    """Published effects beside rows of the record."""
 
     @classmethod
     def read(cls, path: Path) -> Source:

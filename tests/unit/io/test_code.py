@@ -408,7 +408,12 @@ SHOW = {"choose.py"} | ANALYSIS | REPORT
         # training
         ("config/science.py", "CONFLICT_EXAMPLES = 64", "CONFLICT_EXAMPLES = 32", TRAINS),
         ("config/training.py", "learning_rate: Positive = 2e-4", "learning_rate: Positive = 2e-5", set()),
-        ("experiment/cell.py", '"sequential": f"after-', '"sequential": f"behind-', EVERY_CELL | {"collect.py"}),
+        (
+            "experiment/cell.py",
+            '"sequential": f"after-',
+            '"sequential": f"behind-',
+            EVERY_CELL | {"choose.py", "collect.py"},
+        ),
         # masks: the core, what some share, one kind, a control that is made while planning
         ("masks/draws.py", "shifted(bits, 40)", "shifted(bits, 41)", EVERY_CELL | {"reference.py"}),
         ("masks/shared/budget.py", "< limit)", "<= limit)", {"train span", "train twin"}),
@@ -427,10 +432,11 @@ SHOW = {"choose.py"} | ANALYSIS | REPORT
         ("channels.py", "LENGTH = 2", "LENGTH = 2; MORE = 4", set()),
         # probes
         ("probes/linear.py", "_ITERATIONS = 1000", "_ITERATIONS = 100", {"reference.py"} | PROBES),
-        ("config/probes.py", "= list(PERTURBATIONS)", '= ["swap"]', set()),
+        # the tuning of a study is made with probes that measure nothing
+        ("config/probes.py", "= list(PERTURBATIONS)", '= ["swap"]', {"choose.py"}),
         ("config/science.py", "CALIBRATION_BINS = 15", "CALIBRATION_BINS = 10", PROBES | SHOW),
         ("config/science.py", "PROBED_WORDS = 4", "PROBED_WORDS = 5", {"reference.py"} | PROBES),
-        ("config/probes.py", "smallest_group: Count = 5", "smallest_group: Count = 6", set()),
+        ("config/probes.py", "smallest_group: Count = 5", "smallest_group: Count = 6", {"choose.py"}),
         # analysis and report
         ("analysis/tuning.py", "records) - len(known)", "records) + len(known)", {"choose.py"}),
         ("config/analysis.py", "matched_score: Share = 0.9", "matched_score: Share = 0.8", {"collect.py"}),
