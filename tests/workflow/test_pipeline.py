@@ -463,6 +463,7 @@ def test_figures_need_nothing_but_metrics(study, tmp_path):
     assert "Nothing to be done" in snakemake(folder, "figures").stdout
 
 
+@pytest.mark.long  # the record of a study is drawn again byte for byte in every run of the tests
 def test_figures_are_the_same_bytes_again(study, copied):
     shutil.rmtree(copied / "results/mine/figures")
     shutil.rmtree(copied / "results/mine/tables")

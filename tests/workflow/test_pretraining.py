@@ -86,6 +86,7 @@ def test_a_changed_recipe_text_or_code_pretrains_again(copied: Path) -> None:
     assert planned(copied, METRICS)["pack"] == 1
 
 
+@pytest.mark.long
 def test_a_pack_that_is_made_again_as_it_was_pretrains_no_model_again(copied: Path) -> None:
     models = {path: path.stat().st_mtime_ns for path in copied.glob("results/mine/data/models/*/model.safetensors")}
     result = snakemake(copied, METRICS, "--forcerun", "pack")

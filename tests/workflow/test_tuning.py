@@ -97,6 +97,7 @@ def test_a_difference_of_two_rates_is_found_at_the_shared_one_alone(study: tuple
     assert score["short"] + 0.05 < score["short-tuned"]  # with a rate of its own it is as good as the other
 
 
+@pytest.mark.long
 def test_a_changed_grid_tunes_again_and_trains_what_was_chosen_anew(copied: Path) -> None:
     before = Choices.read(copied / CHOICES)
     (chosen,) = (item.learning_rate for item in before.choices if item.strategy == "short")
