@@ -78,7 +78,8 @@ if not CALL.judged:
             metrics=LAYOUT.file("metrics.csv"),
             outcomes=CALL.collected("outcomes.parquet"),
         output:
-            COMPARED,
+            shared=COMPARED[0],
+            tuned=COMPARED[1:],
         log:
             LAYOUT.log("compare"),
         retries: 0
@@ -94,7 +95,7 @@ if not CALL.judged:
         shell:
             'python "$MASKBENCH/scripts/compare.py" --metrics {input.metrics:q} {params.outcomes} {params.tuned} --baseline {params.baseline}'
             " --resamples {params.settings.resamples} --confidence {params.settings.confidence}"
-            " --seed {params.settings.seed} --output {output[0]:q} > {log:q} 2>&1"
+            " --seed {params.settings.seed} --output {output.shared:q} > {log:q} 2>&1"
 
     rule verdicts:
         input:

@@ -75,6 +75,16 @@ def so_far():
     return "record" in workflow.dag_settings.targets
 
 
+def choices(wildcards):
+    """The tuned learning rates, if there are any; a record of what is finished so far waits for none."""
+    return CALL.collected("tuning/choices.json") if EXPERIMENT.tune and not so_far() else []
+
+
+def choices_so_far(wildcards):
+    """A hash that changes with the choices, for a record that takes them as they are."""
+    return CALL.so_far if EXPERIMENT.tune and so_far() else ""
+
+
 def planned():
     """What this call trains and probes, said before it starts or after a dry run, and the jobs that it was told to force."""
     # needrun_jobs() leaves out jobs that a dry run has already planned

@@ -25,16 +25,6 @@ SHOWN = [
 ]
 
 
-def choices(wildcards):
-    """The tuned learning rates, if there are any; a record of what is finished so far waits for none."""
-    return CALL.collected("tuning/choices.json") if EXPERIMENT.tune and not so_far() else []
-
-
-def choices_so_far(wildcards):
-    """A hash that changes with the choices, for a record that takes them as they are."""
-    return CALL.so_far if EXPERIMENT.tune and so_far() else ""
-
-
 rule tables:
     input:
         SHOWN,
