@@ -79,14 +79,16 @@ def terms(values: Values, contrast: Contrast, name: str, tasks: Sequence[str]) -
         # several runs of an arm that differ in what the other one does not have (two cue rates against clean): the mean
         found["weight"] /= found.groupby([*pair, "arm"])["weight"].transform("size")
     found = _with_values(found, values, name, pair)
-    return _run_at_all(found[found.groupby("block")["arm"].transform("nunique") == len(arms)], pair)
+    return _run_at_all(found, pair, len(arms))
 
 
-def _run_at_all(found: pd.DataFrame, pair: list[str]) -> pd.DataFrame:
+def _run_at_all(found: pd.DataFrame, pair: list[str], arms: int) -> pd.DataFrame:
     """Return the runs of pairs none of whose runs is still to be made: in a study that grows, a pair counts as a whole.
 
     A run that did not complete was made, and is among them. Columns `pair` name the block and what its pairs differ in.
+    A pair has runs of all arms, also where no seed of a block has run with all of them yet.
     """
+    found = found[found.groupby(pair)["arm"].transform("nunique") == arms]
     made = found.groupby(pair)["run"].transform("size")
     return found[made == made.groupby(found["block"]).transform("max")]
 

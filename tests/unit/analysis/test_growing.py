@@ -30,6 +30,15 @@ def test_seeds_of_which_one_arm_has_run_are_seeds_that_are_not_there_yet():
     assert not half["note"].str.contains("missing|refused").any()
 
 
+def test_arms_that_have_run_with_no_seed_in_common_are_not_compared():
+    """Each arm alone is no difference, not even where every seed of the block has one run."""
+    part = without(study(scores({"none": 0.0, "x": 0.6})), strategy=["x"], seed=[1, 2, 3, 4, 5])
+    part = without(part, strategy=["none"], seed=[6, 7, 8, 9, 10])
+    found = judge(part, None, claims(PAIR))
+    assert set(found.verdicts["verdict"]) == {"not tested"}
+    assert found.pairs.empty
+
+
 def test_a_task_that_has_fewer_seeds_so_far_takes_none_from_the_others():
     part = without(study(scores({"none": 0.0, "x": 2.0})), task=["b"], seed=[4, 5, 6, 7, 8, 9, 10])
     found = judge(part, None, claims(PAIR)).verdicts
