@@ -97,9 +97,10 @@ def cells(experiment: Experiment, choices: Choices | None = None) -> Iterator[Ce
         settings = list(_settings(experiment, task.name))
         names = (strategy.name, untuned(strategy.name))
         for (regime, other, condition), size, seed in product(settings, experiment.train_sizes, experiment.seeds):
-            place = Place(task.name, model.recipe, strategy.name, regime, condition, size, seed)
-            if any(limit.of.has(place, names) and not limit.only.has(place, names) for limit in experiment.limits):
-                continue
+            if experiment.limits:
+                place = Place(task.name, model.recipe, strategy.name, regime, condition, size, seed)
+                if any(limit.of.has(place, names) and not limit.only.has(place, names) for limit in experiment.limits):
+                    continue
             yield Cell.model_construct(  # every part was validated with the experiment
                 task=task.name,
                 kind=task.kind,

@@ -22,7 +22,9 @@ def lacking(experiment: Experiment) -> Iterator[str]:
                     f"conditions[{index}] ({condition}): needs labels of a set, and the {task.kind} task {task.name} "
                     "has none; leave one of them out"
                 )
-    there = {(cell.task, cell.strategy.name) for cell in cells(experiment)}
+    # most studies have no such mask, and making all cells of a large one takes a moment
+    asking = any(mask.needs() for strategy in experiment.strategies for _, mask in strategy.masks())
+    there = {(cell.task, cell.strategy.name) for cell in cells(experiment)} if asking else set()
     for index, strategy in enumerate(experiment.strategies):
         for family, mask in strategy.masks():
             place, needs = f"strategies[{index}] ({strategy.name}).{family}: {mask.kind} needs", mask.needs()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import gzip
-import zlib
 from typing import TYPE_CHECKING
 
 from maskbench.errors import InputError
 from maskbench.io.files import atomic
+from maskbench.io.gzipped import ENDING, read_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +21,7 @@ GZIPPED = ("manifest.json", "along.csv", "analysis/pairs.csv", "tuning/analysis/
 
 def packed_form(path: Path) -> Path:
     """Return the file that stands for another one in a record."""
-    return path.with_suffix(".parquet") if path.name == METRICS else path.with_name(f"{path.name}.gz")
+    return path.with_suffix(".parquet") if path.name == METRICS else path.with_name(f"{path.name}{ENDING}")
 
 
 def pack(path: Path) -> None:
@@ -57,6 +57,6 @@ def read_packed(path: Path) -> bytes:
 def _content(source: Path) -> bytes:
     """Return what gzip has packed, or say that it cannot be had."""
     try:
-        return gzip.decompress(source.read_bytes())
-    except (OSError, EOFError, zlib.error) as error:
+        return read_bytes(source)
+    except OSError as error:
         raise InputError(f"{source}: expected a file that gzip has packed ({error}); restore it") from None
