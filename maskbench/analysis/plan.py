@@ -64,12 +64,27 @@ def _unmeasured(experiment: Experiment, name: str) -> str | None:
     return None
 
 
-def _scopes(contrast: Contrast, runs: pd.DataFrame, tasks: list[str]) -> list[str]:
+def _scopes(contrast: Contrast, here: list[str]) -> list[str]:
     """Return the scopes that count in the family: one, or of an interaction one for each task, as `Evidence.scopes`."""
-    if contrast.kind != "interaction":
+    if contrast.kind != "interaction" or len(here) < 2:
         return [POOLED]
-    here = [task for task in dict.fromkeys(runs["task"]) if task in tasks]
     return [f"{task} vs others" for task in (here if len(here) > 2 else here[:1])]
+
+
+def _tasks(contrast: Contrast, name: str, runs: pd.DataFrame, tasks: list[str]) -> tuple[list[str], str | None]:
+    """Return the tasks that have all arms of a contrast on a measure, and what is lacking where these are too few.
+
+    Limits may leave each arm on another task, so that a study has all of them and compares none.
+    """
+    if sentence := lacking(runs, contrast, name, tasks):
+        return [], sentence
+    found = {task: lacking(runs[runs["task"] == task], contrast, name, tasks) for task in dict.fromkeys(runs["task"])}
+    here = [task for task, missing in found.items() if task in tasks and missing is None]
+    if not here:
+        return [], f"No task has all runs of it, as the limits leave them ({', '.join(found)})."
+    if contrast.kind == "interaction" and len(here) < 2:
+        return here, f"An interaction takes two tasks, and the limits leave {here[0]} alone."
+    return here, None
 
 
 def needs(experiment: Experiment, claims: Claims, runs: pd.DataFrame) -> Iterator[PlannedRow]:
@@ -82,13 +97,13 @@ def needs(experiment: Experiment, claims: Claims, runs: pd.DataFrame) -> Iterato
         tasks = tasks_of(claim, kinds)
         for contrast in claim.resolved():
             for name in contrast.measures or []:
-                lacks = lacking(runs, contrast, name, tasks)
+                here, lacks = _tasks(contrast, name, runs, tasks)
                 if measure(name).masked_lm and not heads:
                     lacks = lacks or "No model has a masked-LM head."
                 lacks = lacks or _unmeasured(experiment, measure(name).name)
                 if name in along and "trajectory" not in experiment.probes.wanted:
                     lacks = lacks or "The probe trajectory is not among those to measure."
-                for scope in _scopes(contrast, runs, tasks) or [POOLED]:
+                for scope in _scopes(contrast, here):
                     yield PlannedRow(claim, contrast, name, scope, lacks)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from itertools import combinations
 from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
 
@@ -186,6 +187,9 @@ class Experiment(ConfigBlock):
         if self.tune is None:
             return self
         names, multiples = [strategy.name for strategy in self.strategies], self.tune.multiples
+        for pattern in self.tune.strategies or ():
+            if not any(fnmatchcase(name, pattern) for name in names):
+                raise ValueError(f"tune.strategies: {pattern} is not among the strategies {', '.join(names)}")
         for name, multiple in multiples.items():
             for own in (name, multiple.of):
                 if own not in names:

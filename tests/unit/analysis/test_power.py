@@ -126,3 +126,31 @@ def test_a_family_has_a_test_for_each_task_of_an_interaction():
     assert {(need.claim.id, need.contrast.name, need.scope) for need in planned if need.claim.id == "C09"} == {
         (found.claim.id, found.evidence.contrast.name, found.scope) for found in rows if found.claim.id == "C09"
     }
+
+
+def test_a_plan_has_no_contrast_that_the_limits_leave_without_its_runs():
+    from maskbench.analysis.plan import needs, planned_runs
+    from maskbench.config.limits import Limit, Selection
+
+    names = ["rt-snippets", "conll2003", "more"]
+    experiment = synthetic.experiment(names, ["none", "random", "span"], 10)
+
+    def planned(*tasks):
+        limit = Limit(of=Selection(strategies=["span"]), only=Selection(tasks=list(tasks)))
+        own = experiment.model_copy(update={"limits": [limit]})
+        rows = [need for need in needs(own, read_claims(FILE), planned_runs(own)) if need.claim.id == "C09"]
+        return [need for need in rows if need.contrast.name == "span vs random"]
+
+    assert [need.scope for need in planned(*names)] == [f"{name} vs others" for name in names]
+    assert [need.scope for need in planned(*names[:2])] == ["rt-snippets vs others"]
+    assert [need.lacks for need in planned("conll2003")] == [
+        "An interaction takes two tasks, and the limits leave conll2003 alone."
+    ]
+    # each arm runs somewhere, but never both of them
+    none = Limit(of=Selection(strategies=["random"]), only=Selection(tasks=["rt-snippets"]))
+    span = Limit(of=Selection(strategies=["span"]), only=Selection(tasks=["conll2003", "more"]))
+    own = experiment.model_copy(update={"limits": [none, span]})
+    rows = [need for need in needs(own, read_claims(FILE), planned_runs(own)) if need.contrast.name == "span vs random"]
+    assert [need.lacks for need in rows] == [
+        "No task has all runs of it, as the limits leave them (rt-snippets, conll2003, more)."
+    ]

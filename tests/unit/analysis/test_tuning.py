@@ -94,6 +94,10 @@ def experiment(**keys: Any) -> Experiment:
             "none and hot differ in their learning rate alone, and tuning would make them one; expected one of them in "
             "tune.multiples, such as {hot: {of: none, times: 10}}",
         ),
+        (
+            {"tune": TUNE | {"strategies": ["none", "rand*", "hat*"]}},
+            "tune.strategies: hat* is not among the strategies",
+        ),
         ({"tune": TUNE | multiple("hat", "none")}, "tune.multiples: hat is not among the strategies none, random"),
         ({"tune": TUNE | multiple("random", "hat")}, "tune.multiples: hat is not among the strategies none, random"),
         ({"tune": TUNE | multiple("none", "random")}, "tune.multiples: expected strategies but the baseline, got none"),
