@@ -8,11 +8,13 @@ from maskbench.config.science import CONFIDENCE
 from maskbench.report import text
 from maskbench.report.findings.answer import answer
 from maskbench.report.findings.claims import of_claim, table, undecided, untested
+from maskbench.report.findings.further import further
 from maskbench.report.findings.sanity import effects, scores
 from maskbench.report.findings.source import filled, surprise
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from maskbench.report.findings.record import Record
     from maskbench.report.findings.source import Source
@@ -29,7 +31,7 @@ become verdicts; this page is written by `make findings` once `results/reference
 """The page as long as there is no record."""
 
 
-def page(source: Source, record: Record, image: str) -> str:
+def page(source: Source, record: Record, image: str, results: Path) -> str:
     """Return the page.
 
     Parameters
@@ -40,6 +42,8 @@ def page(source: Source, record: Record, image: str) -> str:
         The record of the reference study.
     image
         Where the figure of the answer is, seen from the page.
+    results
+        Folder with the records of further studies, by their names.
 
     Raises
     ------
@@ -52,6 +56,7 @@ def page(source: Source, record: Record, image: str) -> str:
         "## Claim by claim",
         _reading(record),
         *_claims(source, record),
+        *further(source, record, results),
         *_open(record),
         *_surprises(source, record),
         *_limits(source, record),

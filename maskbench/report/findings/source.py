@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from maskbench.analysis.findings import VERDICTS
-from maskbench.config.block import ConfigBlock
+from maskbench.config.block import ConfigBlock, Name
 from maskbench.errors import InputError
 from maskbench.experiment.load import explain, read_yaml
 from maskbench.report import text
@@ -53,6 +53,17 @@ class Note(ConfigBlock):
     """What was found, and why it surprises."""
     check: str
     """What was looked at to see that it is no error."""
+
+
+class Further(ConfigBlock):
+    """A smaller study of the same claims, whose record stands beside that of the reference study."""
+
+    study: Name
+    """Its name: results/STUDY has its record."""
+    title: str
+    """The heading of its section."""
+    text: str
+    """What it is about, and what it can add."""
 
 
 class Published(ConfigBlock):
@@ -98,6 +109,8 @@ class Source(ConfigBlock):
     """By verdict, for claims that have no sentence of their own for it."""
     elsewhere: str
     """For a claim whose first contrast and measure was not tested, so that its sentence is not about what was."""
+    further: list[Further] = []
+    """Smaller studies of the same claims."""
     surprises: list[Note]
     """What surprised, each with its check."""
     limits: list[str]
@@ -138,6 +151,8 @@ class Source(ConfigBlock):
         for index, note in enumerate(self.surprises):
             parts = {"title": note.title, "text": note.text, "check": note.check}
             sentences |= {f"surprises[{index}].{key}": said for key, said in parts.items()}
+        for index, item in enumerate(self.further):
+            sentences |= {f"further[{index}].title": item.title, f"further[{index}].text": item.text}
         sentences |= {f"limits[{index}]": said for index, said in enumerate(self.limits)}
         lines = [f"{place}: {line}" for place, said in sentences.items() if (line := own_number(said))]
         named_ = [(f"practice.{claim}", verdict) for claim, own in self.practice.items() for verdict in own]

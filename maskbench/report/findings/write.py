@@ -40,7 +40,7 @@ def texts(checkout: Path, record: Path) -> dict[str, str]:
     found = Record.read(record)
     said = three_sentences(source, found, f"{FIGURE}.png")
     return {
-        PAGE: page(source, found, f"{FIGURE}.png".removeprefix("docs/")),
+        PAGE: page(source, found, f"{FIGURE}.png".removeprefix("docs/"), record.parent),
         README: with_answer(readme, said, README),
     }
 

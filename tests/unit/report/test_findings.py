@@ -273,6 +273,9 @@ def test_a_number_that_the_record_lacks_is_an_error(top):
         page(top)
 
 
+FURTHER = {"study": "record-2", "title": "Elsewhere", "text": "By {C02 | random vs none | score: effect} above."}
+
+
 NOTE = {
     "title": "It was faster.",
     "verdicts": {"C16 | freeze vs none | step_time": "supported"},
@@ -314,6 +317,10 @@ def test_a_surprise_is_bound_to_its_verdict(top):
         (
             {"surprises": [NOTE | {"text": "By {size}."}]},
             r"surprises\[0\]\.text: \{size\}: the record has no such number",
+        ),
+        (
+            {"further": [FURTHER | {"text": "By 3 points."}]},
+            r"further\[0\]\.text: expected a placeholder such as \{effect\} in the place of .3.",
         ),
         ({"limits": ["See {C16: size}."]}, r"limits\[0\]: expected CLAIM \| CONTRAST \| MEASURE, .* got 'C16'"),
     ],
@@ -398,3 +405,29 @@ def test_page_and_readme_are_those_of_the_record(tmp_path):
         write.draw(RECORD, tmp_path, "answer")
         for ending in ("png", "svg"):
             assert (tmp_path / f"answer.{ending}").read_bytes() == (ROOT / f"{write.FIGURE}.{ending}").read_bytes()
+
+
+def test_a_further_study_stands_beside_the_reference_study(top):
+    edit(top, further=[FURTHER])
+    assert "## Elsewhere\n\nBy +0.10 points [−0.20 to +0.40] above.\n\nIt has not been run yet.\n" in page(top)
+    shutil.copytree(top / "record", top / "record-2")
+    change(top / "record-2", ("C02",), verdict="supported", estimate="0.7", ci_low="0.5", ci_high="0.9", unguarded="")
+    content = page(top)
+    part = content[content.index("## Elsewhere") : content.index("## What could not be decided")]
+    assert "2 runs of 1\u202f200 planned, 1 run did not complete: rt-snippets and conll2003; minilm-l6" in part
+    assert (
+        "| C02 | random vs none | score | ✓ supported | +0.70 points \\[+0.50 to +0.90\\] | 8 | 32 | = equivalent, "
+        "unguarded, +0.10 points \\[−0.20 to +0.40\\] |" in part
+    )
+    assert re.search(r"rt-snippets, 2000 texts: \d+\.\d ± \d\.\d % \(8 runs; the majority class: \d+\.\d %\)", part)
+
+
+def test_a_further_study_without_a_claim_of_the_same_words_has_nothing_beside_it(top):
+    edit(top, further=[FURTHER])
+    shutil.copytree(top / "record", top / "record-2")
+    path = top / "record-2" / "analysis" / "claims.json"
+    path.write_text(path.read_text().replace('"claim": "Random masking', '"claim": "Otherwise random masking'))
+    content = page(top)
+    part = content[content.index("## Elsewhere") : content.index("## What could not be decided")]
+    line = next(one for one in part.splitlines() if one.startswith("| C02 | random vs none | score |"))
+    assert line.endswith("| – |")

@@ -1,0 +1,74 @@
+"""Smaller studies of the same claims, whose records stand beside that of the reference study."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from maskbench.config.science import CONFIDENCE
+from maskbench.experiment.recorded import NEEDED
+from maskbench.report import text
+from maskbench.report.claims import VERDICT_SYMBOLS
+from maskbench.report.findings.claims import table, tested, with_symbol
+from maskbench.report.findings.record import Record
+from maskbench.report.findings.source import filled
+from maskbench.report.reference import effect, named, seeds, verdict_word
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from maskbench.report.findings.source import Further, Source
+
+
+def further(source: Source, record: Record, results: Path) -> Iterator[str]:
+    """Yield a section for each further study: what it asks, what it rests on, and its verdicts beside the reference's.
+
+    Parameters
+    ----------
+    source, record
+        What people wrote, and the record of the reference study.
+    results
+        Folder with the records, by the names of the studies.
+    """
+    for index, item in enumerate(source.further):
+        yield f"## {item.title}"
+        yield filled(item.text, {}, f"further[{index}].text", record)
+        if not (results / item.study / NEEDED[0]).is_file():
+            yield "It has not been run yet."
+        else:
+            yield from _of_study(item, record, Record.read(results / item.study))
+
+
+def _of_study(item: Further, record: Record, own: Record) -> Iterator[str]:
+    """Yield what a further study rests on, and the table of its verdicts."""
+    part = text.count(own.done, "run") + (f" of {text.plain(own.planned, 0)} planned" if own.done < own.planned else "")
+    failed = f"{text.count(own.failed, 'run')} did not complete" if own.failed else "all of them completed"
+    yield (
+        f"{part}, {failed}: {text.listed(own.tasks)}; {text.listed(own.models)}; up to "
+        f"{text.count(own.seeds, 'seed')} a contrast. In brackets stands the {100 * CONFIDENCE:g} % interval; "
+        f"results/{item.study} has the runs behind each number. The last column is the reference study's own verdict."
+    )
+    scores = "; ".join(
+        f"{one.task}, {one.size} texts: {text.mean_and_spread(one.mean, one.sd)} % ({text.count(one.runs, 'run')}; the "
+        f"majority class: {text.plain(one.majority, 1)} %)"
+        for one in own.plain
+    )
+    yield f"Plain fine-tuning scores, as mean ± standard deviation over seeds: {scores}."
+    yield table(*_rows(record, own))
+
+
+def _rows(record: Record, own: Record) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows: what a further study tested, beside the same contrast and measure of the reference."""
+    half, rows = own.reference.shared, []
+    for claim in own.claims:
+        for row in tested(half, claim["id"]):
+            same = record.reference.same(claim)
+            found = record.reference.shared.row(claim["id"], row["contrast"], row["measure"]) if same else None
+            beside = text.DASH
+            if found and found["verdict"] != "not tested":
+                beside = f"{VERDICT_SYMBOLS[found['verdict']]} {verdict_word(found)}, {effect(found)}".rstrip(", ")
+            about = [claim["id"], row["contrast"], named(row["measure"]), with_symbol(row), effect(row) or text.DASH]
+            runs = text.plain(half.behind(row).runs, 0) if half.behind(row).runs else text.DASH
+            rows.append([*about, seeds(row).split(" ")[0], runs, beside])
+    header = ["claim", "contrast", "measure", "verdict", "effect", "seeds", "runs", "reference study"]
+    return header, rows
