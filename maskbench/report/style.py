@@ -116,7 +116,9 @@ def panels(count: int, rows: float, columns: int = 2) -> tuple[Figure, list[Axes
     """Return a figure with `count` panels, each with room for `rows` lines, at most `columns` side by side."""
     columns = min(count, columns)
     lines = -(-count // columns)
-    size = ({1: 7.0, 2: 10.0}.get(columns, 12.0), lines * (0.95 + 0.34 * max(rows, 2)) + 0.75)
+    # more than a dozen lines stand closer, but never so close that their words touch
+    room = max(0.34 * min(max(rows, 2), 12), 0.2 * rows)
+    size = ({1: 7.0, 2: 10.0}.get(columns, 12.0), lines * (0.95 + room) + 0.75)
     figure, axes = canvas(size, lines, columns)
     for spare in axes[count:]:
         spare.set_axis_off()

@@ -264,20 +264,23 @@ def robustness(study: Study) -> Drawing | Nothing:
     names = study.others or [study.baseline]
     apart = len(tasks) > 1 and len(tasks) * len(names) <= MOST_PANELS
     wanted = [(name, [task] if task else tasks) for task in (tasks if apart else [""]) for name in names]
-    found = [_drops(study, [block for block in blocks if block.task in some], name) for name, some in wanted]
+    # the baseline on the blocks of the strategy: limits may leave it fewer tasks and models than the baseline has
+    own = [
+        [block for block in blocks if block.task in some and name in study.strategies_of(block)]
+        for name, some in wanted
+    ]
+    found = [_drops(study, blocks, name) for blocks, (name, _) in zip(own, wanted, strict=True)]
     if not any(found):
         return Nothing(title, "No run was tested on perturbed text (probe: perturbation).")
-    base = {
-        tuple(some): _drops(study, [block for block in blocks if block.task in some], study.baseline)
-        for _, some in wanted
-    }
-    titles = [f"{name} · {some[0]}" if apart else name for name, some in wanted]
+    shown = [(*of, blocks, drops) for of, blocks, drops in zip(wanted, own, found, strict=True) if drops]
+    titles = [f"{name} · {some[0]}" if apart else name for name, some, _, _ in shown]
     figure, axes, columns = grid(titles, 2.4)
-    for panel, (_, some), drops in zip(axes, wanted, found, strict=True):
+    for panel, (_, _, blocks, drops) in zip(axes, shown, strict=True):
+        base = _of_seeds(_drops(study, blocks, study.baseline), drops)
         panel.axhline(0, color=GREY, linewidth=0.9, zorder=1)
         for (kind, _), (colour, marker) in zip(_PERTURBATIONS.items(), SERIES, strict=True):
-            if study.others and kind in base[tuple(some)]:
-                curve(panel, base[tuple(some)][kind], colour, marker, study.confidence, baseline=True)
+            if study.others and kind in base:
+                curve(panel, base[kind], colour, marker, study.confidence, baseline=True)
             if kind in drops:
                 curve(panel, drops[kind], colour, marker, study.confidence)
         plain_numbers(panel.xaxis, LEVELS)
@@ -290,15 +293,34 @@ def robustness(study: Study) -> Drawing | Nothing:
     ]
     dashes = Line2D([], [], color=GREY, linestyle=(0, (4, 2.5)), label=f"{study.baseline} (baseline)")
     legend(figure, [*marks, *([dashes] if study.others else [])])
-    averaged = " Mean over the tasks, since there would be too many panels." if len(tasks) > 1 and not apart else ""
+    averaged = (
+        " Mean over the tasks of the strategy, since there would be too many panels."
+        if len(tasks) > 1 and not apart
+        else ""
+    )
     caption = (
         "How much the score on the test split falls when its text is perturbed, over the share of letters or words "
-        f"that are changed; lower is more robust ({study.count(blocks)} completed runs). A panel for each strategy; "
-        f"dashed: the baseline {study.baseline}. Masked words are what input masks train for, and are no evidence of "
-        f"robustness to anything else. Mark: mean; {interval_words(study, 'bar')}; no test is made here.{averaged}"
+        f"that are changed; lower is more robust ({study.count(study.main_blocks)} completed runs). A panel for each "
+        f"strategy; dashed: the baseline {study.baseline} on the same tasks and seeds. Masked words are what input "
+        "masks train for, and are no evidence of robustness to anything else. Mark: mean; "
+        f"{interval_words(study, 'bar')}; no test is made here.{averaged}"
         f"{failure_words(study)}"
     )
     return Drawing(figure, title, caption)
+
+
+def _of_seeds(
+    base: dict[str, dict[float, pd.Series[float]]], drops: dict[str, dict[float, pd.Series[float]]]
+) -> dict[str, dict[float, pd.Series[float]]]:
+    """Return the drops of the baseline with the seeds that the strategy has; as they are where it has none of them."""
+    found = {}
+    for kind, levels in base.items():
+        seeds = {seed for values in drops.get(kind, {}).values() for seed in values.index}
+        found[kind] = {
+            level: values[values.index.isin(seeds)] if values.index.isin(seeds).any() else values
+            for level, values in levels.items()
+        }
+    return found
 
 
 def _drops(study: Study, blocks: list[Block], strategy: str) -> dict[str, dict[float, pd.Series[float]]]:

@@ -14,7 +14,7 @@ from jinja2 import Environment
 from matplotlib.text import Text
 
 from maskbench.report.figures import FIGURES, functions, write_figures
-from maskbench.report.figures.curves import rated
+from maskbench.report.figures.curves import rated, robustness
 from maskbench.report.figures.drawing import Drawing, Nothing, wrapped
 from maskbench.report.figures.profile import profile
 from maskbench.report.figures.tasks import _beats, _cosines, forgetting
@@ -182,3 +182,21 @@ def test_nothing_is_said_of_forgetting_where_none_was_measured(tmp_path):
     study = report_samples.write_all(tmp_path, TASKS, {"none": {}, "random": {}}, 2, full=False)
     assert isinstance(forgetting(study), Nothing)
     assert pd.isna(noise(study, study.blocks[0], "forgetting"))
+
+
+def test_a_strategy_of_one_task_stands_beside_the_baseline_on_that_task(tmp_path):
+    """With many strategies tasks are averaged, and limits leave some strategies one task alone."""
+    study = report_samples.write_all(tmp_path, TASKS, MANY, 3)
+    metrics, drop = study.metrics, "perturbation_drop:swap-10"
+    metrics = metrics[~((metrics["strategy"] == "freeze") & (metrics["task"] == "rt-snippets"))]
+    metrics = metrics[~((metrics["strategy"] == "freeze") & (metrics["seed"] == 3))]
+    limited = Study(metrics, study.comparisons, study.baseline, study.evidence, study.along, study.settings)
+    with style():
+        drawing = robustness(limited)
+    panel = next(axes for axes in drawing.figure.axes if axes.get_title(loc="left") == "freeze")
+    own = metrics[(metrics["measure"] == drop) & (metrics["task"] == "conll2003") & metrics["seed"].isin([1, 2])]
+    own = own[own["regime"].eq("single") & own["condition"].eq("clean")]
+    points = [place for line in panel.get_lines() for place in zip(line.get_xdata(), line.get_ydata(), strict=True)]
+    drawn_at = [y for x, y in points if x == 10]
+    for strategy in ("none", "freeze"):
+        assert any(np.isclose(drawn_at, own.loc[own["strategy"] == strategy, "value"].mean()))
