@@ -36,7 +36,10 @@ def main() -> None:
     from maskbench.recorded.study import Elsewhere, RecordedStudy
 
     study = RecordedStudy.read(options.study)
-    more = tuple(shlex.split(options.arguments))
+    try:
+        more = tuple(shlex.split(options.arguments))
+    except ValueError as error:
+        raise InputError(f"ARGS: expected arguments of Snakemake, got {options.arguments} ({error})") from None
     if options.what == "verify":
         _verify(Elsewhere(study, f"{study.experiment.study}-verified", more), options)
     elif options.what == "card":

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import checkout
 
+from maskbench.errors import InputError
 from maskbench.io.script import run
 
 
@@ -18,6 +19,8 @@ def main() -> None:
     from maskbench.experiment.recorded import RECORD
     from maskbench.report.findings.write import write
 
+    if options.record and not options.record.is_dir():
+        raise InputError(f"--record: {options.record}: expected the folder of a record, found none")
     for name in write(checkout.ROOT, options.record or RECORD):
         print(name)
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from maskbench.analysis import between_models
-from maskbench.analysis.findings import POOLED
+from maskbench.analysis.findings import OTHERS, POOLED
 from maskbench.analysis.labels import Curves
 from maskbench.analysis.labels import lacking as lacking_sizes
 from maskbench.analysis.metrics import BLOCK, Array
@@ -92,7 +92,7 @@ class Evidence:
             # of two tasks, each is the other's mirror image
             for name in names if len(names) > 2 else names[: len(names) - 1]:
                 others = [mean[other] for other in names if other != name]
-                yield f"{name} vs others", mean[name] - np.mean(others, axis=0)
+                yield f"{name}{OTHERS}", mean[name] - np.mean(others, axis=0)
             return
         yield POOLED, np.mean(list(mean.values()), axis=0)
         if len(names) > 1:

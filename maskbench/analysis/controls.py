@@ -14,7 +14,7 @@ from maskbench.analysis import statistics
 from maskbench.analysis.bootstrap import generator
 from maskbench.analysis.contrasts import Evidence, gather, halves, on_resamples
 from maskbench.analysis.findings import GATE_COLUMNS, POOLED, ControlResult
-from maskbench.analysis.missing import COUNTED, lost, of_no_width
+from maskbench.analysis.missing import COUNTED, learned_nothing, lost, of_no_width
 from maskbench.config.science import CONFIDENCE
 
 if TYPE_CHECKING:
@@ -150,6 +150,21 @@ def _positive(item: Checked, evidence: Evidence, spread: statistics.Spread, leas
         item.note = f"{item.note} Too few seeds to tell.".strip()
 
 
+def _heed_collapse(item: Checked, evidence: Evidence, values: Values) -> None:
+    """Leave a control undecided that failed with runs that learned nothing: they have nothing to forget or to rely on.
+
+    A control that passes on such runs passes: that masking nearly everything ruins the score is what it is to show.
+    """
+    if item.outcome != "failed":
+        return
+    _, weights = next(evidence.scopes())
+    counts = learned_nothing(evidence, weights, values.collapsed)
+    if any(count for count, _ in counts):
+        words = " and ".join(f"{count} of {total}" for count, total in counts)
+        item.outcome = "undecided"
+        item.note = f"{words} runs of the arms learned nothing, and cannot show it. {item.note}"
+
+
 def check(claims: Claims, values: Values, resampler: Resampler, seed: int) -> list[Checked]:
     """Check all gates.
 
@@ -177,6 +192,7 @@ def check(claims: Claims, values: Values, resampler: Resampler, seed: int) -> li
                         pass  # the note says why
                     elif gate.kind == "positive":
                         _positive(item, evidence, spread, claims.margin(name).pooled)
+                        _heed_collapse(item, evidence, values)
                     else:
                         item.singles = _singles(item, values, member, tasks)
                     found.append(item)

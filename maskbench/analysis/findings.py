@@ -39,6 +39,9 @@ METHODS = ("mixed model", "IQM", "sign flips", "probability of improvement", "RO
 POOLED = "pooled"
 """In the column `scope`: all tasks together, each counting the same."""
 
+OTHERS = " vs others"
+"""Ends the scope of an interaction: one task against the mean of the others, which is about all tasks, too."""
+
 VERDICT_COLUMNS = (
     *("claim", "contrast", "measure", "scope", "estimate", "ci_low", "ci_high", "interval", "p", "p_holm", "q"),
     *("n_seeds", "mde", "delta", "verdict", "unguarded", "note", "unit", "claims_hash"),
@@ -82,6 +85,11 @@ SENSITIVITY_COLUMNS = (
     *("claim", "contrast", "measure", "scope", "method", "estimate", "ci_low", "ci_high", "agrees", "note"),
 )
 """Columns of sensitivity.csv, in their order."""
+
+
+def whole(scopes: pd.Series[str]) -> pd.Series[bool]:
+    """Tell which scopes are about all tasks: the pooled one, and of an interaction each task against the others."""
+    return (scopes == POOLED) | scopes.str.endswith(OTHERS)
 
 
 def _whole_or_empty(text: str) -> float:

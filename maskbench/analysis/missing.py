@@ -112,6 +112,14 @@ def left_out(evidence: Evidence, weights: Array) -> str | None:
     return f"{seeds} {unit} of some blocks alone, with which the others were not to be run, are left out."
 
 
+def learned_nothing(evidence: Evidence, weights: Array, collapsed: Collection[str]) -> list[tuple[int, int]]:
+    """Return for each arm with completed runs how many of them learned nothing, and how many there are."""
+    table = used(evidence, weights)
+    table = table[table["status"] == "completed"]
+    stuck = by_arm(table[table["run"].isin(collapsed)])
+    return [(count, total) for count, total in zip(stuck, by_arm(table), strict=True) if total]
+
+
 def refuse_collapse(row: Row, collapsed: Collection[str]) -> None:
     """Refuse a verdict on the mean of two kinds of runs: where a part of an arm's runs learned nothing.
 
@@ -120,10 +128,7 @@ def refuse_collapse(row: Row, collapsed: Collection[str]) -> None:
     """
     if row.spread is None or measure(row.evidence.measure).name == "failed":
         return
-    table = used(row.evidence, row.weights)
-    table = table[table["status"] == "completed"]
-    stuck = by_arm(table[table["run"].isin(collapsed)])
-    counts = [(count, total) for count, total in zip(stuck, by_arm(table), strict=True) if total]
+    counts = learned_nothing(row.evidence, row.weights, collapsed)
     if any(0 < count < total for count, total in counts):
         words = " and ".join(f"{count} of {total}" for count, total in counts)
         row.verdict = "inconclusive"

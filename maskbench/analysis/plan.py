@@ -11,7 +11,7 @@ import numpy as np
 from maskbench.analysis import between_models, detection, statistics
 from maskbench.analysis.contrasts import lacking
 from maskbench.analysis.controls import least_seeds
-from maskbench.analysis.findings import POOLED
+from maskbench.analysis.findings import OTHERS, POOLED
 from maskbench.analysis.metrics import kinds_of, read_metrics, regime_kind
 from maskbench.analysis.outcomes import Outcomes
 from maskbench.analysis.planned_runs import common_seeds, planned_runs
@@ -68,7 +68,7 @@ def _scopes(contrast: Contrast, here: list[str]) -> list[str]:
     """Return the scopes that count in the family: one, or of an interaction one for each task, as `Evidence.scopes`."""
     if contrast.kind != "interaction" or len(here) < 2:
         return [POOLED]
-    return [f"{task} vs others" for task in (here if len(here) > 2 else here[:1])]
+    return [f"{task}{OTHERS}" for task in (here if len(here) > 2 else here[:1])]
 
 
 def _tasks(contrast: Contrast, name: str, runs: pd.DataFrame, tasks: list[str]) -> tuple[list[str], str | None]:

@@ -18,6 +18,7 @@ from maskbench.analysis.findings import (
     POOLED,
     SENSITIVITY_COLUMNS,
     VERDICT_COLUMNS,
+    whole,
 )
 from maskbench.analysis.guards import heed_gates, heed_parts, heed_price, of_machines
 from maskbench.analysis.missing import (
@@ -323,7 +324,7 @@ def errors(verdicts: pd.DataFrame) -> dict[str, Any]:
     verdicts
         With the columns of verdicts.csv.
     """
-    tested = verdicts[verdicts["p"].notna() & ((verdicts["scope"] == POOLED) | verdicts["scope"].str.contains(" vs "))]
+    tested = verdicts[verdicts["p"].notna() & whole(verdicts["scope"])]
     claims, rows = int(tested["claim"].nunique()), len(tested)
     discoveries = int((tested["q"] < LEVEL).sum())
     return {

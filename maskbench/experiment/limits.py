@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from maskbench.config.conditions import CLEAN
 from maskbench.config.limits import Limit, Selection
-from maskbench.config.tuning import is_tuned, untuned
+from maskbench.config.tuning import is_tuned, tuned, untuned
 from maskbench.experiment.cell import cells
 from maskbench.experiment.layout import RunId
 
@@ -78,10 +78,12 @@ def _alone(experiment: Experiment) -> Iterator[str]:
     left = {cell.run: cell for cell in cells(experiment)}
     if not left:
         yield "limits: expected that some cell is run, and they leave none"
-    told = set()
+    told, arms = set(), {strategy.name for strategy in experiment.arms}
     for cell in left.values():
         run = RunId.parse(cell.run)
-        needs = {"the baseline": replace(run, strategy=experiment.baseline)} if not is_tuned(run.strategy) else {}
+        baseline = tuned(experiment.baseline) if is_tuned(run.strategy) else experiment.baseline
+        # a baseline that is not tuned at all is the choice of `tune.strategies`
+        needs = {"the baseline": replace(run, strategy=baseline)} if baseline in arms else {}
         if cell.regime == "sequential":
             needs["its first task"] = replace(run, task=str(cell.other), regime="single")
         elif cell.regime == "joint":

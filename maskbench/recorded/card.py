@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from itertools import islice
 from pathlib import Path
@@ -56,7 +57,7 @@ def run(elsewhere: Elsewhere, minutes: float, archive: Path) -> tuple[int, int]:
     elsewhere
         The study, and where to work; what an earlier call has left there is gone on with.
     minutes
-        All together, above 0.
+        All together, more than `RESERVE`.
     archive
         File to write.
 
@@ -70,8 +71,9 @@ def run(elsewhere: Elsewhere, minutes: float, archive: Path) -> tuple[int, int]:
     InputError
         If nothing is missing, or no group could be completed in time.
     """
-    if minutes <= 0:
-        raise InputError(f"MINUTES: expected a number above 0, got {minutes:g}")
+    least = RESERVE / 60.0
+    if not least < minutes < math.inf:
+        raise InputError(f"MINUTES: expected a number above {least:g}, which stopping takes, got {minutes:g}")
     end = time.monotonic() + 60.0 * minutes - RESERVE
     study = elsewhere.study
     groups = missing(study.jobs, study.runs | study.finished)

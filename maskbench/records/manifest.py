@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, NonNegativeInt, ValidationError
 
 from maskbench.config.block import first_mistake
 from maskbench.errors import InputError
 from maskbench.io.files import read_json
 from maskbench.records.run import Data, Finite, Timings
+
+Length = Annotated[Finite, Field(ge=0)]
 
 RunIdText = Annotated[str, Field(pattern=r"^([^.]+\.){5}(full|n[1-9][0-9]{0,8})\.s[0-9]{1,10}$")]
 
@@ -125,7 +127,9 @@ class NotRun(BaseModel):
 class StudyManifest(BaseModel):
     """A study as the report shows it."""
 
-    planned: int | None = None
+    schema_: Literal[1] = Field(default=1, alias="schema")
+    study: str = ""
+    planned: NonNegativeInt | None = None
     """Cells that the study is to have; None of a study that was collected before this was noted: then all ran."""
     not_run: NotRun = NotRun()
 
@@ -133,10 +137,10 @@ class StudyManifest(BaseModel):
     packages_that_differ: dict[str, dict[str, int]]
     first_start: str
     last_start: str
-    wall_s: Finite
-    train_s: Finite
-    probed: int
-    probe_s: Finite
+    wall_s: Length
+    train_s: Length
+    probed: NonNegativeInt
+    probe_s: Length
     about_data: list[AboutTask] = []
     """None of a study that was collected before this was noted."""
     records: list[RunEntry]

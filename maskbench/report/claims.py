@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from maskbench.analysis.findings import AT_A_PRICE, POOLED, VERDICTS
+from maskbench.analysis.findings import AT_A_PRICE, OTHERS, POOLED, VERDICTS, whole
 from maskbench.config.measures import measure
 from maskbench.config.science import EQUIVALENCE_CONFIDENCE, LEVEL
 from maskbench.report import text
@@ -50,6 +50,9 @@ PROPERTIES = ("holds", "false")
 ANSWERS = ("supported", "contradicted", "equivalent", *PROPERTIES)
 """Verdicts that say something of the claim."""
 
+ALL = "all tasks"
+"""How the page calls the scope of all tasks together."""
+
 SHOWN_PAIRS = 200
 """Most pairs of runs that the page lists for one contrast and measure; analysis/pairs.csv has all."""
 
@@ -60,6 +63,8 @@ class VerdictLine(NamedTuple):
     contrast: str
     measure: str
     scope: str
+    at: str
+    """The scope below which it stands: that of an interaction is about all tasks."""
     verdict: str
     effect: str
     interval: str
@@ -191,6 +196,7 @@ def row_in_words(row: dict[str, Any]) -> VerdictLine:
         contrast=row["contrast"],
         measure=measure(row["measure"]).title + (f": {part}" if (part := row["measure"].partition(":")[2]) else ""),
         scope=_scope(row["scope"]),
+        at=ALL if row["scope"].endswith(OTHERS) else _scope(row["scope"]),
         verdict=row["verdict"],
         effect="" if math.isnan(row["estimate"]) else _effect(row),
         interval=text.bounds(row["ci_low"], row["ci_high"], unit),
@@ -212,32 +218,36 @@ def _effect(row: dict[str, Any]) -> str:
 
 
 def headline(rows: pd.DataFrame) -> pd.Series[Any]:
-    """Return the row that stands for a claim: the first one that was tested, else the first.
+    """Return the row that stands for a claim: the first one on all tasks that was tested, else the first.
 
     The file of the claims names the primary contrast and measure first. A property that is false anywhere is false.
     """
+    on_all = whole(rows["scope"])
+    rows = rows[on_all] if on_all.any() else rows
     tested = rows[rows["verdict"] != "not tested"]
     false = rows[rows["verdict"] == "false"]
     return next(table for table in (false, tested, rows) if len(table)).iloc[0]
 
 
 def scope_words(evidence: VerdictFiles) -> list[str]:
-    """Return all scopes as they are written, that of all tasks first."""
-    found = sorted(evidence.verdicts["scope"].unique(), key=lambda scope: scope != POOLED)
-    return [_scope(scope) for scope in found]
+    """Return all scopes as they are written, that of all tasks first; those of interactions are about all tasks."""
+    return sorted(dict.fromkeys(_at(evidence.verdicts["scope"])), key=lambda scope: scope != ALL)
 
 
 def _scope(scope: str) -> str:
-    return "all tasks" if scope == POOLED else scope
+    return ALL if scope == POOLED else scope
+
+
+def _at(scopes: pd.Series[str]) -> pd.Series[str]:
+    """Return the scope below which each row stands on the page."""
+    return scopes.mask(whole(scopes), ALL)
 
 
 def headlines(evidence: VerdictFiles) -> pd.DataFrame:
     """Return the row that stands for each claim, pooled where there is one, in the order of the claims."""
     table, rows = evidence.verdicts, []
     for claim in evidence.claims:
-        own = table[table["claim"] == claim["id"]]
-        pooled = own[own["scope"] == POOLED]
-        rows.append(headline(pooled if len(pooled) else own).name)
+        rows.append(headline(table[table["claim"] == claim["id"]]).name)
     return table.loc[rows]
 
 
@@ -265,8 +275,9 @@ def shown(study: Study) -> list[ShownClaim]:
             _group((str(one), str(name)), members, pairs.get((claim["id"], one, name), evidence.pairs.iloc[:0]))
             for (one, name), members in rows.groupby(["contrast", "measure"], sort=False)
         ]
-        ordered = sorted(rows["scope"].unique(), key=lambda scope: scope != POOLED)
-        heads = [row_in_words(records(headline(rows[rows["scope"] == scope]).to_frame().T)[0]) for scope in ordered]
+        at = _at(rows["scope"])
+        ordered = sorted(at.unique(), key=lambda scope: scope != ALL)
+        heads = [row_in_words(records(headline(rows[at == scope]).to_frame().T)[0]) for scope in ordered]
         about = [(words, str(claim[key])) for key, words in _ABOUT if claim.get(key)]
         found.append(ShownClaim(claim["id"], claim["claim"], about, heads, groups, tally(list(rows["verdict"]))))
     return found

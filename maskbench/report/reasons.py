@@ -183,6 +183,11 @@ def remarks(half: Half, tuned: Half | None, claim: str) -> list[str]:
     for against in AGAINST.get(verdict, ()):
         if number := rows.count(against):
             found.append(f"{text.count(number, 'other row')} {against}")
+    beside = [row for row in half.pooled(claim) if row["measure"] == head["measure"]]
+    open_ = [row for row in beside if row["verdict"] not in (*DECIDED, "not tested")]
+    undecided = len({row["contrast"] for row in open_} - {head["contrast"]})
+    if verdict in DECIDED and undecided:
+        found.append(f"{text.count(undecided, 'other contrast')} undecided")
     if verdict in DECIDED and (other := _at_tuned(tuned, head)) not in (None, "not tested", verdict):
         found.append(f"at tuned rates {other}")
     if verdict in ANSWERS and head["unguarded"]:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from maskbench.analysis.findings import POOLED
+from maskbench.analysis.findings import OTHERS, whole
 from maskbench.analysis.rates import FOLDER
 from maskbench.config.measures import measure
 from maskbench.report import text
@@ -14,6 +14,7 @@ from maskbench.report.claims import ANSWERS, headline, records
 from maskbench.report.verdicts import VerdictFiles, read_evidence
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     import pandas as pd
@@ -42,27 +43,29 @@ class Half:
         return self.evidence.verdicts[self.evidence.verdicts["claim"] == claim]
 
     def pooled(self, claim: str) -> list[dict[str, Any]]:
-        """Return the rows of a claim on all tasks together, in the order of the file."""
+        """Return the rows of a claim that are about all tasks, in the order of the file."""
         own = self.rows(claim)
-        return records(own[own["scope"] == POOLED])
+        return records(own[whole(own["scope"])])
 
-    def row(self, claim: str, contrast: str, name: str, scope: str = POOLED) -> dict[str, Any] | None:
-        """Return one row; None if there is none."""
+    def row(self, claim: str, contrast: str, name: str, scope: str | None = None) -> dict[str, Any] | None:
+        """Return one row; None if there is none. Without a scope, the first on all tasks."""
         own = self.rows(claim)
-        found = own[(own["contrast"] == contrast) & (own["measure"] == name) & (own["scope"] == scope)]
+        there = whole(own["scope"]) if scope is None else own["scope"] == scope
+        found = own[(own["contrast"] == contrast) & (own["measure"] == name) & there]
         return records(found)[0] if len(found) else None
 
     def head(self, claim: str) -> dict[str, Any]:
         """Return the row that stands for a claim, as on the page: its first contrast and measure that was tested."""
-        own = self.rows(claim)
-        pooled = own[own["scope"] == POOLED]
-        return records(headline(pooled if len(pooled) else own).to_frame().T)[0]
+        return records(headline(self.rows(claim)).to_frame().T)[0]
 
     def behind(self, row: dict[str, Any]) -> Behind:
         """Return what a row rests on; of a property, which has no pairs, nothing.
 
-        Of contrasts between strategies, seeds count that are complete in every block.
+        Of contrasts between strategies, seeds count that are complete in every block. A row without a seed, which was
+        refused, rests on nothing.
         """
+        if row["n_seeds"] == 0:
+            return Behind(0, [], [], [])
         pairs = self.evidence.pairs
         own = pairs
         for column in KEY[:3]:
@@ -87,8 +90,15 @@ class Reference:
     """At tuned learning rates; None if nothing was tuned, or nothing was tested there yet."""
 
     @classmethod
-    def read(cls, record: Path) -> Reference:
+    def read(cls, record: Path, runs: Collection[str] | None = None) -> Reference:
         """Read a record: verdicts.csv and analysis/, and the same in tuning/ if it is there.
+
+        Parameters
+        ----------
+        record
+            Its folder.
+        runs
+            Ids of all its runs; None: they are not at hand, and not compared.
 
         Raises
         ------
@@ -96,10 +106,10 @@ class Reference:
             Naming the file and what is wrong.
         """
         tuned = record / FOLDER
-        half = Half(read_evidence(tuned, None)) if (tuned / "verdicts.csv").is_file() else None
+        half = Half(read_evidence(tuned, runs)) if (tuned / "verdicts.csv").is_file() else None
         if half and set(half.evidence.verdicts["verdict"]) <= {"not tested"}:  # no cell at a tuned rate has run yet
             half = None
-        return cls(Half(read_evidence(record, None)), half)
+        return cls(Half(read_evidence(record, runs)), half)
 
     @property
     def claims(self) -> dict[str, dict[str, Any]]:
@@ -133,12 +143,18 @@ class Reference:
         """
         if not self.same(claim):
             return None
-        found = None
-        if row is not None and _contrast(claim, row) == _contrast(self.claims[claim["id"]], row):
-            found = self.shared.row(claim["id"], row["contrast"], row["measure"])
+        found = row and self.twin(claim, row)
         if found is None or found["verdict"] == "not tested":
             found = self.shared.head(claim["id"])
         return None if found["verdict"] == "not tested" else found
+
+    def twin(self, claim: dict[str, Any], row: dict[str, Any]) -> dict[str, Any] | None:
+        """Return the same row of the reference study; None unless claim, contrast, measure and margin are the same."""
+        if not self.same(claim) or _contrast(claim, row) != _contrast(self.claims[claim["id"]], row):
+            return None
+        found = self.shared.row(claim["id"], row["contrast"], row["measure"])
+        margins = {row["delta"], found["delta"]} if found else set()
+        return found if len({margin for margin in margins if margin == margin}) < 2 else None
 
     def at_tuned(self, row: dict[str, Any]) -> dict[str, Any] | None:
         """Return the row at tuned rates beside one at the shared rate; None if there is none, or it was not tested."""
@@ -172,6 +188,11 @@ def named(name: str) -> str:
     return measure(name).title + (f": {part}" if (part := name.partition(":")[2]) else "")
 
 
+def contrast(row: dict[str, Any]) -> str:
+    """Write a contrast; of an interaction between tasks with the task that is set against the others."""
+    return f"{row['contrast']}, {row['scope']}" if row["scope"].endswith(OTHERS) else str(row["contrast"])
+
+
 def seeds(row: dict[str, Any]) -> str:
     """Write on how many seeds a row rests: ``20 seeds``; between models, those of pretraining."""
     number = 0 if math.isnan(row["n_seeds"]) else int(row["n_seeds"])
@@ -181,7 +202,7 @@ def seeds(row: dict[str, Any]) -> str:
 def rests_on(half: Half, row: dict[str, Any]) -> str:
     """Say what a number is of: contrast, measure, seeds, runs, tasks and models."""
     behind = half.behind(row)
-    parts = [row["contrast"], named(row["measure"]), seeds(row)]
+    parts = [contrast(row), named(row["measure"]), seeds(row)]
     parts += [text.count(behind.runs, "run"), text.listed(behind.tasks)] if behind.runs else []
     parts += [text.listed(_models(behind.models))] if behind.runs else []
     return ", ".join(parts)

@@ -49,6 +49,9 @@ def _claims(path: Path) -> dict[str, Any]:
         good = all(isinstance(claim[key], str) for claim in claims for key in ("id", "claim"))
         good = good and isinstance(content["file"], str) and isinstance(content["hash"], str)
         good = good and isinstance(content["changed"], str | None)
+        good = good and all(
+            isinstance(contrast, dict) for claim in claims for contrast in [*claim.get("contrasts", [])]
+        )
         good = good and isinstance(content.get("errors", {}).get("sentence"), str | None)
     except (AttributeError, KeyError, TypeError, ValueError):
         good = False
@@ -88,6 +91,8 @@ def read_evidence(results: Path, runs: Collection[str] | None) -> VerdictFiles:
     if other := set(verdicts["claims_hash"]) - {found["hash"]}:
         raise InputError(f"{results / FILES[0]}: claims_hash: expected {found['hash']}, got {min(other)}; {again}")
     copy = results / "claims.yaml"
+    if copy.exists() and not copy.is_file():
+        raise InputError(f"{copy}: expected the file of the claims, found a folder")
     if copy.exists() and (digest := sha256_file(copy)[: len(found["hash"])]) != found["hash"]:
         raise InputError(f"{copy}: expected the claims of the verdicts, {found['hash']}, got {digest}; {again}")
     known = {claim["id"] for claim in found["claims"]}

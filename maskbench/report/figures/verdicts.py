@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from maskbench.analysis.findings import AT_A_PRICE, POOLED, VERDICTS
+from maskbench.analysis.findings import AT_A_PRICE, POOLED, VERDICTS, whole
 from maskbench.config.measures import measure
 from maskbench.config.science import CONFIDENCE
 from maskbench.report import text
@@ -42,16 +42,16 @@ FARTHEST = 8.0
 def _rows(study: Study) -> pd.DataFrame:
     """Return the first measure with an estimate of each contrast of each claim, of all tasks together."""
     table = study.evidence.verdicts
-    table = table[(table["scope"] == POOLED) & table["estimate"].notna() & (table["delta"] > 0)]
+    table = table[whole(table["scope"]) & table["estimate"].notna() & (table["delta"] > 0)]
     table = table[~table["verdict"].isin(PROPERTIES)]  # their number is no difference
-    return table.drop_duplicates(["claim", "contrast"])
+    return table.drop_duplicates(["claim", "contrast", "scope"])
 
 
 def _first(study: Study, rows: pd.DataFrame) -> bool:
     """Tell whether every row is on the measure that its contrast names first."""
     table = study.evidence.verdicts
-    firsts = table[(table["scope"] == POOLED) & ~table["verdict"].isin(PROPERTIES)]
-    firsts = firsts.drop_duplicates(["claim", "contrast"])
+    firsts = table[whole(table["scope"]) & ~table["verdict"].isin(PROPERTIES)]
+    firsts = firsts.drop_duplicates(["claim", "contrast", "scope"])
     return set(rows.index) <= set(firsts.index)
 
 
@@ -138,7 +138,8 @@ def _names(axes: Axes, rows: pd.DataFrame) -> None:
         if last not in (None, row["claim"]):
             axes.axhline(line - 0.5, color="#D5D9DC", linewidth=0.8, zorder=0)
         last = row["claim"]
-        labels.append(f"{legible(mark)}  {_cut(legible(row['contrast']))} · {entry.label}".strip())
+        where = "" if row["scope"] == POOLED else f", {row['scope']}"
+        labels.append(f"{legible(mark)}  {_cut(legible(row['contrast'] + where))} · {entry.label}".strip())
     axes.set_yticks(range(len(rows)), labels)
     axes.tick_params(axis="y", length=0, labelsize=8.5, labelcolor=INK)
     for side in ("left", "top", "right"):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from maskbench.analysis.findings import POOLED
+from maskbench.analysis.findings import whole
 from maskbench.report import text
 from maskbench.report.claims import PROPERTIES, VERDICT_SYMBOLS, records, sentence
 from maskbench.report.findings.source import practice
 from maskbench.report.formats import markdown_cell
 from maskbench.report.reasons import DECIDED, remarks
-from maskbench.report.reference import effect, named, seeds, verdict_word
+from maskbench.report.reference import contrast, effect, named, seeds, verdict_word
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -69,7 +69,7 @@ def _table(record: Record, claim: str) -> tuple[list[str], list[list[str]]]:
     half, rows = record.reference.shared, []
     for row in tested(half, claim):
         behind, tuned = half.behind(row), record.reference.at_tuned(row)
-        cells = [row["contrast"], named(row["measure"]), with_symbol(row), effect(row) or text.DASH]
+        cells = [contrast(row), named(row["measure"]), with_symbol(row), effect(row) or text.DASH]
         if record.reference.tuned:
             cells.append(f"{with_symbol(tuned)}, {effect(tuned)}".rstrip(", ") if tuned else text.DASH)
         runs = text.plain(behind.runs, 0) if behind.runs else _measured(row)
@@ -99,9 +99,10 @@ def _on(row: dict[str, Any], behind: Behind) -> str:
 def _alone(half: Half, claim: str) -> Iterator[str]:
     """Yield verdicts on single tasks that are decided, and otherwise than that on all tasks together."""
     pooled = {(row["contrast"], row["measure"]): row["verdict"] for row in half.pooled(claim)}
-    for row in records(half.rows(claim)):
+    own = half.rows(claim)
+    for row in records(own[~whole(own["scope"])]):
         together = pooled.get((row["contrast"], row["measure"]))
-        if row["scope"] != POOLED and row["verdict"] in DECIDED and row["verdict"] != together:
+        if row["verdict"] in DECIDED and row["verdict"] != together:
             number = f"{effect(row)}, {seeds(row)}, {text.count(half.behind(row).runs, 'run')}"
             yield f"{row['scope']}: {row['contrast']} on {named(row['measure'])} {verdict_word(row)} ({number})"
 
@@ -114,7 +115,7 @@ def undecided(record: Record) -> tuple[list[str], list[list[str]]]:
             if row["verdict"] not in (*DECIDED, *PROPERTIES):
                 least = "" if row["mde"] != row["mde"] else text.amount(row["mde"], row["unit"])
                 found = [effect(row) or text.DASH, seeds(row), least or text.DASH, needed(row)]
-                rows.append([claim["id"], row["contrast"], named(row["measure"]), with_symbol(row), *found])
+                rows.append([claim["id"], contrast(row), named(row["measure"]), with_symbol(row), *found])
     return ["claim", "contrast", "measure", "verdict", "effect", "seeds", "least effect found", "what it takes"], rows
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from maskbench.config.science import CONFIDENCE
-from maskbench.experiment.recorded import NEEDED
 from maskbench.report import text
 from maskbench.report.claims import VERDICT_SYMBOLS
 from maskbench.report.findings.claims import table, tested, with_symbol
-from maskbench.report.findings.record import Record
+from maskbench.report.findings.record import Record, recorded
 from maskbench.report.findings.source import filled
-from maskbench.report.reference import effect, named, seeds, verdict_word
+from maskbench.report.reference import contrast, effect, named, seeds, verdict_word
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +32,7 @@ def further(source: Source, record: Record, results: Path) -> Iterator[str]:
     for index, item in enumerate(source.further):
         yield f"## {item.title}"
         yield filled(item.text, {}, f"further[{index}].text", record)
-        if not (results / item.study / NEEDED[0]).is_file():
+        if not recorded(results / item.study):
             yield "It has not been run yet."
         else:
             yield from _of_study(item, record, Record.read(results / item.study))
@@ -62,12 +61,11 @@ def _rows(record: Record, own: Record) -> tuple[list[str], list[list[str]]]:
     half, rows = own.reference.shared, []
     for claim in own.claims:
         for row in tested(half, claim["id"]):
-            same = record.reference.same(claim)
-            found = record.reference.shared.row(claim["id"], row["contrast"], row["measure"]) if same else None
+            found = record.reference.twin(claim, row)
             beside = text.DASH
             if found and found["verdict"] != "not tested":
                 beside = f"{VERDICT_SYMBOLS[found['verdict']]} {verdict_word(found)}, {effect(found)}".rstrip(", ")
-            about = [claim["id"], row["contrast"], named(row["measure"]), with_symbol(row), effect(row) or text.DASH]
+            about = [claim["id"], contrast(row), named(row["measure"]), with_symbol(row), effect(row) or text.DASH]
             runs = text.plain(half.behind(row).runs, 0) if half.behind(row).runs else text.DASH
             rows.append([*about, seeds(row).split(" ")[0], runs, beside])
     header = ["claim", "contrast", "measure", "verdict", "effect", "seeds", "runs", "reference study"]

@@ -9,7 +9,7 @@ from maskbench.errors import InputError
 from maskbench.report import text
 from maskbench.report.findings.answer import both, extent, short
 from maskbench.report.findings.source import address
-from maskbench.report.reference import effect, verdict_word
+from maskbench.report.reference import effect, seeds, verdict_word
 
 if TYPE_CHECKING:
     from maskbench.report.findings.record import Record
@@ -43,7 +43,7 @@ def three_sentences(source: Source, record: Record, image: str) -> str:
         half, row = address(record, item.row, f"answer[{index}].row")
         behind = half.behind(row)
         number = f"{effect(row)}, " if effect(row) else ""
-        runs = f", {int(row['n_seeds'])} seeds, {text.count(behind.runs, 'run')}" if behind.runs else ""
+        runs = f", {seeds(row)}, {text.count(behind.runs, 'run')}" if behind.runs else ""
         parts.append(f"{item.title.lower()}: {verdict_word(row)} ({number}{row['contrast']}{runs})")
     return (
         f"**Should I mask? {kinds}.** Random masks against plain fine-tuning: {'; '.join(parts)}. The reference study "

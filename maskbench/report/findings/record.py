@@ -12,6 +12,7 @@ import pandas as pd
 from maskbench.analysis.metrics import read_metrics
 from maskbench.config.conditions import CLEAN
 from maskbench.errors import InputError
+from maskbench.experiment.recorded import NEEDED
 from maskbench.io.files import read_json
 from maskbench.io.gzipped import present, read_bytes
 from maskbench.records.manifest import check_manifest
@@ -25,6 +26,25 @@ METRICS = ("metrics.parquet", "metrics.csv")
 
 READ = ["run", "task", "model", "strategy", "regime", "condition", "train_size", "seed", "split", "measure", "value"]
 """Columns that are read of them."""
+
+
+PARTS = ("manifest.json", "experiment.json", *METRICS, *NEEDED)
+"""Files of a record, of which some or none are there."""
+
+
+def recorded(folder: Path) -> bool:
+    """Tell whether a folder has a record; none of its files is there before the first one is made.
+
+    Raises
+    ------
+    InputError
+        If some files of a record are there and verdicts.csv is not.
+    """
+    if (folder / NEEDED[0]).is_file():
+        return True
+    if found := [name for name in PARTS if present(folder / name).exists()]:
+        raise InputError(f"{folder / NEEDED[0]}: expected a file, as for {found[0]}, which is there; restore it")
+    return False
 
 
 @dataclass(frozen=True)
@@ -75,13 +95,23 @@ class Record:
         InputError
             Naming the first file that is missing or not valid.
         """
-        reference = Reference.read(folder)
-        manifest, planned = _manifest(present(folder / "manifest.json"))
-        path = folder / "experiment.json"
-        baseline = read_json(path).get("baseline")
+        path = present(folder / "manifest.json")
+        manifest, planned = _manifest(path)
+        numbers = _numbers(folder)
+        made = {entry["run"] for entry in manifest["records"]}
+        completed = {entry["run"] for entry in manifest["records"] if entry["status"] == "completed"}
+        if differ := (completed - set(numbers["run"])) | (set(numbers["run"]) - made):
+            raise InputError(f"{path}: {min(differ)}: expected the runs of the metrics; make the record again")
+        if planned is not None and planned < len(made):
+            raise InputError(f"{path}: planned: expected at least its {len(made)} runs, got {planned}")
+        reference = Reference.read(folder, made)
+        experiment = read_json(folder / "experiment.json")
+        baseline = experiment.get("baseline") if isinstance(experiment, dict) else None
         if not isinstance(baseline, str):
-            raise InputError(f"{path}: baseline: expected the name of a strategy")
-        return cls(reference, manifest, planned or len(manifest["records"]), baseline, _numbers(folder))
+            raise InputError(f"{folder / 'experiment.json'}: baseline: expected the name of a strategy")
+        if manifest["study"] != experiment.get("study", manifest["study"]):
+            raise InputError(f"{path}: study: expected {experiment['study']}, got {manifest['study']}")
+        return cls(reference, manifest, len(made) if planned is None else planned, baseline, numbers)
 
     @property
     def claims(self) -> list[dict[str, Any]]:
@@ -152,6 +182,11 @@ def _numbers(folder: Path) -> pd.DataFrame:
     if found.suffix == ".csv":
         return read_metrics(found)[READ]
     try:
-        return pd.read_parquet(found, columns=READ)
+        numbers = pd.read_parquet(found, columns=READ)
+        numbers["value"] = pd.to_numeric(numbers["value"])
     except Exception as error:  # pyarrow has several kinds, and says which column is missing
         raise InputError(f"{found}: expected a table with {', '.join(READ)}: {' '.join(str(error).split())}") from None
+    if (again := numbers.duplicated(["run", "split", "measure"])).any():
+        run, split, name = numbers.loc[again, ["run", "split", "measure"]].iloc[0]
+        raise InputError(f"{found}: {run}: {split} {name}: expected each number once; make the record again")
+    return numbers

@@ -7,16 +7,17 @@ which are filled from the record. Each sentence says for which verdict it is wri
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import ValidationError
+from pydantic import Field, StringConstraints, ValidationError
 
 from maskbench.analysis.findings import VERDICTS
 from maskbench.config.block import ConfigBlock, Name
 from maskbench.errors import InputError
 from maskbench.experiment.load import explain, read_yaml
+from maskbench.experiment.recorded import NAME
 from maskbench.report import text
-from maskbench.report.reference import Half, effect, named, seeds
+from maskbench.report.reference import Half, contrast, effect, named, seeds
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,10 +34,18 @@ _FREE = re.compile(r"\bC\d\d\b|`[^`]*`|\b(?:19|20)\d\d\b")
 _WORDS = re.compile(r"\d")
 
 
+class MisfitError(InputError):
+    """What people wrote does not fit the record: the lines name the place in docs/findings.yaml."""
+
+
+Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+"""A text that says something."""
+
+
 class Shown(ConfigBlock):
     """A row of the answer: what random masks do to one thing."""
 
-    title: str
+    title: Words
     """What the row is about, in a few words."""
     row: str
     """The address of the row of verdicts.csv."""
@@ -45,13 +54,13 @@ class Shown(ConfigBlock):
 class Note(ConfigBlock):
     """Something that surprised, and the check that it is no error."""
 
-    title: str
+    title: Words
     """What surprised, in a few words."""
     verdicts: dict[str, str]
     """The verdict of each row that it speaks of, by address; it is refused if one is another."""
-    text: str
+    text: Words
     """What was found, and why it surprises."""
-    check: str
+    check: Words
     """What was looked at to see that it is no error."""
 
 
@@ -60,9 +69,9 @@ class Further(ConfigBlock):
 
     study: Name
     """Its name: results/STUDY has its record."""
-    title: str
+    title: Words
     """The heading of its section."""
-    text: str
+    text: Words
     """What it is about, and what it can add."""
 
 
@@ -101,19 +110,19 @@ class PublishedEffect(ConfigBlock):
 class Source(ConfigBlock):
     """All that stands in docs/findings.yaml."""
 
-    answer: list[Shown]
+    answer: Annotated[list[Shown], Field(min_length=1)]
     """The rows of the answer, in their order."""
-    practice: dict[str, dict[str, str]]
+    practice: dict[str, dict[str, Words]]
     """By claim and verdict: what it means for somebody who fine-tunes a model."""
-    otherwise: dict[str, str]
+    otherwise: dict[str, Words]
     """By verdict, for claims that have no sentence of their own for it."""
-    elsewhere: str
+    elsewhere: Words
     """For a claim whose first contrast and measure was not tested, so that its sentence is not about what was."""
     further: list[Further] = []
     """Smaller studies of the same claims."""
     surprises: list[Note]
     """What surprised, each with its check."""
-    limits: list[str]
+    limits: list[Words]
     """What the study cannot say, a sentence each."""
     scores: list[Published]
     """Published scores of plain fine-tuning."""
@@ -148,6 +157,7 @@ class Source(ConfigBlock):
         }
         sentences |= {f"otherwise.{verdict}": said for verdict, said in self.otherwise.items()}
         sentences["elsewhere"] = self.elsewhere
+        sentences |= {f"answer[{index}].title": shown.title for index, shown in enumerate(self.answer)}
         for index, note in enumerate(self.surprises):
             parts = {"title": note.title, "text": note.text, "check": note.check}
             sentences |= {f"surprises[{index}].{key}": said for key, said in parts.items()}
@@ -161,10 +171,21 @@ class Source(ConfigBlock):
             named_ += [(f"surprises[{index}].verdicts", verdict) for verdict in note.verdicts.values()]
             if not note.verdicts:
                 lines.append(f"surprises[{index}].verdicts: expected the verdict of at least one row")
+        titles = {f"answer[{index}].title": shown.title for index, shown in enumerate(self.answer)}
+        titles |= {f"further[{index}].title": item.title for index, item in enumerate(self.further)}
+        lines += [f"{at}: expected words without placeholders" for at, said in titles.items() if "{" in said]
+        lines += [f"{at}: expected a text without line breaks" for at, said in sentences.items() if "\n" in said]
+        studies = [item.study for item in self.further]
+        lines += [f"further: expected each study once, got {name} again" for name in _again(studies)]
         known = ", ".join(VERDICTS)
         return lines + [
             f"{at}: expected one of {known}, got {given!r}" for at, given in named_ if given not in VERDICTS
         ]
+
+
+def _again(names: list[str]) -> list[str]:
+    """Return the names that are there more than once; that of the reference study counts as there already."""
+    return sorted({name for name in names if names.count(name) > 1 or name == NAME})
 
 
 def own_number(said: str) -> str | None:
@@ -182,7 +203,7 @@ def address(record: Record, words: str, place: str) -> tuple[Half, dict[str, Any
 
     Raises
     ------
-    InputError
+    MisfitError
         If the record has no such row.
     """
     parts = [part.strip() for part in words.split("|")]
@@ -190,17 +211,17 @@ def address(record: Record, words: str, place: str) -> tuple[Half, dict[str, Any
     half = record.reference.tuned if tuned else record.reference.shared
     parts = parts[:-1] if tuned else parts
     if len(parts) != 3:
-        raise InputError(f"{place}: expected CLAIM | CONTRAST | MEASURE, or with | tuned, got {words!r}")
+        raise MisfitError(f"{place}: expected CLAIM | CONTRAST | MEASURE, or with | tuned, got {words!r}")
     row = half.row(parts[0], parts[1], parts[2]) if half else None
     if half is None or row is None:
-        raise InputError(f"{place}: {words}: the record has no such row")
+        raise MisfitError(f"{place}: {words}: the record has no such row")
     return half, row
 
 
 def values(half: Half, row: dict[str, Any]) -> dict[str, str]:
     """Return what placeholders may say of a row; what the record does not have is left out."""
     behind, unit = half.behind(row), row["unit"]
-    found = {"contrast": row["contrast"], "measure": named(row["measure"]), "verdict": row["verdict"]}
+    found = {"contrast": contrast(row), "measure": named(row["measure"]), "verdict": row["verdict"]}
     if row["n_seeds"] == row["n_seeds"]:
         found["seeds"] = seeds(row)
     if behind.runs:
@@ -232,7 +253,7 @@ def filled(said: str, known: dict[str, str], place: str, record: Record | None =
 
     Raises
     ------
-    InputError
+    MisfitError
         If the record lacks what a placeholder asks for.
     """
 
@@ -243,7 +264,7 @@ def filled(said: str, known: dict[str, str], place: str, record: Record | None =
             own = values(*address(record, where, place))
         if name.strip() not in own:
             there = ", ".join(sorted(own))
-            raise InputError(f"{place}: {found[0]}: the record has no such number; there are {there or 'none'}")
+            raise MisfitError(f"{place}: {found[0]}: the record has no such number; there are {there or 'none'}")
         return own[name.strip()]
 
     return PLACEHOLDER.sub(fill, said)
@@ -254,9 +275,11 @@ def practice(source: Source, record: Record, claim: str) -> str:
 
     Raises
     ------
-    InputError
+    MisfitError
         If nobody wrote a sentence for this verdict, or the record lacks a number that it asks for.
     """
+    if unknown := sorted(set(source.practice) - set(record.reference.claims)):
+        raise MisfitError(f"practice.{unknown[0]}: expected one of {', '.join(record.reference.claims)}")
     half = record.reference.shared
     row = half.head(claim)
     verdict = str(row["verdict"])
@@ -264,7 +287,7 @@ def practice(source: Source, record: Record, claim: str) -> str:
     place = f"practice.{claim}.{verdict}" if verdict in own else f"otherwise.{verdict}"
     said = own.get(verdict) or source.otherwise.get(verdict)
     if said is None:
-        raise InputError(f"practice.{claim}: no sentence for the verdict {verdict}, which the record has; write one")
+        raise MisfitError(f"practice.{claim}: no sentence for the verdict {verdict}, which the record has; write one")
     if verdict in own and not about(record.reference.claims[claim], row, said):
         said, place = source.elsewhere, "elsewhere"
     return filled(said, values(half, row), place)
@@ -287,13 +310,13 @@ def surprise(note: Note, record: Record, place: str) -> tuple[str, str, str]:
 
     Raises
     ------
-    InputError
+    MisfitError
         If a verdict is another than the one that the note was written for, or a number is missing.
     """
     for words, verdict in note.verdicts.items():
         found = address(record, words, f"{place}.verdicts")[1]["verdict"]
         if found != verdict:
-            raise InputError(
+            raise MisfitError(
                 f"{place}.verdicts: {words}: written for {verdict}, but the record says {found}; read it again and "
                 "change it"
             )

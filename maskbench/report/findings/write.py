@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from maskbench.experiment.recorded import NEEDED
+from maskbench.errors import InputError
 from maskbench.io.files import write_text
 from maskbench.report.findings.page import NOTHING, page
 from maskbench.report.findings.readme import NOTHING as NO_ANSWER
 from maskbench.report.findings.readme import three_sentences, with_answer
-from maskbench.report.findings.record import Record
-from maskbench.report.findings.source import Source
+from maskbench.report.findings.record import Record, recorded
+from maskbench.report.findings.source import MisfitError, Source
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,15 +34,23 @@ def texts(checkout: Path, record: Path) -> dict[str, str]:
     InputError
         If the record or the source is not valid, or a sentence does not fit the record.
     """
-    source, readme = Source.read(checkout / SOURCE), (checkout / README).read_text(encoding="utf-8")
-    if not (record / NEEDED[0]).is_file():
+    source, readme = Source.read(checkout / SOURCE), _readme(checkout / README)
+    if not recorded(record):
         return {PAGE: NOTHING, README: with_answer(readme, NO_ANSWER, README)}
     found = Record.read(record)
-    said = three_sentences(source, found, f"{FIGURE}.png")
-    return {
-        PAGE: page(source, found, f"{FIGURE}.png".removeprefix("docs/"), record.parent),
-        README: with_answer(readme, said, README),
-    }
+    try:
+        said = three_sentences(source, found, f"{FIGURE}.png")
+        content = page(source, found, f"{FIGURE}.png".removeprefix("docs/"), record.parent)
+    except MisfitError as error:
+        raise InputError(*(f"{checkout / SOURCE}: {line}" for line in error.args)) from None
+    return {PAGE: content, README: with_answer(readme, said, README)}
+
+
+def _readme(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: expected text in UTF-8 ({error.reason} at byte {error.start})") from None
 
 
 def draw(record: Path, folder: Path, name: str) -> None:
@@ -60,7 +68,7 @@ def write(checkout: Path, record: Path) -> list[str]:
     found = texts(checkout, record)
     for name, content in found.items():
         write_text(checkout / name, content)
-    if not (record / NEEDED[0]).is_file():
+    if not recorded(record):
         return list(found)
     folder, _, name = FIGURE.rpartition("/")
     draw(record, checkout / folder, name)

@@ -231,3 +231,28 @@ def test_seeds_that_are_alike_fail_the_halves_as_rarely_as_it_says():
     rng = np.random.default_rng(2)
     wrong = [(apart(rng.normal(size=(2, 10)), rng) < 0.01).any() for _ in range(2000)]
     assert np.mean(wrong) == pytest.approx(2 / 252, abs=0.006)
+
+
+@pytest.mark.parametrize(
+    ("level", "lost", "outcome"),
+    [(0.0, 0.0, "undecided"), (0.8, 0.0, "failed"), (0.0, 9.0, "passed"), (0.8, 9.0, "passed")],
+)
+def test_a_control_does_not_fail_by_runs_that_learned_nothing(level, lost, outcome):
+    """At ten times the learning rate a model may learn nothing, and then it has nothing to forget."""
+    gate = {"gate": "hot", "sentence": "It forgets.", "kind": "positive", "measures": ["forgetting"], "guards": "all"}
+    gate["contrasts"] = [{"name": "none vs hot", "of": "none", "against": "none-hot"}]
+    rng = np.random.default_rng(1)
+    rows = []
+    for seed in range(1, 11):
+        rows.append(("none", "clean", seed, {"score": 0.8, "forgetting": 3.0 + 0.1 * rng.normal()}))
+        score = 0.509 if level == 0.0 else level
+        rows.append(("none-hot", "clean", seed, {"score": score, "forgetting": lost + 0.1 * rng.normal()}))
+    metrics = table(rows)
+    metrics["run"] = metrics["run"].str.replace(".single.", ".after-b.")
+    metrics["regime"] = "after-b"
+    metrics = with_kind(metrics[list(OLD_COLUMNS)])
+    file = claims(PAIR, gates=[gate], measures=["forgetting"])
+    found = judge(metrics, None, file).gates.iloc[0]
+    assert found["outcome"] == outcome
+    if outcome == "undecided":
+        assert found["note"].startswith("0 of 10 and 10 of 10 runs of the arms learned nothing")

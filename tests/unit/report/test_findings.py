@@ -94,9 +94,9 @@ def made(tmp_path_factory):
 
 def _manifest(record):
     """Write the manifest of a study that is half run, one of whose runs failed."""
-    run = "rt-snippets.minilm-l6.none.single.clean.n2000.s1"
+    runs = pd.read_csv(record / "metrics.csv", keep_default_na=False)["run"].unique()
     entry = {
-        **{"run": run, "strategy": "none", "status": "completed", "error": None, "notes": [], "parameters_hash": "a"},
+        **{"strategy": "none", "status": "completed", "error": None, "notes": [], "parameters_hash": "a"},
         **{"code": "b", "device": "cpu", "device_name": "A machine", "gpu_uuid": None, "precision": "bf16"},
         **{"attention": "eager", "threads": 1, "probes": None, "data": {"prepared": "a", "encoded": "b", "model": "c"}},
         "timings": {"started": "2026-11-27T10:00:00+00:00", "wall_s": 5.0, "train_s": 4.0},
@@ -105,7 +105,9 @@ def _manifest(record):
         **{"schema": 1, "study": "reference", "runs": 2, "statuses": {}, "packages": {}, "packages_that_differ": {}},
         **{"first_start": "2026-11-27T10:00:00+00:00", "last_start": "2026-11-27T11:00:00+00:00", "wall_s": 7000.0},
         **{"train_s": 8.0, "probed": 0, "probe_s": 300.0, "about_data": [], "models": [], "planned": 1200},
-        "records": [entry, entry | {"status": "crashed"}],
+        "records": [
+            {**entry, "run": run, "status": "completed" if index else "crashed"} for index, run in enumerate(runs)
+        ],
     }
     (record / "manifest.json").write_text(json.dumps(content))
 
@@ -188,10 +190,10 @@ def test_every_row_that_was_tested_is_on_the_page_with_seeds_and_runs(made):
 def test_a_study_that_is_not_finished_says_so(made):
     content = page(made)
     assert (
-        "2 of 1\u202f200 planned cells have run. The record grows: everything here is about these cells alone, and "
+        "48 of 1\u202f200 planned cells have run. The record grows: everything here is about these cells alone, and "
         "what has not run is not tested. Of them, 1 cell did not complete." in content
     )
-    assert "- 1\u202f198 planned cells have not run yet." in content
+    assert "- 1\u202f152 planned cells have not run yet." in content
     assert "- C26 · Masking changes how a model can be interpreted. Attribution-twin has no runs" in content
 
 
@@ -219,7 +221,7 @@ def test_the_readme_has_the_answer_between_its_markers(top):
     assert (
         "the score: equivalent, unguarded (+0.10 points [−0.20 to +0.40], random vs none, 8 seeds, 32 runs)" in content
     )
-    assert "2 runs of 1\u202f200 planned" in content
+    assert "48 runs of 1\u202f200 planned" in content
     first = [(top / name).read_bytes() for name in ("docs/findings.md", "README.md", "docs/images/answer.png")]
     write.write(top, top / "record")
     assert first == [(top / name).read_bytes() for name in ("docs/findings.md", "README.md", "docs/images/answer.png")]
@@ -373,7 +375,7 @@ def test_a_record_in_which_nothing_is_tested_yet(top):
     write.write(top, top / "record")
     content = (top / "README.md").read_text()
     assert "**Should I mask? Random masks: not tested; other masks: not tested.**" in content
-    assert "2 runs of 1\u202f200 planned: rt-snippets and conll2003; minilm-l6; up to 0 seeds a contrast" in content
+    assert "48 runs of 1\u202f200 planned: rt-snippets and conll2003; minilm-l6; up to 0 seeds a contrast" in content
 
 
 def test_without_a_record_the_page_says_so(top):
@@ -414,7 +416,7 @@ def test_a_further_study_stands_beside_the_reference_study(top):
     change(top / "record-2", ("C02",), verdict="supported", estimate="0.7", ci_low="0.5", ci_high="0.9", unguarded="")
     content = page(top)
     part = content[content.index("## Elsewhere") : content.index("## What could not be decided")]
-    assert "2 runs of 1\u202f200 planned, 1 run did not complete: rt-snippets and conll2003; minilm-l6" in part
+    assert "48 runs of 1\u202f200 planned, 1 run did not complete: rt-snippets and conll2003; minilm-l6" in part
     assert (
         "| C02 | random vs none | score | ✓ supported | +0.70 points \\[+0.50 to +0.90\\] | 8 | 32 | = equivalent, "
         "unguarded, +0.10 points \\[−0.20 to +0.40\\] |" in part
@@ -431,3 +433,99 @@ def test_a_further_study_without_a_claim_of_the_same_words_has_nothing_beside_it
     part = content[content.index("## Elsewhere") : content.index("## What could not be decided")]
     line = next(one for one in part.splitlines() if one.startswith("| C02 | random vs none | score |"))
     assert line.endswith("| – |")
+
+
+def damaged(path, old, new):
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new, 1))
+
+
+def test_a_record_without_verdicts_does_not_erase_the_answer(top):
+    shutil.copy(top / "record" / "verdicts.csv", top / "kept.csv")
+    (top / "record" / "verdicts.csv").unlink()
+    with pytest.raises(InputError, match=r"verdicts\.csv: expected a file, as for manifest\.json, which is there"):
+        page(top)
+    edit(top, further=[FURTHER | {"study": "other"}])
+    (top / "other").mkdir()
+    (top / "other" / "experiment.json").write_text("{}")
+    shutil.copytree(top / "record", top / "whole")
+    with pytest.raises(InputError, match=r"other/verdicts\.csv: expected a file, as for experiment\.json"):
+        write.texts(top, restored(top / "whole", top))
+
+
+def restored(folder, top):
+    (folder / "verdicts.csv").write_text((top / "kept.csv").read_text())
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "message"),
+    [
+        ("manifest.json", '"planned": 1200', '"planned": 3', r"planned: expected at least its \d+ runs, got 3"),
+        ("manifest.json", '"planned": 1200', '"planned": -5', r"planned: .*greater than or equal to 0"),
+        ("manifest.json", '"schema": 1', '"schema": 2', r"not a manifest of schema 1"),
+        ("manifest.json", '.s1"', '.s999"', r"\.s1: expected the runs of the metrics|s999: expected the runs"),
+        (
+            "analysis/claims.json",
+            '"claims": [{',
+            '"claims": [{"contrasts": [5], ',
+            r"claims\.json: expected file, hash",
+        ),
+        ("analysis/claims.json", '"claims": [{', '"claims": [{"contrasts": "abc", ', r"claims\.json: expected file"),
+        ("experiment.json", "{", "[{", r"experiment\.json"),
+    ],
+)
+def test_the_files_of_a_record_are_of_one_study(top, name, old, new, message):
+    damaged(top / "record" / name, old, new)
+    with pytest.raises(InputError, match=message):
+        page(top)
+
+
+def test_a_manifest_of_another_study_is_named(top):
+    path = top / "record" / "experiment.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"study": "another"}))
+    with pytest.raises(InputError, match=r"manifest\.json: study: expected another, got reference"):
+        page(top)
+
+
+def test_numbers_of_the_runs_are_there_once(top):
+    path = top / "record" / "metrics.parquet"
+    table = pd.read_parquet(path)
+    pd.concat([table, table]).to_parquet(path)
+    with pytest.raises(InputError, match=r"metrics\.parquet: .*: expected each number once"):
+        page(top)
+    table.astype({"value": str}).assign(value="much").to_parquet(path)
+    with pytest.raises(InputError, match=r"metrics\.parquet: expected a table with"):
+        page(top)
+
+
+@pytest.mark.parametrize("content", ["null", "5", "[1]"])
+def test_an_experiment_that_is_no_mapping_is_named(top, content):
+    (top / "record" / "experiment.json").write_text(content)
+    with pytest.raises(InputError, match=r"experiment\.json: baseline: expected the name of a strategy"):
+        page(top)
+
+
+def test_what_does_not_fit_names_its_file(top):
+    edit(top, practice={"C99": {"supported": "Yes."}})
+    with pytest.raises(InputError, match=r"docs/findings\.yaml: practice\.C99: expected one of C01, C02"):
+        page(top)
+    edit(top, further=[FURTHER | {"title": "By {effect}"}])
+    with pytest.raises(InputError, match=r"further\[0\]\.title: expected words without placeholders"):
+        page(top)
+    edit(top, further=[FURTHER, FURTHER])
+    with pytest.raises(InputError, match=r"further: expected each study once, got record-2 again"):
+        page(top)
+    edit(top, answer=[])
+    with pytest.raises(InputError, match=r"answer: expected at least one entry"):
+        page(top)
+    edit(top, limits=["Small.\n\n## More"])
+    with pytest.raises(InputError, match=r"limits\[0\]: expected a text without line breaks"):
+        page(top)
+    edit(top, limits=["  "])
+    with pytest.raises(InputError, match=r"limits\[0\]"):
+        page(top)
+    edit(top)
+    (top / "README.md").write_bytes(b"\xff")
+    with pytest.raises(InputError, match=r"README\.md: expected text in UTF-8"):
+        page(top)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 
 import pandas as pd
@@ -13,7 +14,7 @@ from maskbench.experiment.claims import read_claims
 from maskbench.report.figures import FIGURES
 from maskbench.report.page import write_page
 from maskbench.report.reasons import Finding, answer, reasons, remarks
-from maskbench.report.reference import Half, Reference, beside
+from maskbench.report.reference import Half, Reference, beside, rests_on
 from maskbench.report.study import Study
 from tests.helpers import reports as report_samples
 from tests.helpers import run_folders as synthetic
@@ -147,6 +148,54 @@ def test_what_speaks_against_a_verdict_is_said(record):
     half = Half(Reference.read(record).shared.evidence)
     assert half.head("C16")["measure"] == "step_time"  # forgetting was not measured
     assert remarks(half, None, "C16") == ["1 other row contradicted", "unguarded"]
+
+
+def test_an_interaction_between_tasks_is_about_all_tasks(record):
+    """Its rows are of one task against the others, and none of them is pooled."""
+    change(record, ("C16", "freeze vs none", "score"), verdict="not tested", estimate="", note="The study has no x.")
+    contrast = ("C16", "freeze vs none", "step_time")
+    change(record, contrast, verdict="supported", unguarded="", scope="rt-snippets vs others")
+    half = Half(Reference.read(record).shared.evidence)
+    head = half.head("C16")
+    assert (head["measure"], head["verdict"], head["scope"]) == ("step_time", "supported", "rt-snippets vs others")
+    assert half.row("C16", "freeze vs none", "step_time")["scope"] == head["scope"]
+    assert head["scope"] in {row["scope"] for row in half.pooled("C16")}
+    assert rests_on(half, head).startswith("freeze vs none, rt-snippets vs others, time per update, 8 seeds")
+
+
+def test_a_row_that_was_refused_rests_on_no_runs(record):
+    half = Half(Reference.read(record).shared.evidence)
+    assert half.behind(half.head("C02")).runs == 32
+    change(record, ("C02", "random vs none", "score"), n_seeds="0", verdict="inconclusive")
+    half = Half(Reference.read(record).shared.evidence)
+    assert half.behind(half.head("C02")).runs == 0
+
+
+def test_another_contrast_that_is_undecided_is_said(record):
+    change(record, ("C02", "random vs none", "score"), verdict="supported", unguarded="")
+    path = record / "verdicts.csv"
+    table = pd.read_csv(path, keep_default_na=False, dtype=str)
+    other = table[(table["claim"] == "C02") & (table["scope"] == "pooled")]
+    other = other.assign(contrast="random vs its noise twin", verdict="inconclusive")
+    pd.concat([table, other]).to_csv(path, index=False)
+    half = Half(Reference.read(record).shared.evidence)
+    assert remarks(half, None, "C02") == ["1 other contrast undecided"]
+
+
+@pytest.mark.parametrize(("changed", "there"), [("", True), ("delta", False), ("contrast", False), ("of", False)])
+def test_the_same_row_has_the_same_claim_contrast_and_margin(record, changed, there):
+    stated = {"name": "random vs none", "of": "random", "against": "none"}
+    path = record / "analysis" / "claims.json"
+    content = json.loads(path.read_text())
+    next(claim for claim in content["claims"] if claim["id"] == "C02")["contrasts"] = [stated]
+    path.write_text(json.dumps(content))
+    reference = Reference.read(record)
+    row, claim = reference.shared.head("C02"), copy.deepcopy(reference.claims["C02"])
+    if changed == "of":
+        claim["contrasts"][0]["of"] = "static"
+    elif changed:
+        row[changed] = {"delta": 0.9, "contrast": "another"}[changed]
+    assert (reference.twin(claim, row) is not None) == there
 
 
 def test_a_record_that_is_damaged_is_named(record):
