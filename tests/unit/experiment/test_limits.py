@@ -117,6 +117,16 @@ def test_a_strategy_is_tuned_only_for_the_tasks_and_models_that_it_is_run_with()
     assert [strategy.name for strategy in found.arms] == [*MASKS, "none-tuned", "span-tuned"]
 
 
+def test_limits_leave_no_tuned_strategy_without_its_tuned_baseline():
+    tune = TUNE | {"strategies": ["none", "span"]}
+    half = {"of": {"strategies": ["none-tuned"]}, "only": {"seeds": [1]}}
+    with pytest.raises(InputError, match=r"span-tuned\..* is run without the baseline, .*\.none-tuned\."):
+        experiment(tune=tune, limits=[half])
+    # a baseline that is not tuned at all is another thing
+    one = {"of": {"strategies": ["span-tuned"]}, "only": {"seeds": [1]}}
+    assert experiment(tune=TUNE | {"strategies": ["span"]}, limits=[one])
+
+
 def test_an_entity_mask_may_stand_beside_a_task_that_it_is_not_run_on():
     strategies = ["none", "entity"]
     with pytest.raises(InputError, match="gold mentions"):

@@ -14,8 +14,10 @@ import pytest
 from maskbench.errors import InputError
 from maskbench.experiment.experiment import Experiment
 from maskbench.experiment.jobs import Jobs
+from maskbench.io.code import ROOT
 from maskbench.recorded import study as recorded
 from maskbench.recorded.card import batches
+from maskbench.recorded.card import run as run_missing
 from maskbench.recorded.groups import complete, groups_of, missing
 from maskbench.recorded.verify import Noise, compare, drawn, same_machine, table
 from maskbench.records.manifest import StudyManifest
@@ -219,3 +221,18 @@ def test_a_call_that_does_not_stop_is_ended_with_its_jobs(monkeypatch):
     recorded._stop(process)
     assert process.returncode == -9
     assert time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize("minutes", [0.0, -3.0, 0.75, float("nan"), float("inf")])
+def test_minutes_that_leave_no_time_are_refused_before_anything_is_read(minutes, tmp_path):
+    with pytest.raises(InputError, match=r"MINUTES: expected a number above 0\.75, which stopping takes, got"):
+        run_missing(None, minutes, tmp_path / "card.zip")
+
+
+def test_arguments_with_an_open_quote_are_refused_in_a_line():
+    command = [sys.executable, "scripts/cells.py", "archive", "--study", "config.yaml", "--arguments", "it's"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert (done.returncode, done.stderr.strip()) == (
+        1,
+        "ARGS: expected arguments of Snakemake, got it's (No closing quotation)",
+    )
