@@ -9,7 +9,7 @@ from maskbench.report import text
 from maskbench.report.claims import VERDICT_SYMBOLS
 from maskbench.report.findings.claims import table, tested, with_symbol
 from maskbench.report.findings.record import Record, recorded
-from maskbench.report.findings.source import filled
+from maskbench.report.findings.source import check_verdicts, filled
 from maskbench.report.reference import contrast, effect, named, seeds, verdict_word
 
 if TYPE_CHECKING:
@@ -35,7 +35,11 @@ def further(source: Source, record: Record, results: Path) -> Iterator[str]:
         if not recorded(results / item.study):
             yield "It has not been run yet."
         else:
-            yield from _of_study(item, record, Record.read(results / item.study))
+            own = Record.read(results / item.study)
+            if item.found:
+                check_verdicts(item.verdicts, own, f"further[{index}]")
+                yield filled(item.found, {}, f"further[{index}].found", own)
+            yield from _of_study(item, record, own)
 
 
 def _of_study(item: Further, record: Record, own: Record) -> Iterator[str]:

@@ -73,6 +73,10 @@ class Further(ConfigBlock):
     """The heading of its section."""
     text: Words
     """What it is about, and what it can add."""
+    found: Words | None = None
+    """What came out; its placeholders are filled from the record of this study."""
+    verdicts: dict[str, str] = {}
+    """The verdict of each row of this study that `found` speaks of, by address; it is refused if one is another."""
 
 
 class Published(ConfigBlock):
@@ -163,10 +167,15 @@ class Source(ConfigBlock):
             sentences |= {f"surprises[{index}].{key}": said for key, said in parts.items()}
         for index, item in enumerate(self.further):
             sentences |= {f"further[{index}].title": item.title, f"further[{index}].text": item.text}
+            sentences |= {f"further[{index}].found": item.found} if item.found else {}
         sentences |= {f"limits[{index}]": said for index, said in enumerate(self.limits)}
         lines = [f"{place}: {line}" for place, said in sentences.items() if (line := own_number(said))]
         named_ = [(f"practice.{claim}", verdict) for claim, own in self.practice.items() for verdict in own]
         named_ += [("otherwise", verdict) for verdict in self.otherwise]
+        for index, item in enumerate(self.further):
+            if bool(item.found) != bool(item.verdicts):
+                lines.append(f"further[{index}]: expected found and verdicts, both or neither")
+            named_ += [(f"further[{index}].verdicts", verdict) for verdict in item.verdicts.values()]
         for index, note in enumerate(self.surprises):
             named_ += [(f"surprises[{index}].verdicts", verdict) for verdict in note.verdicts.values()]
             if not note.verdicts:
@@ -305,6 +314,23 @@ def about(claim: dict[str, Any], row: dict[str, Any], said: str) -> bool:
     return right and (measures[0] == row["measure"] or "{measure}" in said)
 
 
+def check_verdicts(verdicts: dict[str, str], record: Record, place: str) -> None:
+    """Check that a text was written for the verdicts of a record.
+
+    Raises
+    ------
+    MisfitError
+        If one of them is another.
+    """
+    for words, verdict in verdicts.items():
+        found = address(record, words, f"{place}.verdicts")[1]["verdict"]
+        if found != verdict:
+            raise MisfitError(
+                f"{place}.verdicts: {words}: written for {verdict}, but the record says {found}; read it again and "
+                "change it"
+            )
+
+
 def surprise(note: Note, record: Record, place: str) -> tuple[str, str, str]:
     """Return title, text and check of a note.
 
@@ -313,13 +339,7 @@ def surprise(note: Note, record: Record, place: str) -> tuple[str, str, str]:
     MisfitError
         If a verdict is another than the one that the note was written for, or a number is missing.
     """
-    for words, verdict in note.verdicts.items():
-        found = address(record, words, f"{place}.verdicts")[1]["verdict"]
-        if found != verdict:
-            raise MisfitError(
-                f"{place}.verdicts: {words}: written for {verdict}, but the record says {found}; read it again and "
-                "change it"
-            )
+    check_verdicts(note.verdicts, record, place)
     title, words, check = (
         filled(getattr(note, key), {}, f"{place}.{key}", record) for key in ("title", "text", "check")
     )

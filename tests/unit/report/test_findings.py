@@ -424,6 +424,21 @@ def test_a_further_study_stands_beside_the_reference_study(top):
     assert re.search(r"rt-snippets, 2000 texts: \d+\.\d ± \d\.\d % \(8 runs; the majority class: \d+\.\d %\)", part)
 
 
+def test_what_is_said_of_a_further_study_is_bound_to_its_own_verdicts(top):
+    row = "C02 | random vs none | score"
+    said = {"found": f"By {{{row}: effect}}.", "verdicts": {row: "supported"}}
+    edit(top, further=[FURTHER | said])
+    shutil.copytree(top / "record", top / "record-2")
+    change(top / "record-2", ("C02",), verdict="supported", estimate="0.7", ci_low="0.5", ci_high="0.9", unguarded="")
+    assert "\n\nBy +0.70 points [+0.50 to +0.90].\n\n" in page(top)
+    change(top / "record-2", ("C02",), verdict="inconclusive")
+    with pytest.raises(InputError, match=r"further\[0\]\.verdicts: C02 .* written for supported, but the record says"):
+        page(top)
+    edit(top, further=[FURTHER | {"found": "Nothing."}])
+    with pytest.raises(InputError, match=r"further\[0\]: expected found and verdicts, both or neither"):
+        page(top)
+
+
 def test_a_further_study_without_a_claim_of_the_same_words_has_nothing_beside_it(top):
     edit(top, further=[FURTHER])
     shutil.copytree(top / "record", top / "record-2")
