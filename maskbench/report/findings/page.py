@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from maskbench.config.science import CONFIDENCE
+from maskbench.config.tuning import is_tuned, untuned
 from maskbench.report import text
 from maskbench.report.findings.answer import answer
 from maskbench.report.findings.claims import of_claim, table, undecided, untested
@@ -105,9 +106,10 @@ def _rests(record: Record) -> Iterator[str]:
 
 
 def _reading(record: Record) -> str:
+    names = [untuned(name) for name in record.numbers["strategy"].unique() if is_tuned(name)]
     tuned = (
-        " Every strategy, the baseline included, was judged again at the learning rate that was tuned for it."
-        if record.reference.tuned
+        f" {text.sentence_case(text.listed(names))} were judged again at the learning rate that was tuned for each."
+        if record.reference.tuned and names
         else ""
     )
     return (
