@@ -245,7 +245,8 @@ def plan(experiment: Experiment, claims: Claims, recorded: Recorded | None) -> s
     runs = planned_runs(experiment)
     every = list(needs(experiment, claims, runs))
     seeds, known = len(experiment.seeds), recorded or Recorded({}, [])
-    lines = [f"{experiment.study}: {len(runs)} cells, {seeds} seeds. {_forecast(runs, recorded)}", ""]
+    run = int(runs["seed"].nunique())  # limits may leave fewer than there are
+    lines = [f"{experiment.study}: {len(runs)} cells, {run} seeds. {_forecast(runs, recorded)}", ""]
     points = tuple(f"{effect:g} point{'s' * (effect != 1)}" for effect in PLANNED_EFFECTS)
     head = (*PLAN_HEADER, *points, "seeds for no difference", "seeds there show none", "seeds there find")
     rows, decided = [head], set()

@@ -250,6 +250,8 @@ def verify(elsewhere: Elsewhere, seed: int, share: float) -> list[str]:
         If code, parameters or data are not those of the record, or cells could not be redone.
     """
     study = elsewhere.study
+    if not study.runs:
+        raise InputError(f"{study.layout.folder}: expected a record with runs, found none; SEED draws from them")
     runs = drawn(sorted(study.runs), seed, share)
     if gone := [run for run in runs if run not in study.jobs.cells]:
         raise InputError(f"{study.file}: the record has {gone[0]}, which this configuration does not plan")

@@ -143,6 +143,9 @@ def test_a_plan_has_no_contrast_that_the_limits_leave_without_its_runs():
 
     assert [need.scope for need in planned(*names)] == [f"{name} vs others" for name in names]
     assert [need.scope for need in planned(*names[:2])] == ["rt-snippets vs others"]
+    few = Limit(of=Selection(tasks=names), only=Selection(seeds=[2, 3]))
+    told = plan(experiment.model_copy(update={"limits": [few]}), read_claims(FILE), None)
+    assert told.startswith(f"{experiment.study}: 18 cells, 2 seeds.")
     assert [need.lacks for need in planned("conll2003")] == [
         "An interaction takes two tasks, and the limits leave conll2003 alone."
     ]

@@ -236,3 +236,12 @@ def test_arguments_with_an_open_quote_are_refused_in_a_line():
         1,
         "ARGS: expected arguments of Snakemake, got it's (No closing quotation)",
     )
+
+
+def test_a_study_without_a_record_is_named(tmp_path):
+    study = tmp_path / "study.yaml"
+    study.write_text((ROOT / "config.yaml").read_text().replace("study: quickstart", "study: never-run"))
+    command = [sys.executable, "scripts/cells.py", "verify", "--study", str(study), "--seed", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 1
+    assert done.stderr.strip().endswith("never-run: expected a record with runs, found none; SEED draws from them")
