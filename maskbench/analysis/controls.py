@@ -14,7 +14,7 @@ from maskbench.analysis import statistics
 from maskbench.analysis.bootstrap import generator
 from maskbench.analysis.contrasts import Evidence, gather, halves, on_resamples
 from maskbench.analysis.findings import GATE_COLUMNS, POOLED, ControlResult
-from maskbench.analysis.missing import COUNTED, learned_nothing, lost, of_no_width
+from maskbench.analysis.missing import COUNTED, learned_nothing, lost, of_no_width, shares
 from maskbench.config.science import CONFIDENCE
 
 if TYPE_CHECKING:
@@ -160,9 +160,8 @@ def _heed_collapse(item: Checked, evidence: Evidence, values: Values) -> None:
     _, weights = next(evidence.scopes())
     counts = learned_nothing(evidence, weights, values.collapsed)
     if any(count for count, _ in counts):
-        words = " and ".join(f"{count} of {total}" for count, total in counts)
         item.outcome = "undecided"
-        item.note = f"{words} runs of the arms learned nothing, and cannot show it. {item.note}"
+        item.note = f"{shares(counts)} runs of the arms learned nothing, and cannot show it. {item.note}"
 
 
 def check(claims: Claims, values: Values, resampler: Resampler, seed: int) -> list[Checked]:

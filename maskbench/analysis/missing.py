@@ -120,6 +120,11 @@ def learned_nothing(evidence: Evidence, weights: Array, collapsed: Collection[st
     return [(count, total) for count, total in zip(stuck, by_arm(table), strict=True) if total]
 
 
+def shares(counts: list[tuple[int, int]]) -> str:
+    """Write how many runs of each arm are meant: ``0 of 20 and 3 of 20``."""
+    return " and ".join(f"{count} of {total}" for count, total in counts)
+
+
 def refuse_collapse(row: Row, collapsed: Collection[str]) -> None:
     """Refuse a verdict on the mean of two kinds of runs: where a part of an arm's runs learned nothing.
 
@@ -130,11 +135,10 @@ def refuse_collapse(row: Row, collapsed: Collection[str]) -> None:
         return
     counts = learned_nothing(row.evidence, row.weights, collapsed)
     if any(0 < count < total for count, total in counts):
-        words = " and ".join(f"{count} of {total}" for count, total in counts)
         row.verdict = "inconclusive"
         row.notes.append(
-            f"refused: {words} completed runs of the arms learned nothing; a mean over both kinds of runs depends on "
-            "how often that happens. The measure `failed` compares the rates."
+            f"refused: {shares(counts)} completed runs of the arms learned nothing; a mean over both kinds of runs "
+            "depends on how often that happens. The measure `failed` compares the rates."
         )
     elif row.verdict != "inconclusive" and not any(count for count, _ in counts):
         least = min(total for _, total in counts)

@@ -71,14 +71,16 @@ def _scopes(contrast: Contrast, here: list[str]) -> list[str]:
     return [f"{task}{OTHERS}" for task in (here if len(here) > 2 else here[:1])]
 
 
-def _tasks(contrast: Contrast, name: str, runs: pd.DataFrame, tasks: list[str]) -> tuple[list[str], str | None]:
+def _tasks(
+    contrast: Contrast, name: str, runs: pd.DataFrame, by_task: dict[str, pd.DataFrame], tasks: list[str]
+) -> tuple[list[str], str | None]:
     """Return the tasks that have all arms of a contrast on a measure, and what is lacking where these are too few.
 
     Limits may leave each arm on another task, so that a study has all of them and compares none.
     """
     if sentence := lacking(runs, contrast, name, tasks):
         return [], sentence
-    found = {task: lacking(runs[runs["task"] == task], contrast, name, tasks) for task in dict.fromkeys(runs["task"])}
+    found = {task: lacking(part, contrast, name, tasks) for task, part in by_task.items()}
     here = [task for task, missing in found.items() if task in tasks and missing is None]
     if not here:
         return [], f"No task has all runs of it, as the limits leave them ({', '.join(found)})."
@@ -91,13 +93,14 @@ def needs(experiment: Experiment, claims: Claims, runs: pd.DataFrame) -> Iterato
     """Yield each contrast on each measure in each scope, with what the experiment lacks for it."""
     kinds = {task.name: str(task.kind) for task in experiment.tasks}
     runs = runs.drop(columns=["run", "seed"]).drop_duplicates()  # what is there does not hang on the seeds
+    by_task = {str(task): part for task, part in runs.groupby("task", sort=False)}
     heads = any(model.masked_lm is not False for model in experiment.models)
     along = {entry.matched for entry in MEASURES.values()}
     for claim in claims.claims:
         tasks = tasks_of(claim, kinds)
         for contrast in claim.resolved():
             for name in contrast.measures or []:
-                here, lacks = _tasks(contrast, name, runs, tasks)
+                here, lacks = _tasks(contrast, name, runs, by_task, tasks)
                 if measure(name).masked_lm and not heads:
                     lacks = lacks or "No model has a masked-LM head."
                 lacks = lacks or _unmeasured(experiment, measure(name).name)
@@ -245,8 +248,8 @@ def plan(experiment: Experiment, claims: Claims, recorded: Recorded | None) -> s
     runs = planned_runs(experiment)
     every = list(needs(experiment, claims, runs))
     seeds, known = len(experiment.seeds), recorded or Recorded({}, [])
-    run = int(runs["seed"].nunique())  # limits may leave fewer than there are
-    lines = [f"{experiment.study}: {len(runs)} cells, {run} seeds. {_forecast(runs, recorded)}", ""]
+    run_at_all = runs["seed"].nunique()  # limits may leave fewer than there are
+    lines = [f"{experiment.study}: {len(runs)} cells, {run_at_all} seeds. {_forecast(runs, recorded)}", ""]
     points = tuple(f"{effect:g} point{'s' * (effect != 1)}" for effect in PLANNED_EFFECTS)
     head = (*PLAN_HEADER, *points, "seeds for no difference", "seeds there show none", "seeds there find")
     rows, decided = [head], set()

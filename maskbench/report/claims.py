@@ -196,7 +196,7 @@ def row_in_words(row: dict[str, Any]) -> VerdictLine:
         contrast=row["contrast"],
         measure=measure(row["measure"]).title + (f": {part}" if (part := row["measure"].partition(":")[2]) else ""),
         scope=_scope(row["scope"]),
-        at=ALL if row["scope"].endswith(OTHERS) else _scope(row["scope"]),
+        at=_at(row["scope"]),
         verdict=row["verdict"],
         effect="" if math.isnan(row["estimate"]) else _effect(row),
         interval=text.bounds(row["ci_low"], row["ci_high"], unit),
@@ -231,16 +231,16 @@ def headline(rows: pd.DataFrame) -> pd.Series[Any]:
 
 def scope_words(evidence: VerdictFiles) -> list[str]:
     """Return all scopes as they are written, that of all tasks first; those of interactions are about all tasks."""
-    return sorted(dict.fromkeys(_at(evidence.verdicts["scope"])), key=lambda scope: scope != ALL)
+    return sorted(dict.fromkeys(map(_at, evidence.verdicts["scope"])), key=lambda scope: scope != ALL)
 
 
 def _scope(scope: str) -> str:
     return ALL if scope == POOLED else scope
 
 
-def _at(scopes: pd.Series[str]) -> pd.Series[str]:
-    """Return the scope below which each row stands on the page."""
-    return scopes.mask(whole(scopes), ALL)
+def _at(scope: str) -> str:
+    """Return the scope below which a row stands on the page."""
+    return ALL if scope.endswith(OTHERS) else _scope(scope)
 
 
 def headlines(evidence: VerdictFiles) -> pd.DataFrame:
@@ -275,7 +275,7 @@ def shown(study: Study) -> list[ShownClaim]:
             _group((str(one), str(name)), members, pairs.get((claim["id"], one, name), evidence.pairs.iloc[:0]))
             for (one, name), members in rows.groupby(["contrast", "measure"], sort=False)
         ]
-        at = _at(rows["scope"])
+        at = rows["scope"].map(_at)
         ordered = sorted(at.unique(), key=lambda scope: scope != ALL)
         heads = [row_in_words(records(headline(rows[at == scope]).to_frame().T)[0]) for scope in ordered]
         about = [(words, str(claim[key])) for key, words in _ABOUT if claim.get(key)]

@@ -179,12 +179,13 @@ def remarks(half: Half, tuned: Half | None, claim: str) -> list[str]:
     """Return what keeps the first row of a claim from speaking for it alone: other rows, other rates, controls."""
     head = half.head(claim)
     found, verdict = [], str(head["verdict"])
-    rows = [row["verdict"] for row in half.pooled(claim)]
+    rows = half.pooled(claim)
     for against in AGAINST.get(verdict, ()):
-        if number := rows.count(against):
+        if number := sum(row["verdict"] == against for row in rows):
             found.append(f"{text.count(number, 'other row')} {against}")
-    beside = [row for row in half.pooled(claim) if row["measure"] == head["measure"]]
-    open_ = [row for row in beside if row["verdict"] not in (*DECIDED, "not tested")]
+    open_ = [
+        row for row in rows if row["measure"] == head["measure"] and row["verdict"] not in (*DECIDED, "not tested")
+    ]
     undecided = len({row["contrast"] for row in open_} - {head["contrast"]})
     if verdict in DECIDED and undecided:
         found.append(f"{text.count(undecided, 'other contrast')} undecided")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -274,9 +275,10 @@ def robustness(study: Study) -> Drawing | Nothing:
         return Nothing(title, "No run was tested on perturbed text (probe: perturbation).")
     shown = [(*of, blocks, drops) for of, blocks, drops in zip(wanted, own, found, strict=True) if drops]
     titles = [f"{name} · {some[0]}" if apart else name for name, some, _, _ in shown]
+    of_baseline = cache(lambda blocks: _drops(study, list(blocks), study.baseline))
     figure, axes, columns = grid(titles, 2.4)
     for panel, (_, _, blocks, drops) in zip(axes, shown, strict=True):
-        base = _of_seeds(_drops(study, blocks, study.baseline), drops)
+        base = _of_seeds(of_baseline(tuple(blocks)), drops)
         panel.axhline(0, color=GREY, linewidth=0.9, zorder=1)
         for (kind, _), (colour, marker) in zip(_PERTURBATIONS.items(), SERIES, strict=True):
             if study.others and kind in base:

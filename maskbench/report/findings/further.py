@@ -70,7 +70,7 @@ def _rows(record: Record, own: Record) -> tuple[list[str], list[list[str]]]:
             if found and found["verdict"] != "not tested":
                 beside = f"{VERDICT_SYMBOLS[found['verdict']]} {verdict_word(found)}, {effect(found)}".rstrip(", ")
             about = [claim["id"], contrast(row), named(row["measure"]), with_symbol(row), effect(row) or text.DASH]
-            runs = text.plain(half.behind(row).runs, 0) if half.behind(row).runs else text.DASH
-            rows.append([*about, seeds(row).split(" ")[0], runs, beside])
+            runs = half.behind(row).runs
+            rows.append([*about, seeds(row).split(" ")[0], text.plain(runs, 0) if runs else text.DASH, beside])
     header = ["claim", "contrast", "measure", "verdict", "effect", "seeds", "runs", "reference study"]
     return header, rows

@@ -11,7 +11,7 @@ from maskbench.report.findings.answer import answer
 from maskbench.report.findings.claims import of_claim, table, undecided, untested
 from maskbench.report.findings.further import further
 from maskbench.report.findings.sanity import effects, scores
-from maskbench.report.findings.source import filled, surprise
+from maskbench.report.findings.source import check_claims, filled, surprise
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,6 +51,7 @@ def page(source: Source, record: Record, image: str, results: Path) -> str:
     InputError
         If a sentence does not fit the record.
     """
+    check_claims(source, record)
     parts = [
         HEAD.rstrip(),
         *_answer(source, record, image),

@@ -161,12 +161,14 @@ class Source(ConfigBlock):
         }
         sentences |= {f"otherwise.{verdict}": said for verdict, said in self.otherwise.items()}
         sentences["elsewhere"] = self.elsewhere
-        sentences |= {f"answer[{index}].title": shown.title for index, shown in enumerate(self.answer)}
+        titles = {f"answer[{index}].title": shown.title for index, shown in enumerate(self.answer)}
+        titles |= {f"further[{index}].title": item.title for index, item in enumerate(self.further)}
+        sentences |= titles
         for index, note in enumerate(self.surprises):
             parts = {"title": note.title, "text": note.text, "check": note.check}
             sentences |= {f"surprises[{index}].{key}": said for key, said in parts.items()}
         for index, item in enumerate(self.further):
-            sentences |= {f"further[{index}].title": item.title, f"further[{index}].text": item.text}
+            sentences[f"further[{index}].text"] = item.text
             sentences |= {f"further[{index}].found": item.found} if item.found else {}
         sentences |= {f"limits[{index}]": said for index, said in enumerate(self.limits)}
         lines = [f"{place}: {line}" for place, said in sentences.items() if (line := own_number(said))]
@@ -180,8 +182,6 @@ class Source(ConfigBlock):
             named_ += [(f"surprises[{index}].verdicts", verdict) for verdict in note.verdicts.values()]
             if not note.verdicts:
                 lines.append(f"surprises[{index}].verdicts: expected the verdict of at least one row")
-        titles = {f"answer[{index}].title": shown.title for index, shown in enumerate(self.answer)}
-        titles |= {f"further[{index}].title": item.title for index, item in enumerate(self.further)}
         lines += [f"{at}: expected words without placeholders" for at, said in titles.items() if "{" in said]
         lines += [f"{at}: expected a text without line breaks" for at, said in sentences.items() if "\n" in said]
         studies = [item.study for item in self.further]
@@ -279,6 +279,18 @@ def filled(said: str, known: dict[str, str], place: str, record: Record | None =
     return PLACEHOLDER.sub(fill, said)
 
 
+def check_claims(source: Source, record: Record) -> None:
+    """Check that every claim with sentences is one of the record.
+
+    Raises
+    ------
+    MisfitError
+        Naming the first that is none.
+    """
+    if unknown := sorted(set(source.practice) - set(record.reference.claims)):
+        raise MisfitError(f"practice.{unknown[0]}: expected one of {', '.join(record.reference.claims)}")
+
+
 def practice(source: Source, record: Record, claim: str) -> str:
     """Return what the verdict on a claim means in practice.
 
@@ -287,8 +299,6 @@ def practice(source: Source, record: Record, claim: str) -> str:
     MisfitError
         If nobody wrote a sentence for this verdict, or the record lacks a number that it asks for.
     """
-    if unknown := sorted(set(source.practice) - set(record.reference.claims)):
-        raise MisfitError(f"practice.{unknown[0]}: expected one of {', '.join(record.reference.claims)}")
     half = record.reference.shared
     row = half.head(claim)
     verdict = str(row["verdict"])
