@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from maskbench.config.conditions import CLEAN
 from maskbench.config.limits import Limit, Selection
@@ -15,6 +15,7 @@ from maskbench.experiment.cell import cells
 from maskbench.experiment.layout import RunId
 
 if TYPE_CHECKING:
+    from maskbench.experiment.cell import Cell
     from maskbench.experiment.experiment import Experiment
 
 
@@ -48,7 +49,9 @@ def problems(experiment: Experiment) -> Iterator[str]:
     unknown = [line for index, limit in enumerate(experiment.limits) for line in _unknown(experiment, index, limit)]
     yield from unknown
     if not unknown:
-        yield from _alone(experiment)
+        left = list(cells(experiment))
+        yield from _nowhere(experiment, left)
+        yield from _alone(experiment, left)
 
 
 def _unknown(experiment: Experiment, index: int, limit: Limit) -> Iterator[str]:
@@ -73,11 +76,33 @@ def _unknown(experiment: Experiment, index: int, limit: Limit) -> Iterator[str]:
                 yield f"limits[{index}].{side}.strategies: expected a strategy of the experiment, got {pattern}"
 
 
-def _alone(experiment: Experiment) -> Iterator[str]:
-    """Yield a line for each kind of cell that is left without one that it needs or is compared with."""
-    left = {cell.run: cell for cell in cells(experiment)}
+def _nowhere(experiment: Experiment, left: list[Cell]) -> Iterator[str]:
+    """Yield a line for each task, model, strategy, regime, condition, size and seed that is asked for and left without a cell."""
     if not left:
         yield "limits: expected that some cell is run, and they leave none"
+        return
+    recipes = {model.name: model.recipe for model in experiment.models}
+    asked: dict[str, tuple[Iterable[object], set[Any]]] = {
+        "task": ([task.name for task in experiment.tasks], {cell.task for cell in left}),
+        "model": (dict.fromkeys(recipes.values()), {recipes[cell.model] for cell in left}),
+        "strategy": (
+            [arm.name for arm in experiment.arms if any(one.takes(untuned(arm.name)) for one in experiment.models)],
+            {cell.strategy.name for cell in left},
+        ),
+        "regime": (experiment.regimes, {cell.regime for cell in left}),
+        "condition": (experiment.conditions, {cell.condition for cell in left}),
+        "train size": (experiment.train_sizes, {cell.train_size for cell in left}),
+        "seed": (experiment.seeds, {cell.seed for cell in left}),
+    }
+    for what, (names, here) in asked.items():
+        for name in names:
+            if name not in here:
+                yield f"limits: {what} {name} is asked for, and they leave no cell of it; take it out, or let it run"
+
+
+def _alone(experiment: Experiment, cells_left: list[Cell]) -> Iterator[str]:
+    """Yield a line for each kind of cell that is left without one that it needs or is compared with."""
+    left = {cell.run: cell for cell in cells_left}
     told, arms = set(), {strategy.name for strategy in experiment.arms}
     for cell in left.values():
         run = RunId.parse(cell.run)

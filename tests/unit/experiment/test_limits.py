@@ -105,6 +105,29 @@ def test_limits_that_leave_nothing_are_refused():
         experiment(limits=limits)
 
 
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        (
+            [
+                {"of": {"strategies": ["span"]}, "only": {"seeds": [1]}},
+                {"of": {"strategies": ["span"]}, "only": {"seeds": [2]}},
+            ],
+            "strategy span is asked for, and they leave no cell of it",
+        ),
+        ([{"of": {"train_sizes": [200]}, "only": {"train_sizes": [100]}}], "train size 200 is asked for"),
+        ([{"of": {"seeds": [3]}, "only": {"seeds": [1, 2]}}], "seed 3 is asked for"),
+        ([{"of": {"models": ["minilm-l6"]}, "only": {"models": ["bert-tiny"]}}], "model minilm-l6 is asked for"),
+        ([{"of": {"regimes": ["sequential"]}, "only": {"regimes": ["single"]}}], "regime sequential is asked for"),
+        ([{"of": {"conditions": ["cue:0.95"]}, "only": {"conditions": ["clean"]}}], "condition cue:0.95 is asked for"),
+    ],
+)
+def test_what_is_asked_for_and_left_nowhere_is_told_in_one_line(limits, message):
+    with pytest.raises(InputError, match=message) as told:
+        experiment(limits=limits)
+    assert all("\n" not in line for line in told.value.args)
+
+
 def test_a_strategy_is_tuned_only_for_the_tasks_and_models_that_it_is_run_with():
     only = {"tasks": ["conll2003"], "models": ["bert-tiny"], "regimes": ["single"]}
     limits = [{"of": {"strategies": ["span"]}, "only": only}]
