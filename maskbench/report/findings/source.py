@@ -31,7 +31,9 @@ ADDRESS = " | "
 _FREE = re.compile(r"\bC\d\d\b|`[^`]*`|\b(?:19|20)\d\d\b")
 """What may have digits in a sentence: ids of claims, code, years of citations."""
 
-_WORDS = re.compile(r"\d")
+_SPELT = "half|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|fifteen|twenty|thirty|forty|fifty|hundred"
+_NUMBER = re.compile(rf"\d|\b(?:{_SPELT})\b(?= (?:\w+ )?(?:points?|nats?|per ?cent|percentage)\b)", re.IGNORECASE)
+"""A digit, or a number in words before a unit of an effect."""
 
 
 class MisfitError(InputError):
@@ -200,7 +202,7 @@ def _again(names: list[str]) -> list[str]:
 def own_number(said: str) -> str | None:
     """Say which number a sentence has of its own; None if it has none."""
     left = _FREE.sub("", PLACEHOLDER.sub("", said))
-    found = _WORDS.search(left)
+    found = _NUMBER.search(left)
     if found is None:
         return None
     own = left[found.start() :].split()[0]

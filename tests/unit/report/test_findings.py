@@ -339,6 +339,9 @@ def test_what_people_wrote_is_checked(top, changes, message):
         ("C06 gains {effect} (Liu et al. 2019, `n = 3`)", True),
         ("It gains 0.4 points", False),
         ("It gains {effect}, or 4 %", False),
+        ("It gains five whole points", False),
+        ("Half a nat is lost; Twenty per cent of that", False),
+        ("Ten times the rate, by the mean of two seeds, gains {effect}", True),
     ],
 )
 def test_numbers_come_from_the_record(said, good):
