@@ -38,6 +38,11 @@ def with_symbol(row: dict[str, Any]) -> str:
     return f"{VERDICT_SYMBOLS[row['verdict']]} {verdict_word(row)}"
 
 
+def of_seeds(row: dict[str, Any]) -> str:
+    """Return a cell with the number of seeds, and of what they are if it is not fine-tuning."""
+    return seeds(row) if row["kind"] == "models" else seeds(row).split(" ")[0]
+
+
 def tested(half: Half, claim: str) -> list[dict[str, Any]]:
     """Return the rows of a claim that were tested, on all tasks together."""
     return [row for row in half.pooled(claim) if row["verdict"] != "not tested"]
@@ -73,9 +78,7 @@ def _table(record: Record, claim: str) -> tuple[list[str], list[list[str]]]:
         if record.reference.tuned:
             cells.append(f"{with_symbol(tuned)}, {effect(tuned)}".rstrip(", ") if tuned else text.DASH)
         runs = text.plain(behind.runs, 0) if behind.runs else _measured(row)
-        rows.append(
-            [*cells, seeds(row).split(" ")[0] if row["kind"] != "models" else seeds(row), runs, _on(row, behind)]
-        )
+        rows.append([*cells, of_seeds(row), runs, _on(row, behind)])
     rate = ["at tuned rates"] if record.reference.tuned else []
     return ["contrast", "measure", "verdict", "effect, 95 % interval", *rate, "seeds", "runs", "on"], rows
 

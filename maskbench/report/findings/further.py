@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from maskbench.config.science import CONFIDENCE
 from maskbench.report import text
 from maskbench.report.claims import VERDICT_SYMBOLS
-from maskbench.report.findings.claims import table, tested, with_symbol
+from maskbench.report.findings.claims import of_seeds, table, tested, with_symbol
 from maskbench.report.findings.record import Record, recorded
 from maskbench.report.findings.source import check_verdicts, filled
-from maskbench.report.reference import contrast, effect, named, seeds, verdict_word
+from maskbench.report.reference import contrast, effect, named, verdict_word
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,13 +51,26 @@ def _of_study(item: Further, record: Record, own: Record) -> Iterator[str]:
         f"{text.count(own.seeds, 'seed')} a contrast. In brackets stands the {100 * CONFIDENCE:g} % interval; "
         f"results/{item.study} has the runs behind each number. The last column is the reference study's own verdict."
     )
-    scores = "; ".join(
-        f"{one.task}, {one.size} texts: {text.mean_and_spread(one.mean, one.sd)} % ({text.count(one.runs, 'run')}; the "
-        f"majority class: {text.plain(one.majority, 1)} %)"
-        for one in own.plain
-    )
-    yield f"Plain fine-tuning scores, as mean ± standard deviation over seeds: {scores}."
+    yield "Plain fine-tuning, with scores in per cent as mean ± standard deviation over runs:"
+    yield table(*_plain(own))
     yield table(*_rows(record, own))
+
+
+def _plain(own: Record) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows: what plain fine-tuning scored, by task, model and train size."""
+    header = ["task", "model", "train size", "score", "runs", "always the majority class"]
+    rows = [
+        [
+            one.task,
+            one.model,
+            one.size,
+            text.mean_and_spread(one.mean, one.sd),
+            str(one.runs),
+            text.plain(one.majority, 1),
+        ]
+        for one in own.plain
+    ]
+    return header, rows
 
 
 def _rows(record: Record, own: Record) -> tuple[list[str], list[list[str]]]:
@@ -71,6 +84,6 @@ def _rows(record: Record, own: Record) -> tuple[list[str], list[list[str]]]:
                 beside = f"{VERDICT_SYMBOLS[found['verdict']]} {verdict_word(found)}, {effect(found)}".rstrip(", ")
             about = [claim["id"], contrast(row), named(row["measure"]), with_symbol(row), effect(row) or text.DASH]
             runs = half.behind(row).runs
-            rows.append([*about, seeds(row).split(" ")[0], text.plain(runs, 0) if runs else text.DASH, beside])
+            rows.append([*about, of_seeds(row), text.plain(runs, 0) if runs else text.DASH, beside])
     header = ["claim", "contrast", "measure", "verdict", "effect", "seeds", "runs", "reference study"]
     return header, rows

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 METRICS = ("metrics.parquet", "metrics.csv")
 """Where the numbers of the runs are: the first of these that is there."""
 
-READ = ["run", "task", "model", "strategy", "regime", "condition", "train_size", "seed", "split", "measure", "value"]
+READ = ["run", "task", "recipe", "strategy", "regime", "condition", "train_size", "seed", "split", "measure", "value"]
 """Columns that are read of them."""
 
 
@@ -130,8 +130,8 @@ class Record:
 
     @property
     def models(self) -> list[str]:
-        """The models of the runs, in their order."""
-        return list(self.numbers["model"].unique())
+        """The models of the runs, in their order; those of one recipe are one."""
+        return list(self.numbers["recipe"].unique())
 
     @property
     def seeds(self) -> int:
@@ -164,7 +164,7 @@ def _manifest(path: Path) -> tuple[dict[str, Any], int | None]:
 
 
 def _blocks(table: pd.DataFrame) -> Any:
-    return table.groupby(["task", "model", "train_size"], sort=False)
+    return table.groupby(["task", "recipe", "train_size"], sort=False)
 
 
 def _plain(task: str, model: str, size: str, part: pd.DataFrame) -> Plain:
