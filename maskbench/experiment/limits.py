@@ -77,7 +77,7 @@ def _unknown(experiment: Experiment, index: int, limit: Limit) -> Iterator[str]:
 
 
 def _nowhere(experiment: Experiment, left: list[Cell]) -> Iterator[str]:
-    """Yield a line for each task, model, strategy, regime, condition, size and seed that is asked for and left without a cell."""
+    """Yield a line for each name of an axis (task, model, strategy, ...) that is asked for and left without a cell."""
     if not left:
         yield "limits: expected that some cell is run, and they leave none"
         return
