@@ -130,7 +130,7 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _found(row: dict[str, Any]) -> str:
-    """Say what was found, without a verdict: ``with random, forgetting is 0.40 points lower than with none``."""
+    """Say what was found, without a verdict: ``with random, forgetting came out 0.40 points lower than with none``."""
     title, unit, estimate = measure(row["measure"]).title, row["unit"], row["estimate"]
     if row["kind"] == "curve":
         title += " over the learning curve"
@@ -145,8 +145,10 @@ def _found(row: dict[str, Any]) -> str:
     if sides is None or " vs " in row["scope"] or row["kind"] == "by-size":
         return f"{row['contrast']}{scope}: {title}, {text.change(estimate, unit)} in favour of the claim"
     if not float(size.split()[0].replace(text.NARROW, "")):
-        return f"with {sides[0]}, the {title} is the same as with {sides[1]}, to the digits shown{scope}"
-    return f"with {sides[0]}, the {title} is {size} {_better(row['measure'], estimate)} than with {sides[1]}{scope}"
+        return f"with {sides[0]}, the {title} came out the same as with {sides[1]}, to the digits shown{scope}"
+    return (
+        f"with {sides[0]}, the {title} came out {size} {_better(row['measure'], estimate)} than with {sides[1]}{scope}"
+    )
 
 
 def sentence(row: dict[str, Any]) -> str:

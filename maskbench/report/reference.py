@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -213,8 +214,20 @@ def _models(names: list[str], most: int = 4) -> list[str]:
     return names if len(names) <= most else [*names[: most - 1], f"{len(names) - most + 1} more"]
 
 
+def refusal(row: dict[str, Any]) -> str:
+    """Return the sentence of a note that says why a verdict was refused, without the word; empty if it was not."""
+    found = re.search(r"\brefused: (.*?\.)(?= [A-Z0-9]|$)", str(row["note"]))
+    return found[1] if found else ""
+
+
 def verdict_word(row: dict[str, Any]) -> str:
-    """Return a verdict as it is named, with ``, unguarded`` where controls of its measure were not passed."""
+    """Return a verdict as it is named, with what is to be known of it.
+
+    That is ``, refused`` where runs are missing or learned nothing, and ``, unguarded`` where controls of its measure
+    were not passed.
+    """
+    if row["verdict"] == "inconclusive" and refusal(row):
+        return "inconclusive, refused"
     return str(row["verdict"]) + (", unguarded" if row["unguarded"] and row["verdict"] in ANSWERS else "")
 
 

@@ -8,7 +8,7 @@ from maskbench.report import text
 from maskbench.report.claims import VERDICT_SYMBOLS, sentence
 from maskbench.report.findings.source import address
 from maskbench.report.reasons import Side, sides
-from maskbench.report.reference import beside, verdict_word
+from maskbench.report.reference import beside, refusal, verdict_word
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,7 +62,9 @@ def bullets(source: Source, record: Record) -> Iterator[str]:
         if row["verdict"] == "not tested":
             yield f"{head} {sentence(row)}"
         else:
-            yield f"{head} {sentence(row)} ({beside(record.reference, row)})"
+            why = refusal(row) if row["estimate"] == row["estimate"] else ""  # without a number the sentence has it
+            refused = f" It was refused: {why}" if why else ""
+            yield f"{head} {sentence(row)}{refused} ({beside(record.reference, row)})"
 
 
 def answer(source: Source, record: Record) -> Iterator[str]:

@@ -11,7 +11,7 @@ from maskbench.report.claims import PROPERTIES, VERDICT_SYMBOLS, records, senten
 from maskbench.report.findings.source import practice
 from maskbench.report.formats import markdown_cell
 from maskbench.report.reasons import DECIDED, remarks
-from maskbench.report.reference import contrast, effect, named, seeds, verdict_word
+from maskbench.report.reference import contrast, effect, named, refusal, seeds, verdict_word
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -123,7 +123,9 @@ def undecided(record: Record) -> tuple[list[str], list[list[str]]]:
 
 
 def needed(row: dict[str, Any]) -> str:
-    """Return what a note says of what it takes to decide; its first sentence where it says no number of seeds."""
+    """Return what a note says of what it takes to decide, or why it was refused, which more seeds do not change."""
+    if why := refusal(row):
+        return f"It was refused, whatever the number of seeds: {why}"
     sentences = re.split(r"(?<=\.)\s+", row["note"])
     return " ".join(filter(_NEEDED.match, sentences)) or sentences[0] or text.DASH
 

@@ -109,7 +109,7 @@ def _rests(record: Record) -> Iterator[str]:
 def _reading(record: Record) -> str:
     names = [untuned(name) for name in record.numbers["strategy"].unique() if is_tuned(name)]
     tuned = (
-        f" {text.sentence_case(text.listed(names))} were judged again at the learning rate that was tuned for each."
+        f" {text.listed([f'`{name}`' for name in names])} were run again at the learning rate that was tuned for each."
         if record.reference.tuned and names
         else ""
     )
@@ -118,7 +118,9 @@ def _reading(record: Record) -> str:
         "them, over all tasks together. Effects are signed so that + is as the claim says; in brackets stands the "
         f"{100 * CONFIDENCE:g} % interval. Seeds and runs are those that the number rests on; analysis/pairs.csv of "
         f"the record names every run."
-        f"{tuned} [claims.md](claims.md) says how verdicts are made."
+        f"{tuned} A row may be inconclusive although its interval leaves out 0: intervals are of one row alone, and a "
+        "verdict counts all rows of its claim, asks for the margin, and is refused where runs are missing or learned "
+        "nothing. [claims.md](claims.md) says how verdicts are made."
     )
 
 

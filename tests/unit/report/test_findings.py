@@ -143,7 +143,7 @@ def test_the_page_begins_with_the_answer(made):
         "robustness." in content
     )
     assert (
-        "- **The score**: = equivalent, unguarded. With random, the score is 0.10 points higher than with none: any "
+        "- **The score**: = equivalent, unguarded. With random, the score came out 0.10 points higher than with none: any "
         "difference is smaller than the margin of 0.50 points. Unguarded: of the controls of this measure, not all "
         "were passed (hot: not run). (+0.10 points [−0.20 to +0.40], random vs none, score, 8 seeds, 32 runs, "
         "rt-snippets and conll2003, minilm-l6; at tuned learning rates inconclusive, +0.10 points [−0.20 to +0.40])"
@@ -157,7 +157,7 @@ def test_a_claim_has_its_verdict_its_numbers_and_what_they_mean(made):
     part = content[content.index("### C02 ·") : content.index("### C05 ·") if "### C05 ·" in content else None]
     part = part[: part.index("### C16 ·")]
     assert (
-        "**= equivalent** (at tuned rates inconclusive; unguarded). With random, the score is 0.10 points higher"
+        "**= equivalent** (at tuned rates inconclusive; unguarded). With random, the score came out 0.10 points higher"
         in part
     )
     assert (
@@ -203,7 +203,10 @@ def test_what_is_undecided_says_what_it_takes(made):
     row = {"note": "The differences are skewed (0.3). 15 pretraining seeds show with 80 % power that it is. So."}
     assert claims.needed(row) == "15 pretraining seeds show with 80 % power that it is."
     row = {"note": "refused: 3 of 8 seeds are lost; what is left may be biased. 9 runs failed."}
-    assert claims.needed(row) == "refused: 3 of 8 seeds are lost; what is left may be biased."
+    why = "It was refused, whatever the number of seeds: 3 of 8 seeds are lost; what is left may be biased."
+    assert claims.needed(row) == why
+    assert claims.with_symbol(row | {"verdict": "inconclusive", "unguarded": ""}) == "? inconclusive, refused"
+    assert claims.with_symbol({"verdict": "inconclusive", "unguarded": "", "note": "So."}) == "? inconclusive"
 
 
 def test_scores_stand_beside_published_ones(made):

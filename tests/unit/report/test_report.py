@@ -478,7 +478,7 @@ def test_a_claim_is_headed_by_its_first_tested_row(decided):
     assert freeze.headlines[0].verdict == "supported"
     assert freeze.headlines[0].strength == pytest.approx(estimate / 0.5)
     assert freeze.headlines[0].sentence == (
-        f"With freeze, the forgetting of the first task is {plain(estimate, 2)} points lower than with none: at least "
+        f"With freeze, the forgetting of the first task came out {plain(estimate, 2)} points lower than with none: at least "
         "the margin of 0.50 points."
     )
     assert shown["C05"].headlines[0].sentence.endswith("lower than with none: the opposite of what the claim says.")
@@ -509,10 +509,10 @@ def test_the_answer_counts_the_claims(decided):
 @pytest.mark.parametrize(
     ("verdict", "words"),
     [
-        ("inconclusive", "With a, the score is 0.40 points higher than with b, which does not settle it."),
+        ("inconclusive", "With a, the score came out 0.40 points higher than with b, which does not settle it."),
         (
             "invalid",
-            "With a, the score is 0.40 points higher than with b, but a control of this measure failed, so that",
+            "With a, the score came out 0.40 points higher than with b, but a control of this measure failed, so that",
         ),
         ("invalid: at the price of the score", "than with b, but it may have been bought with the score."),
         ("equivalent", "than with b: any difference is smaller than the margin of 0.50 points."),
@@ -534,8 +534,8 @@ def test_a_sentence_says_no_more_than_the_verdict(verdict, words):
     assert "lower than with b" in claims.sentence(row | {"estimate": -0.4, "verdict": "inconclusive"})
     # b takes 45.4 % more time than a: a takes 31.2 % less than b
     time = row | {"measure": "step_time", "unit": "per cent", "verdict": "inconclusive"}
-    assert "the time per update is 31.2 % lower than with b" in claims.sentence(time | {"estimate": 45.4})
-    assert "the time per update is 45.3 % higher than with b" in claims.sentence(time | {"estimate": -31.2})
+    assert "the time per update came out 31.2 % lower than with b" in claims.sentence(time | {"estimate": 45.4})
+    assert "the time per update came out 45.3 % higher than with b" in claims.sentence(time | {"estimate": -31.2})
     refused = claims.row_in_words(row | {"estimate": float("nan"), "verdict": "inconclusive", "note": "refused: why."})
     assert (refused.sentence, refused.note) == ("Refused: why.", "")  # the page says it once
     trend = claims.sentence(row | {"contrast": "trend over rates", "verdict": "inconclusive"})
