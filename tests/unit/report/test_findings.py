@@ -143,8 +143,8 @@ def test_the_page_begins_with_the_answer(made):
         "robustness." in content
     )
     assert (
-        "- **The score**: = equivalent, unguarded. With random, the score came out 0.10 points higher than with none: any "
-        "difference is smaller than the margin of 0.50 points. Unguarded: of the controls of this measure, not all "
+        "- **The score**: = equivalent, unguarded. With random, the score came out 0.10 points higher than with none: "
+        "any difference is smaller than the margin of 0.50 points. Unguarded: of the controls of this measure, not all "
         "were passed (hot: not run). (+0.10 points [−0.20 to +0.40], random vs none, score, 8 seeds, 32 runs, "
         "rt-snippets and conll2003, minilm-l6; at tuned learning rates inconclusive, +0.10 points [−0.20 to +0.40])"
         in content

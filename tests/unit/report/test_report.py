@@ -478,8 +478,8 @@ def test_a_claim_is_headed_by_its_first_tested_row(decided):
     assert freeze.headlines[0].verdict == "supported"
     assert freeze.headlines[0].strength == pytest.approx(estimate / 0.5)
     assert freeze.headlines[0].sentence == (
-        f"With freeze, the forgetting of the first task came out {plain(estimate, 2)} points lower than with none: at least "
-        "the margin of 0.50 points."
+        f"With freeze, the forgetting of the first task came out {plain(estimate, 2)} points lower than with none: "
+        "at least the margin of 0.50 points."
     )
     assert shown["C05"].headlines[0].sentence.endswith("lower than with none: the opposite of what the claim says.")
     assert [group.measure for group in freeze.groups] == [*("forgetting of the first task", "time per update", "score")]
