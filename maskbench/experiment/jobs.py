@@ -145,8 +145,20 @@ class Jobs:
         self.by_id = {str(job.id): job for job in self._made()}
         self.job_of = {cell.run: name for name, job in self.by_id.items() for cell in job.cells}
         self.member_of = {cell.run: one for job in self.by_id.values() for one in job.members for cell in one}
-        self.cue = next((item.name for item in experiment.conditions if item.kind == "cue"), None)
+        self._cues = self._planted()
         self._parts: dict[str, str] = {}
+
+    def _planted(self) -> dict[str, str]:
+        """Return, by task, the condition with a planted cue that its other cells are probed with.
+
+        Limits may leave a task without one, such as a task of more classes than there are words to plant.
+        """
+        named = next((item.name for item in self.experiment.conditions if item.kind == "cue"), None)
+        if named is None:
+            return {}
+        if self.experiment.limits:
+            return {cell.task: named for cell in self._planned.values() if cell.condition.kind == "cue"}
+        return {task.name: named for task in self.experiment.tasks}
 
     def _with_needed(self, runs: Iterable[str]) -> dict[str, Cell]:
         """Return some cells, those whose models they need and the other sides of joint ones, in the order of all."""
@@ -255,7 +267,7 @@ class Jobs:
     def sources(self, cell: Cell, layout: Layout) -> dict[str, Path]:
         """Return the folders that the probes of a run look at, by the names of maskbench/probes/sources.py."""
         task, model, condition = cell.task, cell.model, cell.condition
-        cue = condition.name if condition.kind == "cue" else self.cue
+        cue = condition.name if condition.kind == "cue" else self._cues.get(task)
         files = {
             "run": layout.record(cell.run),
             "pretrained": layout.model_source(model),

@@ -145,6 +145,27 @@ def test_what_a_job_waits_for():
     ]
 
 
+def test_a_task_that_limits_leave_without_a_planted_cue_is_not_probed_with_one():
+    keys = {"tasks": ["rt-snippets", "newsgroups20"], "conditions": ["clean", "cue:0.9"]}
+    limits = [{"of": {"tasks": ["newsgroups20"]}, "only": {"conditions": ["clean"]}}]
+
+    def cues(planned, task):
+        cells = [cell for cell in planned.cells.values() if cell.task == task and cell.condition.name == "clean"]
+        return {planned.sources(cell, LAYOUT).get("cue") for cell in cells}
+
+    limited, every = jobs(**keys, limits=limits), jobs(**keys)
+    assert cues(limited, "newsgroups20") == {None}
+    assert cues(limited, "rt-snippets") == {LAYOUT.encoded("rt-snippets", "minilm-l6", "cue-90").parent}
+    assert cues(every, "newsgroups20") == {LAYOUT.encoded("newsgroups20", "minilm-l6", "cue-90").parent}
+    names = [LAYOUT.parse(path)[1].values() for job in limited.by_id.values() for path in limited.inputs(job, LAYOUT)]
+    assert not any({"newsgroups20", "cue-90"} <= set(own) for own in names)
+    # where only some cells are wanted, it is asked of the whole study
+    run = next(
+        name for name, cell in limited.cells.items() if cell.task == "rt-snippets" and cell.condition.name == "clean"
+    )
+    assert cues(Jobs(limited.experiment, only=[run]), "rt-snippets") == cues(limited, "rt-snippets")
+
+
 def test_who_needs_a_model():
     planned = jobs(regimes=["single", "sequential"], conditions=["clean", "label-noise:0.3"])
     cell = planned.cells["rt-snippets.minilm-l6.span.single.clean.full.s1"]
