@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -172,6 +173,12 @@ def sentence(row: dict[str, Any]) -> str:
         AT_A_PRICE: ", but it may have been bought with the score.",
     }
     return text.sentence_case(found + ends[verdict] + _unguarded(row))
+
+
+def refusal(row: dict[str, Any]) -> str:
+    """Return the sentence of a note that says why a verdict was refused, without the word; empty if it was not."""
+    found = re.search(r"\brefused: (.*?\.)(?= [A-Z0-9]|$)", str(row["note"]))
+    return found[1] if found else ""
 
 
 def _unguarded(row: dict[str, Any]) -> str:

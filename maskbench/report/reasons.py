@@ -114,7 +114,7 @@ class Side:
     """A few words, such as ``no reason found so far``."""
     decided: list[Finding]
     open: list[str]
-    """Reasons that were tested and not decided."""
+    """Reasons that were tested and not decided, in brackets what is decided on other rows of them."""
     untested: list[str]
 
 
@@ -132,7 +132,7 @@ def sides(half: Half, tuned: Half | None = None) -> list[Side]:
 def _side(masks: str, findings: list[Finding]) -> Side:
     decided = [one for one in findings if one.verdict in DECIDED]
     untested = [one.reason for one in findings if one.verdict == "not tested"]
-    undecided = [one.reason for one in findings if one.verdict not in (*DECIDED, "not tested")]
+    undecided = [one.words for one in findings if one.verdict not in (*DECIDED, "not tested")]
     order = sorted(decided, key=lambda one: DECIDED.index(one.verdict))
     return Side(masks, answer(findings), order, undecided, untested)
 
@@ -180,17 +180,18 @@ def remarks(half: Half, tuned: Half | None, claim: str) -> list[str]:
     head = half.head(claim)
     found, verdict = [], str(head["verdict"])
     rows = half.pooled(claim)
-    for against in AGAINST.get(verdict, ()):
-        if number := sum(row["verdict"] == against for row in rows):
-            found.append(f"{text.count(number, 'other row')} {against}")
+    beside = DECIDED if verdict not in (*DECIDED, "not tested") else AGAINST.get(verdict, ())
+    for other in beside:
+        if number := sum(row["verdict"] == other for row in rows):
+            found.append(f"{text.count(number, 'other row')} {WORDS[other]}")
     open_ = [
         row for row in rows if row["measure"] == head["measure"] and row["verdict"] not in (*DECIDED, "not tested")
     ]
     undecided = len({row["contrast"] for row in open_} - {head["contrast"]})
     if verdict in DECIDED and undecided:
         found.append(f"{text.count(undecided, 'other contrast')} undecided")
-    if verdict in DECIDED and (other := _at_tuned(tuned, head)) not in (None, "not tested", verdict):
-        found.append(f"at tuned rates {other}")
+    if verdict in DECIDED and (elsewhere := _at_tuned(tuned, head)) not in (None, "not tested", verdict):
+        found.append(f"at tuned rates {elsewhere}")
     if verdict in ANSWERS and head["unguarded"]:
         found.append("unguarded")
     return found

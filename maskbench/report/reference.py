@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,7 +10,7 @@ from maskbench.analysis.findings import OTHERS, whole
 from maskbench.analysis.rates import FOLDER
 from maskbench.config.measures import measure
 from maskbench.report import text
-from maskbench.report.claims import ANSWERS, headline, records
+from maskbench.report.claims import ANSWERS, headline, records, refusal
 from maskbench.report.verdicts import VerdictFiles, read_evidence
 
 if TYPE_CHECKING:
@@ -212,12 +211,6 @@ def rests_on(half: Half, row: dict[str, Any]) -> str:
 def _models(names: list[str], most: int = 4) -> list[str]:
     """Return the first few of many models, with the number of the others."""
     return names if len(names) <= most else [*names[: most - 1], f"{len(names) - most + 1} more"]
-
-
-def refusal(row: dict[str, Any]) -> str:
-    """Return the sentence of a note that says why a verdict was refused, without the word; empty if it was not."""
-    found = re.search(r"\brefused: (.*?\.)(?= [A-Z0-9]|$)", str(row["note"]))
-    return found[1] if found else ""
 
 
 def verdict_word(row: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from maskbench.analysis.findings import AT_A_PRICE, POOLED, VERDICTS, whole
 from maskbench.config.measures import measure
 from maskbench.config.science import CONFIDENCE
 from maskbench.report import text
-from maskbench.report.claims import ANSWERS, PROPERTIES, VERDICT_SYMBOLS, records
+from maskbench.report.claims import ANSWERS, PROPERTIES, VERDICT_SYMBOLS, records, refusal
 from maskbench.report.figures.drawing import DASHED, Drawing, Nothing, counted, legend
 from maskbench.report.style import BLUE, GREEN, GREY, INK, PURPLE, VERMILION, beside, canvas, legible
 
@@ -87,9 +87,9 @@ def claims(study: Study) -> Drawing | Nothing:
         + ("" if _first(study, rows) else " that has an estimate")
         + ", pooled over the tasks (each counts the same), divided by its margin δ: right of zero is what the claim "
         f"says, inside the band is too small to matter. Line: {100 * CONFIDENCE:g} % interval over seeds and, where "
-        "they are at hand, test examples (t quantiles); an arrow: it goes on, and a mark at the end of the axis lies "
-        f"beyond it. At the right: effect, interval and verdict. {seeds}. Test: permutation of the signs of whole "
-        "seeds, Holm's correction within a claim."
+        "they are at hand, test examples (t quantiles); an arrow: it goes on, and a mark that touches an arrow lies "
+        f"beyond the axis. At the right: effect, interval and verdict. {seeds}. Test: permutation of the signs of "
+        "whole seeds, Holm's correction within a claim."
         + (" °: unguarded, a control of the measure was not run or is undecided." if _bare(rows) else "")
         + (f" Not shown, since there is no estimate: {text.listed(untested)}." if untested else "")
     )
@@ -112,14 +112,18 @@ def forest_row(axes: Axes, line: int, row: dict[str, Any], far: float) -> None:
                 _arrow(axes, side * far, line, side, colour)
     if math.isnan(low) and abs(value) > far:
         _arrow(axes, math.copysign(far, value), line, 1 if value > 0 else -1, colour)
-    else:  # an estimate beyond the end stands at the end, so that its side is seen
-        place = max(-far, min(far, value))
+    else:  # an estimate beyond the end stands before the arrow there, so that its side is seen
+        place = value
+        if abs(value) > far:
+            place = math.copysign(0.94 * far, value)
+            axes.plot([place, math.copysign(far, value)], [line, line], color=colour, linewidth=2, zorder=3)
         look: dict[str, Any] = {"c": fill, "edgecolors": colour, "linewidths": 1.3, "clip_on": False, "zorder": 6}
         axes.scatter([place], [line], marker=shape, s=48, **look)
     interval = text.bounds(row["ci_low"], row["ci_high"], row["unit"])
     words = text.change(row["estimate"], row["unit"]) + (f" [{interval}]" if interval else "")
     bare = "°" if row["unguarded"] and row["verdict"] in ANSWERS else ""
-    verdict = SHORT_WORDS.get(row["verdict"], row["verdict"])
+    refused = row["verdict"] == "inconclusive" and refusal(row)
+    verdict = "refused" if refused else SHORT_WORDS.get(row["verdict"], row["verdict"])
     beside(axes, line, f"{VERDICT_SYMBOLS[row['verdict']]} {verdict}{bare}", colour, bold=True)
     at = (1.02, line)
     axes.annotate(words, at, (84, 0), axes.get_yaxis_transform(), "offset points", va="center", fontsize=8.5)

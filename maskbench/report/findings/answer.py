@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from maskbench.report import text
-from maskbench.report.claims import VERDICT_SYMBOLS, sentence
+from maskbench.report.claims import VERDICT_SYMBOLS, refusal, sentence
 from maskbench.report.findings.source import address
 from maskbench.report.reasons import Side, sides
-from maskbench.report.reference import beside, refusal, verdict_word
+from maskbench.report.reference import beside, verdict_word
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

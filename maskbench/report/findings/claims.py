@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from maskbench.analysis.findings import whole
 from maskbench.report import text
-from maskbench.report.claims import PROPERTIES, VERDICT_SYMBOLS, records, sentence
+from maskbench.report.claims import PROPERTIES, VERDICT_SYMBOLS, records, refusal, sentence
 from maskbench.report.findings.source import practice
 from maskbench.report.formats import markdown_cell
 from maskbench.report.reasons import DECIDED, remarks
-from maskbench.report.reference import contrast, effect, named, refusal, seeds, verdict_word
+from maskbench.report.reference import contrast, effect, named, seeds, verdict_word
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -17,7 +17,8 @@ from maskbench.errors import InputError
 from maskbench.experiment.load import explain, read_yaml
 from maskbench.experiment.recorded import NAME
 from maskbench.report import text
-from maskbench.report.reference import Half, contrast, effect, named, seeds
+from maskbench.report.reasons import DECIDED
+from maskbench.report.reference import Half, contrast, effect, named, seeds, verdict_word
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -122,6 +123,8 @@ class Source(ConfigBlock):
     """By claim and verdict: what it means for somebody who fine-tunes a model."""
     otherwise: dict[str, Words]
     """By verdict, for claims that have no sentence of their own for it."""
+    partly: Words
+    """For a claim whose first row is undecided, and others are not; ``{others}`` are these, with their effects."""
     elsewhere: Words
     """For a claim whose first contrast and measure was not tested, so that its sentence is not about what was."""
     further: list[Further] = []
@@ -162,7 +165,7 @@ class Source(ConfigBlock):
             f"practice.{claim}.{verdict}": said for claim, own in self.practice.items() for verdict, said in own.items()
         }
         sentences |= {f"otherwise.{verdict}": said for verdict, said in self.otherwise.items()}
-        sentences["elsewhere"] = self.elsewhere
+        sentences |= {"elsewhere": self.elsewhere, "partly": self.partly}
         titles = {f"answer[{index}].title": shown.title for index, shown in enumerate(self.answer)}
         titles |= {f"further[{index}].title": item.title for index, item in enumerate(self.further)}
         sentences |= titles
@@ -309,9 +312,21 @@ def practice(source: Source, record: Record, claim: str) -> str:
     said = own.get(verdict) or source.otherwise.get(verdict)
     if said is None:
         raise MisfitError(f"practice.{claim}: no sentence for the verdict {verdict}, which the record has; write one")
+    numbers = values(half, row)
     if verdict in own and not about(record.reference.claims[claim], row, said):
         said, place = source.elsewhere, "elsewhere"
-    return filled(said, values(half, row), place)
+    elif verdict == "inconclusive" and verdict not in own and (others := _decided(half, claim)):
+        said, place, numbers = source.partly, "partly", numbers | {"others": "; ".join(others)}
+    return filled(said, numbers, place)
+
+
+def _decided(half: Half, claim: str) -> list[str]:
+    """Return the rows of a claim that are decided, each with its verdict and its effect."""
+    return [
+        f"{contrast(row)} on {named(row['measure'])} is {verdict_word(row)} ({effect(row)}, {seeds(row)})"
+        for row in half.pooled(claim)
+        if row["verdict"] in DECIDED
+    ]
 
 
 def about(claim: dict[str, Any], row: dict[str, Any], said: str) -> bool:

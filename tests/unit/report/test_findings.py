@@ -36,6 +36,7 @@ SOURCE = {
     },
     "otherwise": dict.fromkeys(("inconclusive", "supported", "contradicted", "equivalent"), "Nothing follows."),
     "elsewhere": "This is about {contrast} on {measure}.",
+    "partly": "Undecided. But {others}.",
     "surprises": [],
     "limits": ["The models are small."],
     "scores": [
@@ -140,7 +141,7 @@ def test_the_page_begins_with_the_answer(made):
         "**Random masks: no reason found so far (of 3 reasons tested, 1 without a difference that matters, 2 "
         "undecided).** No difference "
         "that matters: a higher score (at tuned rates inconclusive; unguarded); undecided: less overfitting, "
-        "robustness." in content
+        "robustness (1 other row without a difference that matters)." in content
     )
     assert (
         "- **The score**: = equivalent, unguarded. With random, the score came out 0.10 points higher than with none: "
@@ -195,6 +196,20 @@ def test_a_study_that_is_not_finished_says_so(made):
     )
     assert "- 1\u202f152 planned cells have not run yet." in content
     assert "- C26 · Masking changes how a model can be interpreted. Attribution-twin has no runs" in content
+
+
+def test_what_is_decided_beside_an_undecided_first_row_is_said(top):
+    record = top / "record"
+    change(record, ("C23", "random vs none", "perturbation_drop:swap-10"), verdict="contradicted", unguarded="")
+    content = page(top)
+    part = content[content.index("### C23") :]
+    assert part.splitlines()[2].startswith("**? inconclusive** (1 other row contradicted")
+    assert re.search(
+        r"^In practice: Undecided\. But random vs none on perturbation drop.* is contradicted "
+        r"\([+−]\S+ points \[.*?\], 8 seeds\)",
+        part,
+        flags=re.MULTILINE,
+    )
 
 
 def test_what_is_undecided_says_what_it_takes(made):
