@@ -181,6 +181,11 @@ def refusal(row: dict[str, Any]) -> str:
     return found[1] if found else ""
 
 
+def refused(row: dict[str, Any]) -> bool:
+    """Tell whether a verdict was refused: the row is inconclusive, whatever its interval."""
+    return row["verdict"] == "inconclusive" and bool(refusal(row))
+
+
 def _unguarded(row: dict[str, Any]) -> str:
     """Say which controls do not stand behind a verdict that says something."""
     if not (row["unguarded"] and row["verdict"] in ANSWERS):

@@ -10,7 +10,7 @@ from maskbench.analysis.findings import OTHERS, whole
 from maskbench.analysis.rates import FOLDER
 from maskbench.config.measures import measure
 from maskbench.report import text
-from maskbench.report.claims import ANSWERS, headline, records, refusal
+from maskbench.report.claims import ANSWERS, headline, records, refused
 from maskbench.report.verdicts import VerdictFiles, read_evidence
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ def verdict_word(row: dict[str, Any]) -> str:
     That is ``, refused`` where runs are missing or learned nothing, and ``, unguarded`` where controls of its measure
     were not passed.
     """
-    if row["verdict"] == "inconclusive" and refusal(row):
+    if refused(row):
         return "inconclusive, refused"
     return str(row["verdict"]) + (", unguarded" if row["unguarded"] and row["verdict"] in ANSWERS else "")
 

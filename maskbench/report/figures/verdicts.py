@@ -12,7 +12,7 @@ from maskbench.analysis.findings import AT_A_PRICE, POOLED, VERDICTS, whole
 from maskbench.config.measures import measure
 from maskbench.config.science import CONFIDENCE
 from maskbench.report import text
-from maskbench.report.claims import ANSWERS, PROPERTIES, VERDICT_SYMBOLS, records, refusal
+from maskbench.report.claims import ANSWERS, PROPERTIES, VERDICT_SYMBOLS, records, refused
 from maskbench.report.figures.drawing import DASHED, Drawing, Nothing, counted, legend
 from maskbench.report.style import BLUE, GREEN, GREY, INK, PURPLE, VERMILION, beside, canvas, legible
 
@@ -122,8 +122,7 @@ def forest_row(axes: Axes, line: int, row: dict[str, Any], far: float) -> None:
     interval = text.bounds(row["ci_low"], row["ci_high"], row["unit"])
     words = text.change(row["estimate"], row["unit"]) + (f" [{interval}]" if interval else "")
     bare = "°" if row["unguarded"] and row["verdict"] in ANSWERS else ""
-    refused = row["verdict"] == "inconclusive" and refusal(row)
-    verdict = "refused" if refused else SHORT_WORDS.get(row["verdict"], row["verdict"])
+    verdict = "refused" if refused(row) else SHORT_WORDS.get(row["verdict"], row["verdict"])
     beside(axes, line, f"{VERDICT_SYMBOLS[row['verdict']]} {verdict}{bare}", colour, bold=True)
     at = (1.02, line)
     axes.annotate(words, at, (84, 0), axes.get_yaxis_transform(), "offset points", va="center", fontsize=8.5)

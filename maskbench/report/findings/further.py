@@ -52,25 +52,9 @@ def _of_study(item: Further, record: Record, own: Record) -> Iterator[str]:
         f"results/{item.study} has the runs behind each number. The last column is the reference study's own verdict."
     )
     yield "Plain fine-tuning, with scores in per cent as mean ± standard deviation over runs:"
-    yield table(*_plain(own))
-    yield table(*_rows(record, own))
-
-
-def _plain(own: Record) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows: what plain fine-tuning scored, by task, model and train size."""
     header = ["task", "model", "train size", "score", "runs", "always the majority class"]
-    rows = [
-        [
-            one.task,
-            one.model,
-            one.size,
-            text.mean_and_spread(one.mean, one.sd),
-            str(one.runs),
-            text.plain(one.majority, 1),
-        ]
-        for one in own.plain
-    ]
-    return header, rows
+    yield table(header, [one.cells for one in own.plain])
+    yield table(*_rows(record, own))
 
 
 def _rows(record: Record, own: Record) -> tuple[list[str], list[list[str]]]:

@@ -16,6 +16,7 @@ from maskbench.experiment.recorded import NEEDED
 from maskbench.io.files import read_json
 from maskbench.io.gzipped import present, read_bytes
 from maskbench.records.manifest import check_manifest
+from maskbench.report import text
 from maskbench.report.reference import Reference
 
 if TYPE_CHECKING:
@@ -60,6 +61,12 @@ class Plain:
     runs: int
     majority: float
     """What always answering with the majority class scores."""
+
+    @property
+    def cells(self) -> list[str]:
+        """The cells of a table: task, model, train size, score with its deviation, runs, majority class."""
+        found = text.mean_and_spread(self.mean, self.sd)
+        return [self.task, self.model, self.size, found, str(self.runs), text.plain(self.majority, 1)]
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,7 @@ def scores(source: Source, record: Record) -> tuple[list[str], list[list[str]]]:
         own = [item for item in source.scores if (item.task, item.model) == (one.task, one.model)]
         published = "; ".join(f"{item.number} ({item.of}; {item.source})" for item in own) or text.DASH
         differs = " ".join(dict.fromkeys(item.differs for item in own)) or text.DASH
-        found = text.mean_and_spread(one.mean, one.sd)
-        about = [one.task, one.model, one.size, found, str(one.runs), text.plain(one.majority, 1)]
-        rows.append([*about, published, differs])
+        rows.append([*one.cells, published, differs])
     header = [
         "task",
         "model",
