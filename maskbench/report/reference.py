@@ -199,6 +199,12 @@ def seeds(row: dict[str, Any]) -> str:
     return text.count(number, "pretraining seed" if row["kind"] == "models" else "seed")
 
 
+def with_runs(half: Half, row: dict[str, Any]) -> str:
+    """Say how large an effect is, and on how many seeds and runs it rests."""
+    runs = half.behind(row).runs
+    return ", ".join(filter(None, [effect(row), seeds(row), text.count(runs, "run") if runs else ""]))
+
+
 def rests_on(half: Half, row: dict[str, Any]) -> str:
     """Say what a number is of: contrast, measure, seeds, runs, tasks and models."""
     behind = half.behind(row)

@@ -11,7 +11,7 @@ from maskbench.report.claims import PROPERTIES, VERDICT_SYMBOLS, records, refusa
 from maskbench.report.findings.source import practice
 from maskbench.report.formats import markdown_cell
 from maskbench.report.reasons import DECIDED, remarks
-from maskbench.report.reference import contrast, effect, named, seeds, verdict_word
+from maskbench.report.reference import contrast, effect, named, seeds, verdict_word, with_runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -106,8 +106,8 @@ def _alone(half: Half, claim: str) -> Iterator[str]:
     for row in records(own[~whole(own["scope"])]):
         together = pooled.get((row["contrast"], row["measure"]))
         if row["verdict"] in DECIDED and row["verdict"] != together:
-            number = f"{effect(row)}, {seeds(row)}, {text.count(half.behind(row).runs, 'run')}"
-            yield f"{row['scope']}: {row['contrast']} on {named(row['measure'])} {verdict_word(row)} ({number})"
+            said = f"{row['contrast']} on {named(row['measure'])} {verdict_word(row)} ({with_runs(half, row)})"
+            yield f"{row['scope']}: {said}"
 
 
 def undecided(record: Record) -> tuple[list[str], list[list[str]]]:

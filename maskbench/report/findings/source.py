@@ -18,7 +18,7 @@ from maskbench.experiment.load import explain, read_yaml
 from maskbench.experiment.recorded import NAME
 from maskbench.report import text
 from maskbench.report.reasons import DECIDED
-from maskbench.report.reference import Half, contrast, effect, named, seeds, verdict_word
+from maskbench.report.reference import Half, contrast, effect, named, seeds, verdict_word, with_runs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -321,9 +321,9 @@ def practice(source: Source, record: Record, claim: str) -> str:
 
 
 def _decided(half: Half, claim: str) -> list[str]:
-    """Return the rows of a claim that are decided, each with its verdict and its effect."""
+    """Return the rows of a claim that are decided, each with its verdict and its numbers."""
     return [
-        f"{contrast(row)} on {named(row['measure'])} is {verdict_word(row)} ({effect(row)}, {seeds(row)})"
+        f"{contrast(row)} on {named(row['measure'])} is {verdict_word(row)} ({with_runs(half, row)})"
         for row in half.pooled(claim)
         if row["verdict"] in DECIDED
     ]

@@ -206,7 +206,7 @@ def test_what_is_decided_beside_an_undecided_first_row_is_said(top):
     assert part.splitlines()[2].startswith("**? inconclusive** (1 other row contradicted")
     assert re.search(
         r"^In practice: Undecided\. But random vs none on perturbation drop.* is contradicted "
-        r"\([+−]\S+ points \[.*?\], 8 seeds\)",
+        r"\([+−]\S+ points \[.*?\], 8 seeds, 32 runs\)",
         part,
         flags=re.MULTILINE,
     )
