@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 from maskbench.report import text
 from maskbench.report.claims import VERDICT_SYMBOLS, refusal, sentence
+from maskbench.report.findings.further import elsewhere
 from maskbench.report.findings.source import address
 from maskbench.report.reasons import Side, sides
 from maskbench.report.reference import beside, verdict_word
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from maskbench.report.findings.record import Record
     from maskbench.report.findings.source import Source
@@ -54,7 +55,7 @@ def extent(record: Record) -> str:
     return f"{part}: {text.listed(record.tasks)}; {text.listed(record.models)}; up to {seeds} a contrast"
 
 
-def bullets(source: Source, record: Record) -> Iterator[str]:
+def bullets(source: Source, record: Record, others: Sequence[Record | None]) -> Iterator[str]:
     """Yield what random masks do to each thing that one may care for, with verdict and numbers."""
     for index, item in enumerate(source.answer):
         _, row = address(record, item.row, f"answer[{index}].row")
@@ -65,10 +66,11 @@ def bullets(source: Source, record: Record) -> Iterator[str]:
             why = refusal(row) if row["estimate"] == row["estimate"] else ""  # without a number the sentence has it
             refused = f" It was refused: {why}" if why else ""
             yield f"{head} {sentence(row)}{refused} ({beside(record.reference, row)})"
+            yield from (f"  - {said}" for said in elsewhere(source, record, others, row))
 
 
-def answer(source: Source, record: Record) -> Iterator[str]:
-    """Yield the paragraphs of the answer."""
+def answer(source: Source, record: Record, others: Sequence[Record | None]) -> Iterator[str]:
+    """Yield the paragraphs of the answer; `others` are the records of the further studies."""
     for side in both(record):
         yield f"**{short(side)}** {text.sentence_case(listed(side))}"
     yield (
@@ -77,4 +79,4 @@ def answer(source: Source, record: Record) -> Iterator[str]:
         "stand behind it. What is undecided is not refuted: the intervals say how large a difference could still be."
     )
     yield "What random masks of the usual rate do, compared with plain fine-tuning (+ is the better way):"
-    yield "\n".join(bullets(source, record))
+    yield "\n".join(bullets(source, record, others))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from maskbench.config.science import CONFIDENCE
 from maskbench.report import text
@@ -10,32 +10,54 @@ from maskbench.report.claims import VERDICT_SYMBOLS
 from maskbench.report.findings.claims import of_seeds, table, tested, with_symbol
 from maskbench.report.findings.record import Record, recorded
 from maskbench.report.findings.source import check_verdicts, filled
-from maskbench.report.reference import contrast, effect, named, verdict_word
+from maskbench.report.reference import contrast, effect, named, verdict_word, with_runs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from maskbench.report.findings.source import Further, Source
 
 
-def further(source: Source, record: Record, results: Path) -> Iterator[str]:
+def read_further(source: Source, results: Path) -> list[Record | None]:
+    """Return the records of the further studies, in their order; None for one that has not been run yet.
+
+    Parameters
+    ----------
+    source
+        What people wrote.
+    results
+        Folder with the records, by the names of the studies.
+    """
+    folders = [results / item.study for item in source.further]
+    return [Record.read(folder) if recorded(folder) else None for folder in folders]
+
+
+def elsewhere(source: Source, record: Record, others: Sequence[Record | None], row: dict[str, Any]) -> Iterator[str]:
+    """Yield a sentence for each further study that tested what a row of the reference study is about."""
+    claim = record.reference.claims[row["claim"]]
+    for item, own in zip(source.further, others, strict=True):
+        found = own and own.reference.twin(claim, row)
+        if own and found and found["verdict"] != "not tested":
+            yield f"{item.title}: {with_symbol(found)}, {with_runs(own.reference.shared, found)}."
+
+
+def further(source: Source, record: Record, others: Sequence[Record | None]) -> Iterator[str]:
     """Yield a section for each further study: what it asks, what it rests on, and its verdicts beside the reference's.
 
     Parameters
     ----------
     source, record
         What people wrote, and the record of the reference study.
-    results
-        Folder with the records, by the names of the studies.
+    others
+        Those of the further studies, as `read_further` gives them.
     """
-    for index, item in enumerate(source.further):
+    for index, (item, own) in enumerate(zip(source.further, others, strict=True)):
         yield f"## {item.title}"
         yield filled(item.text, {}, f"further[{index}].text", record)
-        if not recorded(results / item.study):
+        if own is None:
             yield "It has not been run yet."
         else:
-            own = Record.read(results / item.study)
             if item.found:
                 check_verdicts(item.verdicts, own, f"further[{index}]")
                 yield filled(item.found, {}, f"further[{index}].found", own)

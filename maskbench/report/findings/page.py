@@ -9,12 +9,12 @@ from maskbench.config.tuning import is_tuned, untuned
 from maskbench.report import text
 from maskbench.report.findings.answer import answer
 from maskbench.report.findings.claims import of_claim, table, undecided, untested
-from maskbench.report.findings.further import further
+from maskbench.report.findings.further import further, read_further
 from maskbench.report.findings.sanity import effects, scores
 from maskbench.report.findings.source import check_claims, filled, surprise
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from maskbench.report.findings.record import Record
@@ -52,13 +52,14 @@ def page(source: Source, record: Record, image: str, results: Path) -> str:
         If a sentence does not fit the record.
     """
     check_claims(source, record)
+    others = read_further(source, results)
     parts = [
         HEAD.rstrip(),
-        *_answer(source, record, image),
+        *_answer(source, record, image, others),
         "## Claim by claim",
         _reading(record),
         *_claims(source, record),
-        *further(source, record, results),
+        *further(source, record, others),
         *_open(record),
         *_surprises(source, record),
         *_limits(source, record),
@@ -67,9 +68,9 @@ def page(source: Source, record: Record, image: str, results: Path) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _answer(source: Source, record: Record, image: str) -> Iterator[str]:
+def _answer(source: Source, record: Record, image: str, others: Sequence[Record | None]) -> Iterator[str]:
     yield "## Should I mask?"
-    yield from answer(source, record)
+    yield from answer(source, record, others)
     yield f"![Reasons to mask: effects in multiples of the margin, with verdicts]({image})"
     yield "## What it rests on"
     yield from _rests(record)

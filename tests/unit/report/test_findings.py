@@ -436,6 +436,7 @@ def test_a_further_study_stands_beside_the_reference_study(top):
     shutil.copytree(top / "record", top / "record-2")
     change(top / "record-2", ("C02",), verdict="supported", estimate="0.7", ci_low="0.5", ci_high="0.9", unguarded="")
     content = page(top)
+    assert "\n  - Elsewhere: ✓ supported, +0.70 points [+0.50 to +0.90], 8 seeds, 32 runs.\n" in content
     part = content[content.index("## Elsewhere") : content.index("## What could not be decided")]
     assert "48 runs of 1\u202f200 planned, 1 run did not complete: rt-snippets and conll2003; minilm-l6" in part
     assert (
@@ -466,6 +467,7 @@ def test_a_further_study_without_a_claim_of_the_same_words_has_nothing_beside_it
     path = top / "record-2" / "analysis" / "claims.json"
     path.write_text(path.read_text().replace('"claim": "Random masking', '"claim": "Otherwise random masking'))
     content = page(top)
+    assert "  - Elsewhere: " not in content
     part = content[content.index("## Elsewhere") : content.index("## What could not be decided")]
     line = next(one for one in part.splitlines() if one.startswith("| C02 | random vs none | score |"))
     assert line.endswith("| – |")
