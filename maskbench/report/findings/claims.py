@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from maskbench.analysis.findings import whole
 from maskbench.report import text
 from maskbench.report.claims import PROPERTIES, VERDICT_SYMBOLS, records, refusal, sentence
-from maskbench.report.findings.source import practice
+from maskbench.report.findings.source import decided, practice
 from maskbench.report.formats import markdown_cell
 from maskbench.report.reasons import DECIDED, remarks
 from maskbench.report.reference import contrast, effect, named, seeds, verdict_word, with_runs
@@ -48,8 +48,8 @@ def tested(half: Half, claim: str) -> list[dict[str, Any]]:
     return [row for row in half.pooled(claim) if row["verdict"] != "not tested"]
 
 
-def of_claim(source: Source, record: Record, claim: dict[str, Any]) -> Iterator[str]:
-    """Yield the paragraphs about a claim that was tested."""
+def of_claim(source: Source, record: Record, others: Sequence[Record | None], claim: dict[str, Any]) -> Iterator[str]:
+    """Yield the paragraphs about a claim that was tested; `others` are the records of the further studies."""
     half, name = record.reference.shared, claim["id"]
     head = half.head(name)
     yield f"### {name} · {claim['claim']}"
@@ -62,6 +62,7 @@ def of_claim(source: Source, record: Record, claim: dict[str, Any]) -> Iterator[
         yield f"Expected before: {claim['expectation']}"
     if alone := list(_alone(half, name)):
         yield f"On single tasks it is otherwise: {'; '.join(alone)}."
+    yield from _decided_elsewhere(source, others, claim)
     if left := [row for row in half.pooled(name) if row["verdict"] == "not tested"]:
         reasons: dict[str, list[str]] = {}
         for row in left:
@@ -110,6 +111,16 @@ def _alone(half: Half, claim: str) -> Iterator[str]:
             yield f"{row['scope']}: {said}"
 
 
+def _decided_elsewhere(source: Source, others: Sequence[Record | None], claim: dict[str, Any]) -> Iterator[str]:
+    """Yield what the further studies decided of a claim, all of them in one sentence, if they decided anything."""
+    found = []
+    for item, own in zip(source.further, others, strict=True):
+        if own and own.reference.same(claim) and (rows := decided(own.reference.shared, claim["id"])):
+            found.append(f"{item.title}: {'; '.join(rows)}")
+    if found:
+        yield f"Decided in other studies: {'. '.join(found)}."
+
+
 def undecided(record: Record) -> tuple[list[str], list[list[str]]]:
     """Return header and rows of what was tested and not decided, with what a decision takes."""
     half, rows = record.reference.shared, []
@@ -130,10 +141,17 @@ def needed(row: dict[str, Any]) -> str:
     return " ".join(filter(_NEEDED.match, sentences)) or sentences[0] or text.DASH
 
 
-def untested(record: Record) -> Iterator[str]:
-    """Yield a line for each claim of which nothing was tested."""
+def untested(source: Source, record: Record, others: Sequence[Record | None]) -> Iterator[str]:
+    """Yield a line for each claim of which the reference study tested nothing; some of them another study did."""
     half = record.reference.shared
     for claim in record.claims:
         if half.head(claim["id"])["verdict"] == "not tested":
             note = half.head(claim["id"])["note"] or "The study does not have what it needs."
-            yield f"- {claim['id']} · {claim['claim']} {text.sentence_case(note)}"
+            told = [
+                item.title
+                for item, own in zip(source.further, others, strict=True)
+                if own and own.reference.same(claim) and tested(own.reference.shared, claim["id"])
+            ]
+            parts = [f"- {claim['id']} · {claim['claim']} {text.sentence_case(note)}"]
+            parts += [f"Tested in another study: {text.listed(told)}."] if told else []
+            yield " ".join([*parts, *_decided_elsewhere(source, others, claim)])

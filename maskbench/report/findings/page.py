@@ -58,9 +58,9 @@ def page(source: Source, record: Record, image: str, results: Path) -> str:
         *_answer(source, record, image, others),
         "## Claim by claim",
         _reading(record),
-        *_claims(source, record),
+        *_claims(source, record, others),
         *further(source, record, others),
-        *_open(record),
+        *_open(source, record, others),
         *_surprises(source, record),
         *_limits(source, record),
         *_sanity(source, record),
@@ -125,13 +125,13 @@ def _reading(record: Record) -> str:
     )
 
 
-def _claims(source: Source, record: Record) -> Iterator[str]:
+def _claims(source: Source, record: Record, others: Sequence[Record | None]) -> Iterator[str]:
     for claim in record.claims:
         if record.reference.shared.head(claim["id"])["verdict"] != "not tested":
-            yield from of_claim(source, record, claim)
+            yield from of_claim(source, record, others, claim)
 
 
-def _open(record: Record) -> Iterator[str]:
+def _open(source: Source, record: Record, others: Sequence[Record | None]) -> Iterator[str]:
     yield "## What could not be decided, and what it would take"
     header, rows = undecided(record)
     if rows:
@@ -142,7 +142,7 @@ def _open(record: Record) -> Iterator[str]:
         yield table(header, rows)
     else:
         yield "All that was tested is decided."
-    if lines := list(untested(record)):
+    if lines := list(untested(source, record, others)):
         yield "Not tested at all:"
         yield "\n".join(lines)
 

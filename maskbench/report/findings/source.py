@@ -315,12 +315,12 @@ def practice(source: Source, record: Record, claim: str) -> str:
     numbers = values(half, row)
     if verdict in own and not about(record.reference.claims[claim], row, said):
         said, place = source.elsewhere, "elsewhere"
-    elif verdict == "inconclusive" and verdict not in own and (others := _decided(half, claim)):
-        said, place, numbers = source.partly, "partly", numbers | {"others": "; ".join(others)}
+    elif verdict == "inconclusive" and verdict not in own and (rows := decided(half, claim)):
+        said, place, numbers = source.partly, "partly", numbers | {"others": "; ".join(rows)}
     return filled(said, numbers, place)
 
 
-def _decided(half: Half, claim: str) -> list[str]:
+def decided(half: Half, claim: str) -> list[str]:
     """Return the rows of a claim that are decided, each with its verdict and its numbers."""
     return [
         f"{contrast(row)} on {named(row['measure'])} is {verdict_word(row)} ({with_runs(half, row)})"

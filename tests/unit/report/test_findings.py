@@ -437,6 +437,8 @@ def test_a_further_study_stands_beside_the_reference_study(top):
     change(top / "record-2", ("C02",), verdict="supported", estimate="0.7", ci_low="0.5", ci_high="0.9", unguarded="")
     content = page(top)
     assert "\n  - Elsewhere: ✓ supported, +0.70 points [+0.50 to +0.90], 8 seeds, 32 runs.\n" in content
+    decided = "random vs none on score is supported (+0.70 points [+0.50 to +0.90], 8 seeds, 32 runs)"
+    assert f"\n\nDecided in other studies: Elsewhere: {decided}.\n\n" in content
     part = content[content.index("## Elsewhere") : content.index("## What could not be decided")]
     assert "48 runs of 1\u202f200 planned, 1 run did not complete: rt-snippets and conll2003; minilm-l6" in part
     assert (
@@ -461,6 +463,18 @@ def test_what_is_said_of_a_further_study_is_bound_to_its_own_verdicts(top):
         page(top)
 
 
+def test_a_claim_that_only_a_further_study_tested_says_so(top):
+    edit(top, further=[FURTHER])
+    shutil.copytree(top / "record", top / "record-2")
+    untested = "- C26 · Masking changes how a model can be interpreted. Attribution-twin has no runs"
+    assert untested in page(top)
+    assert "Tested in another study" not in page(top)
+    change(top / "record-2", ("C26",), verdict="supported", estimate="0.1", ci_low="0.05", ci_high="0.2", unguarded="")
+    line = next(one for one in page(top).splitlines() if one.startswith(untested))
+    assert "Tested in another study: Elsewhere. Decided in other studies: Elsewhere: " in line
+    assert "is supported (+0.10 points [+0.05 to +0.20]" in line
+
+
 def test_a_further_study_without_a_claim_of_the_same_words_has_nothing_beside_it(top):
     edit(top, further=[FURTHER])
     shutil.copytree(top / "record", top / "record-2")
@@ -468,6 +482,8 @@ def test_a_further_study_without_a_claim_of_the_same_words_has_nothing_beside_it
     path.write_text(path.read_text().replace('"claim": "Random masking', '"claim": "Otherwise random masking'))
     content = page(top)
     assert "  - Elsewhere: " not in content
+    own = content[content.index("### C02") :]
+    assert "Decided in other studies" not in own[: own.index("###", 4)]
     part = content[content.index("## Elsewhere") : content.index("## What could not be decided")]
     line = next(one for one in part.splitlines() if one.startswith("| C02 | random vs none | score |"))
     assert line.endswith("| – |")
