@@ -130,7 +130,7 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
 
 
-def _found(row: dict[str, Any]) -> str:
+def found_in_words(row: dict[str, Any]) -> str:
     """Say what was found, without a verdict: ``with random, forgetting came out 0.40 points lower than with none``."""
     title, unit, estimate = measure(row["measure"]).title, row["unit"], row["estimate"]
     if row["kind"] == "curve":
@@ -162,7 +162,7 @@ def sentence(row: dict[str, Any]) -> str:
     if verdict in PROPERTIES:
         title = measure(row["measure"]).title
         return text.sentence_case(f"{row['contrast']}: {title}: {row['note'][:1].lower()}{row['note'][1:]}")
-    found = _found(row)
+    found = found_in_words(row)
     margin = "" if math.isnan(row["delta"]) else text.amount(row["delta"], unit)
     ends = {
         "supported": f": at least the margin of {margin}.",

@@ -23,7 +23,7 @@ HASH = "c1a1m5" * 4
 
 STRATEGIES = {
     "none": {},
-    "random": {"input": {"kind": "random", "rate": 0.15}},
+    "random": {"input": {"kind": "random", "rate": 0.15, "replacement": "mask"}},
     "static": {"input": {"kind": "static", "rate": 0.15}},
     "random-05": {"input": {"kind": "random", "rate": 0.05}},
     "random-30": {"input": {"kind": "random", "rate": 0.3}},
@@ -289,7 +289,14 @@ def _write(path: Path, rows: list[dict], columns: tuple[str, ...]) -> None:
 def write_design(folder: Path, strategies: dict[str, dict]) -> None:
     """Write experiment.json as far as figures and tables read it."""
     listed = [{"name": name, **settings} for name, settings in strategies.items()]
-    (folder / "experiment.json").write_text(json.dumps({"baseline": "none", "strategies": listed}), encoding="utf-8")
+    design = {
+        "baseline": "none",
+        "strategies": listed,
+        "training": {"epochs": 3.0, "batch_size": 32, "learning_rate": 0.001},
+        "analysis": {"train_size": None},
+        "train_sizes": [2000],
+    }
+    (folder / "experiment.json").write_text(json.dumps(design), encoding="utf-8")
 
 
 def write_choices(folder: Path, tasks: list[str], strategies: dict[str, dict]) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from maskbench.report import text
 from maskbench.report.claims import VERDICT_SYMBOLS, refusal, sentence
+from maskbench.report.findings.claims import on_tasks
 from maskbench.report.findings.further import elsewhere
 from maskbench.report.findings.source import address
 from maskbench.report.reasons import Side, sides
@@ -58,7 +59,7 @@ def extent(record: Record) -> str:
 def bullets(source: Source, record: Record, others: Sequence[Record | None]) -> Iterator[str]:
     """Yield what random masks do to each thing that one may care for, with verdict and numbers."""
     for index, item in enumerate(source.answer):
-        _, row = address(record, item.row, f"answer[{index}].row")
+        half, row = address(record, item.row, f"answer[{index}].row")
         head = f"- **{item.title}**: {VERDICT_SYMBOLS[row['verdict']]} {verdict_word(row)}."
         if row["verdict"] == "not tested":
             yield f"{head} {sentence(row)}"
@@ -66,17 +67,24 @@ def bullets(source: Source, record: Record, others: Sequence[Record | None]) -> 
             why = refusal(row) if row["estimate"] == row["estimate"] else ""  # without a number the sentence has it
             refused = f" It was refused: {why}" if why else ""
             yield f"{head} {sentence(row)}{refused} ({beside(record.reference, row)})"
-            yield from (f"  - {said}" for said in elsewhere(source, record, others, row))
+            if alone := on_tasks(half, row):
+                yield f"  - On single tasks: {', '.join(alone)}."
+        yield from (f"  - {said}" for said in elsewhere(source, record, others, row))
 
 
 def answer(source: Source, record: Record, others: Sequence[Record | None]) -> Iterator[str]:
     """Yield the paragraphs of the answer; `others` are the records of the further studies."""
     for side in both(record):
         yield f"**{short(side)}** {text.sentence_case(listed(side))}"
+    tuned = ", or the same row at tuned learning rates," if record.reference.tuned else ""
     yield (
         "A reason counts as supported, contradicted or of no difference that matters by the verdict on the first "
-        "contrast and measure of its claim that was tested; in brackets stands what speaks against it or does not "
-        "stand behind it. What is undecided is not refuted: the intervals say how large a difference could still be."
+        "contrast and measure of its claim that was tested. Brackets name what stands against a verdict: other rows of "
+        f"the same claim{tuned} with another verdict, or controls that were not passed. What is undecided is not "
+        "refuted: the intervals say how large a difference could still be."
     )
-    yield "What random masks of the usual rate do, compared with plain fine-tuning (+ is the better way):"
+    yield (
+        "What random masks of the usual rate do, compared with plain fine-tuning. A plus is in favour of masks; of the "
+        "time per update it says that masks take longer."
+    )
     yield "\n".join(bullets(source, record, others))

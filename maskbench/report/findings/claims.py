@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from maskbench.analysis.findings import whole
 from maskbench.report import text
 from maskbench.report.claims import PROPERTIES, VERDICT_SYMBOLS, records, refusal, sentence
-from maskbench.report.findings.source import decided, practice
+from maskbench.report.findings.source import decision, practice
 from maskbench.report.formats import markdown_cell
 from maskbench.report.reasons import DECIDED, remarks
 from maskbench.report.reference import contrast, effect, named, seeds, verdict_word, with_runs
+from maskbench.report.tuning import MARK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 _NEEDED = re.compile(r"(\d+ [a-z ]*seeds (find|show|tell|can never)|One [a-z ]*seed says|To .* takes more) ")
 """How a sentence of a note begins that says what a decision takes."""
+
+RATES_DIFFER = "The learning rates differ"
+"""How a note says that the two sides of a row were tuned to different rates."""
 
 SHOWN_MODELS = 3
 """Most models that a cell of a table names; of more, the first and their number."""
@@ -61,8 +65,8 @@ def of_claim(source: Source, record: Record, others: Sequence[Record | None], cl
     if claim.get("expectation", text.DASH) != text.DASH:
         yield f"Expected before: {claim['expectation']}"
     if alone := list(_alone(half, name)):
-        yield f"On single tasks it is otherwise: {'; '.join(alone)}."
-    yield from _decided_elsewhere(source, others, claim)
+        yield f"On single tasks: {'; '.join(alone)}."
+    yield from _decided_elsewhere(source, record, others, claim)
     if left := [row for row in half.pooled(name) if row["verdict"] == "not tested"]:
         reasons: dict[str, list[str]] = {}
         for row in left:
@@ -77,7 +81,8 @@ def _table(record: Record, claim: str) -> tuple[list[str], list[list[str]]]:
         behind, tuned = half.behind(row), record.reference.at_tuned(row)
         cells = [contrast(row), named(row["measure"]), with_symbol(row), effect(row) or text.DASH]
         if record.reference.tuned:
-            cells.append(f"{with_symbol(tuned)}, {effect(tuned)}".rstrip(", ") if tuned else text.DASH)
+            mark = MARK if tuned and RATES_DIFFER in tuned["note"] else ""
+            cells.append(f"{with_symbol(tuned)}, {effect(tuned)}".rstrip(", ") + mark if tuned else text.DASH)
         runs = text.plain(behind.runs, 0) if behind.runs else _measured(row)
         rows.append([*cells, of_seeds(row), runs, _on(row, behind)])
     rate = ["at tuned rates"] if record.reference.tuned else []
@@ -93,30 +98,43 @@ def _measured(row: dict[str, Any]) -> str:
 def _on(row: dict[str, Any], behind: Behind) -> str:
     """Return tasks and models that a row is about."""
     if not behind.tasks:
-        return "all that were run" if row["verdict"] in PROPERTIES else text.DASH
+        return "each task alone, on clean text" if row["verdict"] in PROPERTIES else text.DASH
     models = behind.models
     if len(models) > SHOWN_MODELS:
         models = [*models[: SHOWN_MODELS - 1], f"{len(models) - SHOWN_MODELS + 1} more"]
     return f"{', '.join(behind.tasks)}; {', '.join(models)}"
 
 
+def on_tasks(half: Half, row: dict[str, Any]) -> list[str]:
+    """Return the verdicts of a row on single tasks that are decided; none unless one differs from the row's own."""
+    own = half.rows(row["claim"])
+    own = own[~whole(own["scope"]) & (own["contrast"] == row["contrast"]) & (own["measure"] == row["measure"])]
+    alone = [one for one in records(own) if one["verdict"] in DECIDED]
+    if all(one["verdict"] == row["verdict"] for one in alone):
+        return []
+    return [f"{one['scope']} {verdict_word(one)} ({with_runs(half, one)})" for one in alone]
+
+
 def _alone(half: Half, claim: str) -> Iterator[str]:
-    """Yield verdicts on single tasks that are decided, and otherwise than that on all tasks together."""
-    pooled = {(row["contrast"], row["measure"]): row["verdict"] for row in half.pooled(claim)}
-    own = half.rows(claim)
-    for row in records(own[~whole(own["scope"])]):
-        together = pooled.get((row["contrast"], row["measure"]))
-        if row["verdict"] in DECIDED and row["verdict"] != together:
-            said = f"{row['contrast']} on {named(row['measure'])} {verdict_word(row)} ({with_runs(half, row)})"
-            yield f"{row['scope']}: {said}"
+    """Yield what is decided on single tasks where it is not the same as on all tasks together."""
+    for row in half.pooled(claim):
+        if found := on_tasks(half, row):
+            yield f"{row['contrast']} on {named(row['measure'])}: {', '.join(found)}"
 
 
-def _decided_elsewhere(source: Source, others: Sequence[Record | None], claim: dict[str, Any]) -> Iterator[str]:
-    """Yield what the further studies decided of a claim, all of them in one sentence, if they decided anything."""
+def _decided_elsewhere(
+    source: Source, record: Record, others: Sequence[Record | None], claim: dict[str, Any]
+) -> Iterator[str]:
+    """Yield what the further studies decided of a claim, all of them in one sentence, if they decided anything.
+
+    Rows count whose contrast and margin are those that the reference study has for the claim.
+    """
     found = []
     for item, own in zip(source.further, others, strict=True):
-        if own and own.reference.same(claim) and (rows := decided(own.reference.shared, claim["id"])):
-            found.append(f"{item.title}: {'; '.join(rows)}")
+        half = own.reference.shared if own and own.reference.same(claim) else None
+        rows = [row for row in half.pooled(claim["id"]) if row["verdict"] in (*DECIDED, *PROPERTIES)] if half else []
+        said = [decision(half, row) for row in rows if half and record.reference.twin(claim, row)]
+        found += [f"{item.title}: {'; '.join(said)}"] if said else []
     if found:
         yield f"Decided in other studies: {'. '.join(found)}."
 
@@ -154,4 +172,4 @@ def untested(source: Source, record: Record, others: Sequence[Record | None]) ->
             ]
             parts = [f"- {claim['id']} · {claim['claim']} {text.sentence_case(note)}"]
             parts += [f"Tested in another study: {text.listed(told)}."] if told else []
-            yield " ".join([*parts, *_decided_elsewhere(source, others, claim)])
+            yield " ".join([*parts, *_decided_elsewhere(source, record, others, claim)])

@@ -9,9 +9,12 @@ from maskbench.config.tuning import is_tuned, untuned
 from maskbench.report import text
 from maskbench.report.findings.answer import answer
 from maskbench.report.findings.claims import of_claim, table, undecided, untested
+from maskbench.report.findings.costs import costs
 from maskbench.report.findings.further import further, read_further
 from maskbench.report.findings.sanity import effects, scores
 from maskbench.report.findings.source import check_claims, filled, surprise
+from maskbench.report.reference import named
+from maskbench.report.tuning import MARK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -56,8 +59,10 @@ def page(source: Source, record: Record, image: str, results: Path) -> str:
     parts = [
         HEAD.rstrip(),
         *_answer(source, record, image, others),
+        *_costs(record),
         "## Claim by claim",
         _reading(record),
+        _words(),
         *_claims(source, record, others),
         *further(source, record, others),
         *_open(source, record, others),
@@ -93,35 +98,92 @@ def _rests(record: Record) -> Iterator[str]:
         f"{text.duration(manifest['wall_s'] + manifest['probe_s'])} of training and probing in all."
     )
     machines = sorted({f"{one['device_name']} ({one['device']}, {one['precision']})" for one in manifest["records"]})
-    yield f"Machines: {text.listed(machines)}. Which machine made which cell stands in results/reference/manifest.json."
+    yield (
+        f"Machines: {text.listed(machines)}. Which machine made which cell stands in "
+        "results/reference/manifest.json.gz."
+    )
+    yield _training(record)
     counts = evidence.gates["outcome"].value_counts()
     gates = [
         f"{counts[outcome]} {outcome}" for outcome in ("passed", "failed", "undecided", "not run") if outcome in counts
     ]
+    wanting = evidence.gates[evidence.gates["outcome"] != "passed"].drop_duplicates("gate")
+    about = []
+    for row in wanting.to_dict("records"):
+        place = f" on {named(row['measure'])}" if row["measure"] else ""
+        about.append(f"{row['gate']}{place}: {row['outcome']}")
+    lacking = f" ({'; '.join(about)})" if about else ""
     yield (
-        f"Controls, by contrast, measure and task: {', '.join(gates)}. A verdict whose controls were not all passed is "
-        f"called unguarded. Claims and margins were written down before: {evidence.file}, hash "
-        f"`{evidence.digest[:16]}`. " + (evidence.changed or "They have not changed since the runs were made.")
+        f"Controls, by contrast, measure and task: {', '.join(gates)}{lacking}. A decided verdict whose controls were "
+        "not all passed is called unguarded; an undecided one needs no control. Claims and margins were written down "
+        f"before: {evidence.file}, hash `{evidence.digest[:16]}`. "
+        + (evidence.changed or "They have not changed since the runs were made.")
     )
     if evidence.errors:
-        yield evidence.errors
+        yield f"{evidence.errors} Properties, and rows without a p-value, do not count here."
+
+
+def _training(record: Record) -> str:
+    """Say how the runs were trained, and what the mask is that most claims are about."""
+    said, drawn = record.design.training, record.design.random
+    size = record.design.size if record.design.size == "full" else text.plain(float(record.design.size), 0)
+    words = (
+        f"Unless a claim is about something else, a run learns from {size} texts, in {said['epochs']:g} passes and "
+        f"batches of {said['batch_size']}, at a learning rate of {said['learning_rate']:g} or that of its model or "
+        "strategy. Masks act in training alone; all is measured without them."
+    )
+    if drawn:
+        words += (
+            f" `random` hides {100 * drawn['rate']:g} % of the tokens of each text, others at every pass (its "
+            f"`replacement` is `{drawn['replacement']}`)."
+        )
+    return words
+
+
+def _costs(record: Record) -> Iterator[str]:
+    header, rows = costs(record)
+    if not rows:
+        return
+    yield "## What each mask changes, and what it costs"
+    yield (
+        "Every mask beside plain fine-tuning, on clean text of one task, at the shared learning rate, over all tasks "
+        "that it ran on; the best score first. Differences are mask minus plain fine-tuning, so a minus is good for "
+        f"the gap and the time, and bad for the score. In brackets stands the {100 * CONFIDENCE:g} % interval of each "
+        "number alone: this table describes, and verdicts are given below. Times were taken while other runs used the "
+        "same machine. `results/reference/tables/cost.md` has times and memory as they are, and "
+        "[masks.md](masks.md) says what each mask does and how to ask for it."
+    )
+    yield table(header, rows)
 
 
 def _reading(record: Record) -> str:
     names = [untuned(name) for name in record.numbers["strategy"].unique() if is_tuned(name)]
     tuned = (
-        f" {text.listed([f'`{name}`' for name in names])} were run again at the learning rate that was tuned for each."
+        f" {text.listed([f'`{name}`' for name in names])} were run again at the learning rate that was tuned for each. "
+        f"{MARK.strip()} marks rows whose two sides were tuned to different rates, which are then part of the "
+        "difference."
         if record.reference.tuned and names
         else ""
     )
     return (
         "Each claim begins with the verdict on its first contrast and measure that was tested; the table has all of "
-        "them, over all tasks together. Effects are signed so that + is as the claim says; in brackets stands the "
-        f"{100 * CONFIDENCE:g} % interval. Seeds and runs are those that the number rests on; analysis/pairs.csv of "
-        f"the record names every run."
-        f"{tuned} A row may be inconclusive although its interval leaves out 0: intervals are of one row alone, and a "
-        "verdict counts all rows of its claim, asks for the margin, and is refused where runs are missing or learned "
-        "nothing. [claims.md](claims.md) says how verdicts are made."
+        "them, over all tasks together. Effects are signed so that + is as the claim says, and where a claim says only "
+        f"that things differ, either sign supports it. In brackets stands the {100 * CONFIDENCE:g} % interval. In "
+        "tables, a per cent of times and counts says how much more the second side has than the first; in sentences "
+        "it says what the first has beside the second, which is another number. Seeds and runs are those that the "
+        f"number rests on; analysis/pairs.csv.gz of the record names every run.{tuned} A row may be inconclusive "
+        "although its interval leaves out 0: intervals are of one row alone, and a verdict counts all rows of its "
+        "claim, asks for the margin, and is refused where runs are missing or learned nothing."
+    )
+
+
+def _words() -> str:
+    """Explain the words that the claims use."""
+    return (
+        "δ is the margin, the smallest difference that matters. The *twin* of a mask has the same rate, the same "
+        "computation, steps of the same size, or the same places with other words in them, and lacks what the claim "
+        "is about. [claims.md](claims.md) says how verdicts are made, [masks.md](masks.md) what each mask and twin is, "
+        "and [measures.md](measures.md) what each measure is, such as one at matched score."
     )
 
 

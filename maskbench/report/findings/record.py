@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from maskbench.analysis.compare import read_comparisons
 from maskbench.analysis.metrics import read_metrics
 from maskbench.config.conditions import CLEAN
 from maskbench.errors import InputError
 from maskbench.experiment.recorded import NEEDED
-from maskbench.io.files import read_json
 from maskbench.io.gzipped import present, read_bytes
 from maskbench.records.manifest import check_manifest
 from maskbench.report import text
+from maskbench.report.findings.design import Design
 from maskbench.report.reference import Reference
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ READ = ["run", "task", "recipe", "strategy", "regime", "condition", "train_size"
 """Columns that are read of them."""
 
 
-PARTS = ("manifest.json", "experiment.json", *METRICS, *NEEDED)
-"""Files of a record, of which some or none are there."""
+PARTS = ("manifest.json", *METRICS, *NEEDED)
+"""Files of a record, of which all or none are there; a study that has begun has experiment.json before them."""
 
 
 def recorded(folder: Path) -> bool:
@@ -44,7 +45,10 @@ def recorded(folder: Path) -> bool:
     if (folder / NEEDED[0]).is_file():
         return True
     if found := [name for name in PARTS if present(folder / name).exists()]:
-        raise InputError(f"{folder / NEEDED[0]}: expected a file, as for {found[0]}, which is there; restore it")
+        raise InputError(
+            f"{folder / NEEDED[0]}: expected a file, as for {found[0]}, which is there; restore it, or wait until "
+            "the record is made"
+        )
     return False
 
 
@@ -81,17 +85,20 @@ class Record:
         As `read_manifest` gives it: how the runs were made.
     planned
         How many cells the study is to have; as many as there are where the manifest does not say.
-    baseline
-        Name of the strategy that the others are compared with.
+    design
+        What of experiment.json is told.
     numbers
         The columns `READ` of the metrics.
+    comparisons
+        As `read_comparisons` gives them: every strategy beside the baseline.
     """
 
     reference: Reference
     manifest: dict[str, Any]
     planned: int
-    baseline: str
+    design: Design
     numbers: pd.DataFrame
+    comparisons: pd.DataFrame
 
     @classmethod
     def read(cls, folder: Path) -> Record:
@@ -112,13 +119,12 @@ class Record:
         if planned is not None and planned < len(made):
             raise InputError(f"{path}: planned: expected at least its {len(made)} runs, got {planned}")
         reference = Reference.read(folder, made)
-        experiment = read_json(folder / "experiment.json")
-        baseline = experiment.get("baseline") if isinstance(experiment, dict) else None
-        if not isinstance(baseline, str):
-            raise InputError(f"{folder / 'experiment.json'}: baseline: expected the name of a strategy")
-        if manifest["study"] != experiment.get("study", manifest["study"]):
-            raise InputError(f"{path}: study: expected {experiment['study']}, got {manifest['study']}")
-        return cls(reference, manifest, len(made) if planned is None else planned, baseline, numbers)
+        design = Design.read(folder / "experiment.json")
+        if manifest["study"] != (design.study or manifest["study"]):
+            raise InputError(f"{path}: study: expected {design.study}, got {manifest['study']}")
+        compared = read_comparisons(folder / "analysis" / "comparisons.csv")
+        done = len(made) if planned is None else planned
+        return cls(reference, manifest, done, design, numbers, compared)
 
     @property
     def claims(self) -> list[dict[str, Any]]:
@@ -154,7 +160,9 @@ class Record:
     def plain(self) -> list[Plain]:
         """Scores of plain fine-tuning: each task alone on clean text, by task, model and train size."""
         table = self.numbers
-        own = table[(table["strategy"] == self.baseline) & (table["regime"] == "single") & (table["split"] == "test")]
+        own = table[
+            (table["strategy"] == self.design.baseline) & (table["regime"] == "single") & (table["split"] == "test")
+        ]
         own = own[(own["condition"] == CLEAN.name) & own["measure"].isin(("score", "majority_score"))]
         return [_plain(str(task), str(model), str(size), part) for (task, model, size), part in _blocks(own)]
 

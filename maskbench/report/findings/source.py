@@ -17,6 +17,7 @@ from maskbench.errors import InputError
 from maskbench.experiment.load import explain, read_yaml
 from maskbench.experiment.recorded import NAME
 from maskbench.report import text
+from maskbench.report.claims import PROPERTIES, found_in_words
 from maskbench.report.reasons import DECIDED
 from maskbench.report.reference import Half, contrast, effect, named, seeds, verdict_word, with_runs
 
@@ -321,12 +322,21 @@ def practice(source: Source, record: Record, claim: str) -> str:
 
 
 def decided(half: Half, claim: str) -> list[str]:
-    """Return the rows of a claim that are decided, each with its verdict and its numbers."""
-    return [
-        f"{contrast(row)} on {named(row['measure'])} is {verdict_word(row)} ({with_runs(half, row)})"
-        for row in half.pooled(claim)
-        if row["verdict"] in DECIDED
-    ]
+    """Return the rows of a claim that are decided, in words."""
+    return [decision(half, row) for row in half.pooled(claim) if row["verdict"] in DECIDED]
+
+
+def decision(half: Half, row: dict[str, Any]) -> str:
+    """Say of a row what its verdict is, on what numbers, and what was found."""
+    word = verdict_word(row)
+    verdict = word if word == "holds" else f"is {word}"
+    return f"{contrast(row)} on {named(row['measure'])} {verdict} ({with_runs(half, row)}{_found(row)})"
+
+
+def _found(row: dict[str, Any]) -> str:
+    """Say what was found of two arms, behind their numbers; nothing of other contrasts, which have no two arms."""
+    said = "" if row["verdict"] in PROPERTIES else found_in_words(row)
+    return f": {said}" if said.startswith("with ") else ""
 
 
 def about(claim: dict[str, Any], row: dict[str, Any], said: str) -> bool:

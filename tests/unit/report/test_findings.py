@@ -15,6 +15,7 @@ import yaml
 from maskbench.errors import InputError
 from maskbench.experiment.claims import read_claims
 from maskbench.experiment.recorded import NEEDED, RECORD, record_files
+from maskbench.report import text
 from maskbench.report.claims import PROPERTIES
 from maskbench.report.findings import claims, figure, readme, write
 from maskbench.report.findings.page import NOTHING
@@ -132,6 +133,7 @@ def test_the_page_begins_with_the_answer(made):
     assert re.findall(r"^## (.*)$", content, flags=re.MULTILINE) == [
         "Should I mask?",
         "What it rests on",
+        "What each mask changes, and what it costs",
         "Claim by claim",
         "What could not be decided, and what it would take",
         "Limits",
@@ -151,6 +153,41 @@ def test_the_page_begins_with_the_answer(made):
         in content
     )
     assert "- **Interpretation**: – not tested. Attribution-twin has no runs with score" in content
+
+
+def test_each_mask_has_a_row_with_what_it_changes_and_costs(made):
+    content = page(made)
+    part = content[content.index("## What each mask changes") : content.index("## Claim by claim")]
+    rows = [line.split(" | ") for line in part.splitlines() if line.startswith("| ")][2:]
+    assert [row[0] for row in rows] == ["| random", "| freeze"]  # the better score first; twins and `none` are left out
+    table = pd.read_csv(made / "record" / "analysis" / "comparisons.csv")
+    for name, score, gap, time, *about in rows:
+        own = table[(table["strategy"] == name[2:]) & (table["task"] == "(all tasks)") & (table["regime"] == "single")]
+        known = own[own["condition"] == "clean"].set_index("measure")["estimate"]
+        assert score.startswith(text.change(known["score"], "points"))
+        assert gap.startswith(text.change(known["loss_gap"], "nats"))
+        assert time.startswith(text.change(known["step_time"], "per cent"))
+        assert about == ["8", "32", "rt-snippets, conll2003; minilm-l6 |"]
+    assert "a run learns from 2\u202f000 texts, in 3 passes and batches of 32, at a learning rate of 0.001" in content
+    assert "`random` hides 15 % of the tokens" in content
+
+
+def test_verdicts_on_single_tasks_are_listed_where_they_differ(top):
+    path = top / "record" / "verdicts.csv"
+    table = pd.read_csv(path, keep_default_na=False, dtype=str)
+    own = (table["claim"] == "C02") & (table["contrast"] == "random vs none")
+    table.loc[own & (table["scope"] == "conll2003"), "verdict"] = "contradicted"
+    table.loc[own & (table["scope"] == "rt-snippets"), "verdict"] = "equivalent"
+    table.to_csv(path, index=False)
+    lines = page(top).splitlines()
+    said = next(line for line in lines if line.startswith("On single tasks: random vs none on score: "))
+    assert re.search(
+        r"rt-snippets equivalent \(.*, 8 seeds, 16 runs\), conll2003 contradicted \(.*, 8 seeds, 16 runs\)", said
+    )
+    assert "  - On single tasks: rt-snippets equivalent" in "\n".join(lines)
+    table.loc[own, "verdict"] = "equivalent"
+    table.to_csv(path, index=False)
+    assert "On single tasks: random vs none on score" not in page(top)
 
 
 def test_a_claim_has_its_verdict_its_numbers_and_what_they_mean(made):
@@ -206,7 +243,7 @@ def test_what_is_decided_beside_an_undecided_first_row_is_said(top):
     assert part.splitlines()[2].startswith("**? inconclusive** (1 other row contradicted")
     assert re.search(
         r"^In practice: Undecided\. But random vs none on perturbation drop.* is contradicted "
-        r"\([+−]\S+ points \[.*?\], 8 seeds, 32 runs\)",
+        r"\([+−]\S+ points \[.*?\], 8 seeds, 32 runs: with random, .* than with none\)",
         part,
         flags=re.MULTILINE,
     )
@@ -437,8 +474,9 @@ def test_a_further_study_stands_beside_the_reference_study(top):
     change(top / "record-2", ("C02",), verdict="supported", estimate="0.7", ci_low="0.5", ci_high="0.9", unguarded="")
     content = page(top)
     assert "\n  - Elsewhere: ✓ supported, +0.70 points [+0.50 to +0.90], 8 seeds, 32 runs.\n" in content
-    decided = "random vs none on score is supported (+0.70 points [+0.50 to +0.90], 8 seeds, 32 runs)"
-    assert f"\n\nDecided in other studies: Elsewhere: {decided}.\n\n" in content
+    decided = "random vs none on score is supported (+0.70 points [+0.50 to +0.90], 8 seeds, 32 runs"
+    found = "with random, the score came out 0.70 points higher than with none"
+    assert f"\n\nDecided in other studies: Elsewhere: {decided}: {found}).\n\n" in content
     part = content[content.index("## Elsewhere") : content.index("## What could not be decided")]
     assert "48 runs of 1\u202f200 planned, 1 run did not complete: rt-snippets and conll2003; minilm-l6" in part
     assert (
@@ -501,10 +539,13 @@ def test_a_record_without_verdicts_does_not_erase_the_answer(top):
         page(top)
     edit(top, further=[FURTHER | {"study": "other"}])
     (top / "other").mkdir()
-    (top / "other" / "experiment.json").write_text("{}")
+    (top / "other" / "experiment.json").write_text("{}")  # that study has begun, and has no record
     shutil.copytree(top / "record", top / "whole")
-    with pytest.raises(InputError, match=r"other/verdicts\.csv: expected a file, as for experiment\.json"):
-        write.texts(top, restored(top / "whole", top))
+    restored(top / "whole", top)
+    assert "It has not been run yet." in write.texts(top, top / "whole")["docs/findings.md"]
+    (top / "other" / "manifest.json").write_text("{}")
+    with pytest.raises(InputError, match=r"other/verdicts\.csv: expected a file, as for manifest\.json"):
+        write.texts(top, top / "whole")
 
 
 def restored(folder, top):
@@ -556,7 +597,7 @@ def test_numbers_of_the_runs_are_there_once(top):
 @pytest.mark.parametrize("content", ["null", "5", "[1]"])
 def test_an_experiment_that_is_no_mapping_is_named(top, content):
     (top / "record" / "experiment.json").write_text(content)
-    with pytest.raises(InputError, match=r"experiment\.json: baseline: expected the name of a strategy"):
+    with pytest.raises(InputError, match=r"experiment\.json: expected the design of a study as `snakemake` writes it"):
         page(top)
 
 
