@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from maskbench.recorded.study import Elsewhere, RecordedStudy
 
 
+CONFIGURING = ("--config", "-C", "--configfile", "--configfiles")
+"""Arguments of Snakemake that the calls of a recorded study make themselves: its configuration is the study."""
+
+
 def arguments() -> argparse.Namespace:
     """Return the arguments of the command line, parsed."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -40,6 +44,10 @@ def main() -> None:
         more = tuple(shlex.split(options.arguments))
     except ValueError as error:
         raise InputError(f"ARGS: expected arguments of Snakemake, got {options.arguments} ({error})") from None
+    if own := [word for word in more if word.partition("=")[0] in CONFIGURING]:
+        raise InputError(
+            f"ARGS: {own[0]} cannot change the configuration here; edit a copy of it, and name that by STUDY="
+        )
     if options.what == "verify":
         _verify(Elsewhere(study, f"{study.experiment.study}-verified", more), options)
     elif options.what == "card":
@@ -63,7 +71,10 @@ def _verify(elsewhere: Elsewhere, options: argparse.Namespace) -> None:
 
 def _file(study: RecordedStudy, options: argparse.Namespace, what: str) -> Path:
     """Return the archive that is to be written."""
-    return Path(options.file) if options.file else study.layout.folder.parent / f"{study.experiment.study}-{what}.zip"
+    file = Path(options.file) if options.file else study.layout.folder.parent / f"{study.experiment.study}-{what}.zip"
+    if file.is_dir():
+        raise InputError(f"FILE: {file}: expected a file to write, found a folder")
+    return file
 
 
 def _card(elsewhere: Elsewhere, options: argparse.Namespace) -> None:
@@ -97,5 +108,12 @@ def _merge(elsewhere: Elsewhere, options: argparse.Namespace) -> None:
     print(f"{new} cells merged, {there} were there already")
 
 
+def _stoppable() -> None:
+    try:
+        main()
+    except KeyboardInterrupt:
+        raise InputError("stopped; the next call goes on with what was begun") from None
+
+
 if __name__ == "__main__":
-    run(main, log=False)
+    run(_stoppable, log=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from itertools import islice
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from maskbench.errors import InputError
 from maskbench.recorded.archive import pack
 from maskbench.recorded.groups import complete, missing
+from maskbench.slots.cards import capacity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,7 +30,11 @@ that is left: what the last one has begun when the time is over is lost."""
 
 
 def batches(
-    groups: list[list[Cell]], left: Callable[[], float], clock: Callable[[], float] = time.monotonic
+    groups: list[list[Cell]],
+    left: Callable[[], float],
+    clock: Callable[[], float] = time.monotonic,
+    *,
+    at_once: int = 1,
 ) -> Iterator[list[list[Cell]]]:
     """Yield groups in batches that grow, while there is time: each is worked on before the next one is asked for.
 
@@ -40,13 +46,26 @@ def batches(
         Seconds that are left.
     clock
         Seconds of a clock.
+    at_once
+        Groups that run side by side and take as long as one: the first batch has so many, and later ones no fewer as
+        long as that fits into the time.
     """
-    waiting, size = iter(groups), 1
+    waiting, size = iter(groups), at_once
     while left() > 0 and (batch := list(islice(waiting, size))):
         began = clock()
         yield batch
         took = max(clock() - began, 1e-3)
-        size = max(1, min(GROWTH * len(batch), int(SHARE * left() * len(batch) / took)))
+        rounds = max(1, math.ceil(len(batch) / at_once))
+        least = at_once if took / rounds < left() else 1
+        size = max(least, min(GROWTH * len(batch), int(SHARE * left() * len(batch) / took)))
+        size -= size % at_once if size > at_once else 0
+
+
+def _at_once(elsewhere: Elsewhere) -> int:
+    """Return how many jobs the machine has slots and cores for."""
+    experiment = elsewhere.study.experiment
+    cores = max(1, (os.cpu_count() or 1) // experiment.training.threads)
+    return min(cores, capacity(experiment.resources.slots_per_gpu) or cores)
 
 
 def run(elsewhere: Elsewhere, minutes: float, archive: Path) -> tuple[int, int]:
@@ -80,11 +99,16 @@ def run(elsewhere: Elsewhere, minutes: float, archive: Path) -> tuple[int, int]:
     if not groups:
         raise InputError(f"{study.layout.folder}: no seed group is missing that could be run here")
     print(f"{len(groups)} seed groups are missing; {minutes:g} minutes for as many as fit", flush=True)
+    needed = elsewhere.inputs(elsewhere.restrict(cell.run for cells in groups for cell in cells))
+    if not elsewhere.make(needed, seconds=max(1.0, end - time.monotonic())):
+        raise InputError("text and models of the study could not be made here in time; the lines above say why")
     tried: list[list[Cell]] = []
-    for batch in batches(groups, lambda: end - time.monotonic()):
+    for batch in batches(groups, lambda: end - time.monotonic(), at_once=_at_once(elsewhere)):
         tried += batch
         jobs = elsewhere.restrict(cell.run for cells in tried for cell in cells)
-        elsewhere.make(_indexes(elsewhere, jobs, batch), seconds=max(1.0, end - time.monotonic()))
+        made = elsewhere.make(_indexes(elsewhere, jobs, batch), seconds=max(1.0, end - time.monotonic()))
+        if not (made or complete(batch, set(elsewhere.finished(jobs))) or end < time.monotonic()):
+            raise InputError("no cell of the last groups could be run; the lines above and the logs say why")
     jobs = elsewhere.restrict(cell.run for cells in tried for cell in cells)
     runs = complete(tried, set(elsewhere.finished(jobs)))
     if not runs:

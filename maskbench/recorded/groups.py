@@ -33,6 +33,8 @@ def groups_of(jobs: Jobs) -> dict[tuple[Any, ...], list[Cell]]:
 def missing(jobs: Jobs, there: Collection[str]) -> list[list[Cell]]:
     """Return the seed groups of which a study has no cell, those first of whose model and seed it has the fewest.
 
+    Of as many, the seeds come one after another, each with all of its tasks: verdicts count seeds that every task has.
+
     A group of which some cells are there is left out: its other cells would run on another machine. So are cells of
     models that a study pretrains itself, which are other models elsewhere, and of rates that are not tuned yet.
 
@@ -50,7 +52,7 @@ def missing(jobs: Jobs, there: Collection[str]) -> list[list[Cell]]:
         for cells in groups_of(jobs).values()
         if not any(cell.run in there or cell.model in own or not jobs.has_rate(cell) for cell in cells)
     ]
-    return sorted(found, key=lambda cells: known[cells[0].model, cells[0].seed])
+    return sorted(found, key=lambda cells: (known[cells[0].model, cells[0].seed], cells[0].seed))
 
 
 def complete(groups: Iterable[list[Cell]], finished: Collection[str]) -> list[str]:

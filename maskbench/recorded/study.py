@@ -187,12 +187,15 @@ class Elsewhere:
         process = subprocess.Popen(
             command, env=os.environ | {environment.ONLY: str(self.cells_file.absolute())}, start_new_session=True
         )
+        # The call is not in this process's group: whoever ends this process has to end the call, too.
+        before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
         try:
             return process.wait(timeout=seconds) == 0
         except subprocess.TimeoutExpired:
             return False
         finally:
             _stop(process)
+            signal.signal(signal.SIGTERM, before)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

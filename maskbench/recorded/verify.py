@@ -200,6 +200,8 @@ def compare(run: str, exact: bool, here: Mapping[Key, float | None], status: tup
     there = noise.values[run]
     for key in sorted({*there, *here}):
         name = f"{key[1]} ({key[0]})"
+        if there.get(key) is here.get(key) is None:
+            continue  # a run that failed has a row without a number in the record, and none in its own
         if key not in there or key not in here:
             found.beyond.append(f"{name}: only {'here' if key in here else 'in the record'}")
             continue

@@ -14,6 +14,7 @@ import pytest
 from maskbench.errors import InputError
 from maskbench.experiment.experiment import Experiment
 from maskbench.experiment.jobs import Jobs
+from maskbench.experiment.layout import Layout
 from maskbench.io.code import ROOT
 from maskbench.recorded import study as recorded
 from maskbench.recorded.card import batches
@@ -171,9 +172,9 @@ def test_missing_groups_are_whole_and_begin_with_seeds_of_which_nothing_is_there
     groups = groups_of(jobs)
     assert {len(cells) for cells in groups.values()} == {2}
     everything = missing(jobs, set())
-    assert [cell.run for cells in everything for cell in cells] == [
-        cell.run for cells in groups.values() for cell in cells
-    ]
+    # all tasks of a seed before the next seed: what is cut off is of use
+    assert [cells[0].seed for cells in everything] == sorted(cells[0].seed for cells in groups.values())
+    assert {cell.run for cells in everything for cell in cells} == set(jobs.cells)
     half = "one.m.none.single.clean.full.s1"
     left = missing(jobs, {half})
     assert half not in {cell.run for cells in left for cell in cells}
@@ -211,6 +212,74 @@ def test_batches_grow_and_end_with_the_time():
     assert sum(sizes) < 25
 
 
+def test_batches_fill_the_machine_as_long_as_that_fits_into_the_time():
+    now = [0.0]
+    sizes = []
+    for batch in batches([[number] for number in range(100)], lambda: 100.0 - now[0], lambda: now[0], at_once=6):
+        sizes.append(len(batch))
+        now[0] += 30.0 * -(-len(batch) // 6)
+    assert sizes == [6, 6, 6, 1]  # whole rounds of 30 seconds, and at the end what a short time may be enough for
+
+
+class Call:
+    """Stands for calls of the pipeline in a folder: what they were asked for, and what came of it."""
+
+    def __init__(self, jobs, study, answers):
+        self.jobs, self.study, self.answers = jobs, study, answers
+        self.layout, self.asked = Layout.of("s-card"), []
+
+    def restrict(self, runs):
+        return Jobs(self.jobs.experiment, None, sorted(runs))
+
+    def inputs(self, jobs):
+        return ["text"]
+
+    def make(self, targets, *, seconds=None):
+        self.asked.append(targets)
+        return self.answers.pop(0)
+
+    def finished(self, jobs):
+        return []
+
+
+@pytest.mark.parametrize(
+    ("answers", "message"),
+    [
+        ([False], "text and models of the study could not be made here in time; the lines above say why"),
+        ([True, False], "no cell of the last groups could be run; the lines above and the logs say why"),
+    ],
+)
+def test_a_call_that_cannot_run_says_so_at_once(jobs, answers, message, tmp_path):
+    study = SimpleNamespace(experiment=jobs.experiment, jobs=jobs, runs=set(), finished=set(), layout=Layout.of("s"))
+    call = Call(jobs, study, list(answers))
+    with pytest.raises(InputError, match=message):
+        run_missing(call, 10.0, tmp_path / "card.zip")
+    assert len(call.asked) == len(answers)
+
+
+def test_a_call_goes_with_the_process_that_made_it(tmp_path):
+    code = (
+        "import subprocess, sys\n"
+        "from types import SimpleNamespace\n"
+        "from pathlib import Path\n"
+        "from maskbench.recorded import study\n"
+        "real = subprocess.Popen\n"
+        f"sleeping = [sys.executable, '-c', \"import time; open('{tmp_path}/up', 'w').close(); time.sleep(60)\"]\n"
+        "study.subprocess.Popen = lambda command, **more: real(sleeping, **more)\n"
+        "about = SimpleNamespace(file=Path('x.yaml'))\n"
+        f"here = study.Elsewhere(about, 'x-card')\n"
+        "here.make([])\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
+    while not (tmp_path / "up").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.terminate()
+    assert process.wait(20) == 143
+    found = subprocess.run(["pgrep", "-f", f"{tmp_path}/up"], capture_output=True, text=True, check=False)
+    assert found.stdout == ""
+
+
 def test_a_call_that_does_not_stop_is_ended_with_its_jobs(monkeypatch):
     monkeypatch.setattr(recorded, "STOPPING", 0.2)
     code = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
@@ -227,6 +296,22 @@ def test_a_call_that_does_not_stop_is_ended_with_its_jobs(monkeypatch):
 def test_minutes_that_leave_no_time_are_refused_before_anything_is_read(minutes, tmp_path):
     with pytest.raises(InputError, match=r"MINUTES: expected a number above 0\.75, which stopping takes, got"):
         run_missing(None, minutes, tmp_path / "card.zip")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--arguments=--resources gpu=2 --config x=1"], "ARGS: --config cannot change the configuration here"),
+        (["--arguments=--configfile=x.yaml"], "ARGS: --configfile=x.yaml cannot change the configuration here"),
+        (["--file", "tests"], "FILE: tests: expected a file to write, found a folder"),
+    ],
+)
+def test_what_a_call_cannot_use_is_refused_before_it_begins(arguments, message):
+    command = [sys.executable, "scripts/cells.py", "card", "--study", "config.yaml", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(message)
+    assert len(done.stderr.strip().splitlines()) == 1
 
 
 def test_arguments_with_an_open_quote_are_refused_in_a_line():
