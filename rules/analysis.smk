@@ -11,9 +11,10 @@ rule experiment:
     conda:
         ENVS / "analysis.yaml"
     params:
-        experiment=given(EXPERIMENT.as_argument(exclude={"cache"})),
+        # The experiment itself may be longer than a command may be.
+        experiment=sha256_text(EXPERIMENT.as_argument(exclude={"cache"})),
     shell:
-        'python "$MASKBENCH/scripts/experiment.py" --experiment {params.experiment:q} --output {output:q} > {log:q} 2>&1'
+        'python "$MASKBENCH/scripts/experiment.py" --experiment "$MASKBENCH_EXPERIMENT" --output {output:q} > {log:q} 2>&1'
 
 
 if CALL.packed:

@@ -22,6 +22,7 @@ from maskbench.experiment.recorded import RECORD, record_files
 from maskbench.experiment.tuning import reserve
 from maskbench.experiment.user_files import corpus_content, lexicon_content, model_content, task_content
 from maskbench.io.code import code_hash
+from maskbench.io.files import sha256_text
 from maskbench.records.packed import GZIPPED, packed_form
 
 ENVS = Path(workflow.basedir) / "envs"

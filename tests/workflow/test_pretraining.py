@@ -43,6 +43,17 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return folder, result.stdout
 
 
+def test_an_experiment_may_be_longer_than_an_argument_of_a_command(tmp_path: Path) -> None:
+    folder = copy_project(tmp_path / "project")
+    (folder / "data").mkdir()
+    (folder / "data/letters.txt").write_text(text(40))
+    (folder / "data/reviews.csv").write_text(csv_of_texts(120))
+    configure(folder, {"seeds": list(range(1, 301))})
+    result = snakemake(folder, "results/mine/experiment.json")
+    assert result.returncode == 0, result.stdout
+    assert (folder / "results/mine/experiment.json").stat().st_size > 2**17  # more than Linux takes as one argument
+
+
 def test_each_seed_makes_a_model_that_cells_start_from(study: tuple[Path, str]) -> None:
     folder, output = study
     assert "of 2 models of the study's own, 2 to pretrain: own-p1, own-p2" in output
