@@ -24,12 +24,12 @@ HASH = "c1a1m5" * 4
 STRATEGIES = {
     "none": {},
     "random": {"input": {"kind": "random", "rate": 0.15, "replacement": "mask"}},
-    "static": {"input": {"kind": "static", "rate": 0.15}},
-    "random-05": {"input": {"kind": "random", "rate": 0.05}},
-    "random-30": {"input": {"kind": "random", "rate": 0.3}},
-    "random-60": {"input": {"kind": "random", "rate": 0.6}},
-    "span": {"input": {"kind": "span", "rate": 0.15}},
-    "span-30": {"input": {"kind": "span", "rate": 0.3}},
+    "static": {"input": {"kind": "static", "rate": 0.15, "replacement": "mask"}},
+    "random-05": {"input": {"kind": "random", "rate": 0.05, "replacement": "mask"}},
+    "random-30": {"input": {"kind": "random", "rate": 0.3, "replacement": "mask"}},
+    "random-60": {"input": {"kind": "random", "rate": 0.6, "replacement": "mask"}},
+    "span": {"input": {"kind": "span", "rate": 0.15, "replacement": "mask"}},
+    "span-30": {"input": {"kind": "span", "rate": 0.3, "replacement": "mask"}},
     "freeze": {"parameter": {"kind": "freeze", "layers": 3}},
 }
 """Strategies as experiment.json has them, as far as the report reads them."""
