@@ -105,14 +105,17 @@ def _on(row: dict[str, Any], behind: Behind) -> str:
     return f"{', '.join(behind.tasks)}; {', '.join(models)}"
 
 
-def on_tasks(half: Half, row: dict[str, Any]) -> list[str]:
-    """Return the verdicts of a row on single tasks that are decided; none unless one differs from the row's own."""
+def rows_on_tasks(half: Half, row: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows of single tasks that are decided; none unless one has another verdict than the row itself."""
     own = half.rows(row["claim"])
     own = own[~whole(own["scope"]) & (own["contrast"] == row["contrast"]) & (own["measure"] == row["measure"])]
     alone = [one for one in records(own) if one["verdict"] in DECIDED]
-    if all(one["verdict"] == row["verdict"] for one in alone):
-        return []
-    return [f"{one['scope']} {verdict_word(one)} ({with_runs(half, one)})" for one in alone]
+    return [] if all(one["verdict"] == row["verdict"] for one in alone) else alone
+
+
+def on_tasks(half: Half, row: dict[str, Any]) -> list[str]:
+    """Say what was decided on single tasks, as `rows_on_tasks` has it."""
+    return [f"{one['scope']} {verdict_word(one)} ({with_runs(half, one)})" for one in rows_on_tasks(half, row)]
 
 
 def _alone(half: Half, claim: str) -> Iterator[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from maskbench.errors import InputError
 from maskbench.report import text
 from maskbench.report.findings.answer import both, extent, short
+from maskbench.report.findings.claims import rows_on_tasks
 from maskbench.report.findings.source import address
 from maskbench.report.reference import effect, seeds, verdict_word
 
@@ -44,7 +45,9 @@ def three_sentences(source: Source, record: Record, image: str) -> str:
         behind = half.behind(row)
         number = f"{effect(row)}, " if effect(row) else ""
         runs = f", {seeds(row)}, {text.count(behind.runs, 'run')}" if behind.runs else ""
-        parts.append(f"{item.title.lower()}: {verdict_word(row)} ({number}{row['contrast']}{runs})")
+        tasks = [f"{one['scope']} {verdict_word(one)}" for one in rows_on_tasks(half, row)]
+        alone = f"; alone: {', '.join(tasks)}" if tasks else ""
+        parts.append(f"{item.title.lower()}: {verdict_word(row)} ({number}{row['contrast']}{runs}{alone})")
     return (
         f"**Should I mask? {kinds}.** Random masks against plain fine-tuning: {'; '.join(parts)}. The reference study "
         f"so far: {extent(record)}; [docs/findings.md](docs/findings.md) has every claim with its evidence, and what "

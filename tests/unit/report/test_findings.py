@@ -185,6 +185,8 @@ def test_verdicts_on_single_tasks_are_listed_where_they_differ(top):
         r"rt-snippets equivalent \(.*, 8 seeds, 16 runs\), conll2003 contradicted \(.*, 8 seeds, 16 runs\)", said
     )
     assert "  - On single tasks: rt-snippets equivalent" in "\n".join(lines)
+    readme_said = write.texts(top, top / "record")["README.md"]
+    assert "random vs none, 8 seeds, 32 runs; alone: rt-snippets equivalent, conll2003 contradicted)" in readme_said
     table.loc[own, "verdict"] = "equivalent"
     table.to_csv(path, index=False)
     assert "On single tasks: random vs none on score" not in page(top)
