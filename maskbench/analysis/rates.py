@@ -23,6 +23,9 @@ FOLDER = "tuning"
 """Folder of a study, beside its choices, with what is found at the tuned rates: the files have the names that they have
 in the study itself."""
 
+DIFFER = "The learning rates differ"
+"""How the note of a row begins whose two sides were trained at different rates."""
+
 
 def at_rate(metrics: pd.DataFrame, rate: Rate) -> pd.DataFrame:
     """Return the metrics of the runs at one of the rates, under the names that their strategies have in the claims."""
@@ -64,7 +67,7 @@ def differing(pairs: pd.DataFrame, rates: Mapping[str, tuple[str, float]]) -> st
         differ = differ or len({rate for side in sides for _, rate in side}) > 1
         for strategy, rate in (one for side in sides for one in side):
             found.setdefault(untuned(strategy), set()).add(rate)
-    return f"The learning rates differ: {words(found)}." if differ else None
+    return f"{DIFFER}: {words(found)}." if differ else None
 
 
 def words(rates: Mapping[str, set[float]]) -> str:

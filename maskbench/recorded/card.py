@@ -55,7 +55,7 @@ def batches(
         began = clock()
         yield batch
         took = max(clock() - began, 1e-3)
-        rounds = max(1, math.ceil(len(batch) / at_once))
+        rounds = math.ceil(len(batch) / at_once)
         least = at_once if took / rounds < left() else 1
         size = max(least, min(GROWTH * len(batch), int(SHARE * left() * len(batch) / took)))
         size -= size % at_once if size > at_once else 0

@@ -179,8 +179,7 @@ def effect(row: dict[str, Any]) -> str:
         return ""
     if row["verdict"] in ("holds", "false"):
         return f"largest {row['estimate']:.2g}"
-    interval = text.bounds(row["ci_low"], row["ci_high"], row["unit"])
-    return text.change(row["estimate"], row["unit"]) + (f" [{interval}]" if interval else "")
+    return text.difference(row["estimate"], row["ci_low"], row["ci_high"], row["unit"])
 
 
 def named(name: str) -> str:

@@ -11,6 +11,7 @@ import pandas as pd
 from maskbench.analysis.compare import ALL_TASKS
 from maskbench.analysis.findings import VERDICT_COLUMNS
 from maskbench.analysis.metrics import BLOCK, write_csv
+from maskbench.analysis.rates import DIFFER
 from maskbench.analysis.values import Scale
 from maskbench.config.measures import measure, shown_in
 from maskbench.config.science import CONFIDENCE, POWER
@@ -54,7 +55,7 @@ def verdicts(study: Study) -> Table:
         verdict = f"{row.verdict}, unguarded" if row.unguarded else row.verdict
         cells = (row.contrast, row.measure, row.scope, verdict, effect, row.chance, row.least, row.seeds)
         shown.append([cell or text.DASH for cell in cells])
-        if "The learning rates differ" in row.note:
+        if DIFFER in row.note:
             shown[-1][0] += MARK
     names = ["contrast", "measure", "on", "verdict", "effect and interval", "p (Holm)", "least effect found", "seeds"]
     frame = pd.DataFrame(shown, columns=names)

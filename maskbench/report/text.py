@@ -69,6 +69,12 @@ def bounds(low: float, high: float, unit: str) -> str:
     return f"{signed(low, DECIMALS.get(unit, 3))} to {signed(high, DECIMALS.get(unit, 3))}"
 
 
+def difference(value: float, low: float, high: float, unit: str) -> str:
+    """Write a difference with its interval, such as ``+0.40 points [−0.10 to +0.90]``, or alone if it has none."""
+    interval = bounds(low, high, unit)
+    return change(value, unit) + (f" [{interval}]" if interval else "")
+
+
 def chance(p: float) -> str:
     """Write a p value as papers do: ``p = 0.031``, ``p < 0.001``; nothing if there is none."""
     if math.isnan(p):

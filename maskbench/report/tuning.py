@@ -202,6 +202,4 @@ def _half(row: dict[str, Any], rate: str) -> tuple[str, str]:
         return text.DASH, text.DASH
     if math.isnan(estimate):
         return verdict, text.DASH
-    unit = str(row["unit"])
-    interval = text.bounds(row[f"ci_low_{rate}"], row[f"ci_high_{rate}"], unit)
-    return verdict, text.change(estimate, unit) + (f" [{interval}]" if interval else "")
+    return verdict, text.difference(estimate, row[f"ci_low_{rate}"], row[f"ci_high_{rate}"], str(row["unit"]))

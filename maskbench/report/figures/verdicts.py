@@ -119,8 +119,7 @@ def forest_row(axes: Axes, line: int, row: dict[str, Any], far: float) -> None:
             axes.plot([place, math.copysign(far, value)], [line, line], color=colour, linewidth=2, zorder=3)
         look: dict[str, Any] = {"c": fill, "edgecolors": colour, "linewidths": 1.3, "clip_on": False, "zorder": 6}
         axes.scatter([place], [line], marker=shape, s=48, **look)
-    interval = text.bounds(row["ci_low"], row["ci_high"], row["unit"])
-    words = text.change(row["estimate"], row["unit"]) + (f" [{interval}]" if interval else "")
+    words = text.difference(row["estimate"], row["ci_low"], row["ci_high"], row["unit"])
     bare = "°" if row["unguarded"] and row["verdict"] in ANSWERS else ""
     verdict = "refused" if refused(row) else SHORT_WORDS.get(row["verdict"], row["verdict"])
     beside(axes, line, f"{VERDICT_SYMBOLS[row['verdict']]} {verdict}{bare}", colour, bold=True)

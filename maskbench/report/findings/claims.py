@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from maskbench.analysis.findings import whole
+from maskbench.analysis.rates import DIFFER
 from maskbench.report import text
 from maskbench.report.claims import PROPERTIES, VERDICT_SYMBOLS, records, refusal, sentence
 from maskbench.report.findings.source import decision, practice
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
 
 _NEEDED = re.compile(r"(\d+ [a-z ]*seeds (find|show|tell|can never)|One [a-z ]*seed says|To .* takes more) ")
 """How a sentence of a note begins that says what a decision takes."""
-
-RATES_DIFFER = "The learning rates differ"
-"""How a note says that the two sides of a row were tuned to different rates."""
 
 SHOWN_MODELS = 3
 """Most models that a cell of a table names; of more, the first and their number."""
@@ -81,7 +79,7 @@ def _table(record: Record, claim: str) -> tuple[list[str], list[list[str]]]:
         behind, tuned = half.behind(row), record.reference.at_tuned(row)
         cells = [contrast(row), named(row["measure"]), with_symbol(row), effect(row) or text.DASH]
         if record.reference.tuned:
-            mark = MARK if tuned and RATES_DIFFER in tuned["note"] else ""
+            mark = MARK if tuned and DIFFER in tuned["note"] else ""
             cells.append(f"{with_symbol(tuned)}, {effect(tuned)}".rstrip(", ") + mark if tuned else text.DASH)
         runs = text.plain(behind.runs, 0) if behind.runs else _measured(row)
         rows.append([*cells, of_seeds(row), runs, _on(row, behind)])

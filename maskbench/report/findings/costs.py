@@ -43,11 +43,6 @@ def _rows(part: pd.DataFrame) -> dict[str, dict[str, Any]]:
 def _cells(name: str, model: str, rows: dict[str, dict[str, Any]], tasks: list[str]) -> list[str]:
     """Return the cells of a row; both arms have a run for each seed and task."""
     seeds = int(rows["score"]["n_seeds"])
-    effects = [_difference(rows[measure]) for measure in SHOWN]
+    of_all = [rows[measure] for measure in SHOWN]
+    effects = [text.difference(row["estimate"], row["ci_low"], row["ci_high"], row["unit"]) for row in of_all]
     return [name, *effects, str(seeds), text.plain(2 * seeds * len(tasks), 0), f"{', '.join(tasks)}; {model}"]
-
-
-def _difference(row: dict[str, Any]) -> str:
-    """Write a difference with its interval."""
-    interval = text.bounds(row["ci_low"], row["ci_high"], row["unit"])
-    return f"{text.change(row['estimate'], row['unit'])} [{interval}]"
