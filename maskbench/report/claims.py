@@ -131,25 +131,26 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def found_in_words(row: dict[str, Any]) -> str:
-    """Say what was found, without a verdict: ``with random, forgetting came out 0.40 points lower than with none``."""
+    """Say what was found, without a verdict: ``with random, forgetting came out 0.40 points lower than with none``.
+
+    A ratio of what is better low says how much more the second arm has, as in verdicts.csv: the sentence has the number
+    of the table.
+    """
     title, unit, estimate = measure(row["measure"]).title, row["unit"], row["estimate"]
     if row["kind"] == "curve":
         title += " over the learning curve"
     sides, scope = _sides(row["contrast"]), "" if row["scope"] == POOLED else f" ({row['scope']})"
-    if unit == "per cent":  # towards the better way; what one side has is in per cent of what the other has
-        lower = measure(row["measure"]).better != "higher"
-        size = text.amount(100.0 * math.expm1((-1.0 if lower else 1.0) * math.log1p(estimate / 100.0)), unit)
-    else:
-        size = text.amount(estimate, unit)
+    size = text.amount(estimate, unit)
     if sides is None and row["kind"] == "combination":  # of two factors together, either way may be right
         return f"{row['contrast']}{scope}: {title}, {text.change(estimate, unit)} towards the better"
     if sides is None or " vs " in row["scope"] or row["kind"] == "by-size":
         return f"{row['contrast']}{scope}: {title}, {text.change(estimate, unit)} in favour of the claim"
     if not float(size.split()[0].replace(text.NARROW, "")):
         return f"with {sides[0]}, the {title} came out the same as with {sides[1]}, to the digits shown{scope}"
-    return (
-        f"with {sides[0]}, the {title} came out {size} {_better(row['measure'], estimate)} than with {sides[1]}{scope}"
-    )
+    first, second, way = *sides, _better(row["measure"], estimate)
+    if unit == "per cent" and measure(row["measure"]).better != "higher":
+        first, second, way = second, first, "higher" if estimate > 0 else "lower"
+    return f"with {first}, the {title} came out {size} {way} than with {second}{scope}"
 
 
 def sentence(row: dict[str, Any]) -> str:

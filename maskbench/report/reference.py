@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from maskbench.analysis.findings import OTHERS, whole
-from maskbench.analysis.rates import FOLDER
+from maskbench.analysis.rates import DIFFER, FOLDER
 from maskbench.config.measures import measure
 from maskbench.report import text
 from maskbench.report.claims import ANSWERS, headline, records, refused
@@ -174,11 +174,11 @@ def _contrast(claim: dict[str, Any], row: dict[str, Any]) -> dict[str, Any] | No
 
 
 def effect(row: dict[str, Any]) -> str:
-    """Write an effect with its interval: ``+0.80 points [+0.30 to +1.20]``; nothing if there is no estimate."""
-    if math.isnan(row["estimate"]):
-        return ""
+    """Write an effect with its interval: ``+0.80 points [+0.30 to +1.20]``; nothing without estimate or interval."""
     if row["verdict"] in ("holds", "false"):
         return f"largest {row['estimate']:.2g}"
+    if math.isnan(row["estimate"]) or math.isnan(row["ci_low"]):  # one seed alone shows nothing
+        return ""
     return text.difference(row["estimate"], row["ci_low"], row["ci_high"], row["unit"])
 
 
@@ -235,5 +235,7 @@ def beside(reference: Reference, row: dict[str, Any]) -> str:
     words = f"{shown}, {rests_on(reference.shared, row)}" if shown else rests_on(reference.shared, row)
     if (tuned := reference.at_tuned(row)) is None:
         return words
+    assert reference.tuned is not None
     verdict = "the same verdict" if tuned["verdict"] == row["verdict"] else verdict_word(tuned)
-    return f"{words}; at tuned learning rates {verdict}, {effect(tuned)}".rstrip(", ")
+    rates = "another tuned learning rate for each side" if DIFFER in tuned["note"] else "tuned learning rates"
+    return f"{words}; at {rates} {verdict}, {with_runs(reference.tuned, tuned)}"

@@ -254,14 +254,24 @@ def test_all_that_is_shown_comes_out_of_the_record_byte_for_byte(half, tmp_path)
     assert "manifest.json.gz: expected a file that gzip has packed" in snakemake(clone).stdout
 
 
+OFFLINE = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
+"""What makes every download fail."""
+
+
 def work_on_cells(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run scripts/cells.py on the study of a folder."""
+    """Run scripts/cells.py on the study of a folder, without network."""
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     helped = warm.environment()
     return subprocess.run(
         [sys.executable, "scripts/cells.py", arguments[0], "--study", "config.yaml", *arguments[1:]],
         cwd=folder,
-        env={**inherited, "MASKBENCH_GPUS": "-1", **helped, "PYTHONPATH": f"{folder}:{helped['PYTHONPATH']}"},
+        env={
+            **inherited,
+            "MASKBENCH_GPUS": "-1",
+            **OFFLINE,
+            **helped,
+            "PYTHONPATH": f"{folder}:{helped['PYTHONPATH']}",
+        },
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from maskbench.analysis.findings import whole
+from maskbench.config.science import LEVEL
 from maskbench.report import text
 from maskbench.report.claims import VERDICT_SYMBOLS, refusal, sentence
 from maskbench.report.findings.claims import on_tasks
 from maskbench.report.findings.further import elsewhere
-from maskbench.report.findings.source import address
+from maskbench.report.findings.places import address, compared, difference, tasks_of, texts
+from maskbench.report.findings.source import in_short
 from maskbench.report.reasons import Side, sides
 from maskbench.report.reference import beside, verdict_word
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from typing import Any
 
+    from maskbench.report.findings.places import Book
     from maskbench.report.findings.record import Record
     from maskbench.report.findings.source import Source
+
+REREAD = ", so take each as one result among many"
+"""What is said of them where not all remain."""
 
 _NAMED = {
     "supported": "supported",
@@ -48,7 +56,7 @@ def listed(side: Side) -> str:
 
 
 def extent(record: Record) -> str:
-    """Say in a sentence what the answer rests on, and what is still to be run."""
+    """Say in a sentence what the answer rests on, and how much more was planned."""
     part = f"{text.count(record.done, 'run')}"
     if record.done < record.planned:
         part += f" of {text.plain(record.planned, 0)} planned"
@@ -69,11 +77,42 @@ def bullets(source: Source, record: Record, others: Sequence[Record | None]) -> 
             yield f"{head} {sentence(row)}{refused} ({beside(record.reference, row)})"
             if alone := on_tasks(half, row):
                 yield f"  - On single tasks: {', '.join(alone)}."
+            if sizes := list(_at_other_sizes(record, row)):
+                yield f"  - With more or fewer training texts, without a verdict: {'; '.join(sizes)}."
         yield from (f"  - {said}" for said in elsewhere(source, record, others, row))
 
 
-def answer(source: Source, record: Record, others: Sequence[Record | None]) -> Iterator[str]:
+def _at_other_sizes(record: Record, row: dict[str, Any]) -> Iterator[str]:
+    """Yield how a mask's score differs from plain fine-tuning where it ran with other numbers of training texts."""
+    name = row["contrast"].removesuffix(f" vs {record.design.baseline}")
+    if row["measure"] != "score" or name not in record.design.masks:
+        return
+    sizes = [size for size in record.comparisons["train_size"].unique() if size not in ("full", record.design.size)]
+    for size in sorted(sizes, key=int):
+        if found := compared(record, size, name, "score"):
+            runs = 2 * int(found["n_seeds"]) * len(tasks_of(record, size, name))
+            seeds = text.count(int(found["n_seeds"]), "seed")
+            yield f"{texts(size)} {difference(found)} ({seeds}, {text.count(runs, 'run')})"
+
+
+def _all_claims_together(record: Record) -> str:
+    """Say how many of the rows that are supported or contradicted remain if all claims are corrected for together."""
+    table = record.reference.shared.evidence.verdicts
+    own = table[whole(table["scope"]) & table["verdict"].isin(("supported", "contradicted"))]
+    left = int((own["q"] < LEVEL).sum())
+    return (
+        "Each verdict is corrected for the tests of its own claim. If one corrects for those of all claims together, "
+        f"so that at most {100 * LEVEL:g} % of what is found is false (q below {LEVEL:g}), {left} of {len(own)} "
+        f"supported or contradicted rows remain{'' if left == len(own) else REREAD}."
+    )
+
+
+def answer(source: Source, book: Book, others: Sequence[Record | None]) -> Iterator[str]:
     """Yield the paragraphs of the answer; `others` are the records of the further studies."""
+    record = book.own
+    if said := in_short(source, book):
+        yield said
+        yield "Counted over the claims of the reference study:"
     for side in both(record):
         yield f"**{short(side)}** {text.sentence_case(listed(side))}"
     tuned = ", or the same row at tuned learning rates," if record.reference.tuned else ""
@@ -83,6 +122,8 @@ def answer(source: Source, record: Record, others: Sequence[Record | None]) -> I
         f"the same claim{tuned} with another verdict, or controls that were not passed. What is undecided is not "
         "refuted: the intervals say how large a difference could still be."
     )
+    if len(record.reference.shared.evidence.verdicts):
+        yield _all_claims_together(record)
     yield (
         "What random masks of the usual rate do, compared with plain fine-tuning. A plus is in favour of masks; of the "
         "time per update it says that masks take longer."

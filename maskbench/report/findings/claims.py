@@ -80,7 +80,8 @@ def _table(record: Record, claim: str) -> tuple[list[str], list[list[str]]]:
         cells = [contrast(row), named(row["measure"]), with_symbol(row), effect(row) or text.DASH]
         if record.reference.tuned:
             mark = MARK if tuned and DIFFER in tuned["note"] else ""
-            cells.append(f"{with_symbol(tuned)}, {effect(tuned)}".rstrip(", ") + mark if tuned else text.DASH)
+            said = [with_symbol(tuned), effect(tuned), seeds(tuned)] if tuned else [text.DASH]
+            cells.append(", ".join(filter(None, said)) + mark)
         runs = text.plain(behind.runs, 0) if behind.runs else _measured(row)
         rows.append([*cells, of_seeds(row), runs, _on(row, behind)])
     rate = ["at tuned rates"] if record.reference.tuned else []
@@ -104,20 +105,24 @@ def _on(row: dict[str, Any], behind: Behind) -> str:
 
 
 def rows_on_tasks(half: Half, row: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the rows of single tasks that are decided; none unless one has another verdict than the row itself."""
+    """Return the rows of single tasks where there are several; none unless they or the row itself are decided.
+
+    All of them: what is decided over all tasks together need not be decided on each, or on any.
+    """
     own = half.rows(row["claim"])
     own = own[~whole(own["scope"]) & (own["contrast"] == row["contrast"]) & (own["measure"] == row["measure"])]
-    alone = [one for one in records(own) if one["verdict"] in DECIDED]
-    return [] if all(one["verdict"] == row["verdict"] for one in alone) else alone
+    alone = [one for one in records(own) if one["verdict"] != "not tested"]
+    told = any(one["verdict"] in DECIDED for one in [*alone, row])
+    return alone if told and len(alone) > 1 else []
 
 
 def on_tasks(half: Half, row: dict[str, Any]) -> list[str]:
-    """Say what was decided on single tasks, as `rows_on_tasks` has it."""
+    """Say what was found on single tasks, as `rows_on_tasks` has it."""
     return [f"{one['scope']} {verdict_word(one)} ({with_runs(half, one)})" for one in rows_on_tasks(half, row)]
 
 
 def _alone(half: Half, claim: str) -> Iterator[str]:
-    """Yield what is decided on single tasks where it is not the same as on all tasks together."""
+    """Yield what was found on single tasks, of rows of which anything is decided."""
     for row in half.pooled(claim):
         if found := on_tasks(half, row):
             yield f"{row['contrast']} on {named(row['measure'])}: {', '.join(found)}"
@@ -147,9 +152,11 @@ def undecided(record: Record) -> tuple[list[str], list[list[str]]]:
         for row in tested(half, claim["id"]):
             if row["verdict"] not in (*DECIDED, *PROPERTIES):
                 least = "" if row["mde"] != row["mde"] else text.amount(row["mde"], row["unit"])
-                found = [effect(row) or text.DASH, seeds(row), least or text.DASH, needed(row)]
+                runs = text.plain(half.behind(row).runs, 0)
+                found = [effect(row) or text.DASH, seeds(row), runs, least or text.DASH, needed(row)]
                 rows.append([claim["id"], contrast(row), named(row["measure"]), with_symbol(row), *found])
-    return ["claim", "contrast", "measure", "verdict", "effect", "seeds", "least effect found", "what it takes"], rows
+    least = "least effect found"
+    return ["claim", "contrast", "measure", "verdict", "effect", "seeds", "runs", least, "what it takes"], rows
 
 
 def needed(row: dict[str, Any]) -> str:

@@ -1,13 +1,15 @@
-"""What each mask changes and costs beside plain fine-tuning, in one table: differences, and no verdicts."""
+"""What each mask changes and costs beside plain fine-tuning, in tables: differences, and no verdicts."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from maskbench.analysis.compare import ALL_TASKS
 from maskbench.config.conditions import CLEAN
 from maskbench.report import text
 from maskbench.report.claims import records
+from maskbench.report.findings.places import difference
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,21 +19,43 @@ if TYPE_CHECKING:
 SHOWN = {"score": "score", "loss_gap": "generalisation gap", "step_time": "time per update"}
 """The measures of the table, with what stands above them."""
 
+ALONE = "score on each task"
+"""The heading of the column with the scores of single tasks."""
+
 
 def costs(record: Record) -> tuple[list[str], list[list[str]]]:
     """Return header and rows: what each mask did to score, gap and time, the best score first; twins are left out."""
-    table = record.comparisons
-    own = (table["regime"] == "single") & (table["condition"] == CLEAN.name)
-    own &= (table["train_size"] == record.design.size) & table["strategy"].isin(record.design.masks)
-    table = table[own & table["measure"].isin(SHOWN)]
     found = []
-    for (name, model), part in table.groupby(["strategy", "model"], sort=False):
+    for (name, model, _), part in _blocks(record, record.design.size):
         rows = _rows(part)
         if set(rows) == set(SHOWN) and int(rows["score"]["n_seeds"]):
-            tasks = [task for task in part["task"].unique() if task != ALL_TASKS]
-            found.append((-rows["score"]["estimate"], _cells(str(name), str(model), rows, tasks)))
-    header = ["mask", *SHOWN.values(), "seeds", "runs", "on"]
+            found.append((-rows["score"]["estimate"], [str(name), *_cells(part, rows), _on(part, str(model))]))
+    header = ["mask", SHOWN["score"], ALONE, *list(SHOWN.values())[1:], "seeds", "runs", "on"]
     return header, [cells for _, cells in sorted(found, key=lambda one: one[0])]
+
+
+def by_size(record: Record) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows: the same of the masks that ran with several numbers of training texts, by this number."""
+    found: dict[tuple[str, str], list[tuple[float, list[str]]]] = {}
+    for (name, model, size), part in _blocks(record):
+        rows = _rows(part)
+        if "score" in rows and int(rows["score"]["n_seeds"]):
+            order = math.inf if size == "full" else float(size)
+            shown = "all" if size == "full" else text.plain(order, 0)
+            cells = [str(name), shown, *_cells(part, rows), _on(part, str(model))]
+            found.setdefault((str(name), str(model)), []).append((order, cells))
+    header = ["mask", "training texts", SHOWN["score"], ALONE, *list(SHOWN.values())[1:], "seeds", "runs", "on"]
+    several = [own for own in found.values() if len(own) > 1]
+    return header, [cells for own in several for _, cells in sorted(own, key=lambda one: one[0])]
+
+
+def _blocks(record: Record, size: str | None = None) -> Any:
+    """Return the comparisons of every mask on clean text of one task, by mask, model and number of training texts."""
+    table = record.comparisons
+    own = (table["regime"] == "single") & (table["condition"] == CLEAN.name)
+    own &= table["strategy"].isin(record.design.masks) & table["measure"].isin(SHOWN)
+    own &= (table["train_size"] == size) if size else True
+    return table[own].groupby(["strategy", "model", "train_size"], sort=False)
 
 
 def _rows(part: pd.DataFrame) -> dict[str, dict[str, Any]]:
@@ -40,9 +64,18 @@ def _rows(part: pd.DataFrame) -> dict[str, dict[str, Any]]:
     return {row["measure"]: row for row in records(pooled if len(pooled) else part)}
 
 
-def _cells(name: str, model: str, rows: dict[str, dict[str, Any]], tasks: list[str]) -> list[str]:
-    """Return the cells of a row; both arms have a run for each seed and task."""
-    seeds = int(rows["score"]["n_seeds"])
-    of_all = [rows[measure] for measure in SHOWN]
-    effects = [text.difference(row["estimate"], row["ci_low"], row["ci_high"], row["unit"]) for row in of_all]
-    return [name, *effects, str(seeds), text.plain(2 * seeds * len(tasks), 0), f"{', '.join(tasks)}; {model}"]
+def _tasks(part: pd.DataFrame) -> list[str]:
+    return [str(task) for task in part["task"].unique() if task != ALL_TASKS]
+
+
+def _cells(part: pd.DataFrame, rows: dict[str, dict[str, Any]]) -> list[str]:
+    """Return the numbers of a row; both arms have a run for each seed and task."""
+    seeds, tasks = int(rows["score"]["n_seeds"]), _tasks(part)
+    alone = records(part[(part["measure"] == "score") & (part["task"] != ALL_TASKS)])
+    by_task = ", ".join(f"{row['task']} {difference(row)}" for row in alone) if len(alone) > 1 else text.DASH
+    score, *others = [difference(rows[measure]) if measure in rows else text.DASH for measure in SHOWN]
+    return [score, by_task, *others, str(seeds), text.plain(2 * seeds * len(tasks), 0)]
+
+
+def _on(part: pd.DataFrame, model: str) -> str:
+    return f"{', '.join(_tasks(part))}; {model}"

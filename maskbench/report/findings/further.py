@@ -8,8 +8,8 @@ from maskbench.config.science import CONFIDENCE
 from maskbench.report import text
 from maskbench.report.claims import VERDICT_SYMBOLS
 from maskbench.report.findings.claims import of_seeds, table, tested, with_symbol
+from maskbench.report.findings.places import Book, check_verdicts, filled
 from maskbench.report.findings.record import Record, recorded
-from maskbench.report.findings.source import check_verdicts, filled
 from maskbench.report.reference import contrast, effect, named, verdict_word, with_runs
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from maskbench.report.findings.source import Further, Source
 
 
-def read_further(source: Source, results: Path) -> list[Record | None]:
-    """Return the records of the further studies, in their order; None for one that has not been run yet.
+def read_further(source: Source, results: Path) -> dict[str, Record | None]:
+    """Return the records of the further studies by name, in their order; None for one that has not been run yet.
 
     Parameters
     ----------
@@ -29,8 +29,8 @@ def read_further(source: Source, results: Path) -> list[Record | None]:
     results
         Folder with the records, by the names of the studies.
     """
-    folders = [results / item.study for item in source.further]
-    return [Record.read(folder) if recorded(folder) else None for folder in folders]
+    folders = {item.study: results / item.study for item in source.further}
+    return {name: Record.read(folder) if recorded(folder) else None for name, folder in folders.items()}
 
 
 def elsewhere(source: Source, record: Record, others: Sequence[Record | None], row: dict[str, Any]) -> Iterator[str]:
@@ -50,17 +50,17 @@ def further(source: Source, record: Record, others: Sequence[Record | None]) -> 
     source, record
         What people wrote, and the record of the reference study.
     others
-        Those of the further studies, as `read_further` gives them.
+        Those of the further studies, in their order; None for one that has not been run yet.
     """
     for index, (item, own) in enumerate(zip(source.further, others, strict=True)):
         yield f"## {item.title}"
-        yield filled(item.text, {}, f"further[{index}].text", record)
+        yield filled(item.text, {}, f"further[{index}].text", Book(record))
         if own is None:
             yield "It has not been run yet."
         else:
             if item.found:
-                check_verdicts(item.verdicts, own, f"further[{index}]")
-                yield filled(item.found, {}, f"further[{index}].found", own)
+                check_verdicts(item.verdicts, Book(own), f"further[{index}]")
+                yield filled(item.found, {}, f"further[{index}].found", Book(own))
             yield from _of_study(item, record, own)
 
 

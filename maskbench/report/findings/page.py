@@ -9,17 +9,18 @@ from maskbench.config.tuning import is_tuned, untuned
 from maskbench.report import text
 from maskbench.report.findings.answer import answer
 from maskbench.report.findings.claims import of_claim, table, undecided, untested
-from maskbench.report.findings.costs import costs
-from maskbench.report.findings.further import further, read_further
+from maskbench.report.findings.costs import by_size, costs
+from maskbench.report.findings.further import further
+from maskbench.report.findings.places import filled
 from maskbench.report.findings.sanity import effects, scores
-from maskbench.report.findings.source import check_claims, filled, surprise
+from maskbench.report.findings.source import check_claims, surprise
 from maskbench.report.reference import named
 from maskbench.report.tuning import MARK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
+    from maskbench.report.findings.places import Book
     from maskbench.report.findings.record import Record
     from maskbench.report.findings.source import Source
 
@@ -28,6 +29,9 @@ HEAD = """# What the reference study found
 <!-- Written by `make findings` from results/reference and docs/findings.yaml: change these, not this page. -->
 """
 
+HALVES = "halves"
+"""The control that compares plain fine-tuning with itself."""
+
 NOTHING = f"""{HEAD}
 The reference study has no record yet, so there is no answer. [claims.md](claims.md) says what is claimed and how claims
 become verdicts; this page is written by `make findings` once `results/reference/verdicts.csv` is there.
@@ -35,30 +39,29 @@ become verdicts; this page is written by `make findings` once `results/reference
 """The page as long as there is no record."""
 
 
-def page(source: Source, record: Record, image: str, results: Path) -> str:
+def page(source: Source, book: Book, image: str) -> str:
     """Return the page.
 
     Parameters
     ----------
     source
         What people wrote.
-    record
-        The record of the reference study.
+    book
+        The record of the reference study, and those of the further studies in the order of `source`.
     image
         Where the figure of the answer is, seen from the page.
-    results
-        Folder with the records of further studies, by their names.
 
     Raises
     ------
     InputError
         If a sentence does not fit the record.
     """
+    record = book.own
     check_claims(source, record)
-    others = read_further(source, results)
+    others = list(book.others.values())
     parts = [
         HEAD.rstrip(),
-        *_answer(source, record, image, others),
+        *_answer(source, book, image, others),
         *_costs(record),
         "## Claim by claim",
         _reading(record),
@@ -66,19 +69,19 @@ def page(source: Source, record: Record, image: str, results: Path) -> str:
         *_claims(source, record, others),
         *further(source, record, others),
         *_open(source, record, others),
-        *_surprises(source, record),
-        *_limits(source, record),
-        *_sanity(source, record),
+        *_surprises(source, book),
+        *_limits(source, book),
+        *_sanity(source, book),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _answer(source: Source, record: Record, image: str, others: Sequence[Record | None]) -> Iterator[str]:
+def _answer(source: Source, book: Book, image: str, others: Sequence[Record | None]) -> Iterator[str]:
     yield "## Should I mask?"
-    yield from answer(source, record, others)
+    yield from answer(source, book, others)
     yield f"![Reasons to mask: effects in multiples of the margin, with verdicts]({image})"
     yield "## What it rests on"
-    yield from _rests(record)
+    yield from _rests(book.own)
 
 
 def _rests(record: Record) -> Iterator[str]:
@@ -86,7 +89,7 @@ def _rests(record: Record) -> Iterator[str]:
     manifest, evidence = record.manifest, record.reference.shared.evidence
     planned = text.plain(record.planned, 0)
     done = f"{text.plain(record.done, 0)} of {planned} planned cells have run"
-    growing = ". The record grows: everything here is about these cells alone, and what has not run is not tested"
+    growing = ": everything here is about these cells alone, and what has not run is not tested"
     failed = (
         f"Of them, {text.count(record.failed, 'cell')} did not complete" if record.failed else "All of them completed"
     )
@@ -115,12 +118,27 @@ def _rests(record: Record) -> Iterator[str]:
     lacking = f" ({'; '.join(about)})" if about else ""
     yield (
         f"Controls, by contrast, measure and task: {', '.join(gates)}{lacking}. A decided verdict whose controls were "
-        "not all passed is called unguarded; an undecided one needs no control. Claims and margins were written down "
-        f"before: {evidence.file}, hash `{evidence.digest[:16]}`. "
+        f"not all passed is called unguarded; an undecided one needs no control.{_halves(record)} "
+        f"Claims and margins were written down before: {evidence.file}, hash `{evidence.digest[:16]}`. "
         + (evidence.changed or "They have not changed since the runs were made.")
     )
     if evidence.errors:
         yield f"{evidence.errors} Properties, and rows without a p-value, do not count here."
+
+
+def _halves(record: Record) -> str:
+    """Say how far plain fine-tuning is from itself under other seeds, which is what chance alone does."""
+    gates, units = record.reference.shared.evidence.gates, record.comparisons.groupby("measure")["unit"].first()
+    own = gates[(gates["gate"] == HALVES) & gates["estimate"].notna() & gates["measure"].isin(units.index)]
+    found = [
+        f"{text.difference(row['estimate'], row['ci_low'], row['ci_high'], units[row['measure']])} on "
+        f"{named(row['measure'])} ({row['n_seeds']:g} pairs of seeds, {text.chance(row['p'])})"
+        for row in own.to_dict("records")
+    ]
+    if not found:
+        return ""
+    said = "Plain fine-tuning under half of its seeds differs from that under the other half by"
+    return f" {said} {' and by '.join(found)}."
 
 
 def _training(record: Record) -> str:
@@ -147,13 +165,18 @@ def _costs(record: Record) -> Iterator[str]:
     yield "## What each mask changes, and what it costs"
     yield (
         "Every mask beside plain fine-tuning, on clean text of one task, at the shared learning rate, over all tasks "
-        "that it ran on; the best score first. Differences are mask minus plain fine-tuning, so a minus is good for "
-        f"the gap and the time, and bad for the score. In brackets stands the {100 * CONFIDENCE:g} % interval of each "
+        "that it ran on; the best score first. Rows that ran on other tasks are not comparable. Differences are mask "
+        "minus plain fine-tuning, so a minus is bad for the score, and good for the time and the gap; but a smaller "
+        f"gap is no merit of a mask that lost score. In brackets stands the {100 * CONFIDENCE:g} % interval of each "
         "number alone: this table describes, and verdicts are given below. Times were taken while other runs used the "
         "same machine. `results/reference/tables/cost.md` has times and memory as they are, and "
         "[masks.md](masks.md) says what each mask does and how to ask for it."
     )
     yield table(header, rows)
+    header, rows = by_size(record)
+    if rows:
+        yield "The same with more and fewer training texts, of the masks that ran with them:"
+        yield table(header, rows)
 
 
 def _reading(record: Record) -> str:
@@ -168,22 +191,22 @@ def _reading(record: Record) -> str:
     return (
         "Each claim begins with the verdict on its first contrast and measure that was tested; the table has all of "
         "them, over all tasks together. Effects are signed so that + is as the claim says, and where a claim says only "
-        f"that things differ, either sign supports it. In brackets stands the {100 * CONFIDENCE:g} % interval. In "
-        "tables, a per cent of times and counts says how much more the second side has than the first; in sentences "
-        "it says what the first has beside the second, which is another number. Seeds and runs are those that the "
-        f"number rests on; analysis/pairs.csv.gz of the record names every run.{tuned} A row may be inconclusive "
-        "although its interval leaves out 0: intervals are of one row alone, and a verdict counts all rows of its "
-        "claim, asks for the margin, and is refused where runs are missing or learned nothing."
+        f"that things differ, either sign supports it. In brackets stands the {100 * CONFIDENCE:g} % interval. A per "
+        "cent of times and counts says how much more the second side of a contrast has than the first. Seeds and runs "
+        f"are those that the number rests on; analysis/pairs.csv.gz of the record names every run.{tuned} A row may be "
+        "inconclusive although its interval leaves out 0: intervals are of one row alone, and a verdict counts all "
+        "rows of its claim, asks for the margin, and is refused where runs are missing or learned nothing."
     )
 
 
 def _words() -> str:
     """Explain the words that the claims use."""
     return (
-        "δ is the margin, the smallest difference that matters. The *twin* of a mask has the same rate, the same "
-        "computation, steps of the same size, or the same places with other words in them, and lacks what the claim "
-        "is about. [claims.md](claims.md) says how verdicts are made, [masks.md](masks.md) what each mask and twin is, "
-        "and [measures.md](measures.md) what each measure is, such as one at matched score."
+        "δ is the margin, the smallest difference that matters; for one task alone it is larger than for several. The "
+        "*twin* of a mask has the same rate, the same computation, steps of the same size, or the same places with "
+        "other words in them, and lacks what the claim is about. [claims.md](claims.md) says how verdicts are made, "
+        "[masks.md](masks.md) what each mask and twin is, and [measures.md](measures.md) what each measure is, such as "
+        "one at matched score."
     )
 
 
@@ -209,29 +232,30 @@ def _open(source: Source, record: Record, others: Sequence[Record | None]) -> It
         yield "\n".join(lines)
 
 
-def _surprises(source: Source, record: Record) -> Iterator[str]:
+def _surprises(source: Source, book: Book) -> Iterator[str]:
     if not source.surprises:
         return
     yield "## What surprised, and the check that it was no error"
     for index, note in enumerate(source.surprises):
-        title, words, check = surprise(note, record, f"surprises[{index}]")
+        title, words, check = surprise(note, book, f"surprises[{index}]")
         yield f"**{title}** {words} Checked: {check}"
 
 
-def _limits(source: Source, record: Record) -> Iterator[str]:
+def _limits(source: Source, book: Book) -> Iterator[str]:
     yield "## Limits"
-    lines = [filled(said, {}, f"limits[{index}]", record) for index, said in enumerate(source.limits)]
+    record = book.own
+    lines = [filled(said, {}, f"limits[{index}]", book) for index, said in enumerate(source.limits)]
     if record.done < record.planned:
         lines.append(f"{text.count(record.planned - record.done, 'planned cell')} have not run yet.")
     yield "\n".join(f"- {line}" for line in lines)
 
 
-def _sanity(source: Source, record: Record) -> Iterator[str]:
+def _sanity(source: Source, book: Book) -> Iterator[str]:
     yield "## Beside published numbers"
     yield (
         "Plain fine-tuning of each task and model, beside what was published for models of the size. Scores are in per "
         "cent (accuracy; of names, entity F1), as mean ± standard deviation over seeds."
     )
-    yield table(*scores(source, record))
+    yield table(*scores(source, book))
     yield "Published effects of masks, beside those found here:"
-    yield table(*effects(source, record))
+    yield table(*effects(source, book))

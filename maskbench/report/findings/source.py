@@ -18,17 +18,16 @@ from maskbench.experiment.load import explain, read_yaml
 from maskbench.experiment.recorded import NAME
 from maskbench.report import text
 from maskbench.report.claims import PROPERTIES, found_in_words
+from maskbench.report.findings.places import PLACEHOLDER, MisfitError, check_verdicts, filled, texts, values
 from maskbench.report.reasons import DECIDED
-from maskbench.report.reference import Half, contrast, effect, named, seeds, verdict_word, with_runs
+from maskbench.report.reference import contrast, named, verdict_word, with_runs
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from maskbench.report.findings.places import Book
     from maskbench.report.findings.record import Record
-
-PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
-ADDRESS = " | "
-"""Between the parts of an address: claim, contrast, measure and, unless it is the shared one, ``tuned``."""
+    from maskbench.report.reference import Half
 
 _FREE = re.compile(r"\bC\d\d\b|`[^`]*`|\b(?:19|20)\d\d\b")
 """What may have digits in a sentence: ids of claims, code, years of citations."""
@@ -36,10 +35,6 @@ _FREE = re.compile(r"\bC\d\d\b|`[^`]*`|\b(?:19|20)\d\d\b")
 _SPELT = "half|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|fifteen|twenty|thirty|forty|fifty|hundred"
 _NUMBER = re.compile(rf"\d|\b(?:{_SPELT})\b(?= (?:\w+ )?(?:points?|nats?|per ?cent|percentage)\b)", re.IGNORECASE)
 """A digit, or a number in words before a unit of an effect."""
-
-
-class MisfitError(InputError):
-    """What people wrote does not fit the record: the lines name the place in docs/findings.yaml."""
 
 
 Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
@@ -52,7 +47,16 @@ class Shown(ConfigBlock):
     title: Words
     """What the row is about, in a few words."""
     row: str
-    """The address of the row of verdicts.csv."""
+    """The place of the row of verdicts.csv."""
+
+
+class Short(ConfigBlock):
+    """The answer in a few sentences, with which README.md and the page begin."""
+
+    verdicts: dict[str, str]
+    """The verdict of each row that it speaks of, by place; it is refused if one is another."""
+    text: Words
+    """The sentences. ``{texts}`` are the training texts of the runs that claims compare, ``{models}`` the models."""
 
 
 class Note(ConfigBlock):
@@ -61,7 +65,7 @@ class Note(ConfigBlock):
     title: Words
     """What surprised, in a few words."""
     verdicts: dict[str, str]
-    """The verdict of each row that it speaks of, by address; it is refused if one is another."""
+    """The verdict of each row that it speaks of, by place; it is refused if one is another."""
     text: Words
     """What was found, and why it surprises."""
     check: Words
@@ -80,12 +84,14 @@ class Further(ConfigBlock):
     found: Words | None = None
     """What came out; its placeholders are filled from the record of this study."""
     verdicts: dict[str, str] = {}
-    """The verdict of each row of this study that `found` speaks of, by address; it is refused if one is another."""
+    """The verdict of each row of this study that `found` speaks of, by place; it is refused if one is another."""
 
 
 class Published(ConfigBlock):
     """A published score of plain fine-tuning, to stand beside one of the record."""
 
+    study: Name | None = None
+    """The further study whose record it stands beside; None: the reference study."""
     task: str
     """The task of the record that it stands beside."""
     model: str
@@ -105,8 +111,8 @@ class PublishedEffect(ConfigBlock):
 
     what: str
     """What is compared, in a few words."""
-    row: str
-    """The address of the row of verdicts.csv."""
+    rows: Annotated[list[str], Field(min_length=1)]
+    """The places of what stands beside it, as `places` knows them."""
     number: str
     """The effect as it was published."""
     source: str
@@ -118,6 +124,8 @@ class PublishedEffect(ConfigBlock):
 class Source(ConfigBlock):
     """All that stands in docs/findings.yaml."""
 
+    short: Short | None = None
+    """The answer in a few sentences; without it, how many reasons were found."""
     answer: Annotated[list[Shown], Field(min_length=1)]
     """The rows of the answer, in their order."""
     practice: dict[str, dict[str, Words]]
@@ -167,6 +175,7 @@ class Source(ConfigBlock):
         }
         sentences |= {f"otherwise.{verdict}": said for verdict, said in self.otherwise.items()}
         sentences |= {"elsewhere": self.elsewhere, "partly": self.partly}
+        sentences |= {"short.text": self.short.text} if self.short else {}
         titles = {f"answer[{index}].title": shown.title for index, shown in enumerate(self.answer)}
         titles |= {f"further[{index}].title": item.title for index, item in enumerate(self.further)}
         sentences |= titles
@@ -188,6 +197,8 @@ class Source(ConfigBlock):
             named_ += [(f"surprises[{index}].verdicts", verdict) for verdict in note.verdicts.values()]
             if not note.verdicts:
                 lines.append(f"surprises[{index}].verdicts: expected the verdict of at least one row")
+        if self.short:
+            named_ += [("short.verdicts", verdict) for verdict in self.short.verdicts.values()]
         lines += [f"{at}: expected words without placeholders" for at, said in titles.items() if "{" in said]
         lines += [f"{at}: expected a text without line breaks" for at, said in sentences.items() if "\n" in said]
         studies = [item.study for item in self.further]
@@ -211,78 +222,6 @@ def own_number(said: str) -> str | None:
         return None
     own = left[found.start() :].split()[0]
     return f"expected a placeholder such as {{effect}} in the place of {own!r}: numbers come from the record"
-
-
-def address(record: Record, words: str, place: str) -> tuple[Half, dict[str, Any]]:
-    """Return the row of an address, and the half of the record that it is in.
-
-    Raises
-    ------
-    MisfitError
-        If the record has no such row.
-    """
-    parts = [part.strip() for part in words.split("|")]
-    tuned = parts[-1] == "tuned"
-    half = record.reference.tuned if tuned else record.reference.shared
-    parts = parts[:-1] if tuned else parts
-    if len(parts) != 3:
-        raise MisfitError(f"{place}: expected CLAIM | CONTRAST | MEASURE, or with | tuned, got {words!r}")
-    row = half.row(parts[0], parts[1], parts[2]) if half else None
-    if half is None or row is None:
-        raise MisfitError(f"{place}: {words}: the record has no such row")
-    return half, row
-
-
-def values(half: Half, row: dict[str, Any]) -> dict[str, str]:
-    """Return what placeholders may say of a row; what the record does not have is left out."""
-    behind, unit = half.behind(row), row["unit"]
-    found = {"contrast": contrast(row), "measure": named(row["measure"]), "verdict": row["verdict"]}
-    if row["n_seeds"] == row["n_seeds"]:
-        found["seeds"] = seeds(row)
-    if behind.runs:
-        found |= {"runs": text.count(behind.runs, "run"), "tasks": text.listed(behind.tasks)}
-        found["models"] = text.listed(behind.models)
-    if row["estimate"] == row["estimate"]:
-        found |= {"effect": effect(row), "size": text.amount(row["estimate"], unit)}
-    if row["delta"] == row["delta"]:
-        found["margin"] = text.amount(row["delta"], unit)
-    if row["mde"] == row["mde"]:
-        found["least"] = text.amount(row["mde"], unit)
-    return found
-
-
-def filled(said: str, known: dict[str, str], place: str, record: Record | None = None) -> str:
-    """Return a sentence with its placeholders filled.
-
-    Parameters
-    ----------
-    said
-        The sentence: ``{effect}`` is that of the row that it is about, with an address and a colon before it that of
-        another row, if a record is given: ``{C06 | random vs static | score: effect}``.
-    known
-        What is known of the row.
-    place
-        Where the sentence stands, for messages.
-    record
-        The record of the study.
-
-    Raises
-    ------
-    MisfitError
-        If the record lacks what a placeholder asks for.
-    """
-
-    def fill(found: re.Match[str]) -> str:
-        where, colon, name = found[1].rpartition(":")
-        own = known
-        if colon and record is not None:
-            own = values(*address(record, where, place))
-        if name.strip() not in own:
-            there = ", ".join(sorted(own))
-            raise MisfitError(f"{place}: {found[0]}: the record has no such number; there are {there or 'none'}")
-        return own[name.strip()]
-
-    return PLACEHOLDER.sub(fill, said)
 
 
 def check_claims(source: Source, record: Record) -> None:
@@ -351,24 +290,7 @@ def about(claim: dict[str, Any], row: dict[str, Any], said: str) -> bool:
     return right and (measures[0] == row["measure"] or "{measure}" in said)
 
 
-def check_verdicts(verdicts: dict[str, str], record: Record, place: str) -> None:
-    """Check that a text was written for the verdicts of a record.
-
-    Raises
-    ------
-    MisfitError
-        If one of them is another.
-    """
-    for words, verdict in verdicts.items():
-        found = address(record, words, f"{place}.verdicts")[1]["verdict"]
-        if found != verdict:
-            raise MisfitError(
-                f"{place}.verdicts: {words}: written for {verdict}, but the record says {found}; read it again and "
-                "change it"
-            )
-
-
-def surprise(note: Note, record: Record, place: str) -> tuple[str, str, str]:
+def surprise(note: Note, book: Book, place: str) -> tuple[str, str, str]:
     """Return title, text and check of a note.
 
     Raises
@@ -376,8 +298,21 @@ def surprise(note: Note, record: Record, place: str) -> tuple[str, str, str]:
     MisfitError
         If a verdict is another than the one that the note was written for, or a number is missing.
     """
-    check_verdicts(note.verdicts, record, place)
-    title, words, check = (
-        filled(getattr(note, key), {}, f"{place}.{key}", record) for key in ("title", "text", "check")
-    )
+    check_verdicts(note.verdicts, book, place)
+    title, words, check = (filled(getattr(note, key), {}, f"{place}.{key}", book) for key in ("title", "text", "check"))
     return title, words, check
+
+
+def in_short(source: Source, book: Book) -> str | None:
+    """Return the answer in a few sentences; None if nobody wrote them.
+
+    Raises
+    ------
+    MisfitError
+        If a verdict is another than the one that they were written for, or a number is missing.
+    """
+    if source.short is None:
+        return None
+    check_verdicts(source.short.verdicts, book, "short")
+    known = {"texts": texts(book.own.design.size), "models": text.listed(book.own.models)}
+    return filled(source.short.text, known, "short.text", book)

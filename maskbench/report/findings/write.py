@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 from maskbench.errors import InputError
 from maskbench.io.files import write_text
+from maskbench.report.findings.further import read_further
 from maskbench.report.findings.page import NOTHING, page
+from maskbench.report.findings.places import Book, MisfitError
 from maskbench.report.findings.readme import NOTHING as NO_ANSWER
-from maskbench.report.findings.readme import three_sentences, with_answer
+from maskbench.report.findings.readme import in_a_few_sentences, with_answer
 from maskbench.report.findings.record import Record, recorded
-from maskbench.report.findings.source import MisfitError, Source
+from maskbench.report.findings.source import Source
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,10 +39,10 @@ def texts(checkout: Path, record: Path) -> dict[str, str]:
     source, readme = Source.read(checkout / SOURCE), _readme(checkout / README)
     if not recorded(record):
         return {PAGE: NOTHING, README: with_answer(readme, NO_ANSWER, README)}
-    found = Record.read(record)
+    book = Book(Record.read(record), read_further(source, record.parent))
     try:
-        said = three_sentences(source, found, f"{FIGURE}.png")
-        content = page(source, found, f"{FIGURE}.png".removeprefix("docs/"), record.parent)
+        said = in_a_few_sentences(source, book, f"{FIGURE}.png")
+        content = page(source, book, f"{FIGURE}.png".removeprefix("docs/"))
     except MisfitError as error:
         raise InputError(*(f"{checkout / SOURCE}: {line}" for line in error.args)) from None
     return {PAGE: content, README: with_answer(readme, said, README)}

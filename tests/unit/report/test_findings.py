@@ -53,7 +53,7 @@ SOURCE = {
     "effects": [
         {
             "what": "a",
-            "row": "C02 | random vs none | score",
+            "rows": ["C02 | random vs none | score", "2000 texts | freeze | score | conll2003"],
             "number": "+1",
             "source": "a work",
             "differs": "Other models.",
@@ -149,8 +149,8 @@ def test_the_page_begins_with_the_answer(made):
         "- **The score**: = equivalent, unguarded. With random, the score came out 0.10 points higher than with none: "
         "any difference is smaller than the margin of 0.50 points. Unguarded: of the controls of this measure, not all "
         "were passed (hot: not run). (+0.10 points [−0.20 to +0.40], random vs none, score, 8 seeds, 32 runs, "
-        "rt-snippets and conll2003, minilm-l6; at tuned learning rates inconclusive, +0.10 points [−0.20 to +0.40])"
-        in content
+        "rt-snippets and conll2003, minilm-l6; at tuned learning rates inconclusive, +0.10 points [−0.20 to +0.40], "
+        "8 seeds, 32 runs)" in content
     )
     assert "- **Interpretation**: – not tested. Attribution-twin has no runs with score" in content
 
@@ -161,15 +161,44 @@ def test_each_mask_has_a_row_with_what_it_changes_and_costs(made):
     rows = [line.split(" | ") for line in part.splitlines() if line.startswith("| ")][2:]
     assert [row[0] for row in rows] == ["| random", "| freeze"]  # the better score first; twins and `none` are left out
     table = pd.read_csv(made / "record" / "analysis" / "comparisons.csv")
-    for name, score, gap, time, *about in rows:
+    for name, score, alone, gap, time, *about in rows:
         own = table[(table["strategy"] == name[2:]) & (table["task"] == "(all tasks)") & (table["regime"] == "single")]
         known = own[own["condition"] == "clean"].set_index("measure")["estimate"]
         assert score.startswith(text.change(known["score"], "points"))
+        by_task = table[(table["strategy"] == name[2:]) & (table["measure"] == "score") & (table["regime"] == "single")]
+        by_task = by_task[by_task["condition"] == "clean"].set_index("task")["estimate"]
+        for task, part in zip(TASKS, alone.split("\\], "), strict=True):
+            assert part.startswith(f"{task} {text.change(by_task[task], 'points')} ")
         assert gap.startswith(text.change(known["loss_gap"], "nats"))
         assert time.startswith(text.change(known["step_time"], "per cent"))
         assert about == ["8", "32", "rt-snippets, conll2003; minilm-l6 |"]
     assert "a run learns from 2\u202f000 texts, in 3 passes and batches of 32, at a learning rate of 0.001" in content
     assert "`random` hides 15 % of the tokens" in content
+    assert "with more and fewer training texts" not in content
+
+
+def other_sizes(record):
+    """Add comparisons of `random` with 500 and with all texts to a record."""
+    path = record / "analysis" / "comparisons.csv"
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    own = table[(table["strategy"] == "random") & (table["regime"] == "single") & (table["condition"] == "clean")]
+    numbers = {"estimate": "-3.5", "ci_low": "-4", "ci_high": "-3", "n_seeds": "4"}
+    more = [own.assign(train_size=size, **numbers) for size in ("full", "500")]
+    pd.concat([table, *more]).to_csv(path, index=False)
+
+
+def test_numbers_of_training_texts_are_told_apart(top):
+    other_sizes(top / "record")
+    content = page(top)
+    part = content[content.index("with more and fewer training texts") : content.index("## Claim by claim")]
+    rows = [line.split(" | ") for line in part.splitlines() if line.startswith("| random")]
+    assert [row[1] for row in rows] == ["500", "2 000", "all"]
+    assert rows[0][2] == "−3.50 points \\[−4.00 to −3.00\\]"
+    assert rows[0][6:8] == ["4", "16"]
+    said = "500 texts −3.50 points [−4.00 to −3.00] (4 seeds, 16 runs)"
+    assert f"  - With more or fewer training texts, without a verdict: {said}" in content
+    main = content[content.index("## What each mask changes") : content.index("with more and fewer")]
+    assert "−3.50" not in main
 
 
 def test_verdicts_on_single_tasks_are_listed_where_they_differ(top):
@@ -185,11 +214,14 @@ def test_verdicts_on_single_tasks_are_listed_where_they_differ(top):
         r"rt-snippets equivalent \(.*, 8 seeds, 16 runs\), conll2003 contradicted \(.*, 8 seeds, 16 runs\)", said
     )
     assert "  - On single tasks: rt-snippets equivalent" in "\n".join(lines)
-    readme_said = write.texts(top, top / "record")["README.md"]
-    assert "random vs none, 8 seeds, 32 runs; alone: rt-snippets equivalent, conll2003 contradicted)" in readme_said
-    table.loc[own, "verdict"] = "equivalent"
+    table.loc[own, "verdict"] = "inconclusive"
     table.to_csv(path, index=False)
     assert "On single tasks: random vs none on score" not in page(top)
+    table.loc[own & (table["scope"] == "pooled"), "verdict"] = "supported"  # which neither task alone decides
+    table.to_csv(path, index=False)
+    lines = page(top).splitlines()
+    said = next(line for line in lines if line.startswith("On single tasks: random vs none on score: "))
+    assert re.search(r"rt-snippets inconclusive \(.*\), conll2003 inconclusive \(", said)
 
 
 def test_a_claim_has_its_verdict_its_numbers_and_what_they_mean(made):
@@ -206,7 +238,7 @@ def test_a_claim_has_its_verdict_its_numbers_and_what_they_mean(made):
     )
     assert (
         "| random vs none | score | = equivalent, unguarded | +0.10 points \\[−0.20 to +0.40\\] | ? inconclusive, "
-        "+0.10 points \\[−0.20 to +0.40\\] | 8 | 32 | rt-snippets, conll2003; minilm-l6 |" in part
+        "+0.10 points \\[−0.20 to +0.40\\], 8 seeds | 8 | 32 | rt-snippets, conll2003; minilm-l6 |" in part
     )
     assert "Expected before: mixed" in part
 
@@ -230,7 +262,7 @@ def test_every_row_that_was_tested_is_on_the_page_with_seeds_and_runs(made):
 def test_a_study_that_is_not_finished_says_so(made):
     content = page(made)
     assert (
-        "48 of 1\u202f200 planned cells have run. The record grows: everything here is about these cells alone, and "
+        "48 of 1\u202f200 planned cells have run: everything here is about these cells alone, and "
         "what has not run is not tested. Of them, 1 cell did not complete." in content
     )
     assert "- 1\u202f152 planned cells have not run yet." in content
@@ -253,7 +285,7 @@ def test_what_is_decided_beside_an_undecided_first_row_is_said(top):
 
 def test_what_is_undecided_says_what_it_takes(made):
     line = next(one for one in page(made).splitlines() if one.startswith("| C01 | random vs none | generalisation gap"))
-    assert line.endswith("| 8 seeds | 0.070 nats | 29 seeds find an effect of 1.5 δ with 80 % power. |")
+    assert line.endswith("| 8 seeds | 32 | 0.070 nats | 29 seeds find an effect of 1.5 δ with 80 % power. |")
     row = {"note": "The differences are skewed (0.3). 15 pretraining seeds show with 80 % power that it is. So."}
     assert claims.needed(row) == "15 pretraining seeds show with 80 % power that it is."
     row = {"note": "refused: 3 of 8 seeds are lost; what is left may be biased. 9 runs failed."}
@@ -267,7 +299,11 @@ def test_scores_stand_beside_published_ones(made):
     content = page(made)
     line = next(one for one in content.splitlines() if one.startswith("| conll2003 | minilm-l6 | 2000 |"))
     assert re.search(r"\| 7\d\.\d ± \d\.\d \| 8 \| 0\.0 \| 91\.5 \(test; a page\) \| Why\. \|$", line)
-    assert "| a | +1 (a work) | equivalent, unguarded: +0.10 points" in content
+    line = next(one for one in content.splitlines() if one.startswith("| a | +1 (a work) |"))
+    assert "equivalent, unguarded: +0.10 points" in line
+    assert re.search(r"; score on conll2003: [+−].*, freeze vs none, 8 seeds, 16 runs \|", line)
+    line = next(one for one in content.splitlines() if one.startswith("| rt-snippets | minilm-l6 | 2000 |"))
+    assert line.endswith("| – | None is known to us for a model of this size. |")
 
 
 def test_the_readme_has_the_answer_between_its_markers(top):
@@ -275,13 +311,57 @@ def test_the_readme_has_the_answer_between_its_markers(top):
     content = (top / "README.md").read_text()
     assert content.startswith("# Top\n\n<!-- answer -->\n**Should I mask? Random masks: no reason found so far (")
     assert content.endswith("with verdicts](docs/images/answer.png)\n<!-- /answer -->\n\nThe rest.\n")
-    assert (
-        "the score: equivalent, unguarded (+0.10 points [−0.20 to +0.40], random vs none, 8 seeds, 32 runs)" in content
-    )
     assert "48 runs of 1\u202f200 planned" in content
     first = [(top / name).read_bytes() for name in ("docs/findings.md", "README.md", "docs/images/answer.png")]
     write.write(top, top / "record")
     assert first == [(top / name).read_bytes() for name in ("docs/findings.md", "README.md", "docs/images/answer.png")]
+
+
+SHORT = {
+    "verdicts": {"C02 | random vs none | score": "equivalent", "record-2 | C02 | random vs none | score": "supported"},
+    "text": "Hardly: {C02 | random vs none | score: effect}, on names "
+    "{C02 | random vs none | score | conll2003: runs}; elsewhere {record-2 | C02 | random vs none | score: effect} "
+    "with {models}. With {texts} freezing changed it by {2000 texts | freeze | score: seeds}.",
+}
+
+
+def test_the_answer_in_short_is_bound_to_verdicts_and_numbers_of_all_studies(top):
+    shutil.copytree(top / "record", top / "record-2")
+    change(top / "record-2", ("C02",), verdict="supported", estimate="0.7", ci_low="0.5", ci_high="0.9", unguarded="")
+    edit(top, further=[FURTHER], short=SHORT)
+    found = write.texts(top, top / "record")
+    said = (
+        "Hardly: +0.10 points [−0.20 to +0.40], on names 16 runs; elsewhere +0.70 points [+0.50 to +0.90] with "
+        "minilm-l6. With 2\u202f000 texts freezing changed it by 8 seeds."
+    )
+    assert f"## Should I mask?\n\n{said}\n\nCounted over the claims" in found["docs/findings.md"]
+    assert f"<!-- answer -->\n{said} The main study: 48 runs of 1\u202f200 planned" in found["README.md"]
+    change(top / "record-2", ("C02",), verdict="inconclusive")
+    with pytest.raises(InputError, match=r"short\.verdicts: record-2 \| C02 .* written for supported, but the record"):
+        page(top)
+    shutil.rmtree(top / "record-2")
+    with pytest.raises(InputError, match=r"short\.verdicts: record-2 .*: record-2 has no record yet"):
+        page(top)
+
+
+@pytest.mark.parametrize(
+    "where", ["C02 | random vs none | score | mnli", "9 texts | random | score", "9 texts | random"]
+)
+def test_a_place_that_there_is_not_is_named(top, where):
+    edit(top, limits=[f"It is {{{where}: effect}}."])
+    with pytest.raises(InputError, match=r"limits\[0\]: (.*the record has no such row|expected CLAIM \| CONTRAST)"):
+        page(top)
+
+
+def test_the_answer_says_what_remains_over_all_claims_together(top):
+    path = top / "record" / "verdicts.csv"
+    table = pd.read_csv(path, keep_default_na=False, dtype=str)
+    decided = table["scope"].eq("pooled") & table["verdict"].isin(("supported", "contradicted"))
+    assert decided.sum() == 2
+    for q, words in (("0.04", "2 of 2 supported or contradicted rows remain."), ("0.06", "0 of 2 supported or")):
+        table.loc[decided, "q"] = q
+        table.to_csv(path, index=False)
+        assert words in page(top)
 
 
 def test_markers_that_are_missing_are_named():
@@ -381,7 +461,7 @@ def test_a_surprise_is_bound_to_its_verdict(top):
             {"further": [FURTHER | {"text": "By 3 points."}]},
             r"further\[0\]\.text: expected a placeholder such as \{effect\} in the place of .3.",
         ),
-        ({"limits": ["See {C16: size}."]}, r"limits\[0\]: expected CLAIM \| CONTRAST \| MEASURE, .* got 'C16'"),
+        ({"limits": ["See {C16: size}."]}, r"limits\[0\]: expected CLAIM \| CONTRAST \| MEASURE or .* got 'C16'"),
     ],
 )
 def test_what_people_wrote_is_checked(top, changes, message):
@@ -434,7 +514,7 @@ def test_a_record_in_which_nothing_is_tested_yet(top):
         assert ("Random masks: not tested." in page(top)) == (folder.name == "record")
     write.write(top, top / "record")
     content = (top / "README.md").read_text()
-    assert "**Should I mask? Random masks: not tested; other masks: not tested.**" in content
+    assert "**Should I mask? Random masks: not tested. Other masks: not tested.**" in content
     assert "48 runs of 1\u202f200 planned: rt-snippets and conll2003; minilm-l6; up to 0 seeds a contrast" in content
 
 
