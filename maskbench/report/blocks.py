@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from maskbench.analysis.metrics import regime_kind
 from maskbench.config.conditions import CLEAN
+from maskbench.report import text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 
 def regime_words(regime: str) -> str:
@@ -43,3 +50,40 @@ class Block:
     def plain(self) -> bool:
         """Whether the task is trained alone, on clean data."""
         return self.regime == "single" and self.condition == CLEAN.name
+
+
+def _number(size: str) -> float:
+    """Return a train size as a number; the full train set is more than any."""
+    return math.inf if size == "full" else float(size)
+
+
+def size_words(sizes: Iterable[str]) -> str:
+    """Write train sizes for a caption, such as ``1 000 or 4 000 training texts``."""
+    ordered = sorted(set(sizes), key=_number)
+    words = ["all" if size == "full" else text.plain(float(size), 0) for size in ordered]
+    return f"{' or '.join(words)} training text{'' if ordered == ['1'] else 's'}"
+
+
+def of_one_size(arms: Mapping[Block, int], wanted: str | None) -> list[Block]:
+    """Return the blocks of the train size that stands for a study, and for what was not run at it, of another.
+
+    Parameters
+    ----------
+    arms
+        The blocks to choose from, each with the number of its strategies.
+    wanted
+        The train size at which claims are judged. If it is None, or a task or model was not run at it, the size at
+        which most strategies ran is taken, and of several such sizes the largest.
+    """
+    ran: Counter[str] = Counter()
+    for block, number in arms.items():
+        ran[block.train_size] += number
+
+    def rank(block: Block) -> tuple[bool, int, float]:
+        return block.train_size == wanted, ran[block.train_size], _number(block.train_size)
+
+    best: dict[tuple[str, str], tuple[bool, int, float]] = {}
+    for block in arms:
+        key = (block.task, block.model)
+        best[key] = max(best.get(key, rank(block)), rank(block))
+    return [block for block in arms if rank(block) == best[block.task, block.model]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -25,12 +24,12 @@ from maskbench.analysis.values import Values
 from maskbench.config.conditions import CLEAN
 from maskbench.config.measures import measure
 from maskbench.errors import InputError
-from maskbench.io.files import read_json
 from maskbench.kinds import score
 from maskbench.records.choices import Choices
 from maskbench.records.manifest import Rated, read_entries, read_models
 from maskbench.report.along import read_along
-from maskbench.report.blocks import Block, condition_words, regime_words
+from maskbench.report.blocks import Block, condition_words, of_one_size, regime_words, size_words
+from maskbench.report.design import read_design
 from maskbench.report.verdicts import read_evidence
 
 if TYPE_CHECKING:
@@ -39,15 +38,6 @@ if TYPE_CHECKING:
 
     from maskbench.records.manifest import ModelEntry
     from maskbench.report.verdicts import VerdictFiles
-
-
-def _design(path: Path) -> tuple[str, dict[str, dict[str, Any]]]:
-    """Return the baseline and, by name, the strategies of experiment.json as they are written there."""
-    content = read_json(path)
-    try:
-        return str(content["baseline"]), {str(item["name"]): dict(item) for item in content["strategies"]}
-    except (KeyError, TypeError, ValueError):
-        raise InputError(f"{path}: expected baseline and strategies with names; delete it and run again") from None
 
 
 class Study:
@@ -73,6 +63,8 @@ class Study:
         The study at tuned learning rates; None if nothing was tuned.
     choices
         The tuned learning rates; None if nothing was tuned, or the study is here without them.
+    train_size
+        That at which claims are judged; None if they are judged over all.
     """
 
     def __init__(
@@ -88,6 +80,7 @@ class Study:
         learning_rates: Mapping[str, float] | None = None,
         tuned: Study | None = None,
         choices: Choices | None = None,
+        train_size: str | None = None,
     ) -> None:
         self.metrics = metrics
         self.comparisons = comparisons
@@ -97,6 +90,7 @@ class Study:
         self.settings = settings
         self.models = models
         self.learning_rates, self.tuned, self.choices = learning_rates or {}, tuned, choices
+        self.train_size = train_size
         self.runs = runs_of(metrics).set_index("run", drop=False)
 
     @classmethod
@@ -116,7 +110,7 @@ class Study:
         InputError
             If a file is not valid, or is of another study than the others.
         """
-        baseline, settings = _design(results / "experiment.json")
+        baseline, settings, train_size = read_design(results / "experiment.json")
         every, folder = read_metrics(results / "metrics.csv"), results if rate == "shared" else results / FOLDER
         metrics, path = at_rate(every, rate), folder / "analysis" / "comparisons.csv"
         evidence = read_evidence(folder, metrics["run"].unique())
@@ -130,6 +124,7 @@ class Study:
             learning_rates={one["run"]: one["learning_rate"] for one in entries if one["learning_rate"] is not None},
             tuned=cls.read(results, "tuned") if rate == "shared" and len(metrics) < len(every) else None,
             choices=Choices.read(choices) if choices.exists() else None,
+            train_size=train_size,
         )
         study._belongs_to(results / "metrics.csv", path)
         return study
@@ -289,22 +284,15 @@ class Study:
 
     @cached_property
     def main_blocks(self) -> list[Block]:
-        """Return the blocks that most figures show: each task alone on clean data, with the most training examples.
+        """Return the blocks that most figures show: each task alone on clean data, at one train size.
 
-        A study without such runs shows all blocks of its largest train size. Of models that differ in their pretraining
+        That is the size at which claims are judged, or else the one at which most strategies ran (`of_one_size`). A
+        study without a task alone on clean data shows all its trainings. Of models that differ in their pretraining
         seed alone, the first stands for all.
         """
-
-        def size(block: Block) -> float:
-            return math.inf if block.train_size == "full" else float(block.train_size)
-
         known = [block for block in self.blocks if block.model in self._first_of_recipe]
         blocks = [block for block in known if block.plain] or known
-        largest: dict[tuple[str, str], float] = {}
-        for block in blocks:
-            key = (block.task, block.model)
-            largest[key] = max(largest.get(key, 0.0), size(block))
-        return [block for block in blocks if size(block) == largest[block.task, block.model]]
+        return of_one_size({block: len(self.strategies_of(block)) for block in blocks}, self.train_size)
 
     @cached_property
     def _first_of_recipe(self) -> set[str]:
@@ -326,23 +314,31 @@ class Study:
         """Return what the main blocks are, for captions."""
         left = len(self._first_of_recipe) < self.runs["model"].nunique()
         first = ", of each pretraining recipe the model of its first seed" if left else ""
-        if not self.main_blocks[0].plain:
-            return f"all trainings of the largest train size{first}"
-        several = len({block.train_size for block in self.blocks}) > 1
-        return "a task alone on clean data" + (", with the most training examples" if several else "") + first
+        what = "a task alone on clean data" if self.main_blocks[0].plain else "all trainings"
+        return f"{what}{self.common_words(self.main_blocks)}{first}"
 
-    def contexts(self, block: Block) -> list[str]:
+    def common_words(self, blocks: Sequence[Block]) -> str:
+        """Return what a caption adds on blocks of a study that varies it: their train size, and their model if one."""
+        models, sizes = ({getattr(block, name) for block in blocks} for name in ("model", "train_size"))
+        words = f", of the model {next(iter(models))}" if self._vary("model") and len(models) == 1 else ""
+        return words + (f", with {size_words(sizes)}" if self._vary("train_size") else "")
+
+    def _vary(self, name: str, among: Sequence[Block] | None = None) -> bool:
+        return len({getattr(block, name) for block in (self.blocks if among is None else among)}) > 1
+
+    def contexts(self, block: Block, among: Sequence[Block] | None = None) -> list[str]:
         """Return what tells this block from others of its task and regime: condition, model, size, if they vary."""
         parts = [words] if (words := condition_words(block.condition)) else []
-        if len({item.model for item in self.blocks}) > 1:
-            parts.append(block.model)
-        if len({item.train_size for item in self.blocks}) > 1:
-            parts.append("full train set" if block.train_size == "full" else f"{block.train_size} examples")
-        return parts
+        parts += [block.model] if self._vary("model", among) else []
+        size = "full train set" if block.train_size == "full" else f"{block.train_size} examples"
+        return parts + ([size] if self._vary("train_size", among) else [])
 
-    def title(self, block: Block) -> str:
-        """Return the name of a block in figures and tables, such as ``conll2003 after rt-snippets``."""
-        return ", ".join([f"{block.task} {regime_words(block.regime)}".rstrip(), *self.contexts(block)])
+    def title(self, block: Block, among: Sequence[Block] | None = None) -> str:
+        """Return the name of a block in figures and tables, such as ``conll2003 after rt-snippets``.
+
+        Model and train size are named if they differ among these blocks; without them, among those of the study.
+        """
+        return ", ".join([f"{block.task} {regime_words(block.regime)}".rstrip(), *self.contexts(block, among)])
 
     def subject(self, block: Block) -> str:
         """Return the name of what is trained in a block, whatever the regime and condition."""

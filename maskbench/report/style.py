@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import textwrap
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import matplotlib as mpl
 import seaborn as sns
@@ -17,7 +18,7 @@ from maskbench.io.files import atomic
 from maskbench.report import text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from matplotlib.axes import Axes
@@ -95,34 +96,91 @@ def style() -> Iterator[None]:
 
 
 def canvas(
-    size: tuple[float, float],
-    rows: int,
-    columns: int,
-    *,
-    widths: list[float] | None = None,
-    heights: list[float] | None = None,
-    share: bool = False,
+    size: tuple[float, float], rows: int, columns: int, *, heights: list[float] | None = None
 ) -> tuple[Figure, list[Axes]]:
-    """Return a figure of a size in inches with rows × columns panels; widths and heights are relative."""
+    """Return a figure of a size in inches with rows × columns panels; heights are relative."""
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
-    grid = figure.subplots(
-        rows, columns, squeeze=False, width_ratios=widths, height_ratios=heights, sharex=share, sharey=share
-    )
-    return figure, list(grid.flat)
+    return figure, list(figure.subplots(rows, columns, squeeze=False, height_ratios=heights).flat)
 
 
 def panels(count: int, rows: float, columns: int = 2) -> tuple[Figure, list[Axes]]:
     """Return a figure with `count` panels, each with room for `rows` lines, at most `columns` side by side."""
-    columns = min(count, columns)
-    lines = -(-count // columns)
+    counts = [min(columns, count - start) for start in range(0, count, columns)]
+    figure, grid = ragged(counts, [rows] * len(counts))
+    return figure, [axes for line in grid for axes in line]
+
+
+def ragged(counts: list[int], rows: Sequence[float]) -> tuple[Figure, list[list[Axes]]]:
+    """Return a figure with so many panels side by side in each of its lines, with room for so many lines of words."""
+    columns = max(counts)
     # more than a dozen lines stand closer, but never so close that their words touch
-    room = max(0.34 * min(max(rows, 2), 12), 0.2 * rows)
-    size = ({1: 7.0, 2: 10.0}.get(columns, 12.0), lines * (0.95 + room) + 0.75)
-    figure, axes = canvas(size, lines, columns)
-    for spare in axes[count:]:
-        spare.set_axis_off()
-    return figure, axes[:count]
+    rooms = [max(0.34 * min(max(number, 2), 12), 0.2 * number) for number in rows]
+    size = ({1: 7.0, 2: 10.0, 3: 12.0}.get(columns, 14.0), sum(rooms) + 0.95 * len(counts) + 0.75)
+    figure, axes = canvas(size, len(counts), columns, heights=rooms)
+    grid = [axes[start : start + columns] for start in range(0, len(axes), columns)]
+    for line, count in zip(grid, counts, strict=True):
+        for spare in line[count:]:
+            spare.set_axis_off()
+    return figure, [line[:count] for line, count in zip(grid, counts, strict=True)]
+
+
+def uneven(sizes: Sequence[Sequence[tuple[float, float]]]) -> tuple[Figure, list[list[Axes]]]:
+    """Return a figure with lines of panels of given widths and heights in inches; `fit` puts them into place."""
+    figure = Figure(figsize=(10.0, 10.0))
+    FigureCanvasAgg(figure)
+    return figure, [[figure.add_axes((0.0, 0.0, wide / 10, high / 10)) for wide, high in line] for line in sizes]
+
+
+def fit(figure: Figure, grid: Sequence[Sequence[Axes]], gap: float = 0.15) -> None:
+    """Put panels beside and below each other, so that each has its size and the words around it have room."""
+    rooms = {axes: _Room.of(axes) for line in grid for axes in line}
+    indent = max(rooms[line[0]].left for line in grid)
+    down, right, corners = gap, 0.0, {}
+    for line in grid:
+        down += max(rooms[axes].above for axes in line)
+        across = gap + indent - rooms[line[0]].left
+        for axes in line:
+            room = rooms[axes]
+            corners[axes] = across + room.left, down
+            across += room.left + room.width + room.right + gap
+        down += max(rooms[axes].height + rooms[axes].below for axes in line) + gap
+        right = max(right, across)
+    figure.set_size_inches(right, down)
+    for axes, (across, top) in corners.items():
+        wide, high = rooms[axes].width, rooms[axes].height
+        axes.set_position((across / right, 1 - (top + high) / down, wide / right, high / down))
+
+
+class _Room(NamedTuple):
+    """How much room a panel and the words around it take, in inches."""
+
+    width: float
+    height: float
+    left: float
+    right: float
+    above: float
+    below: float
+
+    @classmethod
+    def of(cls, axes: Axes) -> _Room:
+        """Measure a panel in which all is drawn."""
+        renderer = axes.figure.canvas.get_renderer()  # type: ignore[attr-defined]
+        box, words, dpi = axes.get_window_extent(), axes.get_tightbbox(renderer), axes.figure.dpi
+        assert words is not None
+        ends = (box.x0 - words.x0, words.x1 - box.x1, words.y1 - box.y1, box.y0 - words.y0)
+        return cls(*(max(0.0, float(value)) / dpi for value in (box.width, box.height, *ends)))
+
+
+def name_panel(axes: Axes, words: str) -> None:
+    """Write a title above a panel, in as many lines as its width asks for."""
+    grid = axes.get_subplotspec().get_gridspec()  # type: ignore[union-attr]
+    width = (axes.figure.get_figwidth() - 2.2) / grid.ncols  # type: ignore[union-attr]
+    axes.set_title(textwrap.fill(legible(words), int(width / 0.09), break_long_words=False))
+
+
+MANY_LINES = 30
+"""Lines of a panel beyond which its numbers stand above it, too."""
 
 
 def strategy_axis(axes: Axes, names: list[str], labelled: bool) -> None:
@@ -130,22 +188,25 @@ def strategy_axis(axes: Axes, names: list[str], labelled: bool) -> None:
     axes.set_ylim(len(names) - 0.45, -0.55)
     axes.set_yticks(range(len(names)), names if labelled else [""] * len(names))
     axes.tick_params(axis="y", length=0)
+    if len(names) > MANY_LINES:
+        axes.tick_params(axis="x", labeltop=True)
     axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
     sns.despine(ax=axes, left=True)
 
 
-def beside(axes: Axes, line: float, words: str, colour: str = INK, bold: bool = False) -> None:
-    """Write words to the right of a panel, on the line of a strategy."""
-    axes.text(
-        1.02,
-        line,
+def beside(axes: Axes, line: float, words: str, colour: str = INK, bold: bool = False, points: float = 8.0) -> None:
+    """Write words to the right of a panel, so many points from its edge, on the line of a strategy."""
+    axes.annotate(
         words,
-        transform=axes.get_yaxis_transform(),
+        (1.0, line),
+        (points, 0.0),
+        axes.get_yaxis_transform(),
+        "offset points",
         va="center",
-        ha="left",
         fontsize=8.5,
         color=colour,
         fontweight="bold" if bold else "normal",
+        annotation_clip=False,
     )
 
 

@@ -41,8 +41,9 @@ def functions() -> dict[str, Callable[[Study], Drawing | Nothing]]:
     """Return the function that draws each figure; its name is that of the figure."""
     from maskbench.report.figures.classes import classes, confusions
     from maskbench.report.figures.contrasts import cost, differences
-    from maskbench.report.figures.curves import dynamic, learning, rates, robustness
+    from maskbench.report.figures.curves import dynamic, learning, rates
     from maskbench.report.figures.profile import profile
+    from maskbench.report.figures.robustness import robustness
     from maskbench.report.figures.runs import gaps, scores
     from maskbench.report.figures.tasks import conflict, forgetting, layers
     from maskbench.report.figures.tuning import tuning

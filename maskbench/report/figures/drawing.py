@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from scipy import stats
 
 from maskbench.report import text
-from maskbench.report.style import BLUE, GREY, INK, ORANGE, canvas, legible
+from maskbench.report.style import BLUE, GREY, INK, ORANGE, canvas, legible, ragged, strategy_axis
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,6 +65,62 @@ def t_interval(values: pd.Series[float] | Array, confidence: float) -> tuple[flo
         return None
     half = stats.t.ppf((1 + confidence) / 2, len(found) - 1) * found.std(ddof=1) / math.sqrt(len(found))
     return float(found.mean() - half), float(found.mean() + half)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A panel with a strategy on each of its lines."""
+
+    axes: Axes
+    names: list[str]
+    """The strategies, the first on top."""
+
+
+SIDE_BY_SIDE = 12
+"""Most lines for which two panels stand side by side; of more, three do, so that the figure is not much too high."""
+
+
+def in_lines(own: Sequence[Sequence[str]], widths: Sequence[float], room: float) -> list[list[int]]:
+    """Return which panels stand side by side: those whose strategies are much the same, as far as there is room.
+
+    Panels side by side have the same lines, so that a task that few strategies ran on has a short panel for itself.
+
+    Parameters
+    ----------
+    own
+        The strategies of each panel.
+    widths
+        How wide each panel is.
+    room
+        How wide a line of panels is at most.
+    """
+    lines: list[list[int]] = []
+    for index, names in enumerate(own):
+        for line in lines:
+            there = {name for member in line for name in own[member]}
+            wide = widths[index] + sum(widths[member] for member in line)
+            if wide <= room and 2 * len(there & set(names)) >= len(there | set(names)):
+                line.append(index)
+                break
+        else:
+            lines.append([index])
+    return lines
+
+
+def strategy_panels(
+    study: Study, own: Sequence[Sequence[str]], columns: int | None = None
+) -> tuple[Figure, list[Panel]]:
+    """Return a figure with a panel for each list of strategies, and side by side those that share most (`in_lines`)."""
+    most = columns or (2 if max(map(len, own)) <= SIDE_BY_SIDE else 3)
+    lines = in_lines(own, [1.0] * len(own), most)
+    rows = [[name for name in study.strategies if any(name in own[index] for index in line)] for line in lines]
+    figure, grid = ragged([len(line) for line in lines], [len(names) for names in rows])
+    found = {}
+    for line, axes_of_line, names in zip(lines, grid, rows, strict=True):
+        for place, (index, axes) in enumerate(zip(line, axes_of_line, strict=True)):
+            strategy_axis(axes, names, labelled=place == 0)
+            found[index] = Panel(axes, names)
+    return figure, [found[index] for index in range(len(own))]
 
 
 def absent(study: Study, block: Block, name: str) -> str | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import math
+from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -24,31 +25,70 @@ MOST_PANELS = 12
 """Most panels for which every task has one for each strategy; beyond, tasks are averaged."""
 
 
-def grid(names: Sequence[str], height: float = 2.2) -> tuple[Figure, list[Axes], int]:
-    """Return a figure with a panel for each name, on shared axes, and how many stand side by side."""
-    columns = min(len(names), 4 if len(names) > 4 else 3)
-    columns = 2 if len(names) == 4 else columns
-    lines = math.ceil(len(names) / columns)
+@dataclass(frozen=True)
+class Grid:
+    """Panels in a grid, one for each name."""
+
+    figure: Figure
+    axes: list[Axes]
+    left: list[bool]
+    """Of each panel, whether it is the first of its line."""
+    lowest: list[bool]
+    """Of each panel, whether none stands below it."""
+
+
+def grid(names: Sequence[str], height: float = 2.2, groups: Sequence[str] | None = None) -> Grid:
+    """Return a figure with a panel for each name, on shared axes.
+
+    Parameters
+    ----------
+    names
+        What stands above each panel.
+    height
+        Of a panel, in inches.
+    groups
+        What each panel belongs to, as long as `names`: each group begins on a new line and has a vertical axis of its
+        own. Without it, all panels are one group.
+    """
+    sizes = list(Counter(groups or [""] * len(names)).values())
+    columns = min(max(sizes), 4 if max(sizes) > 4 else 3)
+    columns = 2 if max(sizes) == 4 else columns
+    lines = sum(-(-size // columns) for size in sizes)
     width = {1: 6.5, 2: 9.0, 3: 11.0}.get(columns, 12.0)
-    figure, axes = canvas((width, lines * height + 1.1), lines, columns, share=True)
-    for spare in axes[len(names) :]:
+    figure, every = canvas((width, lines * height + 1.1), lines, columns)
+    for spare in every:
         spare.set_axis_off()
-    for place, (panel, name) in enumerate(zip(axes, names, strict=False)):
+    found, start = Grid(figure, [], [], []), 0
+    for size in sizes:
+        group = range(start, start + size)
+        for place in group:
+            panel = every[place]
+            panel.set_axis_on()
+            if place:
+                panel.sharex(every[0])
+            if place > start:
+                panel.sharey(every[start])
+            found.axes.append(panel)
+            found.left.append(place % columns == 0)
+            found.lowest.append(place + columns not in group)
+        start += columns * -(-size // columns)
+    for panel, name, left, lowest in zip(found.axes, names, found.left, found.lowest, strict=True):
         panel.set_title(wrapped(name), fontsize=9.5)
         panel.grid(True, axis="both")
-        panel.tick_params(labelbottom=place + columns >= len(names), labelleft=place % columns == 0)
+        panel.tick_params(labelbottom=lowest, labelleft=left)
         for side in ("top", "right"):
             panel.spines[side].set_visible(False)
-    return figure, axes[: len(names)], columns
+    return found
 
 
-def label(axes: list[Axes], columns: int, x: str, y: str) -> None:
-    """Write the names of the axes below the last panel of each column and left of the first panel of each line."""
-    for place, panel in enumerate(axes):
-        if place + columns >= len(axes):
+def label(found: Grid, x: str, y: str | Sequence[str]) -> None:
+    """Write the names of the axes below the lowest panels and left of the first of each line; y may be one a panel."""
+    words = [y] * len(found.axes) if isinstance(y, str) else y
+    for panel, left, lowest, name in zip(found.axes, found.left, found.lowest, words, strict=True):
+        if lowest:
             panel.set_xlabel(x)
-        if place % columns == 0:
-            panel.set_ylabel(y)
+        if left:
+            panel.set_ylabel(name)
 
 
 def curve(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from itertools import groupby
+from itertools import groupby, product
 from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.patches import Rectangle
 
+from maskbench.analysis.metrics import BLOCK
 from maskbench.config.measures import MEASURES
 from maskbench.report import text
+from maskbench.report.blocks import size_words
 from maskbench.report.figures.drawing import Drawing, Nothing, counted, failure_words, t_interval, wrapped
 from maskbench.report.interference import drawn, homes, standardised
 from maskbench.report.style import GREY, INK, canvas
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from maskbench.analysis.metrics import Array
+    from maskbench.report.blocks import Block
     from maskbench.report.study import Study
 
 SIGNED = LinearSegmentedColormap.from_list("signed", ["#B35806", "#F1A340", "#F7F7F7", "#67A9CF", "#2166AC"])
@@ -74,19 +77,25 @@ def profile(study: Study) -> Drawing | Nothing:
     title = f"Profile of interference compared with {study.baseline}"
     if not study.others:
         return Nothing(title, f"Only {study.baseline} was run; there is nothing to compare it with.")
-    names = drawn(study)
+    homes_of = {name: _homes(study, name) for name in drawn(study)}
     tasks = list(dict.fromkeys(block.task for block in study.blocks))
     scopes: list[str | None] = [None, *(tasks if len(tasks) > 1 and len(study.others) <= PANELS_APART else [])]
-    found = {scope: _scope(study, names, scope) for scope in scopes}
+    found = {scope: _scope(study, homes_of, scope) for scope in scopes}
     counts = [len(values) for values in found[None].values() if len(values)]
     if not counts:
         return Nothing(title, "Differences on one scale need a measure with at least two seeds whose values differ.")
-    alike = [name for name in names if not any(len(found[None][strategy, name]) for strategy in study.others)]
-    names = [name for name in names if name not in alike]
-    height = len(study.others) * 0.3 + 0.55
+    rows = [one for one in study.others if any(len(found[None][one, name]) for name in homes_of)]
+    alike = [name for name in homes_of if not any(len(found[None][one, name]) for one in rows)]
+    names = [name for name in homes_of if name not in alike]
+    shown = list(dict.fromkeys(block for name in names for block in homes_of[name]))
+    stuck = _stuck(study, shown) & {*rows}
+    height = len(rows) * 0.3 + 0.55
     figure, grid = canvas((2.6 + 0.62 * len(names), len(scopes) * height + 1.75), len(scopes), 1)
     for place, (axes, scope) in enumerate(zip(grid, scopes, strict=True)):
-        _panel(axes, study, names, found[scope], place == len(scopes) - 1)
+        _panel(axes, study, rows, names, found[scope])
+        axes.set_yticks(range(len(rows)), [wrapped(name, 34) + (STUCK if name in stuck else "") for name in rows])
+        labels = [MEASURES[name].label if place == len(scopes) - 1 else "" for name in names]
+        axes.set_xticks(range(len(names)), labels, rotation=40, ha="right", rotation_mode="anchor", fontsize=8.5)
         words = scope or ("all tasks" if len(tasks) > 1 else tasks[0])
         axes.set_title(words, pad=20)
     caption = (
@@ -97,44 +106,61 @@ def profile(study: Study) -> Drawing | Nothing:
         f"{100 * study.confidence:g} % t interval of the mean over seeds leaves out zero (from 3 seeds on), not "
         "adjusted for the number of measures: a profile; no test is made here. Each measure is of the training that "
         "it is about: forgetting after another task; negative transfer and gradients together with another task; cue "
-        "reliance and memorisation on changed data; all others of a task alone on clean data. A dot: not measured, or "
-        f"the same in all seeds. Natural units: the table of interference.{failure_words(study)}"
+        f"reliance and memorisation on changed data; all others of a task alone on clean data.{_sizes(study, shown)} "
+        "A dot: not measured, or the same in all seeds. Natural units: the table of interference."
+        f"{failure_words(study)}"
     )
     if alike:
         caption += f" Left out, the same in all seeds: {', '.join(MEASURES[name].label for name in alike)}."
-    if study.stuck:
+    if stuck:
         caption += (
             f"{STUCK}: some of its runs did hardly better than the majority class; such a run has little to lose."
         )
     return Drawing(figure, title, caption)
 
 
-def _scope(study: Study, names: list[str], task: str | None) -> dict[tuple[str, str], pd.Series[float]]:
-    """Return the standardised differences of one task, or of all."""
+def _homes(study: Study, name: str) -> list[Block]:
+    """Return the blocks that a measure is about, of the train size at which claims are judged, if it is one."""
+    blocks = homes(study, name)
+    return [block for block in blocks if block.train_size == study.train_size] or blocks
+
+
+def _sizes(study: Study, blocks: Sequence[Block]) -> str:
+    """Say of which train sizes the numbers are, for the caption; nothing in a study of one size."""
+    if len({block.train_size for block in study.blocks}) == 1:
+        return ""
+    sizes = {block.train_size for block in blocks}
+    return f" With {size_words(sizes)}{', or the mean over them' if len(sizes) > 1 else ''}."
+
+
+def _stuck(study: Study, blocks: Sequence[Block]) -> set[str]:
+    """Return the strategies of which runs in these blocks learned nothing."""
+    runs = study.runs.loc[study.stuck]
+    keys = {block.key for block in blocks}
+    there = [key in keys for key in runs[BLOCK].astype(str).itertuples(index=False, name=None)]
+    return set(runs.loc[there, "strategy"])
+
+
+def _scope(study: Study, wanted: dict[str, list[Block]], task: str | None) -> dict[tuple[str, str], pd.Series[float]]:
+    """Return the standardised differences of one task, or of all, by strategy and measure."""
     found = {}
-    for name in names:
-        blocks = [block for block in homes(study, name) if task in (None, block.task)]
+    for name, every in wanted.items():
+        blocks = [block for block in every if task in (None, block.task)]
         for strategy in study.others:
             found[strategy, name] = standardised(study, blocks, strategy, name)
     return found
 
 
 def _panel(
-    axes: Axes, study: Study, names: list[str], found: dict[tuple[str, str], pd.Series[float]], last: bool
+    axes: Axes, study: Study, rows: list[str], names: list[str], found: dict[tuple[str, str], pd.Series[float]]
 ) -> None:
-    shape = (len(study.others), len(names))
+    shape = (len(rows), len(names))
     values, bold = np.full(shape, np.nan), np.zeros(shape, dtype=bool)
-    for row, strategy in enumerate(study.others):
-        for column, name in enumerate(names):
-            by_seed = found[strategy, name]
-            if len(by_seed):
-                values[row, column] = by_seed.mean()
-                interval = t_interval(by_seed, study.confidence)
-                bold[row, column] = interval is not None and not interval[0] <= 0.0 <= interval[1]
+    for (row, strategy), (column, name) in product(enumerate(rows), enumerate(names)):
+        by_seed = found[strategy, name]
+        if len(by_seed):
+            values[row, column] = by_seed.mean()
+            interval = t_interval(by_seed, study.confidence)
+            bold[row, column] = interval is not None and not interval[0] <= 0.0 <= interval[1]
     heat(axes, values, LIMIT, bold)
     _families(axes, names)
-    stuck = set(study.runs.loc[study.stuck, "strategy"])
-    names_of = [wrapped(name) + (STUCK if name in stuck else "") for name in study.others]
-    axes.set_yticks(range(len(study.others)), names_of)
-    labels = [MEASURES[name].label for name in names] if last else [""] * len(names)
-    axes.set_xticks(range(len(names)), labels, rotation=40, ha="right", rotation_mode="anchor", fontsize=8.5)

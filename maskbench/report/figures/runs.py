@@ -21,16 +21,18 @@ from maskbench.report.figures.drawing import (
     interval_words,
     legend,
     margins,
+    strategy_panels,
     t_interval,
     tint_of_words,
 )
-from maskbench.report.style import BLUE, GREY, ORANGE, beside, panels, strategy_axis
+from maskbench.report.style import BLUE, GREY, ORANGE, beside, name_panel
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
     from maskbench.report.blocks import Block
+    from maskbench.report.figures.drawing import Panel
     from maskbench.report.study import Study
 
 
@@ -58,12 +60,11 @@ def _level(axes: Axes, value: float) -> bool:
         axes.set_xlim(min(low, value - 0.04 * (high - value)), high)
         return True
     arrow = "\N{LEFTWARDS ARROW}" if value < low else "\N{RIGHTWARDS ARROW}"
-    words = f"{arrow} majority class at {text.plain(value, 1)} %"
-    axes.set_title(words, loc="right", fontsize=8.5, color=ORANGE, fontweight="normal")
+    axes.set_xlabel(f"{axes.get_xlabel()}\n{arrow} majority class at {text.plain(value, 1)} %")
     return False
 
 
-def _seed_legend(study: Study) -> list[Line2D]:
+def seed_legend(study: Study) -> list[Line2D]:
     """Return the legend of a figure in which every seed is a dot."""
     interval = len(study.seeds) >= LEAST_FOR_T
     mean = f"mean and {100 * study.confidence:g} % interval" if interval else "mean"
@@ -74,9 +75,10 @@ def _seed_legend(study: Study) -> list[Line2D]:
     ]
 
 
-def _by_seed(axes: Axes, study: Study, block: Block, measure: str, factor: float, decimals: int) -> None:
-    """Draw one measure of every strategy in a block, with the mean beside it."""
-    for line, name in enumerate(study.strategies):
+def by_seed(panel: Panel, study: Study, block: Block, measure: str, factor: float, decimals: int) -> None:
+    """Draw one measure of every strategy of a panel in a block, with the mean beside it."""
+    axes = panel.axes
+    for line, name in enumerate(panel.names):
         values = factor * study.values(block, name, "test", measure)
         if values.empty:
             beside(axes, line, absent(study, block, name) or "not recorded", ORANGE)
@@ -93,13 +95,13 @@ def _by_seed(axes: Axes, study: Study, block: Block, measure: str, factor: float
 def scores(study: Study) -> Drawing:
     """Draw the score of every run, a panel for each task."""
     blocks = study.main_blocks
-    figure, grid = panels(len(blocks), len(study.strategies))
-    entries = _seed_legend(study)
-    for index, (axes, block) in enumerate(zip(grid, blocks, strict=True)):
-        _by_seed(axes, study, block, "score", 100.0, 1)
-        axes.set_title(study.title(block))
+    figure, grid = strategy_panels(study, [study.strategies_of(block) for block in blocks])
+    entries = seed_legend(study)
+    for panel, block in zip(grid, blocks, strict=True):
+        axes = panel.axes
+        by_seed(panel, study, block, "score", 100.0, 1)
+        name_panel(axes, study.title(block, blocks))
         axes.set_xlabel(f"{study.score_title(block.task)} on the test split (%)")
-        strategy_axis(axes, study.strategies, labelled=index % 2 == 0)
         if (majority := study.majority(block)) is not None and _level(axes, 100 * majority) and len(entries) == 3:
             entries.append(Line2D([], [], color=ORANGE, linestyle=DOTTED, label="majority class"))
     legend(figure, entries)
@@ -107,7 +109,7 @@ def scores(study: Study) -> Drawing:
         f"Score on the test split of every run of {study.main_words} ({study.count(blocks)} completed runs for each "
         "strategy and task); the table of scores has all others. Dots: seeds, each at the same height in every "
         f"strategy; diamond: mean, also in figures at the right; {interval_words(study)}; no test is made here. "
-        f"Dashed: the mean of the baseline {study.baseline}. Dotted or named above a panel: the score of the majority "
+        f"Dashed: the mean of the baseline {study.baseline}. Dotted or named below a panel: the score of the majority "
         f"class.{failure_words(study)}"
     )
     return Drawing(figure, "Score by strategy", caption)
@@ -117,13 +119,12 @@ def gaps(study: Study) -> Drawing:
     """Draw the generalisation gap of every run, in loss and in score."""
     title, blocks = "Generalisation gap by strategy", study.main_blocks
     wanted = [(block, measure(name)) for block in blocks for name in shown_in("gaps")]
-    figure, grid = panels(len(wanted), len(study.strategies))
-    for index, (axes, (block, entry)) in enumerate(zip(grid, wanted, strict=True)):
-        _by_seed(axes, study, block, entry.name, 1.0, text.DECIMALS.get(entry.unit, 3))
-        axes.set_title(f"{study.title(block)}: {entry.label}")
-        axes.set_xlabel(f"{entry.axis or entry.title} ({entry.unit})")
-        strategy_axis(axes, study.strategies, labelled=index % 2 == 0)
-    legend(figure, _seed_legend(study))
+    figure, grid = strategy_panels(study, [study.strategies_of(block) for block, _ in wanted], len(shown_in("gaps")))
+    for panel, (block, entry) in zip(grid, wanted, strict=True):
+        by_seed(panel, study, block, entry.name, 1.0, text.DECIMALS.get(entry.unit, 3))
+        name_panel(panel.axes, f"{study.title(block, blocks)}: {entry.label}")
+        panel.axes.set_xlabel(f"{entry.axis or entry.title} ({entry.unit})")
+    legend(figure, seed_legend(study))
     caption = (
         f"Generalisation gap of {study.main_words}: how much worse the test split is than the training split, in "
         f"cross-entropy and in score ({study.count(blocks)} completed runs for each strategy and task); further left "

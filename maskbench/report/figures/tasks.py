@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 from matplotlib.lines import Line2D
-from matplotlib.patheffects import withStroke
 
 from maskbench.analysis.metrics import regime_kind
 from maskbench.config.conditions import CLEAN
@@ -26,16 +26,23 @@ from maskbench.report.figures.drawing import (
 )
 from maskbench.report.figures.grids import grid, label
 from maskbench.report.figures.profile import heat
-from maskbench.report.style import BLUE, GREEN, GREY, INK, canvas, panels
+from maskbench.report.style import BLUE, GREEN, GREY, INK, canvas, name_panel, panels
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from maskbench.report.blocks import Block
     from maskbench.report.study import Study
 
-MOST_NAMES = 10
-"""Up to this many points all have their names; if there are more, only those on the front and the baseline."""
+MOST_BARS, MOST_NAMES = 10, 20
+"""Up to so many points have intervals, and their names; if there are more, only those on the front and the baseline."""
+
+
+TURNS = (0, 0.25, -0.25, 1, 0.75, -0.75, 0.5, -0.5, 0.12, -0.12, 0.38, -0.38, 0.62, -0.62, 0.88, -0.88)
+"""Directions in which room for a name is looked for, the first ones first, in units of π."""
 
 
 def _of_kind(study: Study, kind: str) -> list[Block]:
@@ -48,27 +55,41 @@ def forgetting(study: Study) -> Drawing | Nothing:
     blocks = [block for block in _of_kind(study, "after-*") if any(_points(study, block).values())]
     if not blocks:
         return Nothing(title, "Forgetting needs a task that is trained after another one (regime: sequential).")
-    figure, axes = panels(len(blocks), 12 if len(study.strategies) > MOST_NAMES else 9)
+    ran = max(len(study.strategies_of(block)) for block in blocks)
+    figure, axes = panels(len(blocks), 9) if ran <= MOST_BARS else _wide(len(blocks))
     for panel, block in zip(axes, blocks, strict=True):
-        _front(panel, study, block)
+        name_panel(panel, study.title(block, blocks))
+    means = [_front(panel, study, block) for panel, block in zip(axes, blocks, strict=True)]
     entries = [
         Line2D([], [], marker="o", linestyle="", color=BLUE, markersize=6, label="strategy"),
         Line2D([], [], marker="D", linestyle="", color=GREY, markersize=6, label=f"{study.baseline} (baseline)"),
         Line2D([], [], color=GREEN, linewidth=1.6, label="front: no other is better in both"),
     ]
     legend(figure, entries)
-    bars = interval_words(study, "bars")
-    if len(study.strategies) > MOST_NAMES:
-        bars = (
-            f"no intervals are drawn; of so many strategies, {study.baseline} and those on the front are named where "
-        )
-        bars += "there is room, and the table of interference has all"
+    figure.draw_without_rendering()  # names are placed in panels that have their size
+    for panel, found in zip(axes, means, strict=True):
+        front = found if len(found) <= MOST_NAMES else _best(found)
+        first = [name for name in (study.baseline, *_best(found)) if name in found]
+        _place_names(panel, {name: found[name] for name in dict.fromkeys([*first, *front])}, list(found.values()))
+    bars = interval_words(study, "bars") if ran <= MOST_BARS else "of so many, no intervals are drawn"
+    named = "All" if ran <= MOST_NAMES else f"{study.baseline} and the strategies on the front"
     caption = (
-        "Sequential training: the score on the task trained last, against how much the score on the first task fell; "
-        f"up and to the left is better. Marks: means over seeds ({study.count(blocks)} completed runs); {bars}; no "
-        f"test is made here. Green: strategies that no other beats in both.{failure_words(study)}"
+        f"Sequential training{study.common_words(blocks)}: the score on the task trained last, against how much the "
+        "score on the first task fell; up and to the left is better. Marks: means over seeds "
+        f"({study.count(blocks)} completed runs); {bars}; no test is made here. Green: strategies that no other beats "
+        f"in both. {named} are named where there is room; the table of interference has the numbers."
+        f"{failure_words(study)}"
     )
     return Drawing(figure, title, caption)
+
+
+def _wide(count: int) -> tuple[Figure, list[Axes]]:
+    """Return a figure with so many panels that have room for many names."""
+    columns, lines = min(count, 2), -(-count // 2)
+    figure, axes = canvas((7.0 * columns, 6.4 * lines + 0.6), lines, columns)
+    for spare in axes[count:]:
+        spare.set_axis_off()
+    return figure, axes[:count]
 
 
 def _points(study: Study, block: Block) -> dict[str, tuple[pd.Series[float], pd.Series[float]] | None]:
@@ -81,12 +102,16 @@ def _points(study: Study, block: Block) -> dict[str, tuple[pd.Series[float], pd.
     return found
 
 
-def _front(axes: Axes, study: Study, block: Block) -> None:
-    """Draw one pair of tasks."""
+def _best(means: dict[str, tuple[float, float]]) -> list[str]:
+    """Return the strategies that no other beats."""
+    return [name for name, point in means.items() if not any(_beats(other, point) for other in means.values())]
+
+
+def _front(axes: Axes, study: Study, block: Block) -> dict[str, tuple[float, float]]:
+    """Draw one pair of tasks, and return where the point of each strategy is."""
     points = {name: found for name, found in _points(study, block).items() if found}
     means = {name: (float(lost.mean()), float(score.mean())) for name, (lost, score) in points.items()}
-    best = [name for name, (x, y) in means.items() if not any(_beats(other, (x, y)) for other in means.values())]
-    few, line = len(means) <= MOST_NAMES, sorted(means[name] for name in best)
+    few, line = len(means) <= MOST_BARS, sorted(means[name] for name in _best(means))
     axes.plot([x for x, _ in line], [y for _, y in line], color=GREEN, linewidth=1.6, zorder=2)
     for name, (lost, score) in points.items():
         x, y = means[name]
@@ -101,13 +126,11 @@ def _front(axes: Axes, study: Study, block: Block) -> None:
         axes.scatter([x], [y], marker="D" if base else "o", s=size, color=colour, edgecolors="white", zorder=above)
     axes.margins(0.16, 0.14)
     axes.grid(True, axis="both")
-    axes.set_title(study.title(block))
     axes.set_xlabel("forgetting of the first task (points)")
     axes.set_ylabel(f"{study.score_title(block.task)} on {block.task} (%)")
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    order = [study.baseline, *(name for name in (means if few else best) if name != study.baseline)]
-    _place_names(axes, {name: means[name] for name in order if name in means}, list(means.values()))
+    return means
 
 
 def _beats(one: tuple[float, float], other: tuple[float, float]) -> bool:
@@ -116,53 +139,84 @@ def _beats(one: tuple[float, float], other: tuple[float, float]) -> bool:
 
 
 def _place_names(axes: Axes, named: dict[str, tuple[float, float]], points: list[tuple[float, float]]) -> None:
-    """Write names beside their points so that none covers another name or a point; one without room is left out."""
-    axes.autoscale_view()
-    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
-    box = axes.get_position()
-    size = axes.figure.get_size_inches()  # type: ignore[union-attr]
-    # inches per unit of the data, before the layout is made; names are kept apart with some room to spare
-    width, height = 0.8 * box.width * size[0], 0.74 * box.height * size[1]
+    """Write names beside their points so that none covers another name or a point; one without room is left out.
+
+    The figure has its layout by now.
+    """
+    panel, dpi = axes.get_window_extent(), axes.figure.dpi
 
     def inches(point: tuple[float, float]) -> tuple[float, float]:
-        return (point[0] - left) / (right - left) * width, (point[1] - bottom) / (top - bottom) * height
+        across, up = (axes.transData.transform(point) - panel.min) / dpi
+        return float(across), float(up)
 
-    taken = [(x - 0.07, y - 0.07, x + 0.07, y + 0.07) for x, y in map(inches, points)]
-    turns = [(np.cos(angle), np.sin(angle)) for angle in np.pi * np.array([0, 0.25, -0.25, 1, 0.75, -0.75, 0.5, -0.5])]
+    width, height = panel.width / dpi, panel.height / dpi
+    taken: list[Box] = [(x - 0.06, y - 0.06, x + 0.06, y + 0.06) for x, y in map(inches, points)]
+    ground = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.3}
+    line = {"arrowstyle": "-", "color": GREY, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 3}
     for name, point in named.items():
         x, y = inches(point)
         words = wrapped(name, 22)
-        wide = 0.074 * max(map(len, words.split("\n"))) + 0.05
-        high = 0.18 * (1 + words.count("\n"))
-        for radius, (across, up) in product((0.11, 0.25, 0.42, 0.65, 0.9, 1.2, 1.6), turns):
-            start = x + radius * across - (0 if across > 0.1 else wide if across < -0.1 else wide / 2)
-            base = y + radius * up - high / 2
-            area = (start, base, start + wide, base + high)
-            inside = area[0] > 0 and area[1] > 0 and area[2] < width and area[3] < height
-            if inside and not any(_overlap(area, other) for other in taken):
+        for spot in _spots(x, y, words):
+            box = spot.box
+            inside = box[0] > 0 and box[1] > 0 and box[2] < width and box[3] < height
+            if inside and not any(_overlap(part, other) for part in (box, *spot.lead) for other in taken):
                 break
         else:
             continue
-        taken.append(area)
-        place = (72 * (area[0] - x), 72 * (base + high / 2 - y))
-        line = (
-            {"arrowstyle": "-", "color": GREY, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 3} if radius > 0.2 else None
-        )
-        written = axes.annotate(
+        taken += [spot.box, *spot.lead]
+        axes.annotate(
             words,
             point,
-            place,
+            (72 * (spot.x - x), 72 * (spot.y - y)),
             textcoords="offset points",
+            ha=spot.side,
             va="center",
             fontsize=8.5,
             color=INK,
-            arrowprops=line,
             zorder=6,
+            bbox=ground,
+            arrowprops=line if spot.lead else None,
         )
-        written.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
 
 
-def _overlap(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+Box = tuple[float, float, float, float]
+"""Left, lower, right and upper edge, in inches."""
+
+
+class _Spot(NamedTuple):
+    """A place for a name beside its point."""
+
+    x: float
+    """Where the words begin, end or have their middle, as `side` says."""
+    y: float
+    side: Literal["left", "right", "center"]
+    box: Box
+    """What the words take of the panel."""
+    lead: list[Box]
+    """What the line from the point to the words takes; nothing where they stand right beside it."""
+
+
+def _spots(x: float, y: float, words: str) -> Iterator[_Spot]:
+    """Yield places for words beside a point, the nearest first."""
+    wide, high = 0.07 * max(map(len, words.split("\n"))) + 0.05, 0.15 * (1 + words.count("\n"))
+    for radius, angle in product((0.1, 0.2, 0.3, 0.45, 0.65, 0.9, 1.2, 1.6), TURNS):
+        across, up = math.cos(math.pi * angle), math.sin(math.pi * angle)
+        edge, middle = x + radius * across, y + radius * up
+        side: Literal["left", "right", "center"] = "left" if across > 0.1 else "right" if across < -0.1 else "center"
+        start = edge - {"left": 0.0, "right": wide, "center": wide / 2}[side]
+        box = (start, middle - high / 2, start + wide, middle + high / 2)
+        yield _Spot(edge, middle, side, box, _lead(x, y, box) if radius > 0.1 else [])
+
+
+def _lead(x: float, y: float, box: Box) -> list[Box]:
+    """Return small boxes along the line from a point to its name, but for those that touch the point."""
+    right, up = min(max(x, box[0]), box[2]) - x, (box[1] + box[3]) / 2 - y
+    far = math.hypot(right, up)
+    places = [(x + part * right / far, y + part * up / far) for part in np.arange(0.1, far, 0.04)]
+    return [(across - 0.01, height - 0.01, across + 0.01, height + 0.01) for across, height in places]
+
+
+def _overlap(one: Box, other: Box) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
@@ -208,9 +262,9 @@ def conflict(study: Study) -> Drawing | Nothing:
     names = [name for name in (study.others or [study.baseline]) if name in set(whole["strategy"])]
     names = names or [study.baseline]
     wanted = list(product(pairs, names))
-    figure, axes, columns = grid([f"{name} · {pair}" if len(pairs) > 1 else name for pair, name in wanted], 2.0)
+    found = grid([f"{name} · {pair}" if len(pairs) > 1 else name for pair, name in wanted], 2.0)
     means = whole.groupby(["pair", "strategy", "step"])["value"].mean()
-    for panel, (pair, name) in zip(axes, wanted, strict=True):
+    for panel, (pair, name) in zip(found.axes, wanted, strict=True):
         panel.axhline(0, color=INK, linewidth=0.9, zorder=1)
         for (_, strategy), own in whole[whole["pair"] == pair].groupby(["seed", "strategy"], sort=False):
             if strategy == name:
@@ -219,13 +273,13 @@ def conflict(study: Study) -> Drawing | Nothing:
             if (pair, strategy) in means.index and (strategy == name or study.others):
                 line = means.loc[pair, strategy]
                 panel.plot(line.index, line, color=colour, linewidth=1.8, linestyle=dashes, zorder=4)
-    label(axes, columns, "updates", "cosine of gradients")
+    label(found, "updates", "cosine of gradients")
     entries = [
         Line2D([], [], color=BLUE, linewidth=0.8, alpha=0.45, label="one seed"),
         Line2D([], [], color=BLUE, linewidth=1.8, label="mean"),
         Line2D([], [], color=GREY, linewidth=1.8, linestyle=DASHED, label=f"mean of {study.baseline} (baseline)"),
     ]
-    legend(figure, entries)
+    legend(found.figure, entries)
     counts = list(whole.groupby(["pair", "strategy"])["seed"].nunique())
     only = f" {pairs[0]}." if len(pairs) == 1 else ""
     caption = (
@@ -233,7 +287,7 @@ def conflict(study: Study) -> Drawing | Nothing:
         f"each other.{only} Thin lines: seeds ({counted(counts, 'seeds')}); thick: their mean; dashed: the mean of the "
         f"baseline {study.baseline}. No interval is drawn and no test is made here.{failure_words(study)}"
     )
-    return Drawing(figure, title, caption)
+    return Drawing(found.figure, title, caption)
 
 
 def _depth(layer: str) -> tuple[int, int]:

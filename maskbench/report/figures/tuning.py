@@ -25,10 +25,11 @@ def tuning(study: Study) -> Drawing | Nothing:
     if choices is None or not choices.choices:
         return Nothing(_TITLE, "No learning rate was tuned.")
     several = len({item.model for item in choices.choices}) > 1
-    tuned = [item for item in choices.choices if item.multiple is None]
-    names = [", ".join([item.strategy, item.task, *([item.model] if several else [])]) for item in tuned]
-    figure, axes, columns = grid(names)
-    for panel, item in zip(axes, tuned, strict=True):
+    order = {subject: place for place, subject in enumerate(dict.fromkeys(map(_subject, choices.choices)))}
+    tuned = sorted((item for item in choices.choices if item.multiple is None), key=lambda item: order[_subject(item)])
+    subjects = [", ".join(_subject(item)[: 1 + several]) for item in tuned]
+    found = grid([item.strategy for item in tuned], groups=subjects)
+    for panel, item in zip(found.axes, tuned, strict=True):
         base = choices.of(item.task, item.model, study.baseline)
         if base is not None and item.strategy != study.baseline:
             _curve(panel, base, GREY, dashed=True)
@@ -37,11 +38,11 @@ def tuning(study: Study) -> Drawing | Nothing:
             panel.axvline(rate, color=INK, linewidth=1.4, linestyle=DOTTED, zorder=2)
         panel.set_xscale("log")
         plain_numbers(panel.xaxis, choices.learning_rates)
-    label(axes, columns, "learning rate", "validation score (%)")
+    label(found, "learning rate", [f"{subject}:\nvalidation score (%)" for subject in subjects])
     chosen = Line2D([], [], color=INK, marker="o", markersize=8, fillstyle="none", linestyle="", label="chosen")
     dashes = Line2D([], [], color=GREY, linewidth=1.3, linestyle=DASHED, label=f"{study.baseline} (baseline)")
     dots = Line2D([], [], color=INK, linewidth=1.4, linestyle=DOTTED, label="rate without tuning")
-    legend(figure, [chosen, dots, dashes])
+    legend(found.figure, [chosen, dots, dashes])
     seeds, budget = len(choices.seeds), len(choices.learning_rates) * len(choices.seeds)
     failed = sum(item.failed for item in choices.choices)
     failures = f" {failed} trainings did not complete." if failed else ""
@@ -51,7 +52,11 @@ def tuning(study: Study) -> Drawing | Nothing:
         "trainings. Ring: the rate that was chosen; dotted: the strategy's rate without tuning. No test "
         f"is made here, and no interval is drawn.{failures}"
     )
-    return Drawing(figure, _TITLE, caption)
+    return Drawing(found.figure, _TITLE, caption)
+
+
+def _subject(choice: Choice) -> tuple[str, str]:
+    return choice.task, choice.model
 
 
 def _untuned(study: Study, choice: Choice) -> list[float]:

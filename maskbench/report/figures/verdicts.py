@@ -72,8 +72,16 @@ def claims(study: Study) -> Drawing | Nothing:
     _names(axes, rows)
     axes.set_xlabel("effect in multiples of its margin δ; to the right: as the claim says")
     present = [verdict for verdict in VERDICTS if verdict in set(rows["verdict"])]
+    not_judged = [row for row in records(rows) if refused(row)]
     marks = [
-        Line2D([], [], linestyle="", marker=STYLES[name][1], color=STYLES[name][0], mfc=STYLES[name][2], label=name)
+        Line2D(
+            *([], []),
+            linestyle="",
+            marker=STYLES[name][1],
+            color=STYLES[name][0],
+            mfc=STYLES[name][2],
+            label=f"{name}, or refused" if name == "inconclusive" and not_judged else name,
+        )
         for name in present
     ]
     band = Patch(facecolor="#D5E6F0", label="±δ: too small to matter")
@@ -90,10 +98,21 @@ def claims(study: Study) -> Drawing | Nothing:
         "they are at hand, test examples (t quantiles); an arrow: it goes on, and a mark that touches an arrow lies "
         f"beyond the axis. At the right: effect, interval and verdict. {seeds}. Test: permutation of the signs of "
         "whole seeds, Holm's correction within a claim."
+        + (" Where a claim says only that there is a difference, either side supports it." if _either(rows) else "")
+        + (
+            " Refused: the runs allow no verdict, whatever the interval; the notes in verdicts.csv say why."
+            if not_judged
+            else ""
+        )
         + (" °: unguarded, a control of the measure was not run or is undecided." if _bare(rows) else "")
         + (f" Not shown, since there is no estimate: {text.listed(untested)}." if untested else "")
     )
     return Drawing(figure, title, caption)
+
+
+def _either(rows: pd.DataFrame) -> bool:
+    """Tell whether an effect supports a claim from the left: the claim names no direction."""
+    return bool(((rows["verdict"] == "supported") & (rows["estimate"] < 0)).any())
 
 
 def _bare(rows: pd.DataFrame) -> bool:
@@ -123,8 +142,7 @@ def forest_row(axes: Axes, line: int, row: dict[str, Any], far: float) -> None:
     bare = "°" if row["unguarded"] and row["verdict"] in ANSWERS else ""
     verdict = "refused" if refused(row) else SHORT_WORDS.get(row["verdict"], row["verdict"])
     beside(axes, line, f"{VERDICT_SYMBOLS[row['verdict']]} {verdict}{bare}", colour, bold=True)
-    at = (1.02, line)
-    axes.annotate(words, at, (84, 0), axes.get_yaxis_transform(), "offset points", va="center", fontsize=8.5)
+    beside(axes, line, words, points=90.0)
 
 
 def _arrow(axes: Axes, place: float, line: int, side: int, colour: str) -> None:
@@ -143,10 +161,10 @@ def _names(axes: Axes, rows: pd.DataFrame) -> None:
         where = "" if row["scope"] == POOLED else f", {row['scope']}"
         labels.append(f"{legible(mark)}  {_cut(legible(row['contrast'] + where))} · {entry.label}".strip())
     axes.set_yticks(range(len(rows)), labels)
-    axes.tick_params(axis="y", length=0, labelsize=8.5, labelcolor=INK)
+    axes.tick_params(axis="y", length=0, labelsize=8.5, labelcolor=INK, pad=9)
     for side in ("left", "top", "right"):
         axes.spines[side].set_visible(False)
 
 
-def _cut(words: str, width: int = 44) -> str:
+def _cut(words: str, width: int = 56) -> str:
     return words if len(words) <= width else f"{words[: width - 1]}…"

@@ -13,11 +13,16 @@ from docutils.core import publish_parts
 from jinja2 import Environment
 from matplotlib.text import Text
 
+from maskbench.analysis.compare import ALL_TASKS
 from maskbench.report.figures import FIGURES, functions, write_figures
-from maskbench.report.figures.curves import rated, robustness
+from maskbench.report.figures.contrasts import cost, differences
+from maskbench.report.figures.curves import dynamic, learning, rated, rates
 from maskbench.report.figures.drawing import Drawing, Nothing, wrapped
 from maskbench.report.figures.profile import profile
+from maskbench.report.figures.robustness import robustness
+from maskbench.report.figures.runs import gaps, scores
 from maskbench.report.figures.tasks import _beats, _cosines, forgetting
+from maskbench.report.figures.tuning import tuning
 from maskbench.report.formats import rst
 from maskbench.report.interference import drawn, homes, improvement, noise, standardised
 from maskbench.report.limits import limits
@@ -200,3 +205,179 @@ def test_a_strategy_of_one_task_stands_beside_the_baseline_on_that_task(tmp_path
     drawn_at = [y for x, y in points if x == 10]
     for strategy in ("none", "freeze"):
         assert any(np.isclose(drawn_at, own.loc[own["strategy"] == strategy, "value"].mean()))
+
+
+@pytest.fixture(scope="module")
+def limited(tmp_path_factory):
+    """A study of which two strategies ran at all train sizes, the others at the one of the claims.
+
+    Of the third task there are two strategies alone.
+    """
+    tasks, sizes = [*TASKS, "topics"], ["250", "1000", "4000"]
+    study = report_samples.write_all(
+        tmp_path_factory.mktemp("limited"), tasks, report_samples.STRATEGIES, 3, sizes=sizes, full=False
+    )
+    metrics, comparisons = (table[_ran(table)] for table in (study.metrics, study.comparisons))
+    return Study(metrics, comparisons, study.baseline, study.evidence, study.along, study.settings, train_size="1000")
+
+
+def _ran(table):
+    at_size = (table["train_size"] == "1000") | table["strategy"].isin(["none", "random"])
+    topics = (table["task"] != "topics") | (
+        table["strategy"].isin(["none", "random-60"]) & (table["train_size"] == "1000")
+    )
+    both = (table["task"] != ALL_TASKS) | (table["strategy"] != "span")
+    return at_size & topics & both & ((table["task"] != "conll2003") | (table["strategy"] != "span"))
+
+
+def at(study, size, metrics=None):
+    """Return the same study with claims that are judged at another train size."""
+    metrics = study.metrics if metrics is None else metrics
+    about = (study.comparisons, study.baseline, study.evidence, study.along, study.settings)
+    return Study(metrics, *about, train_size=size)
+
+
+def panels_of(drawing):
+    """Return the panels of a drawing by their titles."""
+    return {axes.get_title(loc="left"): axes for axes in drawing.figure.axes if axes.axison}
+
+
+def names_of(axes):
+    return [label.get_text() for label in axes.get_yticklabels()]
+
+
+@pytest.mark.parametrize(("size", "shown"), [("1000", "1000"), (None, "1000"), ("4000", "4000"), ("7", "1000")])
+def test_figures_show_the_train_size_of_the_claims_or_the_one_at_which_most_ran(limited, size, shown):
+    sizes = {block.task: block.train_size for block in at(limited, size).main_blocks}
+    # of the third task there is no other size
+    assert sizes == {"rt-snippets": shown, "conll2003": shown, "topics": "1000"}
+    words = (
+        "1\N{NARROW NO-BREAK SPACE}000 or 4\N{NARROW NO-BREAK SPACE}000"
+        if shown == "4000"
+        else "1\N{NARROW NO-BREAK SPACE}000"
+    )
+    assert at(limited, size).main_words == f"a task alone on clean data, with {words} training texts"
+
+
+def test_of_sizes_at_which_as_many_ran_the_largest_is_shown(rich, limited):
+    assert {block.train_size for block in rich[0].main_blocks} == {"2000"}
+    two = limited.metrics[limited.metrics["strategy"].isin(["none", "random"]) & (limited.metrics["task"] != "topics")]
+    assert {block.train_size for block in at(limited, None, two).main_blocks} == {"4000"}
+
+
+def test_the_train_size_of_the_claims_is_read(tmp_path):
+    report_samples.write_all(tmp_path, ["conll2003"], {"none": {}, "random": {}}, 2, sizes=["500", "2000"], full=False)
+    design = json.loads((tmp_path / "experiment.json").read_text(encoding="utf-8"))
+    assert {block.train_size for block in Study.read(tmp_path).main_blocks} == {"2000"}
+    design["analysis"]["train_size"] = 500
+    (tmp_path / "experiment.json").write_text(json.dumps(design), encoding="utf-8")
+    assert {block.train_size for block in Study.read(tmp_path).main_blocks} == {"500"}
+
+
+@pytest.mark.parametrize("draw", [scores, differences, gaps, cost, robustness, dynamic, rates])
+def test_figures_of_a_limited_study_show_what_ran_and_say_at_which_size(limited, draw):
+    with style():
+        drawing = draw(limited)
+    assert isinstance(drawing, Drawing)
+    assert "with 1\N{NARROW NO-BREAK SPACE}000 training texts" in drawing.caption
+    assert not any("examples" in title for title in panels_of(drawing))  # all panels are of one size
+    labels = {label for axes in panels_of(drawing).values() for label in names_of(axes)}
+    assert "span-30" in labels or draw in (dynamic, rates, robustness)
+
+
+def test_a_task_that_few_strategies_ran_on_has_a_short_panel(limited):
+    with style():
+        panels = panels_of(scores(limited))
+    assert names_of(panels["topics"]) == ["none", "random-60"]
+    assert names_of(panels["rt-snippets"]) == limited.strategies
+    said = {title: [words.get_text() for words in axes.texts].count("not run") for title, axes in panels.items()}
+    assert said == {"rt-snippets": 0, "conll2003": 1, "topics": 0}
+
+
+def test_what_ran_on_one_task_alone_is_not_called_missing_from_all_tasks_together(limited, monkeypatch):
+    monkeypatch.setattr("maskbench.report.figures.drawing.SIDE_BY_SIDE", 1)
+    with style():
+        panels = panels_of(differences(limited))
+    words = [words.get_text() for words in panels["all tasks together"].texts]
+    assert (words.count("of one task"), words.count("not run")) == (1, 0)
+
+
+def test_learning_curves_are_of_strategies_with_several_sizes(limited, rich):
+    with style():
+        few, all_of_them = learning(limited), learning(rich[0])
+    assert list(panels_of(few)) == ["random"]
+    assert "ran at one train size alone" in few.caption
+    assert len(panels_of(all_of_them)) == len(rich[0].others)
+    assert len([line for line in panels_of(few)["random"].get_lines() if len(line.get_xdata()) == 3]) == 4
+
+
+def test_the_profile_is_at_the_train_size_of_the_claims(limited):
+    with style():
+        drawings = [profile(at(limited, size)) for size in ("1000", None)]
+    said = [re.search("With (.*?)\\.", drawing.caption)[1] for drawing in drawings]
+    assert said[0] == "1\N{NARROW NO-BREAK SPACE}000 training texts"
+    assert said[1].endswith("training texts, or the mean over them")
+    block = next(block for block in homes(limited, "loss_gap") if block.key[::4] == ("conll2003", "1000"))
+    found = standardised(limited, [block], "random", "loss_gap").mean()
+    panel = next(axes for title, axes in panels_of(drawings[0]).items() if title == "conll2003")
+    rows, columns = names_of(panel), [label.get_text() for label in drawings[0].figure.axes[-1].get_xticklabels()]
+    cell = next(
+        words for words in panel.texts if words.get_position() == (columns.index("gap in loss"), rows.index("random"))
+    )
+    assert float(cell.get_text().replace("\N{MINUS SIGN}", "-")) == pytest.approx(found, abs=0.051)
+
+
+def test_one_level_of_perturbation_is_drawn_line_by_line(limited):
+    one = limited.metrics[~limited.metrics["measure"].str.contains("-5$|-20$")]
+    with style():
+        drawing = robustness(at(limited, "1000", one))
+    panels = panels_of(drawing)
+    assert len(panels) == 3 * 4
+    assert names_of(panels["topics: letters swapped"]) == ["none", "random-60"]
+    assert "10 % of its letters or words changed" in drawing.caption
+
+
+def test_learning_rates_of_each_task_have_a_scale_of_their_own(rich):
+    with style():
+        drawing = tuning(rich[0])
+        drawing.figure.draw_without_rendering()
+    labels = [axes.get_ylabel() for axes in drawing.figure.axes if axes.axison and axes.get_ylabel()]
+    assert [label.partition(":")[0] for label in labels] == [task for task in TASKS for _ in range(3)]
+    first, second = (drawing.figure.axes[place] for place in (0, 12))
+    assert first.get_shared_y_axes().joined(first, drawing.figure.axes[1])
+    assert not first.get_shared_y_axes().joined(first, second)
+
+
+def test_all_points_of_a_dozen_strategies_are_named(tmp_path):
+    strategies = {"none": {}, **{f"mask-{number}": {} for number in range(13)}}
+    study = report_samples.write_all(tmp_path, TASKS, strategies, 3)
+    with style():
+        drawing = forgetting(study)
+    for axes in drawing.figure.axes:
+        assert {words.get_text().replace("\n", "") for words in axes.texts} == set(strategies)
+
+
+@pytest.mark.parametrize("name", sorted(FIGURES))
+def test_titles_and_names_of_axes_overlap_nothing(rich, name):
+    with style():
+        figure = functions()[name](rich[0]).figure
+        figure.draw_without_rendering()
+    renderer = figure.canvas.get_renderer()
+    found = [words for axes in figure.axes for words in (axes.title, axes._left_title, axes._right_title)]
+    found += [words for axes in figure.axes for words in (axes.xaxis.label, axes.yaxis.label)]
+    found += [words for box in figure.legends for words in box.get_texts()]
+    found = [words for words in found if words.get_text() and (words.axes is None or words.axes.axison)]
+    edges = [words.get_window_extent(renderer) for words in found]
+    for place, one in enumerate(edges):
+        for other, words in zip(edges[place + 1 :], found[place + 1 :], strict=True):
+            assert not one.padded(-1).overlaps(other.padded(-1)), (found[place].get_text(), words.get_text())
+        assert one.x0 >= 0
+        assert one.x1 <= figure.bbox.x1 + 1
+
+
+def test_a_far_majority_class_stands_below_its_panel_and_not_on_the_title(rich):
+    with style():
+        panels = panels_of(scores(rich[0]))
+    below = panels["conll2003"].get_xlabel().split("\n")
+    assert below == ["entity F1 on the test split (%)", "\N{LEFTWARDS ARROW} majority class at 0.0 %"]
+    assert not any(axes.get_title(loc="right") for axes in panels.values())
