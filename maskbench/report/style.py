@@ -16,6 +16,7 @@ from matplotlib.font_manager import findfont, fontManager, get_font
 
 from maskbench.io.files import atomic
 from maskbench.report import text
+from maskbench.report.compact import small_svg, write_png
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -220,6 +221,7 @@ def save(figure: Figure, folder: Path, name: str) -> None:
         figure.set_dpi(72)
         with atomic(folder / f"{name}.svg") as temporary:
             FigureCanvasSVG(figure).print_svg(temporary, metadata={"Date": None, "Creator": None})  # type: ignore[no-untyped-call]
+            small_svg(temporary)
         figure.set_dpi(160)
         with atomic(folder / f"{name}.png") as temporary:
-            FigureCanvasAgg(figure).print_png(temporary, metadata={"Software": None})  # type: ignore[no-untyped-call]
+            write_png(FigureCanvasAgg(figure), temporary)

@@ -35,6 +35,7 @@ PACKAGES = {
     "sklearn": "scikit-learn",
     "pydantic-core": "pydantic",
     "pynvml": "nvidia-ml-py",
+    "pil": "pillow",
 }
 # There by a direct dependency that pins them, and imported for its types or its protocol.
 IMPLIED = {"packaging", "docutils"}

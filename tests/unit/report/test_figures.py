@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from html import unescape
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import pandas as pd
@@ -12,8 +13,10 @@ import pytest
 from docutils.core import publish_parts
 from jinja2 import Environment
 from matplotlib.text import Text
+from PIL import Image
 
 from maskbench.analysis.compare import ALL_TASKS
+from maskbench.report.compact import small_svg
 from maskbench.report.figures import FIGURES, functions, write_figures
 from maskbench.report.figures.contrasts import cost, differences
 from maskbench.report.figures.curves import dynamic, learning, rated, rates
@@ -27,7 +30,7 @@ from maskbench.report.formats import rst
 from maskbench.report.interference import drawn, homes, improvement, noise, standardised
 from maskbench.report.limits import limits
 from maskbench.report.study import Study
-from maskbench.report.style import style
+from maskbench.report.style import save, style
 from tests.helpers import reports as report_samples
 
 TASKS = ["rt-snippets", "conll2003"]
@@ -381,3 +384,39 @@ def test_a_far_majority_class_stands_below_its_panel_and_not_on_the_title(rich):
     below = panels["conll2003"].get_xlabel().split("\n")
     assert below == ["entity F1 on the test split (%)", "\N{LEFTWARDS ARROW} majority class at 0.0 %"]
     assert not any(axes.get_title(loc="right") for axes in panels.values())
+
+
+def test_pictures_are_small_and_whole(rich, tmp_path):
+    with style():
+        figure = scores(rich[0]).figure
+    save(figure, tmp_path, "scores")
+    with Image.open(tmp_path / "scores.png") as picture:
+        assert picture.mode == "P"
+        assert picture.convert("RGB").getpixel((1, 1)) == (255, 255, 255)
+        assert picture.size == pytest.approx(160 * figure.get_size_inches(), abs=1)
+    figure.set_dpi(72)
+    figure.savefig(tmp_path / "large.svg", format="svg")
+    large, small = ((tmp_path / f"{name}.svg").read_text(encoding="utf-8") for name in ("large", "scores"))
+    assert len(small) < 0.6 * len(large)
+    tree = ET.fromstring(small)
+    ids = [element.get("id") for element in tree.iter() if element.get("id")]
+    used = re.findall(r'href="#(\w+)"|url\(#(\w+)\)', small)
+    assert len(ids) == len(set(ids))
+    assert {one or other for one, other in used} == set(ids)
+    marks = f"{{{tree.tag[1:].partition('}')[0]}}}use"
+    assert len(list(tree.iter(marks))) == large.count("<use ")
+
+
+def test_numbers_of_a_picture_are_rounded_to_hundredths(tmp_path):
+    path = tmp_path / "a.svg"
+    path.write_text(
+        '<svg xmlns="http://www.w3.org/2000/svg" width="7.125pt"><g id="g"><path d="M 1.23456 -0.001 \nL 2 3 \nz\n"/>'
+        '<g transform="translate(1.5 2.34567) scale(0.015625)"><text>1.23456</text></g></g></svg>',
+        encoding="utf-8",
+    )
+    small_svg(path)
+    found = path.read_text(encoding="utf-8")
+    assert 'd="M1.23 0L2 3z"' in found
+    assert 'transform="translate(1.5 2.35) scale(0.015625)"' in found
+    assert "<text>1.23456</text>" in found
+    assert 'id="g"' not in found
