@@ -11,6 +11,7 @@ import pandas as pd
 from maskbench.analysis.components import components
 from maskbench.analysis.metrics import values_of
 from maskbench.report import text
+from maskbench.report.behind import in_short
 from maskbench.report.formats import Table
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def _rows(study: Study) -> Iterator[dict[str, Any]]:
             "n": int(np.isfinite(table).sum()),
             "n_failed": int((own["status"] != "completed").sum()),
             **_held_out(study, cell["recipe"]),
-            "runs": " ".join(known.dropna(subset=["value"])["run"]),
+            "runs": in_short(known.dropna(subset=["value"])["run"]),
         }
 
 

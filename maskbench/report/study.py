@@ -28,6 +28,7 @@ from maskbench.kinds import score
 from maskbench.records.choices import Choices
 from maskbench.records.manifest import Rated, read_entries, read_models
 from maskbench.report.along import read_along
+from maskbench.report.behind import in_short
 from maskbench.report.blocks import Block, condition_words, of_one_size, regime_words, size_words
 from maskbench.report.design import read_design
 from maskbench.report.verdicts import read_evidence
@@ -166,10 +167,10 @@ class Study:
         return {tuple(map(str, key)): frame for key, frame in self.runs.groupby([*BLOCK, "strategy"], sort=False)}
 
     def runs_behind(self, block: Block, strategy: str, seeds: Iterable[int]) -> str:
-        """Return the ids of the runs of a strategy with these seeds, separated by blanks; of all members if pooled."""
+        """Return the ids of the runs of a strategy with these seeds (`in_short`); of all members if pooled."""
         wanted = set(seeds)
         arms = [self.arm(item, strategy) for item in self.members(block)]
-        return " ".join(run for arm in arms for run in arm.loc[arm["seed"].isin(wanted), "run"])
+        return in_short(run for arm in arms for run in arm.loc[arm["seed"].isin(wanted), "run"])
 
     def strategies_of(self, block: Block) -> list[str]:
         """Return the strategies that were run in a block."""

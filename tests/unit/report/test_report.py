@@ -22,6 +22,7 @@ from maskbench.errors import InputError
 from maskbench.experiment.resolved import read_experiment
 from maskbench.masks import Strategy
 from maskbench.report import claims
+from maskbench.report.behind import in_short
 from maskbench.report.figures import FIGURES, write_figures
 from maskbench.report.formats import latex, markdown
 from maskbench.report.limits import limits
@@ -113,12 +114,32 @@ def test_the_table_of_scores(usual):
     assert shown.iloc[0, 5] == "50.3"
 
 
+def in_full(runs):
+    """Return the ids of runs whose seeds stand in braces."""
+    found = []
+    for words in runs.split():
+        stem, brace, seeds = words.partition("{")
+        for span in seeds.replace("{", "").replace("}", "").split(","):
+            first, _, last = span.partition("..")
+            found += [f"{stem}{seed}" for seed in range(int(first), int(last or first) + 1)] if brace else [stem]
+    return found
+
+
+def test_runs_that_differ_in_their_seed_are_written_as_a_shell_writes_them_out():
+    runs = ["a.s1", "a.s2", "b.s3", "other", *(f"b.s{seed}" for seed in (9, 10, 11, 1, 4))]
+    short = in_short(runs)
+    assert short == "a.s{1..2} b.s3 other b.s{1,4,{9..11}}"
+    written = subprocess.run(["bash", "-c", f"echo {short}"], capture_output=True, text=True, check=True).stdout
+    assert written.split() == in_full(short)
+    assert sorted(in_full(short)) == sorted(runs)
+
+
 def test_the_runs_beside_a_number_are_those_that_it_is_of(mixed):
     folder, study, _ = mixed
     values = study.metrics.set_index(["run", "measure"])["value"]
 
     def mean(runs, name):
-        return values.loc[[(run, name) for run in runs.split()]].mean()
+        return values.loc[[(run, name) for run in in_full(runs)]].mean()
 
     tables = {name: pd.read_csv(folder / f"tables/{name}.csv") for name in NAMES}
     for row in tables["scores"].to_dict("records"):
@@ -128,11 +149,12 @@ def test_the_runs_beside_a_number_are_those_that_it_is_of(mixed):
     for row in tables["per_class"].to_dict("records"):
         assert 100 * mean(row["runs"], f"f1:{row['class']}") == pytest.approx(row["mean"])
     for row in tables["interference"].to_dict("records"):
-        assert len(row["runs"].split()) == row["n"]
-        if (row["runs"].split()[0], row["measure"]) in values.index:
+        runs = in_full(row["runs"])
+        assert len(runs) == row["n"]
+        if (runs[0], row["measure"]) in values.index:
             assert mean(row["runs"], row["measure"]) == pytest.approx(row["mean"])
     for row in tables["comparisons"].query("measure == 'score_gap'").to_dict("records"):
-        of, against = np.split(np.array(row["runs"].split()), 2)
+        of, against = np.split(np.array(in_full(row["runs"])), 2)
         assert all(f".{row['strategy']}." in run for run in of)
         assert mean(" ".join(of), "score_gap") - mean(" ".join(against), "score_gap") == pytest.approx(row["estimate"])
 
