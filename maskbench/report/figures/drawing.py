@@ -139,6 +139,18 @@ def interval_words(study: Study, what: str = "line") -> str:
     return f"{what}: {100 * study.confidence:g} % t interval of the mean over seeds (from {LEAST_FOR_T} seeds on)"
 
 
+def seed_words(study: Study, blocks: Sequence[Block]) -> str:
+    """Return a sentence on seeds that not all strategies have, with a blank before it; nothing if all are alike."""
+
+    def seeds(block: Block, name: str) -> set[int]:
+        return set(study.values(block, name, "test", "score").index)
+
+    alike = all(
+        seeds(block, name) == seeds(block, study.baseline) for block in blocks for name in study.strategies_of(block)
+    )
+    return "" if alike else f" Where a strategy has other seeds than {study.baseline}, only paired differences compare."
+
+
 def failure_words(study: Study) -> str:
     """Return a sentence on runs that did not complete, with a blank before it; nothing if all did."""
     failed = len(study.failures)

@@ -17,6 +17,7 @@ from maskbench.report.figures.drawing import (
     failure_words,
     interval_words,
     legend,
+    seed_words,
     strategy_panels,
 )
 from maskbench.report.figures.grids import MOST_PANELS, SERIES, curve, grid, label, plain_numbers
@@ -84,7 +85,7 @@ def _lines(study: Study, title: str, kinds: list[str], level: int) -> Drawing:
         baseline=f"the mean of the baseline {study.baseline}",
         marks=f"Dots: seeds; diamond: mean, also in figures at the right; {interval_words(study)}",
     )
-    return Drawing(figure, title, caption + failure_words(study))
+    return Drawing(figure, title, caption + seed_words(study, blocks) + failure_words(study))
 
 
 def _curves(study: Study, title: str, tested: set[tuple[str, int]]) -> Drawing:

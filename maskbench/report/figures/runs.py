@@ -21,6 +21,7 @@ from maskbench.report.figures.drawing import (
     interval_words,
     legend,
     margins,
+    seed_words,
     strategy_panels,
     t_interval,
     tint_of_words,
@@ -110,7 +111,7 @@ def scores(study: Study) -> Drawing:
         "strategy and task); the table of scores has all others. Dots: seeds, each at the same height in every "
         f"strategy; diamond: mean, also in figures at the right; {interval_words(study)}; no test is made here. "
         f"Dashed: the mean of the baseline {study.baseline}. Dotted or named below a panel: the score of the majority "
-        f"class.{failure_words(study)}"
+        f"class.{seed_words(study, blocks)}{failure_words(study)}"
     )
     return Drawing(figure, "Score by strategy", caption)
 
@@ -129,6 +130,7 @@ def gaps(study: Study) -> Drawing:
         f"Generalisation gap of {study.main_words}: how much worse the test split is than the training split, in "
         f"cross-entropy and in score ({study.count(blocks)} completed runs for each strategy and task); further left "
         f"is a smaller gap. Dots: seeds; diamond: mean, also in figures at the right; {interval_words(study)}; no test "
-        f"is made here. Dashed: the mean of the baseline {study.baseline}.{failure_words(study)}"
+        f"is made here. Dashed: the mean of the baseline {study.baseline}."
+        f"{seed_words(study, blocks)}{failure_words(study)}"
     )
     return Drawing(figure, title, caption)

@@ -305,6 +305,15 @@ def test_what_ran_on_one_task_alone_is_not_called_missing_from_all_tasks_togethe
     assert (words.count("of one task"), words.count("not run")) == (1, 0)
 
 
+def test_captions_say_where_strategies_have_other_seeds_than_the_baseline(limited):
+    """Two runs of the same seeds are as good as each other, and their means over other seeds are not."""
+    fewer = limited.metrics[(limited.metrics["strategy"] != "freeze") | (limited.metrics["seed"] < 3)]
+    with style():
+        for draw in (scores, gaps):
+            said = [draw(study).caption for study in (limited, at(limited, "1000", fewer))]
+            assert ["only paired differences compare" in caption for caption in said] == [False, True]
+
+
 def test_learning_curves_are_of_strategies_with_several_sizes(limited, rich):
     with style():
         few, all_of_them = learning(limited), learning(rich[0])
