@@ -8,6 +8,7 @@ import json
 import pandas as pd
 import pytest
 
+from maskbench.analysis.rates import DIFFER
 from maskbench.errors import InputError
 from maskbench.experiment import recorded
 from maskbench.experiment.claims import read_claims
@@ -135,8 +136,13 @@ def test_tuned_rates_are_said(record, tmp_path):
         (record / "tuning" / name).write_bytes((record / name).read_bytes())
     change(record / "tuning", ("C02",), verdict="inconclusive")
     reference = Reference.read(record)
-    assert beside(reference, reference.shared.row("C02", "random vs none", "score")).endswith(
-        "at tuned learning rates inconclusive, +0.10 points [−0.20 to +0.40]"
+    row = reference.shared.row("C02", "random vs none", "score")
+    assert beside(reference, row).endswith(
+        "at tuned learning rates inconclusive, +0.10 points [−0.20 to +0.40], 20 seeds, 32 runs"
+    )
+    change(record / "tuning", ("C02",), note=f"{DIFFER}: a and b.", ci_low="", ci_high="")
+    assert beside(Reference.read(record), row).endswith(
+        "at another tuned learning rate for each side inconclusive, 20 seeds, 32 runs"  # no number without an interval
     )
     assert "at tuned learning rates the same verdict, +" in beside(reference, reference.shared.head("C16"))
     assert remarks(reference.shared, reference.tuned, "C02") == ["at tuned rates inconclusive"]
