@@ -237,5 +237,5 @@ def beside(reference: Reference, row: dict[str, Any]) -> str:
         return words
     assert reference.tuned is not None
     verdict = "the same verdict" if tuned["verdict"] == row["verdict"] else verdict_word(tuned)
-    rates = "another tuned learning rate for each side" if DIFFER in tuned["note"] else "tuned learning rates"
-    return f"{words}; at {rates} {verdict}, {with_runs(reference.tuned, tuned)}"
+    rates = "each side at its own tuned learning rate:" if DIFFER in tuned["note"] else "at tuned learning rates"
+    return f"{words}; {rates} {verdict}, {with_runs(reference.tuned, tuned)}"

@@ -73,7 +73,7 @@ def _forest(
     axes.axvline(0, color=GREY, linewidth=1.3, linestyle=DASHED, zorder=1)
     for line, name in enumerate(panel.names):
         if name not in compared.index:
-            beside(axes, line, "of one task" if block.task == ALL_TASKS else "not run", ORANGE)
+            beside(axes, line, "one task only" if block.task == ALL_TASKS else "not run", ORANGE)
             continue
         row: dict[Any, Any] = compared.loc[[name]].to_dict("records")[0]
         if math.isnan(row["estimate"]):

@@ -76,8 +76,9 @@ def forgetting(study: Study) -> Drawing | Nothing:
     caption = (
         f"Sequential training{study.common_words(blocks)}: the score on the task trained last, against how much the "
         "score on the first task fell; up and to the left is better. Marks: means over seeds "
-        f"({study.count(blocks)} completed runs); {bars}; no test is made here. Green: strategies that no other beats "
-        f"in both. {named} are named where there is room; the table of interference has the numbers."
+        f"({study.count(blocks)} completed runs); {bars}; no test is made here. Green: a line through the "
+        f"strategies that no other beats in both. {named} are named where there is room; "
+        "the table of interference has the numbers."
         f"{failure_words(study)}"
     )
     return Drawing(figure, title, caption)

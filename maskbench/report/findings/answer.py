@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from maskbench.analysis.findings import whole
-from maskbench.config.science import LEVEL
+from maskbench.config.science import CONFIDENCE, EQUIVALENCE_CONFIDENCE, LEVEL
 from maskbench.report import text
 from maskbench.report.claims import VERDICT_SYMBOLS, refusal, sentence
 from maskbench.report.findings.claims import on_tasks
 from maskbench.report.findings.further import elsewhere
-from maskbench.report.findings.places import address, compared, difference, tasks_of, texts
+from maskbench.report.findings.places import address, compared, difference, remaining, tasks_of, texts
 from maskbench.report.findings.source import in_short
 from maskbench.report.reasons import Side, sides
 from maskbench.report.reference import beside, verdict_word
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from maskbench.report.findings.record import Record
     from maskbench.report.findings.source import Source
 
-REREAD = ", so take each as one result among many"
+REREAD = ", so any one of them may be chance"
 """What is said of them where not all remain."""
 
 _NAMED = {
@@ -97,13 +96,11 @@ def _at_other_sizes(record: Record, row: dict[str, Any]) -> Iterator[str]:
 
 def _all_claims_together(record: Record) -> str:
     """Say how many of the rows that are supported or contradicted remain if all claims are corrected for together."""
-    table = record.reference.shared.evidence.verdicts
-    own = table[whole(table["scope"]) & table["verdict"].isin(("supported", "contradicted"))]
-    left = int((own["q"] < LEVEL).sum())
+    left, of = remaining(record)
     return (
         "Each verdict is corrected for the tests of its own claim. If one corrects for those of all claims together, "
-        f"so that at most {100 * LEVEL:g} % of what is found is false (q below {LEVEL:g}), {left} of {len(own)} "
-        f"supported or contradicted rows remain{'' if left == len(own) else REREAD}."
+        f"so that at most {100 * LEVEL:g} % of what is found is false (q below {LEVEL:g}), {left} of {of} "
+        f"supported or contradicted rows remain{'' if left == of else REREAD}."
     )
 
 
@@ -120,7 +117,9 @@ def answer(source: Source, book: Book, others: Sequence[Record | None]) -> Itera
         "A reason counts as supported, contradicted or of no difference that matters by the verdict on the first "
         "contrast and measure of its claim that was tested. Brackets name what stands against a verdict: other rows of "
         f"the same claim{tuned} with another verdict, or controls that were not passed. What is undecided is not "
-        "refuted: the intervals say how large a difference could still be."
+        "refuted: the intervals say how large a difference could still be. That a difference does not matter is judged "
+        f"by the {100 * EQUIVALENCE_CONFIDENCE:g} % interval, so the {100 * CONFIDENCE:g} % interval, which is shown, "
+        "may reach a little beyond the margin."
     )
     if len(record.reference.shared.evidence.verdicts):
         yield _all_claims_together(record)

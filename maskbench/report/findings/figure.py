@@ -51,14 +51,24 @@ def figure(record: Record) -> Figure:
     places = _rows(axes, drawn, far)
     axes.set_ylim(max(places, default=0) + 0.6, -1.4)
     axes.set_title("Should I mask? What the reference study found")
-    axes.set_xlabel("effect in multiples of the smallest difference that matters (δ); to the right: masking pays")
+    axes.set_xlabel(
+        "effect in multiples of the smallest difference that matters (δ); to the right: masking pays\n"
+        "a mark at an arrow lies beyond the axis"
+    )
     present = [verdict for verdict in VERDICTS if verdict in {row["verdict"] for _, _, row in drawn}]
     marks = [
-        Line2D([], [], linestyle="", marker=STYLES[name][1], color=STYLES[name][0], mfc=STYLES[name][2], label=name)
+        Line2D(
+            [], [], linestyle="", marker=STYLES[name][1], color=STYLES[name][0], mfc=STYLES[name][2], label=_label(name)
+        )
         for name in present
     ]
     legend(picture, [*marks, Patch(facecolor="#D5E6F0", label="±δ: too small to matter")])
     return picture
+
+
+def _label(verdict: str) -> str:
+    """Return what the legend says of a verdict; what was refused has the same mark as what is undecided."""
+    return "inconclusive, or refused: its runs allow no verdict" if verdict == "inconclusive" else verdict
 
 
 def _rows(axes: Axes, drawn: list[tuple[str, str, dict[str, Any]]], far: float) -> list[int]:

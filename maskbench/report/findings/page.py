@@ -119,8 +119,9 @@ def _rests(record: Record) -> Iterator[str]:
     yield (
         f"Controls, by contrast, measure and task: {', '.join(gates)}{lacking}. A decided verdict whose controls were "
         f"not all passed is called unguarded; an undecided one needs no control.{_halves(record)} "
-        f"Claims and margins were written down before: {evidence.file}, hash `{evidence.digest[:16]}`. "
+        f"Claims and margins were written down before the first run ({evidence.file}, hash `{evidence.digest[:16]}`). "
         + (evidence.changed or "They have not changed since the runs were made.")
+        + " [reference.md](reference.md#what-was-fixed-when) says what was fixed when."
     )
     if evidence.errors:
         yield f"{evidence.errors} Properties, and rows without a p-value, do not count here."

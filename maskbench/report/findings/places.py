@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from maskbench.analysis.compare import ALL_TASKS
+from maskbench.analysis.findings import whole
 from maskbench.config.conditions import CLEAN
+from maskbench.config.science import LEVEL
 from maskbench.errors import InputError
 from maskbench.report import text
 from maskbench.report.claims import records
@@ -130,6 +132,13 @@ def numbers_at(book: Book, words: str, place: str) -> dict[str, str]:
 def difference(row: dict[str, Any]) -> str:
     """Write a row of comparisons.csv with its interval."""
     return text.difference(row["estimate"], row["ci_low"], row["ci_high"], row["unit"])
+
+
+def remaining(record: Record) -> tuple[int, int]:
+    """Return how many supported or contradicted rows remain below `LEVEL` over all claims together, and of how many."""
+    table = record.reference.shared.evidence.verdicts
+    own = table[whole(table["scope"]) & table["verdict"].isin(("supported", "contradicted"))]
+    return int((own["q"] < LEVEL).sum()), len(own)
 
 
 def texts(size: str) -> str:

@@ -34,8 +34,8 @@ def in_a_few_sentences(source: Source, book: Book, image: str) -> str:
     kinds = " ".join(short(side) for side in both(book.own))
     said = in_short(source, book) or f"**Should I mask? {kinds}**"
     return (
-        f"{said} The main study: {extent(book.own)}. [docs/findings.md](docs/findings.md) has every claim with its "
-        "evidence, what each mask costs, and what is undecided.\n\n"
+        f"{said}\n- **Evidence**: {extent(book.own)}. [docs/findings.md](docs/findings.md) has every claim with its "
+        "verdict, what each mask costs, and what is undecided.\n\n"
         f"![Reasons to mask: effects in multiples of the margin, with verdicts]({image})"
     )
 

@@ -18,7 +18,7 @@ from maskbench.experiment.load import explain, read_yaml
 from maskbench.experiment.recorded import NAME
 from maskbench.report import text
 from maskbench.report.claims import PROPERTIES, found_in_words
-from maskbench.report.findings.places import PLACEHOLDER, MisfitError, check_verdicts, filled, texts, values
+from maskbench.report.findings.places import PLACEHOLDER, MisfitError, check_verdicts, filled, remaining, texts, values
 from maskbench.report.reasons import DECIDED
 from maskbench.report.reference import contrast, named, verdict_word, with_runs
 
@@ -56,7 +56,11 @@ class Short(ConfigBlock):
     verdicts: dict[str, str]
     """The verdict of each row that it speaks of, by place; it is refused if one is another."""
     text: Words
-    """The sentences. ``{texts}`` are the training texts of the runs that claims compare, ``{models}`` the models."""
+    """The answer in one sentence."""
+    points: list[Words] = []
+    """What stands below it, in a few sentences each. ``{texts}`` are the training texts of the runs that claims
+    compare, ``{models}`` the models, and ``{remain}`` how many rows remain supported or contradicted if one corrects for
+    all claims together."""
 
 
 class Note(ConfigBlock):
@@ -175,7 +179,9 @@ class Source(ConfigBlock):
         }
         sentences |= {f"otherwise.{verdict}": said for verdict, said in self.otherwise.items()}
         sentences |= {"elsewhere": self.elsewhere, "partly": self.partly}
-        sentences |= {"short.text": self.short.text} if self.short else {}
+        if self.short:
+            sentences |= {"short.text": self.short.text}
+            sentences |= {f"short.points[{index}]": said for index, said in enumerate(self.short.points)}
         titles = {f"answer[{index}].title": shown.title for index, shown in enumerate(self.answer)}
         titles |= {f"further[{index}].title": item.title for index, item in enumerate(self.further)}
         sentences |= titles
@@ -314,5 +320,9 @@ def in_short(source: Source, book: Book) -> str | None:
     if source.short is None:
         return None
     check_verdicts(source.short.verdicts, book, "short")
+    left, of = remaining(book.own)
     known = {"texts": texts(book.own.design.size), "models": text.listed(book.own.models)}
-    return filled(source.short.text, known, "short.text", book)
+    known |= {"remain": f"{left} of {text.count(of, 'row')}"}
+    said = [filled(source.short.text, known, "short.text", book)]
+    points = [filled(one, known, f"short.points[{at}]", book) for at, one in enumerate(source.short.points)]
+    return "\n\n".join([*said, *(["\n".join(f"- {point}" for point in points)] if points else [])])

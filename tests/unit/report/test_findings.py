@@ -319,9 +319,12 @@ def test_the_readme_has_the_answer_between_its_markers(top):
 
 SHORT = {
     "verdicts": {"C02 | random vs none | score": "equivalent", "record-2 | C02 | random vs none | score": "supported"},
-    "text": "Hardly: {C02 | random vs none | score: effect}, on names "
-    "{C02 | random vs none | score | conll2003: runs}; elsewhere {record-2 | C02 | random vs none | score: effect} "
-    "with {models}. With {texts} freezing changed it by {2000 texts | freeze | score: seeds}.",
+    "text": "Hardly: {C02 | random vs none | score: effect}.",
+    "points": [
+        "On names {C02 | random vs none | score | conll2003: runs}, elsewhere "
+        "{record-2 | C02 | random vs none | score: effect} with {models}; {remain}.",
+        "With {texts} freezing changed it by {2000 texts | freeze | score: seeds}.",
+    ],
 }
 
 
@@ -331,11 +334,11 @@ def test_the_answer_in_short_is_bound_to_verdicts_and_numbers_of_all_studies(top
     edit(top, further=[FURTHER], short=SHORT)
     found = write.texts(top, top / "record")
     said = (
-        "Hardly: +0.10 points [−0.20 to +0.40], on names 16 runs; elsewhere +0.70 points [+0.50 to +0.90] with "
-        "minilm-l6. With 2\u202f000 texts freezing changed it by 8 seeds."
+        "Hardly: +0.10 points [−0.20 to +0.40].\n\n- On names 16 runs, elsewhere +0.70 points [+0.50 to +0.90] with "
+        "minilm-l6; 0 of 2 rows.\n- With 2\u202f000 texts freezing changed it by 8 seeds.\n"
     )
-    assert f"## Should I mask?\n\n{said}\n\nCounted over the claims" in found["docs/findings.md"]
-    assert f"<!-- answer -->\n{said} The main study: 48 runs of 1\u202f200 planned" in found["README.md"]
+    assert f"## Should I mask?\n\n{said}\nCounted over the claims" in found["docs/findings.md"]
+    assert f"<!-- answer -->\n{said}- **Evidence**: 48 runs of 1\u202f200 planned" in found["README.md"]
     change(top / "record-2", ("C02",), verdict="inconclusive")
     with pytest.raises(InputError, match=r"short\.verdicts: record-2 \| C02 .* written for supported, but the record"):
         page(top)

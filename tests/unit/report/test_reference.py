@@ -142,7 +142,7 @@ def test_tuned_rates_are_said(record, tmp_path):
     )
     change(record / "tuning", ("C02",), note=f"{DIFFER}: a and b.", ci_low="", ci_high="")
     assert beside(Reference.read(record), row).endswith(
-        "at another tuned learning rate for each side inconclusive, 20 seeds, 32 runs"  # no number without an interval
+        "; each side at its own tuned learning rate: inconclusive, 20 seeds, 32 runs"  # no number without an interval
     )
     assert "at tuned learning rates the same verdict, +" in beside(reference, reference.shared.head("C16"))
     assert remarks(reference.shared, reference.tuned, "C02") == ["at tuned rates inconclusive"]
