@@ -59,8 +59,8 @@ class Short(ConfigBlock):
     """The answer in one sentence."""
     points: list[Words] = []
     """What stands below it, in a few sentences each. ``{texts}`` are the training texts of the runs that claims
-    compare, ``{models}`` the models, and ``{remain}`` how many rows remain supported or contradicted if one corrects for
-    all claims together."""
+    compare, ``{models}`` the models, and ``{remain}`` how many rows remain supported or contradicted if one corrects
+    for all claims together."""
 
 
 class Note(ConfigBlock):
