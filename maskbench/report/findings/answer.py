@@ -9,7 +9,7 @@ from maskbench.report import text
 from maskbench.report.claims import VERDICT_SYMBOLS, refusal, sentence
 from maskbench.report.findings.claims import on_tasks
 from maskbench.report.findings.further import elsewhere
-from maskbench.report.findings.places import address, compared, difference, remaining, tasks_of, texts
+from maskbench.report.findings.places import Book, address, compared, numbers_at, remaining
 from maskbench.report.findings.source import in_short
 from maskbench.report.reasons import Side, sides
 from maskbench.report.reference import beside, verdict_word
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Any
 
-    from maskbench.report.findings.places import Book
     from maskbench.report.findings.record import Record
     from maskbench.report.findings.source import Source
 
@@ -88,10 +87,9 @@ def _at_other_sizes(record: Record, row: dict[str, Any]) -> Iterator[str]:
         return
     sizes = [size for size in record.comparisons["train_size"].unique() if size not in ("full", record.design.size)]
     for size in sorted(sizes, key=int):
-        if found := compared(record, size, name, "score"):
-            runs = 2 * int(found["n_seeds"]) * len(tasks_of(record, size, name))
-            seeds = text.count(int(found["n_seeds"]), "seed")
-            yield f"{texts(size)} {difference(found)} ({seeds}, {text.count(runs, 'run')})"
+        if compared(record, size, name, "score"):
+            found = numbers_at(Book(record), f"{size} texts | {name} | score", "answer")
+            yield f"{found['texts']} {found['effect']} ({found['seeds']}, {found['runs']})"
 
 
 def _all_claims_together(record: Record) -> str:

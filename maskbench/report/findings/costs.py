@@ -6,7 +6,6 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from maskbench.analysis.compare import ALL_TASKS
-from maskbench.config.conditions import CLEAN
 from maskbench.report import text
 from maskbench.report.claims import records
 from maskbench.report.findings.places import difference
@@ -51,9 +50,8 @@ def by_size(record: Record) -> tuple[list[str], list[list[str]]]:
 
 def _blocks(record: Record, size: str | None = None) -> Any:
     """Return the comparisons of every mask on clean text of one task, by mask, model and number of training texts."""
-    table = record.comparisons
-    own = (table["regime"] == "single") & (table["condition"] == CLEAN.name)
-    own &= table["strategy"].isin(record.design.masks) & table["measure"].isin(SHOWN)
+    table = record.compared_alone
+    own = table["strategy"].isin(record.design.masks) & table["measure"].isin(SHOWN)
     own &= (table["train_size"] == size) if size else True
     return table[own].groupby(["strategy", "model", "train_size"], sort=False)
 

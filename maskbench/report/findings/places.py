@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from maskbench.analysis.compare import ALL_TASKS
 from maskbench.analysis.findings import whole
-from maskbench.config.conditions import CLEAN
 from maskbench.config.science import LEVEL
 from maskbench.errors import InputError
 from maskbench.report import text
@@ -86,9 +85,8 @@ def compared(record: Record, size: str, strategy: str, measure: str, task: str |
 
     Without a task, the mean over all tasks; None if the record has no such row.
     """
-    table = record.comparisons
-    own = table[(table["regime"] == "single") & (table["condition"] == CLEAN.name) & (table["train_size"] == size)]
-    own = own[(own["strategy"] == strategy) & (own["measure"] == measure)]
+    table = record.compared_alone
+    own = table[(table["train_size"] == size) & (table["strategy"] == strategy) & (table["measure"] == measure)]
     there = own[own["task"] == (task or ALL_TASKS)]
     if task is None and not len(there) and own["task"].nunique() == 1:
         there = own
@@ -97,9 +95,8 @@ def compared(record: Record, size: str, strategy: str, measure: str, task: str |
 
 def tasks_of(record: Record, size: str, strategy: str) -> list[str]:
     """Return the tasks on which a strategy ran with a number of training texts, each alone and on clean text."""
-    table = record.comparisons
-    own = table[(table["regime"] == "single") & (table["condition"] == CLEAN.name) & (table["train_size"] == size)]
-    own = own[(own["strategy"] == strategy) & (own["task"] != ALL_TASKS)]
+    table = record.compared_alone
+    own = table[(table["train_size"] == size) & (table["strategy"] == strategy) & (table["task"] != ALL_TASKS)]
     return list(own["task"].unique())
 
 

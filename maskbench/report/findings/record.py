@@ -157,6 +157,12 @@ class Record:
         return sum(entry["status"] != "completed" for entry in self.manifest["records"])
 
     @cached_property
+    def compared_alone(self) -> pd.DataFrame:
+        """The comparisons of trainings of one task alone, on clean text."""
+        table = self.comparisons
+        return table[(table["regime"] == "single") & (table["condition"] == CLEAN.name)]
+
+    @cached_property
     def plain(self) -> list[Plain]:
         """Scores of plain fine-tuning: each task alone on clean text, by task, model and train size."""
         table = self.numbers
