@@ -302,7 +302,7 @@ def test_what_ran_on_one_task_alone_is_not_called_missing_from_all_tasks_togethe
     with style():
         panels = panels_of(differences(limited))
     words = [words.get_text() for words in panels["all tasks together"].texts]
-    assert (words.count("of one task"), words.count("not run")) == (1, 0)
+    assert (words.count("one task only"), words.count("not run")) == (1, 0)
 
 
 def test_captions_say_where_strategies_have_other_seeds_than_the_baseline(limited):
