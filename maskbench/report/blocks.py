@@ -52,16 +52,20 @@ class Block:
         return self.regime == "single" and self.condition == CLEAN.name
 
 
-def _number(size: str) -> float:
+def size_number(size: str) -> float:
     """Return a train size as a number; the full train set is more than any."""
     return math.inf if size == "full" else float(size)
 
 
-def size_words(sizes: Iterable[str]) -> str:
-    """Write train sizes for a caption, such as ``1 000 or 4 000 training texts``."""
-    ordered = sorted(set(sizes), key=_number)
-    words = ["all" if size == "full" else text.plain(float(size), 0) for size in ordered]
-    return f"{' or '.join(words)} training text{'' if ordered == ['1'] else 's'}"
+def size_text(size: str) -> str:
+    """Write a train size, such as ``1 000`` or ``all``."""
+    return "all" if size == "full" else text.plain(float(size), 0)
+
+
+def size_words(sizes: Iterable[str], of: str = "training text") -> str:
+    """Write train sizes with what they count, such as ``1 000 or 4 000 training texts``."""
+    ordered = sorted(set(sizes), key=size_number)
+    return f"{' or '.join(map(size_text, ordered))} {of}{'' if ordered == ['1'] else 's'}"
 
 
 def of_one_size(arms: Mapping[Block, int], wanted: str | None) -> list[Block]:
@@ -80,7 +84,7 @@ def of_one_size(arms: Mapping[Block, int], wanted: str | None) -> list[Block]:
         ran[block.train_size] += number
 
     def rank(block: Block) -> tuple[bool, int, float]:
-        return block.train_size == wanted, ran[block.train_size], _number(block.train_size)
+        return block.train_size == wanted, ran[block.train_size], size_number(block.train_size)
 
     best: dict[tuple[str, str], tuple[bool, int, float]] = {}
     for block in arms:

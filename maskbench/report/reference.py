@@ -10,6 +10,7 @@ from maskbench.analysis.findings import OTHERS, whole
 from maskbench.analysis.rates import DIFFER, FOLDER
 from maskbench.config.measures import measure
 from maskbench.report import text
+from maskbench.report.blocks import size_number
 from maskbench.report.claims import ANSWERS, headline, records, refused
 from maskbench.report.verdicts import VerdictFiles, read_evidence
 
@@ -77,7 +78,7 @@ class Half:
             counts = own.groupby("seed")["seed"].transform("size")
             own = own[counts == len(own.drop_duplicates(block))]
         sizes = {size for sizes in own["train_size"].unique() for size in sizes.split()}
-        ordered = sorted(sizes, key=lambda size: math.inf if size == "full" else float(size))
+        ordered = sorted(sizes, key=size_number)
         return Behind(len(_runs(own)), list(own["task"].unique()), list(own["model"].unique()), ordered)
 
 

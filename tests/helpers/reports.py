@@ -211,7 +211,7 @@ def _row(claim: str, contrast: str, name: str, scope: str, values: np.ndarray, u
 
 def write_evidence(folder: Path, *, changed: str | None = None, wanted=WANTED) -> None:
     """Write verdicts.csv and what belongs to it for the runs of metrics.csv; the numbers are simple ones."""
-    metrics = pd.read_csv(folder / "metrics.csv", keep_default_na=False)
+    metrics = pd.read_csv(folder / "metrics.csv", keep_default_na=False, low_memory=False)
     metrics["value"] = pd.to_numeric(metrics["value"].replace("", None))
     verdicts, pairs = [], []
     keys = ["task", "model", "regime", "condition", "train_size", "seed"]

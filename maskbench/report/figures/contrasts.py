@@ -21,6 +21,7 @@ from maskbench.report.figures.drawing import (
     failure_words,
     legend,
     margins,
+    ratio_axis,
     strategy_panels,
     tint_of_words,
 )
@@ -89,7 +90,10 @@ def _forest(
         value, missing = words(name, text.change(row["estimate"], unit)), int(row["missing_pairs"])
         lost = f", {text.count(missing, 'pair')} missing" if missing else ""
         beside(axes, line, value + lost, tint_of_words(missing))
-    margins(axes, [0.0])
+    if unit == "per cent":
+        ratio_axis(axes)
+    else:
+        margins(axes, [0.0])
 
 
 def _n_words(counts: pd.Series[int]) -> str:
@@ -198,8 +202,8 @@ def cost(study: Study) -> Drawing | Nothing:
     bases = text.listed(list(dict.fromkeys(_trained(study, block, study.baseline) for block in blocks)))
     caption = (
         f"Time per update of {study.main_words}, strategy relative to {study.baseline}, paired by seed "
-        f"({_n_words(seeds)}); below zero is faster. Dots: seeds; diamond: mean ratio, also in figures at "
-        f"the right, with the parameters trained where they are not those of {study.baseline}; line: "
+        f"({_n_words(seeds)}), on a logarithmic axis; below zero is faster. Dots: seeds; diamond: mean ratio, also in "
+        f"figures at the right, with the parameters trained where they are not those of {study.baseline}; line: "
         f"{100 * study.confidence:g} % t interval over seeds, on the log scale; no test is made here. Dashed: "
         f"{study.baseline}, the baseline ({bases}). Times also depend on what else the machine did."
         f"{_few_words(seeds)}{failure_words(study)}"

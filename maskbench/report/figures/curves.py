@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,7 @@ from maskbench.report.figures.drawing import (
     LEAST_FOR_T,
     Drawing,
     Nothing,
+    baseline_line,
     counted,
     failure_words,
     interval_words,
@@ -32,6 +33,8 @@ from maskbench.report.figures.grids import SERIES, curve, grid, label, plain_num
 from maskbench.report.style import BLUE, GREY, INK, beside, name_panel, panels, strategy_axis
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from matplotlib.axes import Axes
 
     from maskbench.report.blocks import Block
@@ -212,53 +215,100 @@ def _dynamic_line(axes: Axes, study: Study, line: int, values: pd.Series[float],
     beside(axes, line, text.signed(mean, 3 if measure(name).unit == "nats" else 2), INK)
 
 
-def _curves(study: Study) -> dict[tuple[str, str, str], dict[str, pd.Series[float]]]:
-    """Return, by task, model and strategy, the scores (per cent) at each train size, where there are two or more."""
-    found: dict[tuple[str, str, str], dict[str, pd.Series[float]]] = {}
+def _baseline_curves(study: Study) -> dict[tuple[str, str], dict[str, pd.Series[float]]]:
+    """Return, by task and model, the baseline's scores (per cent) at each train size, where there are two or more."""
+    found: dict[tuple[str, str], dict[str, pd.Series[float]]] = {}
     for block in plain_blocks(study):
-        for name in study.strategies_of(block):
-            if len(values := study.values(block, name, "test", "score")):
-                found.setdefault((block.task, block.model, name), {})[block.train_size] = 100 * values
-    return {key: points for key, points in found.items() if len(points) > 1}
+        if len(values := study.values(block, study.baseline, "test", "score")):
+            found.setdefault((block.task, block.model), {})[block.train_size] = 100 * values
+    return {subject: points for subject, points in found.items() if len(points) > 1}
+
+
+class _Change(NamedTuple):
+    """How the score of a strategy differs from the baseline's: in points, with its interval if there are the seeds."""
+
+    points: float
+    interval: tuple[float, float] | None
+    seeds: int
+
+
+def _changes(study: Study) -> dict[str, dict[tuple[str, str], dict[str, _Change]]]:
+    """Return, by strategy, and by task and model, its change at each train size, where there are two or more."""
+    found: dict[str, dict[tuple[str, str], dict[str, _Change]]] = {}
+    for block in plain_blocks(study):
+        rows: list[dict[Any, Any]] = study.compared(block, "score").to_dict("records")
+        for row in rows:
+            if not math.isnan(row["estimate"]):
+                interval = (row["ci_low"], row["ci_high"]) if row["n_seeds"] >= LEAST_FOR_T else None
+                subjects = found.setdefault(row["strategy"], {})
+                change = _Change(row["estimate"], interval, int(row["n_seeds"]))
+                subjects.setdefault((block.task, block.model), {})[block.train_size] = change
+    several = {
+        name: {subject: points for subject, points in subjects.items() if len(points) > 1}
+        for name, subjects in found.items()
+    }
+    return {name: several[name] for name in study.others if several.get(name)}
+
+
+def _change_panel(axes: Axes, changes: Sequence[Mapping[float, _Change]]) -> None:
+    """Draw the changes of a strategy over the number of texts, a line for each task, side by side."""
+    axes.axhline(0, color=GREY, linewidth=1.3, linestyle=DASHED, zorder=1)
+    for place, (points, (colour, marker)) in enumerate(zip(changes, SERIES * 3, strict=False)):
+        aside = 1.05 ** (place - (len(changes) - 1) / 2)
+        at = {aside * size: points[size] for size in sorted(points)}
+        axes.plot(list(at), [change.points for change in at.values()], color=colour, marker=marker, markersize=4.5)
+        for size, change in at.items():
+            if change.interval:
+                axes.plot([size, size], change.interval, color=colour, linewidth=1.2, alpha=0.8, zorder=3)
 
 
 def learning(study: Study) -> Drawing | Nothing:
-    """Draw the score over the number of training texts, a panel for each strategy, the baseline in each."""
-    title, curves = "Learning curves", _curves(study)
+    """Draw the baseline's score over the number of training texts, and how each other strategy differs from it."""
+    title, curves, changes = "Learning curves", _baseline_curves(study), _changes(study)
     if not curves:
-        return Nothing(title, "A learning curve needs a task on which a strategy ran at two train sizes.")
+        return Nothing(title, f"A learning curve needs a task on which {study.baseline} ran at two train sizes.")
     sampled = {float(size) for points in curves.values() for size in points if size != "full"}
     most = max(sampled)
     # the full set is drawn as twice the largest sample
-    sizes = sorted(sampled | {2 * most for points in curves.values() if "full" in points})
-    subjects = list(dict.fromkeys(key[:2] for key in curves))
-    several = len({model for _, model in subjects}) > 1
-    ran = {name for *_, name in curves}
-    names = [name for name in study.others if name in ran] or [study.baseline]
-    found = grid(names, 2.4)
-    for panel, name in zip(found.axes, names, strict=True):
-        for subject, (colour, marker) in zip(subjects, SERIES * 3, strict=False):
-            for strategy in dict.fromkeys((study.baseline, name)):
-                points = curves.get((*subject, strategy), {})
-                at = {2 * most if size == "full" else float(size): values for size, values in points.items()}
-                dashed = strategy == study.baseline and name != study.baseline
-                if at:
-                    curve(panel, at, colour, marker, study.confidence, baseline=dashed)
+    sizes = {size: 2 * most if size == "full" else float(size) for points in curves.values() for size in points}
+    found = grid([study.baseline, *changes], 2.4, ["score", *["difference"] * len(changes)])
+    for points, (colour, marker) in zip(curves.values(), SERIES * 3, strict=False):
+        at = {sizes[size]: values for size, values in points.items()}
+        curve(found.axes[0], at, colour, marker, study.confidence)
+    for panel, subjects in zip(found.axes[1:], changes.values(), strict=True):
+        rows = [subjects.get(subject, {}) for subject in curves]
+        _change_panel(panel, [{sizes[size]: change for size, change in row.items()} for row in rows])
+    for panel in found.axes:
         panel.set_xscale("log")
-        plain_numbers(panel.xaxis, sizes, lambda value: "full" if value > most else f"{value:g}")
-    label(found, "training texts", "score (%)")
+        plain_numbers(panel.xaxis, sorted(sizes.values()), lambda value: "full" if value > most else f"{value:g}")
+    label(found, "training texts", ["score (%)", *[f"difference to {study.baseline}\n(points)"] * len(changes)])
+    several = len({model for _, model in curves}) > 1
     entries = [
         Line2D([], [], color=colour, marker=marker, label=" · ".join(subject if several else subject[:1]))
-        for subject, (colour, marker) in zip(subjects, SERIES * 3, strict=False)
+        for subject, (colour, marker) in zip(curves, SERIES * 3, strict=False)
     ]
-    dashes = Line2D([], [], color=GREY, linestyle=(0, (4, 2.5)), label=f"{study.baseline} (baseline)")
-    legend(found.figure, [*entries, *([dashes] if names != [study.baseline] else [])])
+    legend(found.figure, [*entries, *([baseline_line(study, "")] if changes else [])])
+    return Drawing(found.figure, title, _learning_words(study, curves, changes))
+
+
+def _learning_words(
+    study: Study,
+    curves: Mapping[tuple[str, str], Mapping[str, pd.Series[float]]],
+    changes: Mapping[str, Mapping[tuple[str, str], Mapping[str, _Change]]],
+) -> str:
+    """Return the caption of the learning curves."""
     counts = [len(values) for points in curves.values() for values in points.values()]
-    left = "" if len(names) >= len(study.others) else " The other strategies ran at one train size alone."
-    caption = (
-        "Score on the test split over the number of training texts, on a logarithmic scale "
-        f"({counted(counts, 'completed runs')} at each point); a panel for each strategy, the dashed lines are the "
-        f"baseline {study.baseline} on the same task. Mark: mean; {interval_words(study, 'bar')}; no test is made "
-        f"here: the area below the curves is tested in the claims.{left}{failure_words(study)}"
+    pairs = [one.seeds for subjects in changes.values() for points in subjects.values() for one in points.values()]
+    others = (
+        " The other panels: score minus that of the baseline on the same texts, paired by seed "
+        f"({counted(pairs, 'paired seeds')} at each point); above zero is a higher score; bar: {study.interval_words}, "
+        "not adjusted for the number of comparisons."
+        if pairs
+        else ""
     )
-    return Drawing(found.figure, title, caption)
+    left = "" if len(changes) >= len(study.others) else " Strategies without a panel ran at one train size alone."
+    return (
+        f"Over the number of training texts, on a logarithmic scale. First panel: score of {study.baseline} on the "
+        f"test split ({counted(counts, 'completed runs')} at each point); mark: mean; {interval_words(study, 'bar')}."
+        f"{others} No test is made here: the claims test what more texts change.{left}{failure_words(study)}"
+    )

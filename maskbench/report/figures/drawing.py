@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from scipy import stats
 
 from maskbench.report import text
@@ -171,6 +172,37 @@ def margins(axes: Axes, include: list[float]) -> None:
         low, high = 0.0, 1.0
     room = 0.07 * (high - low) or 0.05 * abs(high) or 1.0
     axes.set_xlim(low - room, high + room)
+
+
+def _log_ratio(change: Array) -> Array:
+    return np.log1p(np.maximum(change, -99.9) / 100.0)
+
+
+def _change_of(log_ratio: Array) -> Array:
+    return 100.0 * np.expm1(log_ratio)
+
+
+def ratio_axis(axes: Axes) -> None:
+    """Show differences in per cent as ratios, with zero among them: half as much is as far away as twice as much.
+
+    Where nothing is twice as much as something else, ticks are at round numbers, elsewhere at halves and doubles.
+    """
+    ends = _log_ratio(np.asarray(axes.dataLim.intervalx))
+    low, high = min(float(ends[0]), 0.0), max(float(ends[1]), 0.0)
+    if not (math.isfinite(low) and math.isfinite(high)):
+        low, high = 0.0, 0.1
+    room = 0.07 * (high - low) or 0.05
+    low, high = low - room, high + room
+    axes.set_xscale("function", functions=(_log_ratio, _change_of))
+    axes.set_xlim(*map(float, _change_of(np.array([low, high]))))
+    if high - low > math.log(2):
+        step = 1 if high - low < math.log(8) else 2
+        powers = range(-10, 11, step)
+        axes.xaxis.set_major_locator(FixedLocator([100.0 * (2.0**power - 1) for power in powers]))
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: text.signed(value, 0) if value else "0"))
 
 
 def legend(figure: Figure, entries: Sequence[Line2D | Patch]) -> Legend:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 from maskbench.analysis.compare import ALL_TASKS
 from maskbench.report import text
+from maskbench.report.blocks import size_number, size_text
 from maskbench.report.claims import records
 from maskbench.report.findings.places import difference
 
@@ -39,10 +39,8 @@ def by_size(record: Record) -> tuple[list[str], list[list[str]]]:
     for (name, model, size), part in _blocks(record):
         rows = _rows(part)
         if "score" in rows and int(rows["score"]["n_seeds"]):
-            order = math.inf if size == "full" else float(size)
-            shown = "all" if size == "full" else text.plain(order, 0)
-            cells = [str(name), shown, *_cells(part, rows), _on(part, str(model))]
-            found.setdefault((str(name), str(model)), []).append((order, cells))
+            cells = [str(name), size_text(size), *_cells(part, rows), _on(part, str(model))]
+            found.setdefault((str(name), str(model)), []).append((size_number(size), cells))
     header = ["mask", "training texts", SHOWN["score"], ALONE, *list(SHOWN.values())[1:], "seeds", "runs", "on"]
     several = [own for own in found.values() if len(own) > 1]
     return header, [cells for own in several for _, cells in sorted(own, key=lambda one: one[0])]

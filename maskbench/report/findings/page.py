@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from maskbench.config.science import CONFIDENCE
 from maskbench.config.tuning import is_tuned, untuned
 from maskbench.report import text
+from maskbench.report.blocks import size_words
 from maskbench.report.findings.answer import answer
 from maskbench.report.findings.claims import of_claim, table, undecided, untested
 from maskbench.report.findings.costs import by_size, costs
@@ -145,9 +146,9 @@ def _halves(record: Record) -> str:
 def _training(record: Record) -> str:
     """Say how the runs were trained, and what the mask is that most claims are about."""
     said, drawn = record.design.training, record.design.random
-    size = record.design.size if record.design.size == "full" else text.plain(float(record.design.size), 0)
+    texts = size_words([record.design.size], "text")
     words = (
-        f"Unless a claim is about something else, a run learns from {size} texts, in {said['epochs']:g} passes and "
+        f"Unless a claim is about something else, a run learns from {texts}, in {said['epochs']:g} passes and "
         f"batches of {said['batch_size']}, at a learning rate of {said['learning_rate']:g} or that of its model or "
         "strategy. Masks act in training alone; all is measured without them."
     )

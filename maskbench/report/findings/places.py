@@ -18,6 +18,7 @@ from maskbench.analysis.findings import whole
 from maskbench.config.science import LEVEL
 from maskbench.errors import InputError
 from maskbench.report import text
+from maskbench.report.blocks import size_words
 from maskbench.report.claims import records
 from maskbench.report.reference import Half, contrast, effect, named, seeds
 
@@ -122,7 +123,7 @@ def numbers_at(book: Book, words: str, place: str) -> dict[str, str]:
         "size": text.amount(row["estimate"], row["unit"]),
         "seeds": text.count(int(row["n_seeds"]), "seed"),
         "runs": text.count(2 * int(row["n_seeds"]) * tasks, "run"),
-        "texts": texts(size[1]),
+        "texts": size_words([size[1]], "text"),
     }
 
 
@@ -136,11 +137,6 @@ def remaining(record: Record) -> tuple[int, int]:
     table = record.reference.shared.evidence.verdicts
     own = table[whole(table["scope"]) & table["verdict"].isin(("supported", "contradicted"))]
     return int((own["q"] < LEVEL).sum()), len(own)
-
-
-def texts(size: str) -> str:
-    """Write a number of training texts: ``1 000 texts``."""
-    return "all texts" if size == "full" else text.count(int(size), "text")
 
 
 def values(half: Half, row: dict[str, Any]) -> dict[str, str]:

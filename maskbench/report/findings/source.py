@@ -17,8 +17,9 @@ from maskbench.errors import InputError
 from maskbench.experiment.load import explain, read_yaml
 from maskbench.experiment.recorded import NAME
 from maskbench.report import text
+from maskbench.report.blocks import size_words
 from maskbench.report.claims import PROPERTIES, found_in_words
-from maskbench.report.findings.places import PLACEHOLDER, MisfitError, check_verdicts, filled, remaining, texts, values
+from maskbench.report.findings.places import PLACEHOLDER, MisfitError, check_verdicts, filled, remaining, values
 from maskbench.report.reasons import DECIDED
 from maskbench.report.reference import contrast, named, verdict_word, with_runs
 
@@ -321,7 +322,7 @@ def in_short(source: Source, book: Book) -> str | None:
         return None
     check_verdicts(source.short.verdicts, book, "short")
     left, of = remaining(book.own)
-    known = {"texts": texts(book.own.design.size), "models": text.listed(book.own.models)}
+    known = {"texts": size_words([book.own.design.size], "text"), "models": text.listed(book.own.models)}
     known |= {"remain": f"{left} of {text.count(of, 'row')}"}
     said = [filled(source.short.text, known, "short.text", book)]
     points = [filled(one, known, f"short.points[{at}]", book) for at, one in enumerate(source.short.points)]

@@ -20,7 +20,7 @@ from maskbench.report.compact import small_svg
 from maskbench.report.figures import FIGURES, functions, write_figures
 from maskbench.report.figures.contrasts import cost, differences
 from maskbench.report.figures.curves import dynamic, learning, rated, rates
-from maskbench.report.figures.drawing import Drawing, Nothing, wrapped
+from maskbench.report.figures.drawing import Drawing, Nothing, ratio_axis, wrapped
 from maskbench.report.figures.profile import profile
 from maskbench.report.figures.robustness import robustness
 from maskbench.report.figures.runs import gaps, scores
@@ -30,7 +30,7 @@ from maskbench.report.formats import rst
 from maskbench.report.interference import drawn, homes, improvement, noise, standardised
 from maskbench.report.limits import limits
 from maskbench.report.study import Study
-from maskbench.report.style import save, style
+from maskbench.report.style import canvas, save, style
 from tests.helpers import reports as report_samples
 
 TASKS = ["rt-snippets", "conll2003"]
@@ -317,10 +317,41 @@ def test_captions_say_where_strategies_have_other_seeds_than_the_baseline(limite
 def test_learning_curves_are_of_strategies_with_several_sizes(limited, rich):
     with style():
         few, all_of_them = learning(limited), learning(rich[0])
-    assert list(panels_of(few)) == ["random"]
+    assert list(panels_of(few)) == ["none", "random"]
     assert "ran at one train size alone" in few.caption
-    assert len(panels_of(all_of_them)) == len(rich[0].others)
-    assert len([line for line in panels_of(few)["random"].get_lines() if len(line.get_xdata()) == 3]) == 4
+    assert list(panels_of(all_of_them)) == rich[0].strategies
+    assert len([line for line in panels_of(few)["none"].get_lines() if len(line.get_xdata()) == 3]) == 2
+
+
+def test_learning_curves_show_the_differences_that_the_table_has(limited):
+    with style():
+        panel = panels_of(learning(limited))["random"]
+    lines = [line for line in panel.get_lines() if len(line.get_xdata()) == 3]
+    for task, line in zip(["rt-snippets", "conll2003"], lines, strict=True):
+        sizes = sorted(
+            (block for block in limited.blocks if block.task == task and block.plain),
+            key=lambda one: int(one.train_size),
+        )
+        expected = [limited.compared(block, "score").loc["random", "estimate"] for block in sizes]
+        assert line.get_ydata() == pytest.approx(expected)
+        assert line.get_xdata() == pytest.approx([float(block.train_size) for block in sizes], rel=0.06)
+
+
+@pytest.mark.parametrize(
+    ("changes", "ticks"),
+    [([-80.0, 150.0], ["−75", "0"]), ([-40.0, 120.0], ["0", "+100"]), ([-5.0, 11.0], ["−5", "0", "+5", "+10"])],
+)
+def test_half_the_time_is_as_far_from_the_same_as_twice_the_time(changes, ticks):
+    figure, (axes,) = canvas((4.0, 2.0), 1, 1)
+    axes.scatter(changes, [0, 1])
+    ratio_axis(axes)
+    low, high = axes.get_xlim()
+    assert low < changes[0] < 0 < changes[1] < high
+    at = [axes.transData.transform((change, 0.0))[0] for change in (-50.0, 0.0, 100.0)]
+    assert at[1] - at[0] == pytest.approx(at[2] - at[1])
+    figure.draw_without_rendering()
+    shown = [tick.get_text() for tick in axes.get_xticklabels() if low <= tick.get_position()[0] <= high]
+    assert shown == ticks
 
 
 def test_the_profile_is_at_the_train_size_of_the_claims(limited):
