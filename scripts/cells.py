@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -30,6 +31,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--share", type=float, default=5.0, help="verify: per cent of the record's cells")
     parser.add_argument("--minutes", type=float, default=10.0, help="card: how long it may take")
     parser.add_argument("--file", default="", help="the archive to merge, or to write (default: results/<study>.zip)")
+    parser.add_argument("--into", default="", help="merge: name of a study to make of the cells; default: the study's")
     parser.add_argument("--arguments", default="", help="further arguments of Snakemake, in quotes")
     return parser.parse_args()
 
@@ -55,7 +57,7 @@ def main() -> None:
     elif options.what == "archive":
         _archive(study, options)
     else:
-        _merge(Elsewhere(study, study.experiment.study, more), options)
+        _merge(Elsewhere(study, options.into or study.experiment.study, more), options)
 
 
 def _verify(elsewhere: Elsewhere, options: argparse.Namespace) -> None:
@@ -100,10 +102,13 @@ def _archive(study: RecordedStudy, options: argparse.Namespace) -> None:
 
 def _merge(elsewhere: Elsewhere, options: argparse.Namespace) -> None:
     """Merge an archive, and make the record anew."""
+    from maskbench.config.block import NAME_PATTERN
     from maskbench.recorded.merge import merge
 
     if not options.file:
         raise InputError("FILE: expected the archive to merge, such as FILE=results/reference-card.zip, got nothing")
+    if not re.fullmatch(NAME_PATTERN, elsewhere.name):
+        raise InputError(f"INTO: expected a name of small letters, digits and single hyphens, got {elsewhere.name}")
     new, there = merge(elsewhere, Path(options.file))
     print(f"{new} cells merged, {there} were there already")
 

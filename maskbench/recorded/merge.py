@@ -24,7 +24,7 @@ def merge(elsewhere: Elsewhere, archive: Path) -> tuple[int, int]:
     Parameters
     ----------
     elsewhere
-        The study, and its own folder as the one to work in.
+        The study, and the folder to merge into: its own, or that of a study to be made of these cells alone.
     archive
         File with cells.
 
@@ -38,24 +38,26 @@ def merge(elsewhere: Elsewhere, archive: Path) -> tuple[int, int]:
     InputError
         In one line, if something speaks against it; the study is as it was before then.
     """
-    study = elsewhere.study
-    with unpacked(archive, study.layout.folder.parent) as (contents, source):
+    study, target = elsewhere.study, elsewhere.there
+    with unpacked(archive, target.layout.folder.parent) as (contents, source):
         # text and models are made before keys are compared
         if contents.study != study.experiment.study:
             raise InputError(f"{archive}: expected cells of the study {study.experiment.study}, got {contents.study}")
         runs = [cell.run for cell in contents.cells]
-        needed(study, runs)
+        needed(target, runs)
         if strange := [run for run in runs if run not in study.jobs.cells]:
             raise InputError(f"{archive}: {strange[0]} is no cell of this study; nothing was merged")
+        if target is not study and (others := target.runs - set(study.jobs.cells)):
+            raise InputError(f"{target.layout.folder}: expected cells of {study.file} or nothing, found {min(others)}")
         # of all cells: those whose text is missing would not be finished, and not in the next record
-        jobs = elsewhere.restrict({*runs, *study.runs} & set(study.jobs.cells))
+        jobs = elsewhere.restrict({*runs, *target.runs} & set(study.jobs.cells))
         if not elsewhere.make(elsewhere.inputs(jobs)):
             raise InputError("text and models of the study could not be made here; the lines above say why")
         elsewhere.cells_file.unlink(missing_ok=True)
-        merging = Merging(archive, contents, source, study.jobs, study.layout)
-        new = merging.check(study.finished)
+        merging = Merging(archive, contents, source, study.jobs, target.layout)
+        new = merging.check(target.finished)
         merging.move(new)
-    if lost := set(new) - set(finished(study.jobs, study.layout)):
+    if lost := set(new) - set(finished(study.jobs, target.layout)):
         raise InputError(f"{min(lost)}: expected a finished cell after it was merged; see its record")
     remake(elsewhere)
     return len(new), len(runs) - len(new)
@@ -75,7 +77,8 @@ def needed(study: RecordedStudy, runs: list[str]) -> None:
         raise InputError(
             f"{study.layout.folder}: the record has {len(lost)} cells whose runs are not here, such as {min(lost)}, "
             "and metrics and verdicts are made of the records of all runs; take the folders training/ and probes/ from "
-            "where the study ran, or merge an archive of its cells first (make reference-archive there)"
+            "where the study ran, or merge an archive of its cells first (make reference-archive there), or make a "
+            "study of the new cells alone (INTO=a-name)"
         )
 
 
@@ -89,5 +92,7 @@ def remake(elsewhere: Elsewhere) -> None:
     """
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", "all", "record"]
     command += ["--nolock", *elsewhere.arguments, "--configfile", str(elsewhere.study.file)]
+    if elsewhere.there is not elsewhere.study:
+        command += ["--config", f"study={elsewhere.name}"]
     if subprocess.run(command, env=os.environ, check=False).returncode:
         raise InputError("the cells are merged, but the record could not be made; the lines above say why")

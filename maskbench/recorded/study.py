@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -146,6 +146,11 @@ class Elsewhere:
     def layout(self) -> Layout:
         """Where the cells are worked on."""
         return Layout.of(self.name)
+
+    @cached_property
+    def there(self) -> RecordedStudy:
+        """The study as it is in this folder."""
+        return self.study if self.layout == self.study.layout else replace(self.study, layout=self.layout)
 
     @property
     def cells_file(self) -> Path:

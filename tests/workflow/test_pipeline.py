@@ -308,6 +308,14 @@ def test_missing_cells_that_ran_elsewhere_are_merged(half, tmp_path):
     refused = work_on_cells(clone, "merge", "--file", str(archive))
     assert refused.returncode == 1
     assert "the record has 7 cells whose runs are not here" in refused.stdout
+    before = (clone / "results/mine/verdicts.csv").read_bytes()
+    alone = work_on_cells(clone, "merge", "--file", str(archive), "--into", "ours")
+    assert alone.returncode == 0, alone.stdout
+    assert "4 cells merged, 0 were there already" in alone.stdout
+    manifest = json.loads((clone / "results/ours/manifest.json").read_text())
+    assert (manifest["study"], manifest["planned"], manifest["runs"]) == ("ours", 12, 4)
+    assert set(pd.read_parquet(clone / "results/ours/metrics.parquet")["seed"]) == {3}
+    assert (clone / "results/mine/verdicts.csv").read_bytes() == before
     merged = work_on_cells(copied, "merge", "--file", str(archive))
     assert merged.returncode == 0, merged.stdout
     assert "4 cells merged, 0 were there already" in merged.stdout
