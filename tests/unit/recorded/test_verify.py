@@ -299,15 +299,22 @@ def test_minutes_that_leave_no_time_are_refused_before_anything_is_read(minutes,
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("what", "arguments", "message"),
     [
-        (["--arguments=--resources gpu=2 --config x=1"], "ARGS: --config cannot change the configuration here"),
-        (["--arguments=--configfile=x.yaml"], "ARGS: --configfile=x.yaml cannot change the configuration here"),
-        (["--file", "tests"], "FILE: tests: expected a file to write, found a folder"),
+        ("card", ["--arguments=--resources gpu=2 --config x=1"], "ARGS: --config cannot change the configuration here"),
+        ("card", ["--arguments=--configfile=x.yaml"], "ARGS: --configfile=x.yaml cannot change the configuration here"),
+        ("card", ["--file", "tests"], "FILE: tests: expected a file to write, found a folder"),
+        ("merge", [], "FILE: expected the archive to merge, such as FILE=results/reference-card.zip, got nothing"),
+        (
+            "merge",
+            ["--file", "x.zip", "--into", "../Mine"],
+            "INTO: expected a name of small letters, digits and single",
+        ),
+        ("merge", ["--file", "x.zip", "--into", "mine"], "x.zip: cannot be read: No such file or directory"),
     ],
 )
-def test_what_a_call_cannot_use_is_refused_before_it_begins(arguments, message):
-    command = [sys.executable, "scripts/cells.py", "card", "--study", "config.yaml", *arguments]
+def test_what_a_call_cannot_use_is_refused_before_it_begins(what, arguments, message):
+    command = [sys.executable, "scripts/cells.py", what, "--study", "config.yaml", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith(message)
