@@ -64,7 +64,7 @@ reference-card: $(STAMP)  ## run missing cells of the reference study for some m
 reference-archive: $(STAMP)  ## pack all finished cells of the reference study into one file
 	@$(CELLS) archive --file '$(FILE)'
 
-reference-merge: $(STAMP)  ## merge cells that ran elsewhere into the reference study; FILE=results/reference-card.zip; INTO=a-name
+reference-merge: $(STAMP)  ## merge cells that ran elsewhere into the reference study (FILE=results/reference-card.zip), or INTO=a-study of their own
 	@$(CELLS) merge --file '$(FILE)' --into '$(INTO)'
 
 models: $(STAMP)  ## try every family of models with masks and write docs/models.md (about ten minutes)

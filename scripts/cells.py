@@ -107,8 +107,12 @@ def _merge(elsewhere: Elsewhere, options: argparse.Namespace) -> None:
 
     if not options.file:
         raise InputError("FILE: expected the archive to merge, such as FILE=results/reference-card.zip, got nothing")
-    if not re.fullmatch(NAME_PATTERN, elsewhere.name):
-        raise InputError(f"INTO: expected a name of small letters, digits and single hyphens, got {elsewhere.name}")
+    own = {f"{elsewhere.study.experiment.study}-{name}" for name in ("card", "verified")}
+    if not re.fullmatch(NAME_PATTERN, elsewhere.name) or elsewhere.name in own:
+        raise InputError(
+            "INTO: expected a name of small letters, digits and single hyphens, other than "
+            f"{' and '.join(sorted(own))}, got {elsewhere.name}"
+        )
     new, there = merge(elsewhere, Path(options.file))
     print(f"{new} cells merged, {there} were there already")
 

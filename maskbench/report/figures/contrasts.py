@@ -204,7 +204,7 @@ def cost(study: Study) -> Drawing | Nothing:
         f"Time per update of {study.main_words}, strategy relative to {study.baseline}, paired by seed "
         f"({_n_words(seeds)}), on a logarithmic axis; below zero is faster. Dots: seeds; diamond: mean ratio, also in "
         f"figures at the right, with the parameters trained where they are not those of {study.baseline}; line: "
-        f"{100 * study.confidence:g} % t interval over seeds, on the log scale; no test is made here. Dashed: "
+        f"{study.interval_words_of('step_time')}, of logarithms; no test is made here. Dashed: "
         f"{study.baseline}, the baseline ({bases}). Times also depend on what else the machine did."
         f"{_few_words(seeds)}{failure_words(study)}"
     )

@@ -302,13 +302,14 @@ def _learning_words(
     others = (
         " The other panels: score minus that of the baseline on the same texts, paired by seed "
         f"({counted(pairs, 'paired seeds')} at each point); above zero is a higher score; bar: {study.interval_words}, "
-        "not adjusted for the number of comparisons."
+        "not adjusted for the number of comparisons. Marks of several tasks stand side by side."
         if pairs
         else ""
     )
     left = "" if len(changes) >= len(study.others) else " Strategies without a panel ran at one train size alone."
     return (
         f"Over the number of training texts, on a logarithmic scale. First panel: score of {study.baseline} on the "
-        f"test split ({counted(counts, 'completed runs')} at each point); mark: mean; {interval_words(study, 'bar')}."
+        f"test split, of each task its own ({counted(counts, 'completed runs')} at each point); mark: mean; "
+        f"{interval_words(study, 'bar')}."
         f"{others} No test is made here: the claims test what more texts change.{left}{failure_words(study)}"
     )

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from maskbench.errors import InputError
+from maskbench.report import text
 from maskbench.report.findings.answer import both, extent, short
 from maskbench.report.findings.source import in_short
 
@@ -33,9 +34,11 @@ def in_a_few_sentences(source: Source, book: Book, image: str) -> str:
     """
     kinds = " ".join(short(side) for side in both(book.own))
     said = in_short(source, book) or f"**Should I mask? {kinds}**"
+    beside = [text.count(other.done, "run") + f" of {name}" for name, other in book.others.items() if other]
+    more = f"; beside it {text.listed(beside)}" if beside else ""
     return (
-        f"{said}\n- **Evidence**: {extent(book.own)}. [docs/findings.md](docs/findings.md) has every claim with its "
-        "verdict, what each mask costs, and what is undecided.\n\n"
+        f"{said}\n- **Evidence**: {extent(book.own)}{more}. [docs/findings.md](docs/findings.md) has every claim with "
+        "its verdict, what each mask costs, and what is undecided.\n\n"
         f"![Reasons to mask: effects in multiples of the margin, with verdicts]({image})"
     )
 

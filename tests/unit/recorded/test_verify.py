@@ -310,6 +310,7 @@ def test_minutes_that_leave_no_time_are_refused_before_anything_is_read(minutes,
             ["--file", "x.zip", "--into", "../Mine"],
             "INTO: expected a name of small letters, digits and single",
         ),
+        ("merge", ["--file", "x.zip", "--into", "quickstart-card"], "INTO: expected a name of small letters,"),
         ("merge", ["--file", "x.zip", "--into", "mine"], "x.zip: cannot be read: No such file or directory"),
     ],
 )
