@@ -202,7 +202,13 @@ def ratio_axis(axes: Axes) -> None:
     else:
         axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: text.signed(value, 0) if value else "0"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
+
+
+def _tick(change: float) -> str:
+    """Write a difference at an axis with as many decimals as it has, at most two."""
+    decimals = next((number for number in (0, 1) if abs(change - round(change, number)) < 1e-6), 2)
+    return text.signed(change, decimals) if abs(change) > 1e-6 else "0"
 
 
 def legend(figure: Figure, entries: Sequence[Line2D | Patch]) -> Legend:

@@ -339,7 +339,12 @@ def test_learning_curves_show_the_differences_that_the_table_has(limited):
 
 @pytest.mark.parametrize(
     ("changes", "ticks"),
-    [([-80.0, 150.0], ["−75", "0"]), ([-40.0, 120.0], ["0", "+100"]), ([-5.0, 11.0], ["−5", "0", "+5", "+10"])],
+    [
+        ([-80.0, 150.0], ["−75", "0"]),
+        ([-40.0, 120.0], ["0", "+100"]),
+        ([-5.0, 11.0], ["−5", "0", "+5", "+10"]),
+        ([-0.2, 0.3], ["−0.2", "0", "+0.2"]),
+    ],
 )
 def test_half_the_time_is_as_far_from_the_same_as_twice_the_time(changes, ticks):
     figure, (axes,) = canvas((4.0, 2.0), 1, 1)
