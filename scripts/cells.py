@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from maskbench.recorded.study import Elsewhere, RecordedStudy
 
 
+WORKED_IN = {"verify": "verified", "card": "card"}
+"""What is behind the name of a study in that of the folder which a call works in."""
+
 CONFIGURING = ("--config", "-C", "--configfile", "--configfiles")
 """Arguments of Snakemake that the calls of a recorded study make themselves: its configuration is the study."""
 
@@ -51,13 +54,18 @@ def main() -> None:
             f"ARGS: {own[0]} cannot change the configuration here; edit a copy of it, and name that by STUDY="
         )
     if options.what == "verify":
-        _verify(Elsewhere(study, f"{study.experiment.study}-verified", more), options)
+        _verify(Elsewhere(study, _worked_in(study, "verify"), more), options)
     elif options.what == "card":
-        _card(Elsewhere(study, f"{study.experiment.study}-card", more), options)
+        _card(Elsewhere(study, _worked_in(study, "card"), more), options)
     elif options.what == "archive":
         _archive(study, options)
     else:
         _merge(Elsewhere(study, options.into or study.experiment.study, more), options)
+
+
+def _worked_in(study: RecordedStudy, what: str) -> str:
+    """Return the name of the folder that a call works in."""
+    return f"{study.experiment.study}-{WORKED_IN[what]}"
 
 
 def _verify(elsewhere: Elsewhere, options: argparse.Namespace) -> None:
@@ -107,7 +115,7 @@ def _merge(elsewhere: Elsewhere, options: argparse.Namespace) -> None:
 
     if not options.file:
         raise InputError("FILE: expected the archive to merge, such as FILE=results/reference-card.zip, got nothing")
-    own = {f"{elsewhere.study.experiment.study}-{name}" for name in ("card", "verified")}
+    own = {_worked_in(elsewhere.study, what) for what in WORKED_IN}
     if not re.fullmatch(NAME_PATTERN, elsewhere.name) or elsewhere.name in own:
         raise InputError(
             "INTO: expected a name of small letters, digits and single hyphens, other than "

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 from maskbench.errors import InputError
 from maskbench.experiment.finished import finished
-from maskbench.io.code import ROOT
 from maskbench.recorded.archive import Merging, unpacked
 
 if TYPE_CHECKING:
@@ -47,7 +45,7 @@ def merge(elsewhere: Elsewhere, archive: Path) -> tuple[int, int]:
         needed(target, runs)
         if strange := [run for run in runs if run not in study.jobs.cells]:
             raise InputError(f"{archive}: {strange[0]} is no cell of this study; nothing was merged")
-        if target is not study and (others := target.runs - set(study.jobs.cells)):
+        if not elsewhere.at_home and (others := target.runs - set(study.jobs.cells)):
             raise InputError(f"{target.layout.folder}: expected cells of {study.file} or nothing, found {min(others)}")
         # of all cells: those whose text is missing would not be finished, and not in the next record
         jobs = elsewhere.restrict({*runs, *target.runs} & set(study.jobs.cells))
@@ -90,9 +88,5 @@ def remake(elsewhere: Elsewhere) -> None:
     InputError
         If that fails.
     """
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", "all", "record"]
-    command += ["--nolock", *elsewhere.arguments, "--configfile", str(elsewhere.study.file)]
-    if elsewhere.there is not elsewhere.study:
-        command += ["--config", f"study={elsewhere.name}"]
-    if subprocess.run(command, env=os.environ, check=False).returncode:
+    if subprocess.run(elsewhere.command(["record"]), env=os.environ, check=False).returncode:
         raise InputError("the cells are merged, but the record could not be made; the lines above say why")

@@ -147,10 +147,15 @@ class Elsewhere:
         """Where the cells are worked on."""
         return Layout.of(self.name)
 
+    @property
+    def at_home(self) -> bool:
+        """Whether this is the study's own folder."""
+        return self.layout == self.study.layout
+
     @cached_property
     def there(self) -> RecordedStudy:
         """The study as it is in this folder."""
-        return self.study if self.layout == self.study.layout else replace(self.study, layout=self.layout)
+        return self.study if self.at_home else replace(self.study, layout=self.layout)
 
     @property
     def cells_file(self) -> Path:
@@ -161,7 +166,7 @@ class Elsewhere:
         """Write down which cells are worked on, and return their jobs; tuned learning rates are those of the study."""
         wanted = sorted(runs)
         write_json(self.cells_file, wanted)
-        if self.study.choices is not None and self.layout != self.study.layout:
+        if self.study.choices is not None and not self.at_home:
             self.layout.choices.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(self.study.layout.choices, self.layout.choices)
         return Jobs(self.study.experiment, self.study.choices, wanted)
@@ -176,6 +181,12 @@ class Elsewhere:
         made = {self.layout.models(name) for name in jobs.by_id} | {self.layout.choices}
         return [path for path in dict.fromkeys(found) if path not in made]
 
+    def command(self, targets: Sequence[Path | str]) -> list[str]:
+        """Return a call of Snakemake for some targets in this folder."""
+        command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", "all"]
+        command += ["--nolock", *map(str, targets), *self.arguments, "--configfile", str(self.study.file)]
+        return command if self.at_home else [*command, "--config", f"study={self.name}"]
+
     def make(self, targets: Sequence[Path], *, seconds: float | None = None) -> bool:
         """Call Snakemake for some files; return whether all of them were made in time.
 
@@ -186,11 +197,10 @@ class Elsewhere:
         seconds
             After so many, the call is told to stop: trainings end with a checkpoint, and half of nothing is left.
         """
-        command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", "all"]
-        command += ["--nolock", *map(str, targets), *self.arguments, "--configfile", str(self.study.file)]
-        command += ["--config", f"study={self.name}"]
         process = subprocess.Popen(
-            command, env=os.environ | {environment.ONLY: str(self.cells_file.absolute())}, start_new_session=True
+            self.command(targets),
+            env=os.environ | {environment.ONLY: str(self.cells_file.absolute())},
+            start_new_session=True,
         )
         # The call is not in this process's group: whoever ends this process has to end the call, too.
         before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))

@@ -208,7 +208,7 @@ def ratio_axis(axes: Axes) -> None:
 def _tick(change: float) -> str:
     """Write a difference at an axis with as many decimals as it has, at most two."""
     decimals = next((number for number in (0, 1) if abs(change - round(change, number)) < 1e-6), 2)
-    return text.signed(change, decimals) if abs(change) > 1e-6 else "0"
+    return text.signed(change, decimals)
 
 
 def legend(figure: Figure, entries: Sequence[Line2D | Patch]) -> Legend:

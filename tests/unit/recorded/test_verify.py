@@ -266,7 +266,7 @@ def test_a_call_goes_with_the_process_that_made_it(tmp_path):
         "real = subprocess.Popen\n"
         f"sleeping = [sys.executable, '-c', \"import time; open('{tmp_path}/up', 'w').close(); time.sleep(60)\"]\n"
         "study.subprocess.Popen = lambda command, **more: real(sleeping, **more)\n"
-        "about = SimpleNamespace(file=Path('x.yaml'))\n"
+        "about = SimpleNamespace(file=Path('x.yaml'), layout=study.Layout.of('x'))\n"
         f"here = study.Elsewhere(about, 'x-card')\n"
         "here.make([])\n"
     )
