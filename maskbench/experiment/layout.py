@@ -166,7 +166,7 @@ class Layout:
     folder
         Of the study: ``results/<study>``.
     above
-        Of a tuning: the folder of its study, which has the pretrained models.
+        Of a tuning: the folder of its study, which has the pretrained models and the lexicons.
     """
 
     folder: Path
@@ -248,7 +248,7 @@ class Layout:
 
     def lexicon(self, lexicon: str) -> Path:
         """Return the file that says where a lexicon came from; its words are in its folder."""
-        return self._file("lexicon", lexicon=lexicon)
+        return (self.above or self.folder) / _FILES["lexicon"].format(lexicon=lexicon)
 
     def corpus(self, corpus: str) -> Path:
         """Return the manifest of the documents of a corpus."""
