@@ -42,9 +42,19 @@ def device_of(machine: Environment) -> str:
     return f"{machine.device if machine.device == 'cpu' else machine.device_name}, {machine.precision}"
 
 
+def machine_of(record: Record) -> str:
+    """Return the kind of machine that a run was made on, between which times and memory are not compared.
+
+    A cell of a stack has a share of the time of all: it is compared with cells of stacks of as many alone.
+    """
+    machine = record.environment
+    stack = f", in a stack of {len(record.stack)}" if record.stack else ""
+    return f"{machine.device}, {machine.device_name}, {machine.threads} threads{stack}"
+
+
 def _run(record: Record, probes: ProbeRecord | None) -> RunSummary:
     """Return what other runs are measured against."""
-    along, machine = probes.trajectory if probes else [], record.environment
+    along = probes.trajectory if probes else []
     return RunSummary(
         **{name: getattr(record, name) for name in CELL},
         completed=record.status == "completed",
@@ -52,8 +62,8 @@ def _run(record: Record, probes: ProbeRecord | None) -> RunSummary:
         majority_score=number_of(record, "test", "majority_score"),
         step_time=number_of(record, "run", "step_time"),
         peak_memory=number_of(record, "run", "peak_memory"),
-        machine=f"{machine.device}, {machine.device_name}, {machine.threads} threads",
-        device=device_of(machine),
+        machine=machine_of(record),
+        device=device_of(record.environment),
         history=[Point(item.step, item.score) for item in record.history if item.score is not None],
         trajectory={
             entry.name: points

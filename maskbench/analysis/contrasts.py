@@ -16,7 +16,7 @@ from maskbench.analysis.labels import Curves
 from maskbench.analysis.labels import lacking as lacking_sizes
 from maskbench.analysis.metrics import BLOCK, Array
 from maskbench.analysis.sizes import OVER_SIZES, unlike
-from maskbench.analysis.terms import on_one_device, terms
+from maskbench.analysis.terms import comparable, terms
 from maskbench.analysis.values import Scale, Values, fits, place
 from maskbench.config.measures import measure, source_of
 
@@ -186,7 +186,7 @@ def gather(values: Values, contrast: Contrast, name: str, tasks: Sequence[str]) 
     found = terms(values, contrast, name, tasks)
     if len(found) and found["mixed"].all():
         return "The two runs of every pair were made on different kinds of device, which are not compared."
-    found = on_one_device(found)
+    found = comparable(found)
     found = found[found["block"].isin(_measured(found))]
     if (still := found[found["still"]])["strategy"].size:
         return f"{still['strategy'].iloc[0]} does not move the weights at all, and a drift of 0 has no ratio."

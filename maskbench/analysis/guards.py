@@ -193,11 +193,13 @@ def of_machines(row: Row) -> Iterator[str]:
         yield f"{mixed} of the pairs ran on different kinds of device (processor, card or precision) and do not count."
     if not measure(row.evidence.measure).of_machine:
         return
+    if untimed := int(table.drop_duplicates("block")["untimed"].sum()):
+        yield f"{untimed} of the pairs have no times or memory of their own (cells of stacks) and do not count."
     done = table[table["status"] == "completed"]
     if done["machine"].isna().any():
         yield "On which machines the runs were made is not recorded, so they may differ."
     elif apart := len(done[done["apart"]][["block", "seed"]].drop_duplicates()):
         every = len(done[["block", "seed"]].drop_duplicates())
-        yield f"{apart} of {every} pairs ran on machines of different kinds (device or threads) and are not compared."
+        yield f"{apart} of {every} pairs ran on machines of different kinds (device, threads, stack): not compared."
     elif (kinds := done["machine"].nunique()) > 1:
         yield f"The runs were made on {kinds} kinds of machines, the two of a pair on the same kind."

@@ -47,8 +47,9 @@ def terms(values: Values, contrast: Contrast, name: str, tasks: Sequence[str]) -
     DataFrame
         Columns of `Values.runs`, `weight`, `value` (NaN for none), `censored` (as `Values.censored`, else 0), `machine`
         (its kind, NaN if unknown), `block`, `alike` (the block without the pretraining seed of its model), `still` (a
-        drift of 0, of which there is no ratio), `apart` (whether its pair is not compared since its machines differ)
-        and `mixed` (whether its pair ran on different kinds of device).
+        drift of 0, of which there is no ratio), `apart` (whether its pair is not compared since its machines differ),
+        `mixed` (whether its pair ran on different kinds of device) and `untimed` (whether all runs of its pair
+        completed and have no time or memory of their own, as cells of stacks have none).
         Between models `seed` is that of pretraining, and `fine_tuning` that of the run.
     """
     home, kind = measure(name).home, contrast.kind or "paired"
@@ -105,11 +106,16 @@ def _with_values(found: pd.DataFrame, values: Values, name: str, pair: list[str]
     found["value"] = found["value"].mask(found["apart"])
     devices = values.of("device").reindex(found.index)
     found["mixed"] = found.assign(device=devices).groupby(pair)["device"].transform("nunique") > 1
+    without = values.of(name).reindex(found.index).isna() & (found["status"] == "completed")
+    found["untimed"] = measure(name).of_machine & without.groupby([found[column] for column in pair]).transform("all")
     return found
 
 
-def on_one_device(found: pd.DataFrame) -> pd.DataFrame:
-    """Return the runs of pairs that ran on one kind of device; the column `mixed` counts the other pairs of a block.
+def comparable(found: pd.DataFrame) -> pd.DataFrame:
+    """Return the runs of pairs that ran on one kind of device and whose times and memory were taken, if asked for.
+
+    The other pairs were never to be compared, and are not missing. The columns `mixed` and `untimed` count those of a
+    block that are left out, a pair that is both under the first.
 
     Parameters
     ----------
@@ -117,5 +123,7 @@ def on_one_device(found: pd.DataFrame) -> pd.DataFrame:
         Runs, as `terms` gives them.
     """
     pair = ["block", "seed", *(["fine_tuning"] if "fine_tuning" in found else [])]
-    left_out = found[found["mixed"]].drop_duplicates(pair)["block"].value_counts()
-    return found[~found["mixed"]].assign(mixed=lambda kept: kept["block"].map(left_out).fillna(0).astype(int))
+    for name in ("mixed", "untimed"):
+        left_out = found[found[name]].drop_duplicates(pair)["block"].value_counts()
+        found = found[~found[name]].assign(**{name: found["block"].map(left_out).fillna(0).astype(int)})
+    return found

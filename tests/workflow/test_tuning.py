@@ -10,7 +10,7 @@ import yaml
 
 from maskbench.records.choices import Choices
 from tests.helpers.models import HINTS, csv_of_hints, make_model
-from tests.workflow.test_pipeline import REVIEWS, copy_project, planned, snakemake, write_config
+from tests.workflow.test_pipeline import REVIEWS, ROOT, copy_project, jobs_of, planned, snakemake, write_config
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -120,3 +120,11 @@ def test_seeds_in_both_lists_stop_the_call_in_a_line(copied: Path) -> None:
     assert result.returncode != 0
     (line,) = [line for line in result.stdout.splitlines() if "tune.seeds" in line]
     assert line.endswith("got 11 in both")
+
+
+def test_each_job_of_a_tuning_waits_for_files_that_a_rule_makes(study: tuple[Path, str]) -> None:
+    """Of a study whose masks ask for a lexicon, too, which the tuning has from its study."""
+    result = snakemake(study[0], "--dry-run", "--configfile", str(ROOT / "experiments/reference-tuned.yaml"))
+    assert result.returncode == 0, result.stdout[-2000:]
+    assert jobs_of(result.stdout)["fetch_lexicon"] == 1
+    assert "of 276 tuning cells, 276 to train" in result.stdout

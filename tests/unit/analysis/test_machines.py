@@ -6,9 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from maskbench.analysis.collect import machine_of
 from maskbench.analysis.compare import Settings, compare
 from maskbench.analysis.derived import RunSummary, machines, negative_transfer, overheads
 from maskbench.analysis.verdicts import judge
+from maskbench.records.run import Record
+from tests.helpers import run_folders
 from tests.unit.analysis.test_verdicts import claims, noise, row, study
 
 FASTER = {"name": "none vs x", "of": "none", "against": "x"}
@@ -51,6 +54,30 @@ def test_what_is_known_of_the_machines_is_said_in_the_row(measure):
     assert "2 kinds of machines, the two of a pair on the same kind" in alike["note"]
     unknown = verdict(timed(lambda name, seed: None, measure), measure)
     assert "is not recorded" in unknown["note"]
+
+
+def test_cells_of_stacks_have_no_times_and_are_not_missing():
+    """Seeds that a card trained in stacks beside seeds of a CPU: a verdict on time rests on the latter."""
+    metrics = timed(lambda name, seed: 1.0)
+    stacked = (metrics["measure"] == "step_time") & (metrics["seed"] > 6)
+    found = verdict(metrics[~stacked])
+    assert (found["estimate"], found["n_seeds"]) == (pytest.approx(25.0), 6)
+    assert "4 of the pairs have no times or memory of their own" in found["note"]
+    assert "missing" not in found["note"]
+    assert verdict(metrics[~stacked], "score")["n_seeds"] == 10
+    lost = verdict(metrics[~(stacked & (metrics["strategy"] == "x"))])  # one side alone has a time
+    assert "4 of 10 pairs are missing" in lost["note"]
+
+
+def test_the_share_of_a_stack_is_another_kind_of_machine(tmp_path):
+    (run,) = run_folders.write_study(tmp_path, ["rt-snippets"], ["none"], 1, examples=10)
+    alone = Record.model_validate_json((tmp_path / "training" / run / "metrics.json").read_text())
+    four, others, five = (
+        alone.model_copy(update={"stack": [name] * size}) for name, size in (("x", 4), ("y", 4), ("x", 5))
+    )
+    assert len({machine_of(record) for record in (alone, four, five)}) == 3
+    assert machine_of(four) == machine_of(others)
+    assert "stack" not in machine_of(alone)
 
 
 def test_a_score_does_not_mind_the_machine():
