@@ -108,8 +108,8 @@ def left_out(evidence: Evidence, weights: Array) -> str | None:
         return f"refused: no {evidence.unit[:-1]} was run with all arms in all blocks."
     if not (seeds := len(np.unique(evidence.seed_of[some])) - len(np.unique(evidence.seed_of[whole]))):
         return None
-    unit = evidence.unit if seeds > 1 else evidence.unit[:-1]
-    return f"{seeds} {unit} of some blocks alone, with which the others were not to be run, are left out."
+    unit, verb = (evidence.unit, "are") if seeds > 1 else (evidence.unit[:-1], "is")
+    return f"{seeds} {unit} of some blocks alone, with which the others were not to be run, {verb} left out."
 
 
 def learned_nothing(evidence: Evidence, weights: Array, collapsed: Collection[str]) -> list[tuple[int, int]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterator
+from collections.abc import Collection, Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,10 +34,19 @@ class Keys:
         Where things are.
     changing
         Manifests that are about to be made anew: their content is not known yet.
+    prepared
+        Hashes of prepared text by those of what was encoded of it, in the place of the ones here. The former are of
+        files, which other versions of libraries write otherwise, the latter of content.
     """
 
-    def __init__(self, jobs: Jobs, layout: Layout, changing: Collection[Path] = ()) -> None:
-        self.jobs, self.layout, self.changing = jobs, layout, changing
+    def __init__(
+        self,
+        jobs: Jobs,
+        layout: Layout,
+        changing: Collection[Path] = (),
+        prepared: Mapping[str, str] | None = None,
+    ) -> None:
+        self.jobs, self.layout, self.changing, self.prepared = jobs, layout, changing, prepared or {}
         self._data: dict[Path, Any] = {}
         self._trainings: dict[str, str | None] = {}
 
@@ -54,7 +63,7 @@ class Keys:
         kind, _ = self.layout.parse(manifest)
         if kind == "encoded":
             about = EncodedManifest.read(manifest.parent)
-            return {"encoded": about.hash, "prepared": about.prepared}
+            return {"encoded": about.hash, "prepared": self.prepared.get(about.hash, about.prepared)}
         if kind == "model_source":
             return model_hash(manifest.parent)
         if kind == "lexicon":

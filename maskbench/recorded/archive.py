@@ -19,16 +19,18 @@ from maskbench.analysis.collect import device_of
 from maskbench.analysis.outcome_tables import tables_of, types_of
 from maskbench.analysis.run_records import read_records
 from maskbench.config.block import first_mistake
+from maskbench.data.manifests import EncodedManifest
 from maskbench.errors import InputError
 from maskbench.experiment.finished import Keys
 from maskbench.experiment.layout import Layout
 from maskbench.io.files import atomic, canonical, sha256_file
 from maskbench.recorded.groups import group_of
 from maskbench.records.manifest import RunIdText  # noqa: TC001 (pydantic reads it)
-from maskbench.records.run import Record, RecordBlock
+from maskbench.records.run import Record, RecordBlock, Stored
 
 if TYPE_CHECKING:
     from maskbench.experiment.jobs import Jobs
+    from maskbench.records.probe import ProbeRecord
 
 LIST = "cells.json"
 """The file of an archive that says what is in it."""
@@ -56,6 +58,8 @@ class Contents(RecordBlock):
     schema_version: Literal[1] = Field(default=1, alias="schema")
     study: str
     cells: Annotated[list[Archived], Field(min_length=1)]
+    prepared: dict[Sha256, Sha256] = {}
+    """The hash of the prepared text of each encoded one, by the hash of the latter: keys of cells depend on both."""
 
 
 def files_of(run: str, layout: Layout) -> list[Path]:
@@ -90,8 +94,14 @@ def pack(archive: Path, study: str, layout: Layout, runs: Sequence[str]) -> None
             for name, path in names.items():
                 _add(found, name, path.read_bytes())
             cells.append(Archived(run=run, files={name: sha256_file(path) for name, path in names.items()}))
-        about = Contents(study=study, cells=cells)
+        about = Contents(study=study, cells=cells, prepared=_prepared(layout))
         _add(found, LIST, canonical(about.model_dump(mode="json", by_alias=True)).encode())
+
+
+def _prepared(layout: Layout) -> dict[str, str]:
+    """Return the hash of the prepared text of each text that is encoded in a study, by the hash of the encoded one."""
+    manifests = sorted(layout.file("data/encoded").glob("*/manifest.json"))
+    return {about.hash: about.prepared for about in (EncodedManifest.read(path.parent) for path in manifests)}
 
 
 def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
@@ -215,6 +225,7 @@ class Merging:
             raise self._refuse(f"expected each cell once, got {Counter(self.runs).most_common(1)[0][0]} twice")
         records = self._records()
         self._check_keys(records)
+        self._translate(records)
         new = [run for run in self.runs if not self._is_there(run, finished)]
         self._check_devices(records, new, finished)
         return new
@@ -222,7 +233,7 @@ class Merging:
     def _refuse(self, why: str) -> InputError:
         return InputError(f"{self.archive}: {why}; nothing was merged")
 
-    def _records(self) -> dict[str, Any]:
+    def _records(self) -> dict[str, tuple[Record, ProbeRecord | None]]:
         """Return the records of each run, checked as `collect` checks them, with predictions and outcomes."""
         folder, found = self.source.folder, {}
         try:
@@ -235,9 +246,13 @@ class Merging:
             raise self._refuse(str(error).replace(f"{folder}/", "")) from None
         return found
 
-    def _check_keys(self, records: dict[str, Any]) -> None:
-        """Refuse a cell that differs from what would be made here, and say in what."""
-        keys = Keys(self.jobs, self.target)
+    def _check_keys(self, records: dict[str, tuple[Record, ProbeRecord | None]]) -> None:
+        """Refuse a cell that differs from what would be made here, and say in what.
+
+        Where the text that was encoded is the same, that of the prepared files may differ: other versions of libraries
+        write the same table in other bytes.
+        """
+        keys = Keys(self.jobs, self.target, prepared=self.contents.prepared)
         for run, (record, probes) in records.items():
             cell = self.jobs.cells[run]
             here = keys.training(cell)
@@ -255,6 +270,23 @@ class Merging:
             if what is not None:
                 raise self._refuse(f"{run} differs in {what}")
 
+    def _translate(self, records: dict[str, tuple[Record, ProbeRecord | None]]) -> None:
+        """Give checked records the keys, and the hashes of prepared text, that they would have here."""
+        keys = Keys(self.jobs, self.target)
+        for run, (record, probes) in records.items():
+            cell = self.jobs.cells[run]
+            if record.key == keys.training(cell) and (probes is None or probes.key == keys.probing(cell)):
+                continue
+            encoded = self.target.encoded(cell.task, cell.model, cell.condition.name).parent
+            data = record.data.model_copy(update={"prepared": EncodedManifest.read(encoded).prepared})
+            changed: dict[Path, Stored] = {}
+            changed[self.source.record(run)] = record.model_copy(update={"key": keys.training(cell), "data": data})
+            if probes is not None:
+                changed[self.source.probe_record(run)] = probes.model_copy(update={"key": keys.probing(cell)})
+            for path, content in changed.items():
+                content.write(path)
+                self.files[path.relative_to(self.source.folder).as_posix()] = sha256_file(path)
+
     def _is_there(self, run: str, finished: set[str]) -> bool:
         """Tell whether a run is finished here with the same files; another result of it is refused."""
         if run not in finished:
@@ -265,7 +297,9 @@ class Merging:
                 raise self._refuse(f"{run} is in {self.target.folder} already, with another result")
         return True
 
-    def _check_devices(self, records: dict[str, Any], new: Sequence[str], finished: set[str]) -> None:
+    def _check_devices(
+        self, records: dict[str, tuple[Record, ProbeRecord | None]], new: Sequence[str], finished: set[str]
+    ) -> None:
         """Refuse cells that would put the arms of a seed on different kinds of device."""
         groups: dict[Any, dict[str, str]] = {}
         added = {group_of(self.jobs.cells[run], self.jobs) for run in new}

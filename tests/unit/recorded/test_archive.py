@@ -14,6 +14,7 @@ from maskbench.experiment.finished import finished
 from maskbench.experiment.layout import Layout
 from maskbench.io.files import read_json, sha256_file, write_json
 from maskbench.recorded.archive import LIST, Merging, files_of, pack, unpacked
+from maskbench.records.run import Record
 from tests.helpers.studies import Study
 
 RUN = "texts.tiny.{}.single.clean.full.s{}"
@@ -94,6 +95,33 @@ def test_cells_are_finished_where_they_are_merged_and_have_the_same_bytes(study,
     assert again.read_bytes() == study.archive.read_bytes()
     assert merge(study, study.archive, empty) == []  # they are there already
     assert not list(empty.folder.glob(".merging-*"))
+
+
+def without_hashes(files):
+    """An edit that leaves an archive as those were before they had the hashes of prepared text."""
+    files[LIST] = json.dumps(json.loads(files[LIST]) | {"prepared": {}}).encode()
+
+
+def test_text_that_other_versions_of_libraries_wrote_is_the_same(study, empty, tmp_path):
+    """Their files have other bytes, and so have the keys; what was encoded of them has the same content."""
+    there = "ab" * 32
+    for manifest in empty.folder.glob("data/encoded/*/manifest.json"):
+        write_json(manifest, read_json(manifest) | {"prepared": there})
+    with pytest.raises(InputError, match="differs in parameters or data"):
+        merge(study, changed(study, tmp_path / "before.zip", without_hashes), empty)
+    new = merge(study, study.archive, empty)
+    assert sorted(new) == sorted(study.jobs.cells) == sorted(finished(study.jobs, empty))
+    for run in new:
+        assert Record.read(empty.record(run)).data.prepared == there
+        assert empty.predictions(run).read_bytes() == study.layout.predictions(run).read_bytes()
+    assert merge(study, study.archive, empty) == []
+
+
+def test_text_that_is_encoded_otherwise_is_refused(study, empty):
+    for manifest in empty.folder.glob("data/encoded/*/manifest.json"):
+        write_json(manifest, read_json(manifest) | {"hash": "ab" * 32})
+    with pytest.raises(InputError, match="differs in parameters or data"):
+        merge(study, study.archive, empty)
 
 
 def listed(content):
