@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from itertools import islice
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +35,7 @@ def batches(
     clock: Callable[[], float] = time.monotonic,
     *,
     at_once: int = 1,
+    to_do: Callable[[list[Cell]], int] = len,
 ) -> Iterator[list[list[Cell]]]:
     """Yield groups in batches that grow, while there is time: each is worked on before the next one is asked for.
 
@@ -49,23 +50,27 @@ def batches(
     at_once
         Groups that run side by side and take as long as one: the first batch has so many, and later ones no fewer as
         long as that fits into the time.
+    to_do
+        How many cells of a group are not finished yet: an earlier call may have left some.
     """
-    waiting, size = iter(groups), at_once
-    while left() > 0 and (batch := list(islice(waiting, size))):
-        began = clock()
+    waiting, size = list(groups), at_once
+    while left() > 0 and waiting:
+        batch, waiting = waiting[:size], waiting[size:]
+        cells, began = sum(map(to_do, batch)), clock()
         yield batch
-        took = max(clock() - began, 1e-3)
-        rounds = math.ceil(len(batch) / at_once)
-        least = at_once if took / rounds < left() else 1
-        size = max(least, min(GROWTH * len(batch), int(SHARE * left() * len(batch) / took)))
+        each = (clock() - began) / max(cells, 1)
+        ends = list(accumulate(each * to_do(group) for group in waiting[: max(at_once, GROWTH * len(batch))]))
+        least = at_once if ends and ends[:at_once][-1] < left() else 1
+        size = max(least, sum(end <= SHARE * left() for end in ends))
         size -= size % at_once if size > at_once else 0
 
 
-def _at_once(elsewhere: Elsewhere) -> int:
-    """Return how many jobs the machine has slots and cores for."""
-    experiment = elsewhere.study.experiment
+def _at_once(elsewhere: Elsewhere, groups: list[list[Cell]]) -> int:
+    """Return how many groups the machine has slots and cores for; each may have several jobs."""
+    experiment, job_of = elsewhere.study.experiment, elsewhere.study.jobs.job_of
     cores = max(1, (os.cpu_count() or 1) // experiment.training.threads)
-    return min(cores, capacity(experiment.resources.slots_per_gpu) or cores)
+    jobs = max(len({job_of[cell.run] for cell in cells}) for cells in groups)
+    return max(1, min(cores, capacity(experiment.resources.slots_per_gpu) or cores) // jobs)
 
 
 def run(elsewhere: Elsewhere, minutes: float, archive: Path) -> tuple[int, int]:
@@ -103,7 +108,13 @@ def run(elsewhere: Elsewhere, minutes: float, archive: Path) -> tuple[int, int]:
     if not elsewhere.make(needed, seconds=max(1.0, end - time.monotonic())):
         raise InputError("text and models of the study could not be made here in time; the lines above say why")
     tried: list[list[Cell]] = []
-    for batch in batches(groups, lambda: end - time.monotonic(), at_once=_at_once(elsewhere)):
+    there = set(elsewhere.finished(elsewhere.restrict(cell.run for cells in groups for cell in cells)))
+    for batch in batches(
+        groups,
+        lambda: end - time.monotonic(),
+        at_once=_at_once(elsewhere, groups),
+        to_do=lambda cells: sum(cell.run not in there for cell in cells),
+    ):
         tried += batch
         jobs = elsewhere.restrict(cell.run for cells in tried for cell in cells)
         made = elsewhere.make(_indexes(elsewhere, jobs, batch), seconds=max(1.0, end - time.monotonic()))

@@ -16,6 +16,7 @@ from maskbench.experiment.experiment import Experiment
 from maskbench.experiment.jobs import Jobs
 from maskbench.experiment.layout import Layout
 from maskbench.io.code import ROOT
+from maskbench.recorded import card
 from maskbench.recorded import study as recorded
 from maskbench.recorded.card import batches
 from maskbench.recorded.card import run as run_missing
@@ -219,6 +220,35 @@ def test_batches_fill_the_machine_as_long_as_that_fits_into_the_time():
         sizes.append(len(batch))
         now[0] += 30.0 * -(-len(batch) // 6)
     assert sizes == [6, 6, 6, 1]  # whole rounds of 30 seconds, and at the end what a short time may be enough for
+
+
+def test_what_an_earlier_call_left_teaches_no_wrong_time():
+    """Groups that are all but finished take no time; the next ones are as long as their cells."""
+    now, started = [0.0], []
+    groups = [[number] * 10 for number in range(100)]
+    left = dict.fromkeys(range(6), 1)  # of the first six groups nine cells were finished before
+    for batch in batches(
+        groups,
+        lambda: 100.0 - now[0],
+        lambda: now[0],
+        at_once=6,
+        to_do=lambda cells: left.get(cells[0], len(cells)),
+    ):
+        started.append(len(batch))
+        now[0] += 0.5 * sum(left.get(cells[0], len(cells)) for cells in batch)
+    # each of the later ones takes thirty seconds; by the time of the first one, twelve groups would have begun at once
+    assert started[:4] == [6, 6, 6, 6]
+
+
+def test_as_many_groups_at_once_as_their_jobs_have_slots(jobs, monkeypatch):
+    monkeypatch.setattr(card, "capacity", lambda slots: 12)
+    monkeypatch.setattr(card.os, "cpu_count", lambda: 16)
+    of_jobs = {number: SimpleNamespace(run=str(number)) for number in range(8)}
+    made = SimpleNamespace(job_of={str(number): f"job {number % 4}" for number in range(8)})
+    call = SimpleNamespace(study=SimpleNamespace(experiment=jobs.experiment, jobs=made))
+    threads = jobs.experiment.training.threads
+    assert card._at_once(call, [list(of_jobs.values())]) == min(12, 16 // threads) // 4
+    assert card._at_once(call, [[of_jobs[0]], [of_jobs[1]]]) == min(12, 16 // threads)
 
 
 class Call:
