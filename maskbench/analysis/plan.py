@@ -202,7 +202,9 @@ def _decides(need: PlannedRow, margin: float, varying: Varying, tests: int, seed
     return f"effects from {scale.show(found):.2g} {scale.unit}", True
 
 
-PLAN_HEADER = ("claim", "contrast", "measure", "SD", "texts", "", "δ", f"seeds for {EFFECT_TO_FIND:g} δ")
+POINTS = (f"{effect:g} point{'s' * (effect != 1)}" for effect in PLANNED_EFFECTS)
+PLAN_HEADER = ("claim", "contrast", "measure", "SD", "texts", "", "δ", f"seeds for {EFFECT_TO_FIND:g} δ", *POINTS)
+PLAN_HEADER += ("seeds for no difference", "seeds there show none", "seeds there find")
 
 
 def _row(need: PlannedRow, claims: Claims, known: Recorded, tests: int, seeds: int) -> tuple[tuple[str, ...], bool]:
@@ -245,28 +247,45 @@ def plan(experiment: Experiment, claims: Claims, recorded: Recorded | None) -> s
     recorded
         A recorded study that tells spreads and times; None: spreads are assumed, and there is no forecast of time.
     """
-    runs = planned_runs(experiment)
+    known = recorded or Recorded({}, [])
+    runs, again = planned_runs(experiment), planned_runs(experiment, "tuned")
+    rows, every, decided = _rows(experiment, claims, runs, known)
+    lines = [f"{experiment.study}: {_size(runs)}. {_forecast(runs, recorded)}", "", *_aligned(rows)]
+    if len(again):
+        rows, _, more = _rows(experiment, claims, again, known)
+        lines += ["", f"At tuned learning rates: {_size(again)}.", "", *_aligned(rows)]
+        decided |= more
+    lines += [*_undecided(claims, every, decided), *_unguarded(experiment, claims, runs)]
+    lines += _unguarded(experiment, claims, again, " at tuned learning rates") if len(again) else []
+    return "\n".join([*lines, "", *_notes(experiment, claims, every, recorded)]) + "\n"
+
+
+def _size(runs: pd.DataFrame) -> str:
+    """Say how many runs there are; limits may leave fewer seeds than there are."""
+    seeds = runs["seed"].nunique()
+    return f"{len(runs)} cells, {seeds} seed{'s' * (seeds != 1)}"
+
+
+def _rows(
+    experiment: Experiment, claims: Claims, runs: pd.DataFrame, known: Recorded
+) -> tuple[list[tuple[str, ...]], list[PlannedRow], set[str]]:
+    """Return the lines of the plan for runs at one of the rates, all planned rows, and the claims that are decided."""
     every = list(needs(experiment, claims, runs))
-    seeds, known = len(experiment.seeds), recorded or Recorded({}, [])
-    run_at_all = runs["seed"].nunique()  # limits may leave fewer than there are
-    lines = [f"{experiment.study}: {len(runs)} cells, {run_at_all} seeds. {_forecast(runs, recorded)}", ""]
-    points = tuple(f"{effect:g} point{'s' * (effect != 1)}" for effect in PLANNED_EFFECTS)
-    head = (*PLAN_HEADER, *points, "seeds for no difference", "seeds there show none", "seeds there find")
-    rows, decided = [head], set()
+    rows, decided = [PLAN_HEADER], set()
     for need in (need for need in every if need.lacks is None):
         if need.contrast.kind == "property":
-            rows.append(_measured(need, len(head)))
+            rows.append(_measured(need, len(PLAN_HEADER)))
             decided.add(need.claim.id)
             continue
         tests = sum(other.claim is need.claim and other.lacks is None for other in every)
-        own = between_models.planned_seeds(runs, need.contrast) if need.contrast.kind == "models" else seeds
-        if experiment.limits and need.contrast.kind != "models":
-            own = common_seeds(runs, need.contrast, need.measure)
-        row, anything = _row(need, claims, known, tests, own)
+        between = need.contrast.kind == "models"
+        seeds = between_models.planned_seeds(runs, need.contrast) if between else len(experiment.seeds)
+        if experiment.limits and not between:
+            seeds = common_seeds(runs, need.contrast, need.measure)
+        row, anything = _row(need, claims, known, tests, seeds)
         rows.append(row)
         decided |= {need.claim.id} if anything else set()
-    lines += [*_aligned(rows), *_undecided(claims, every, decided), *_unguarded(experiment, claims, runs), ""]
-    return "\n".join([*lines, *_notes(experiment, claims, every, recorded)]) + "\n"
+    return rows, every, decided
 
 
 def _notes(experiment: Experiment, claims: Claims, every: list[PlannedRow], recorded: Recorded | None) -> Iterator[str]:
@@ -299,8 +318,7 @@ def _notes(experiment: Experiment, claims: Claims, every: list[PlannedRow], reco
     if experiment.tune is not None:
         trainings = sum(1 for _ in cells(tuning(experiment)))
         yield (
-            f"Tuning takes {trainings} trainings more, and each cell is trained once more at "
-            "its tuned learning rate: the forecast of time has neither."
+            f"Tuning takes {trainings} trainings more; the forecast of time has neither these nor cells at tuned rates."
         )
     training = experiment.training
     evaluations = math.floor(training.evaluations_per_epoch * training.epochs)
@@ -320,8 +338,8 @@ def _coarse(claims: Claims, every: list[PlannedRow], text: float) -> list[str]:
     return sorted({need.measure for need in on_sets if text >= claims.delta(need.claim, need.measure, pooled=True)})
 
 
-def _unguarded(experiment: Experiment, claims: Claims, runs: pd.DataFrame) -> Iterator[str]:
-    """Yield the controls that the experiment lacks, and what their lack leaves unguarded."""
+def _unguarded(experiment: Experiment, claims: Claims, runs: pd.DataFrame, where: str = "") -> Iterator[str]:
+    """Yield the controls that the experiment lacks among its runs, and what their lack leaves unguarded."""
     missing = [
         (gate, lacks)
         for gate in claims.gates
@@ -331,7 +349,7 @@ def _unguarded(experiment: Experiment, claims: Claims, runs: pd.DataFrame) -> It
         return
     yield from (
         "",
-        f"Controls that this experiment lacks: {len(missing)} of {len(claims.gates)}; verdicts are unguarded",
+        f"Controls that this experiment lacks{where}: {len(missing)} of {len(claims.gates)}; verdicts are unguarded",
     )
     for gate, lacks in missing:
         of = "all measures" if gate.guards == "all" else ", ".join(gate.guards)

@@ -11,23 +11,27 @@ import pandas as pd
 from maskbench.analysis.metrics import PRETRAINED, regime_kind
 from maskbench.analysis.values import fits, place
 from maskbench.config.measures import measure
-from maskbench.config.tuning import is_tuned
+from maskbench.config.tuning import is_tuned, untuned
 from maskbench.experiment.cell import cells
 
 if TYPE_CHECKING:
+    from maskbench.analysis.rates import Rate
     from maskbench.config.contrast import Contrast
     from maskbench.experiment.experiment import Experiment
 
 
-def planned_runs(experiment: Experiment) -> pd.DataFrame:
-    """Return the runs that an experiment will make at the shared rate, with the columns that contrasts look at."""
+def planned_runs(experiment: Experiment, rate: Rate = "shared") -> pd.DataFrame:
+    """Return the runs that an experiment will make at one of the rates, with the columns that contrasts look at.
+
+    Strategies have the names that they have in the claims.
+    """
     models = {model.name: (model.recipe, model.pretraining_seed) for model in experiment.models}
     rows = [
         (
             cell.run,
             cell.task,
             cell.model,
-            cell.strategy.name,
+            untuned(cell.strategy.name),
             cell.regime_name,
             cell.condition.name,
             str(cell.train_size),
@@ -35,7 +39,7 @@ def planned_runs(experiment: Experiment) -> pd.DataFrame:
             *models[cell.model],
         )
         for cell in cells(experiment)
-        if not is_tuned(cell.strategy.name)
+        if is_tuned(cell.strategy.name) == (rate == "tuned")
     ]
     columns = ["run", "task", "model", "strategy", "regime", "condition", "train_size", "seed", *PRETRAINED]
     table = pd.DataFrame(rows, columns=columns).astype({"pretraining_seed": "Int64"})

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pandas as pd
 
 from maskbench.analysis.findings import OTHERS, whole
 from maskbench.analysis.rates import DIFFER, FOLDER
@@ -17,8 +19,6 @@ from maskbench.report.verdicts import VerdictFiles, read_evidence
 if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
-
-    import pandas as pd
 
 KEY = ["claim", "contrast", "measure", "scope"]
 """Columns that say which row of verdicts.csv a row is."""
@@ -157,10 +157,39 @@ class Reference:
         margins = {row["delta"], found["delta"]} if found else set()
         return found if len({margin for margin in margins if margin == margin}) < 2 else None
 
+    def with_tuned(self, other: Half) -> Reference:
+        """Return the record with rows at tuned rates of another study, where it tested nothing of a contrast itself.
+
+        Parameters
+        ----------
+        other
+            What the other study found at tuned rates; rows count whose claims are stated in the same way.
+        """
+        if self.tuned is None:
+            return replace(self, tuned=other)
+        own = self.tuned.evidence
+        alike = [name for name, claim in self.claims.items() if claim in other.evidence.claims]
+        mine = own.verdicts[own.verdicts["verdict"] != "not tested"]
+        theirs = other.evidence.verdicts
+        theirs = theirs[theirs["claim"].isin(alike) & (theirs["verdict"] != "not tested") & ~_among(theirs, mine)]
+        pairs = other.evidence.pairs
+        both = replace(
+            own,
+            verdicts=pd.concat([own.verdicts[~_among(own.verdicts, theirs)], theirs], ignore_index=True),
+            pairs=pd.concat([own.pairs, pairs[_among(pairs, theirs)]], ignore_index=True),
+        )
+        return replace(self, tuned=Half(both))
+
     def at_tuned(self, row: dict[str, Any]) -> dict[str, Any] | None:
         """Return the row at tuned rates beside one at the shared rate; None if there is none, or it was not tested."""
         found = self.tuned and self.tuned.row(*(row[column] for column in KEY))
         return found if found and found["verdict"] != "not tested" else None
+
+
+def _among(table: pd.DataFrame, others: pd.DataFrame) -> pd.Series[bool]:
+    """Tell of each row of a table whether others have its claim, contrast and measure."""
+    keys = pd.MultiIndex.from_frame(others[KEY[:3]])
+    return pd.Series(pd.MultiIndex.from_frame(table[KEY[:3]]).isin(keys), index=table.index)
 
 
 def _runs(pairs: pd.DataFrame) -> set[str]:

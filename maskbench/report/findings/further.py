@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from maskbench.config.science import CONFIDENCE
@@ -13,7 +14,7 @@ from maskbench.report.findings.record import Record, recorded
 from maskbench.report.reference import contrast, effect, named, verdict_word, with_runs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from maskbench.report.findings.source import Further, Source
@@ -29,8 +30,20 @@ def read_further(source: Source, results: Path) -> dict[str, Record | None]:
     results
         Folder with the records, by the names of the studies.
     """
-    folders = {item.study: results / item.study for item in source.further}
-    return {name: Record.read(folder) if recorded(folder) else None for name, folder in folders.items()}
+    found = {}
+    for item in source.further:
+        folder = results / item.study
+        record = Record.read(folder) if recorded(folder) else None
+        found[item.study] = record.at_tuned_rates() if record and item.rates == "tuned" else record
+    return found
+
+
+def with_tuned(source: Source, record: Record, others: Mapping[str, Record | None]) -> Record:
+    """Return the record of the reference study, with what further studies found at tuned rates and it has not run."""
+    for item in source.further:
+        if item.rates == "tuned" and (own := others[item.study]) is not None:
+            record = replace(record, reference=record.reference.with_tuned(own.reference.shared))
+    return record
 
 
 def elsewhere(source: Source, record: Record, others: Sequence[Record | None], row: dict[str, Any]) -> Iterator[str]:

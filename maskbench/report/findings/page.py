@@ -19,7 +19,7 @@ from maskbench.report.reference import named
 from maskbench.report.tuning import MARK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from maskbench.report.findings.places import Book
     from maskbench.report.findings.record import Record
@@ -65,7 +65,7 @@ def page(source: Source, book: Book, image: str) -> str:
         *_answer(source, book, image, others),
         *_costs(record),
         "## Claim by claim",
-        _reading(record),
+        _reading(source, record, others),
         _words(),
         *_claims(source, record, others),
         *further(source, record, others),
@@ -181,10 +181,13 @@ def _costs(record: Record) -> Iterator[str]:
         yield table(header, rows)
 
 
-def _reading(record: Record) -> str:
-    names = [untuned(name) for name in record.numbers["strategy"].unique() if is_tuned(name)]
+def _reading(source: Source, record: Record, others: Sequence[Record | None]) -> str:
+    names, more = _run_tuned(record), []
+    for item, own in zip(source.further, others, strict=True):
+        if own is not None and item.rates == "tuned":
+            more += [f", {text.listed(found)} in {item.study}" for found in [_run_tuned(own, but=names)] if found]
     tuned = (
-        f" {text.listed([f'`{name}`' for name in names])} were run again at the learning rate that was tuned for each. "
+        f" {text.listed(names)} were run again at the learning rate that was tuned for each{''.join(more)}. "
         f"{MARK.strip()} marks rows whose two sides were tuned to different rates, which are then part of the "
         "difference."
         if record.reference.tuned and names
@@ -199,6 +202,12 @@ def _reading(record: Record) -> str:
         "inconclusive although its interval leaves out 0: intervals are of one row alone, and a verdict counts all "
         "rows of its claim, asks for the margin, and is refused where runs are missing or learned nothing."
     )
+
+
+def _run_tuned(record: Record, but: Collection[str] = ()) -> list[str]:
+    """Return the strategies that ran at tuned learning rates, as code, but for some."""
+    names = [f"`{untuned(name)}`" for name in record.numbers["strategy"].unique() if is_tuned(name)]
+    return [name for name in names if name not in but]
 
 
 def _words() -> str:

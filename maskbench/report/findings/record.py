@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import pandas as pd
 from maskbench.analysis.compare import read_comparisons
 from maskbench.analysis.metrics import read_metrics
 from maskbench.config.conditions import CLEAN
+from maskbench.config.tuning import tuned
 from maskbench.errors import InputError
 from maskbench.experiment.recorded import NEEDED
 from maskbench.io.gzipped import present, read_bytes
@@ -125,6 +126,17 @@ class Record:
         compared = read_comparisons(folder / "analysis" / "comparisons.csv")
         done = len(made) if planned is None else planned
         return cls(reference, manifest, done, design, numbers, compared)
+
+    def at_tuned_rates(self) -> Record | None:
+        """Return what the record says of runs at tuned learning rates, as if there were no others; None if nothing."""
+        half = self.reference.tuned
+        if half is None:
+            return None
+        return replace(
+            self,
+            reference=Reference(half, None),
+            design=replace(self.design, baseline=tuned(self.design.baseline)),
+        )
 
     @property
     def claims(self) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ which are filled from the record. Each sentence says for which verdict it is wri
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, ValidationError
 
@@ -84,6 +84,9 @@ class Further(ConfigBlock):
     """Its name: results/STUDY has its record."""
     title: Words
     """The heading of its section."""
+    rates: Literal["shared", "tuned"] = "shared"
+    """At which learning rates it is shown; what it found at tuned ones stands in the reference study's own rows, too,
+    where that has run nothing."""
     text: Words
     """What it is about, and what it can add."""
     found: Words | None = None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from maskbench.errors import InputError
 from maskbench.io.files import write_text
-from maskbench.report.findings.further import read_further
+from maskbench.report.findings.further import read_further, with_tuned
 from maskbench.report.findings.page import NOTHING, page
 from maskbench.report.findings.places import Book, MisfitError
 from maskbench.report.findings.readme import NOTHING as NO_ANSWER
@@ -39,7 +39,8 @@ def texts(checkout: Path, record: Path) -> dict[str, str]:
     source, readme = Source.read(checkout / SOURCE), _readme(checkout / README)
     if not recorded(record):
         return {PAGE: NOTHING, README: with_answer(readme, NO_ANSWER, README)}
-    book = Book(Record.read(record), read_further(source, record.parent))
+    others = read_further(source, record.parent)
+    book = Book(with_tuned(source, Record.read(record), others), others)
     try:
         said = in_a_few_sentences(source, book, f"{FIGURE}.png")
         content = page(source, book, f"{FIGURE}.png".removeprefix("docs/"))

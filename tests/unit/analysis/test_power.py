@@ -13,6 +13,7 @@ from maskbench.analysis.power import Varying, chance_of_equivalence, seeds_for_e
 from maskbench.analysis.verdicts import judge, measured
 from maskbench.config.science import EFFECT_TO_FIND
 from maskbench.experiment.claims import read_claims
+from maskbench.experiment.load import load_file
 from maskbench.io.code import ROOT
 from maskbench.io.files import write_json
 from tests.helpers import run_folders as synthetic
@@ -157,3 +158,16 @@ def test_a_plan_has_no_contrast_that_the_limits_leave_without_its_runs():
     assert [need.lacks for need in rows] == [
         "No task has all runs of it, as the limits leave them (rt-snippets, conll2003, more)."
     ]
+
+
+def test_what_runs_at_tuned_rates_is_planned_beside_what_runs_at_the_shared_one():
+    told = plan(load_file(ROOT / "experiments/reference-tuned.yaml"), read_claims(FILE), None)
+    assert told.startswith("reference-tuned: 46 cells, 1 seed. ")
+    shared, tuned = told.split("At tuned learning rates: 418 cells, 10 seeds.\n")
+    rows = [next(line for line in half.splitlines() if line.startswith("C10 ")) for half in (shared, tuned)]
+    assert [row.partition("keyword vs its rate twin")[2].split()[0] for row in rows] == ["score", "score"]
+    assert "nothing: 1 seeds can never reject" in rows[0]
+    assert "effects from" in rows[1]
+    undecided = tuned.partition("Not decided by this experiment: ")[2].splitlines()[0]
+    assert "C10" not in undecided  # at the shared rate it is not, with one seed
+    assert "Tuning takes 276 trainings more" in tuned
