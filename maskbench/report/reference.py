@@ -169,7 +169,7 @@ class Reference:
             return replace(self, tuned=other)
         own = self.tuned.evidence
         alike = [name for name, claim in self.claims.items() if claim in other.evidence.claims]
-        mine = own.verdicts[own.verdicts["verdict"] != "not tested"]
+        mine = own.verdicts[(own.verdicts["verdict"] != "not tested") & whole(own.verdicts["scope"])]
         theirs = other.evidence.verdicts
         theirs = theirs[theirs["claim"].isin(alike) & (theirs["verdict"] != "not tested") & ~_among(theirs, mine)]
         pairs = other.evidence.pairs

@@ -61,7 +61,7 @@ class Short(ConfigBlock):
     points: list[Words] = []
     """What stands below it, in a few sentences each. ``{texts}`` are the training texts of the runs that claims
     compare, ``{models}`` the models, and ``{remain}`` how many rows remain supported or contradicted if one corrects
-    for all claims together."""
+    for all claims together, ``{STUDY | remain}`` those of a further study."""
 
 
 class Note(ConfigBlock):
@@ -324,9 +324,11 @@ def in_short(source: Source, book: Book) -> str | None:
     if source.short is None:
         return None
     check_verdicts(source.short.verdicts, book, "short")
-    left, of = remaining(book.own)
     known = {"texts": size_words([book.own.design.size], "text"), "models": text.listed(book.own.models)}
-    known |= {"remain": f"{left} of {text.count(of, 'row')}"}
+    records = {"remain": book.own} | {f"{name} | remain": other for name, other in book.others.items() if other}
+    for name, record in records.items():
+        left, of = remaining(record)
+        known[name] = f"{left} of {text.count(of, 'row')}"
     said = [filled(source.short.text, known, "short.text", book)]
     points = [filled(one, known, f"short.points[{at}]", book) for at, one in enumerate(source.short.points)]
     return "\n\n".join([*said, *(["\n".join(f"- {point}" for point in points)] if points else [])])

@@ -322,7 +322,7 @@ SHORT = {
     "text": "Hardly: {C02 | random vs none | score: effect}.",
     "points": [
         "On names {C02 | random vs none | score | conll2003: runs}, elsewhere "
-        "{record-2 | C02 | random vs none | score: effect} with {models}; {remain}.",
+        "{record-2 | C02 | random vs none | score: effect} with {models}; {remain}, and {record-2 | remain}.",
         "With {texts} freezing changed it by {2000 texts | freeze | score: seeds}.",
     ],
 }
@@ -335,7 +335,7 @@ def test_the_answer_in_short_is_bound_to_verdicts_and_numbers_of_all_studies(top
     found = write.texts(top, top / "record")
     said = (
         "Hardly: +0.10 points [−0.20 to +0.40].\n\n- On names 16 runs, elsewhere +0.70 points [+0.50 to +0.90] with "
-        "minilm-l6; 0 of 2 rows.\n- With 2\u202f000 texts freezing changed it by 8 seeds.\n"
+        "minilm-l6; 0 of 2 rows, and 0 of 3 rows.\n- With 2\u202f000 texts freezing changed it by 8 seeds.\n"
     )
     assert f"## Should I mask?\n\n{said}\nCounted over the claims" in found["docs/findings.md"]
     assert f"<!-- answer -->\n{said}- **Evidence**: 48 runs of 1\u202f200 planned" in found["README.md"]
@@ -610,6 +610,27 @@ def test_a_further_study_without_a_claim_of_the_same_words_has_nothing_beside_it
     part = content[content.index("## Elsewhere") : content.index("## What could not be decided")]
     line = next(one for one in part.splitlines() if one.startswith("| C02 | random vs none | score |"))
     assert line.endswith("| – |")
+
+
+def test_what_a_further_study_found_at_tuned_rates_stands_where_the_reference_study_has_nothing(top):
+    shutil.copytree(top / "record", top / "record-2")
+    edit(top, further=[FURTHER | {"rates": "tuned"}])
+    row = ("C16", "freeze vs none", "step_time")
+    change(top / "record" / "tuning", row, verdict="not tested")
+    numbers = {"estimate": "7", "ci_low": "5", "ci_high": "9", "unguarded": "", "verdict": "supported"}
+    for wanted in (row, ("C02",)):
+        change(top / "record-2" / "tuning", wanted, **numbers)
+    content = page(top)
+    found = r"✓ supported, \+7\.0 % \\\[\+5\.0 to \+9\.0\\\], 8 seeds \|"
+    assert re.search(rf"\| freeze vs none \| time per update \| [^|]*\| [^|]*\| {found}", content)
+    own = next(line for line in content.splitlines() if line.startswith("| random vs none | score |"))
+    assert "? inconclusive, +0.10 points" in own  # which the reference study has tested itself
+    part = content[content.index("## Elsewhere") : content.index("## What could not be decided")]
+    line = next(line for line in part.splitlines() if line.startswith("| C02 | random vs none | score |"))
+    assert "| ✓ supported | +7.00 points" in line  # its own section has all that it found there
+    assert line.endswith("| = equivalent, unguarded, +0.10 points \\[−0.20 to +0.40\\] |")
+    shutil.rmtree(top / "record-2" / "tuning")
+    assert "## Elsewhere\n\nBy +0.10 points [−0.20 to +0.40] above.\n\nIt has not been run yet.\n" in page(top)
 
 
 def damaged(path, old, new):
