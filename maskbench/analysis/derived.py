@@ -52,7 +52,7 @@ class RunSummary:
     step_time: float | None = None
     peak_memory: float | None = None
     machine: str | None = None
-    """Device, its name and the number of threads; None if they were not recorded."""
+    """Device, its name, the number of threads and of cells in its stack; None if they were not recorded."""
     device: str | None = None
     """Kind of device, a processor or the card's name, and the precision; None if they were not recorded."""
     history: Sequence[Point] = ()

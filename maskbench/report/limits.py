@@ -94,7 +94,7 @@ def limits(study: Study) -> list[str]:
     lines += rate_limits(study)
     if study.machines > 1:
         lines.append(
-            f"The runs were made on {study.machines} kinds of machines (device and threads): times and memory are "
+            f"The runs were made on {study.machines} kinds of machines (device, threads, stack): times and memory are "
             "compared within one kind alone, and their means over seeds mix them."
         )
     if unseen := study.unseen:

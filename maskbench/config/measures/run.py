@@ -122,8 +122,9 @@ RUN = (
         better="neither",
         family="run",
         definition=(
-            "Runs of a study with the same number ran on the same kind of device with the same number of threads; "
-            "manifest.json names them. Times and memory are compared within one kind alone."
+            "Runs of a study with the same number ran on the same kind of device with the same number of threads, "
+            "alone or in a stack of as many cells; manifest.json names them. "
+            "Times and memory are compared within one kind alone."
         ),
         split="run",
         derived=True,
