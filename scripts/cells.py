@@ -104,7 +104,7 @@ def _archive(study: RecordedStudy, options: argparse.Namespace) -> None:
     if not study.finished:
         raise InputError(f"{study.layout.folder}: expected at least one finished cell, found none")
     archive = _file(study, options, "cells")
-    pack(archive, study.experiment.study, study.layout, sorted(study.finished))
+    pack(archive, study.jobs, study.layout, sorted(study.finished))
     print(f"{archive}: {len(study.finished)} finished cells, {archive.stat().st_size / 2**20:.1f} MiB")
 
 

@@ -63,6 +63,7 @@ def _run(record: Record, probes: ProbeRecord | None) -> RunSummary:
         step_time=number_of(record, "run", "step_time"),
         peak_memory=number_of(record, "run", "peak_memory"),
         machine=machine_of(record),
+        stack=len(record.stack),
         device=device_of(record.environment),
         history=[Point(item.step, item.score) for item in record.history if item.score is not None],
         trajectory={

@@ -53,6 +53,8 @@ class RunSummary:
     peak_memory: float | None = None
     machine: str | None = None
     """Device, its name, the number of threads and of cells in its stack; None if they were not recorded."""
+    stack: int = 0
+    """How many cells were trained in one stack; 0 if it was trained alone."""
     device: str | None = None
     """Kind of device, a processor or the card's name, and the precision; None if they were not recorded."""
     history: Sequence[Point] = ()
@@ -219,7 +221,11 @@ def overheads(runs: Sequence[RunSummary], baseline: str) -> Iterator[Value]:
 
 
 def machines(runs: Sequence[RunSummary]) -> Iterator[Value]:
-    """Yield numbers for the kind of machine, and of device, of each run that tells it: equal numbers, equal kinds."""
+    """Yield numbers for the kind of machine, and of device, of each run that tells it: equal numbers, equal kinds.
+
+    Of cells of stacks also how many cells these had.
+    """
+    yield from (Value(run.run, "stack", float(run.stack)) for run in runs if run.stack)
     for name in ("machine", "device"):
         kinds: dict[str, int] = {}
         for run in runs:

@@ -194,7 +194,7 @@ def of_machines(row: Row) -> Iterator[str]:
     if not measure(row.evidence.measure).of_machine:
         return
     if untimed := int(table.drop_duplicates("block")["untimed"].sum()):
-        yield f"{untimed} of the pairs have no times or memory of their own (cells of stacks) and do not count."
+        yield f"{untimed} of the pairs have cells of stacks, without times and memory of their own, and do not count."
     done = table[table["status"] == "completed"]
     if done["machine"].isna().any():
         yield "On which machines the runs were made is not recorded, so they may differ."

@@ -48,8 +48,8 @@ def terms(values: Values, contrast: Contrast, name: str, tasks: Sequence[str]) -
         Columns of `Values.runs`, `weight`, `value` (NaN for none), `censored` (as `Values.censored`, else 0), `machine`
         (its kind, NaN if unknown), `block`, `alike` (the block without the pretraining seed of its model), `still` (a
         drift of 0, of which there is no ratio), `apart` (whether its pair is not compared since its machines differ),
-        `mixed` (whether its pair ran on different kinds of device) and `untimed` (whether all runs of its pair
-        completed and have no time or memory of their own, as cells of stacks have none).
+        `mixed` (whether its pair ran on different kinds of device) and `untimed` (whether a run of its pair was
+        trained in a stack and the pair has no times or memory to compare).
         Between models `seed` is that of pretraining, and `fine_tuning` that of the run.
     """
     home, kind = measure(name).home, contrast.kind or "paired"
@@ -106,13 +106,15 @@ def _with_values(found: pd.DataFrame, values: Values, name: str, pair: list[str]
     found["value"] = found["value"].mask(found["apart"])
     devices = values.of("device").reindex(found.index)
     found["mixed"] = found.assign(device=devices).groupby(pair)["device"].transform("nunique") > 1
-    without = values.of(name).reindex(found.index).isna() & (found["status"] == "completed")
-    found["untimed"] = measure(name).of_machine & without.groupby([found[column] for column in pair]).transform("all")
+    columns = [found[column] for column in pair]
+    stacked = values.of("stack").reindex(found.index).notna().groupby(columns).transform("any")
+    lacks = found["value"].isna().groupby(columns).transform("any")  # two kinds of machine, too
+    found["untimed"] = measure(name).of_machine & stacked & lacks
     return found
 
 
 def comparable(found: pd.DataFrame) -> pd.DataFrame:
-    """Return the runs of pairs that ran on one kind of device and whose times and memory were taken, if asked for.
+    """Return the runs of pairs that ran on one kind of device and, of times and memory, that stacks leave to compare.
 
     The other pairs were never to be compared, and are not missing. The columns `mixed` and `untimed` count those of a
     block that are left out, a pair that is both under the first.

@@ -1,8 +1,7 @@
-"""Archives of finished cells: records, predictions and outcomes, no models and no text; packed, checked and merged."""
+"""Archives of finished cells: records, predictions and outcomes, no models and no text; packed and unpacked."""
 
 from __future__ import annotations
 
-import shutil
 import struct
 import tempfile
 import zipfile
@@ -11,26 +10,20 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, ValidationError
 
-from maskbench.analysis.collect import device_of
-from maskbench.analysis.outcome_tables import tables_of, types_of
-from maskbench.analysis.run_records import read_records
 from maskbench.config.block import first_mistake
-from maskbench.data.manifests import EncodedManifest
 from maskbench.errors import InputError
-from maskbench.experiment.finished import Keys
 from maskbench.experiment.layout import Layout
 from maskbench.io.files import atomic, canonical, sha256_file
-from maskbench.recorded.groups import group_of
+from maskbench.recorded.texts import Sha256, Text, texts_of
 from maskbench.records.manifest import RunIdText  # noqa: TC001 (pydantic reads it)
-from maskbench.records.run import Record, RecordBlock, Stored
+from maskbench.records.run import RecordBlock
 
 if TYPE_CHECKING:
     from maskbench.experiment.jobs import Jobs
-    from maskbench.records.probe import ProbeRecord
 
 LIST = "cells.json"
 """The file of an archive that says what is in it."""
@@ -40,8 +33,6 @@ MOST_LIST, MOST_FILE = 64 * 2**20, 256 * 2**20
 
 DAMAGE = (EOFError, OverflowError, RuntimeError, UnicodeDecodeError, struct.error, zlib.error, zipfile.BadZipFile)
 """What zipfile raises for archives that are damaged, encrypted or packed in a way that it does not know."""
-
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Archived(RecordBlock):
@@ -58,8 +49,8 @@ class Contents(RecordBlock):
     schema_version: Literal[1] = Field(default=1, alias="schema")
     study: str
     cells: Annotated[list[Archived], Field(min_length=1)]
-    prepared: dict[Sha256, Sha256] = {}
-    """The hash of the prepared text of each encoded one, by the hash of the latter: keys of cells depend on both."""
+    texts: dict[Sha256, Text] = {}
+    """The prepared text of each encoded one that the cells and their probes look at, by the hash of the latter."""
 
 
 def files_of(run: str, layout: Layout) -> list[Path]:
@@ -72,15 +63,15 @@ def _names(run: str) -> list[str]:
     return [path.as_posix() for path in files_of(run, Layout(Path()))]
 
 
-def pack(archive: Path, study: str, layout: Layout, runs: Sequence[str]) -> None:
+def pack(archive: Path, jobs: Jobs, layout: Layout, runs: Sequence[str]) -> None:
     """Write an archive of finished cells; the same cells give the same bytes.
 
     Parameters
     ----------
     archive
         File to write.
-    study
-        Name of the study that the cells belong to.
+    jobs
+        Of the study that the cells belong to.
     layout
         Where they are.
     runs
@@ -94,14 +85,8 @@ def pack(archive: Path, study: str, layout: Layout, runs: Sequence[str]) -> None
             for name, path in names.items():
                 _add(found, name, path.read_bytes())
             cells.append(Archived(run=run, files={name: sha256_file(path) for name, path in names.items()}))
-        about = Contents(study=study, cells=cells, prepared=_prepared(layout))
+        about = Contents(study=jobs.experiment.study, cells=cells, texts=texts_of(jobs, layout, runs))
         _add(found, LIST, canonical(about.model_dump(mode="json", by_alias=True)).encode())
-
-
-def _prepared(layout: Layout) -> dict[str, str]:
-    """Return the hash of the prepared text of each text that is encoded in a study, by the hash of the encoded one."""
-    manifests = sorted(layout.file("data/encoded").glob("*/manifest.json"))
-    return {about.hash: about.prepared for about in (EncodedManifest.read(path.parent) for path in manifests)}
 
 
 def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
@@ -186,141 +171,3 @@ def _read(archive: Path, found: zipfile.ZipFile, name: str, most: int) -> bytes:
     if len(content) > most:
         raise InputError(f"{archive}: {name}: expected at most {most // 2**20} MiB when it is unpacked")
     return content
-
-
-class Merging:
-    """The cells of an archive on their way into a study; every check comes before the first file is moved.
-
-    Parameters
-    ----------
-    archive
-        The file.
-    contents, source
-        What is in it, and where it was unpacked.
-    jobs, target
-        Of the study that it is merged into, and where that is.
-    """
-
-    def __init__(self, archive: Path, contents: Contents, source: Layout, jobs: Jobs, target: Layout) -> None:
-        self.archive, self.contents, self.source = archive, contents, source
-        self.jobs, self.target = jobs, target
-        self.runs = [cell.run for cell in contents.cells]
-        self.files = {name: digest for cell in contents.cells for name, digest in cell.files.items()}
-
-    def check(self, finished: set[str]) -> list[str]:
-        """Return the runs that are to be merged.
-
-        Parameters
-        ----------
-        finished
-            Runs of the study that are finished.
-
-        Raises
-        ------
-        InputError
-            If a cell is not what the study would make here, is there with another result, or would stand on another
-            kind of device than the other cells of its seed.
-        """
-        if len(set(self.runs)) < len(self.runs):
-            raise self._refuse(f"expected each cell once, got {Counter(self.runs).most_common(1)[0][0]} twice")
-        records = self._records()
-        self._check_keys(records)
-        self._translate(records)
-        new = [run for run in self.runs if not self._is_there(run, finished)]
-        self._check_devices(records, new, finished)
-        return new
-
-    def _refuse(self, why: str) -> InputError:
-        return InputError(f"{self.archive}: {why}; nothing was merged")
-
-    def _records(self) -> dict[str, tuple[Record, ProbeRecord | None]]:
-        """Return the records of each run, checked as `collect` checks them, with predictions and outcomes."""
-        folder, found = self.source.folder, {}
-        try:
-            types = types_of(folder, self.runs)
-            for record, probes in read_records(folder, self.runs, bool(self.jobs.probes)):
-                for _ in tables_of(folder, record, probes, types):
-                    pass
-                found[record.run] = (record, probes)
-        except InputError as error:
-            raise self._refuse(str(error).replace(f"{folder}/", "")) from None
-        return found
-
-    def _check_keys(self, records: dict[str, tuple[Record, ProbeRecord | None]]) -> None:
-        """Refuse a cell that differs from what would be made here, and say in what.
-
-        Where the text that was encoded is the same, that of the prepared files may differ: other versions of libraries
-        write the same table in other bytes.
-        """
-        keys = Keys(self.jobs, self.target, prepared=self.contents.prepared)
-        for run, (record, probes) in records.items():
-            cell = self.jobs.cells[run]
-            here = keys.training(cell)
-            if here is None or (self.jobs.probes and keys.probing(cell) is None):
-                raise self._refuse(f"{run}: its text, its model or its learning rate is not in {self.target.folder}")
-            what = None
-            if record.code != self.jobs.code_of(cell):
-                what = f"the code that trains: archive {record.code}, here {self.jobs.code_of(cell)}"
-            elif record.key != here:
-                what = f"parameters or data (key of the training): archive {record.key}, here {here}"
-            elif probes is not None and probes.code != self.jobs.probe_code_of(cell):
-                what = f"the code that probes: archive {probes.code}, here {self.jobs.probe_code_of(cell)}"
-            elif probes is not None and probes.key != keys.probing(cell):
-                what = f"settings or data of the probes (key): archive {probes.key}, here {keys.probing(cell)}"
-            if what is not None:
-                raise self._refuse(f"{run} differs in {what}")
-
-    def _translate(self, records: dict[str, tuple[Record, ProbeRecord | None]]) -> None:
-        """Give checked records the keys, and the hashes of prepared text, that they would have here."""
-        keys = Keys(self.jobs, self.target)
-        for run, (record, probes) in records.items():
-            cell = self.jobs.cells[run]
-            if record.key == keys.training(cell) and (probes is None or probes.key == keys.probing(cell)):
-                continue
-            encoded = self.target.encoded(cell.task, cell.model, cell.condition.name).parent
-            data = record.data.model_copy(update={"prepared": EncodedManifest.read(encoded).prepared})
-            changed: dict[Path, Stored] = {}
-            changed[self.source.record(run)] = record.model_copy(update={"key": keys.training(cell), "data": data})
-            if probes is not None:
-                changed[self.source.probe_record(run)] = probes.model_copy(update={"key": keys.probing(cell)})
-            for path, content in changed.items():
-                content.write(path)
-                self.files[path.relative_to(self.source.folder).as_posix()] = sha256_file(path)
-
-    def _is_there(self, run: str, finished: set[str]) -> bool:
-        """Tell whether a run is finished here with the same files; another result of it is refused."""
-        if run not in finished:
-            return False
-        for path in files_of(run, self.target):
-            name = path.relative_to(self.target.folder).as_posix()
-            if (sha256_file(path) if path.exists() else None) != self.files.get(name):
-                raise self._refuse(f"{run} is in {self.target.folder} already, with another result")
-        return True
-
-    def _check_devices(
-        self, records: dict[str, tuple[Record, ProbeRecord | None]], new: Sequence[str], finished: set[str]
-    ) -> None:
-        """Refuse cells that would put the arms of a seed on different kinds of device."""
-        groups: dict[Any, dict[str, str]] = {}
-        added = {group_of(self.jobs.cells[run], self.jobs) for run in new}
-        for run in finished:
-            if (group := group_of(self.jobs.cells[run], self.jobs)) in added:
-                record = Record.read(self.target.record(run))
-                groups.setdefault(group, {})[device_of(record.environment)] = run
-        for run in new:
-            devices = groups.setdefault(group_of(self.jobs.cells[run], self.jobs), {})
-            devices.setdefault(device_of(records[run][0].environment), run)
-            if len(devices) > 1:
-                kinds = " and ".join(f"{kind} ({one})" for kind, one in devices.items())
-                raise self._refuse(f"runs of one seed would be on different kinds of device: {kinds}")
-
-    def move(self, runs: Sequence[str]) -> None:
-        """Move checked cells into the study, the record of each training last."""
-        for run in runs:
-            for source, target in zip(files_of(run, self.source), files_of(run, self.target), strict=True):
-                target.parent.mkdir(parents=True, exist_ok=True)
-                if source.exists():
-                    with atomic(target) as temporary:
-                        shutil.copyfile(source, temporary)
-                else:
-                    target.unlink(missing_ok=True)  # of a cell that is out of date

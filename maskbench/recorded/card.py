@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import time
-from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,13 +55,21 @@ def batches(
     waiting, size = list(groups), at_once
     while left() > 0 and waiting:
         batch, waiting = waiting[:size], waiting[size:]
-        cells, began = sum(map(to_do, batch)), clock()
+        cells, began = _cells_of_a_round(batch, to_do, at_once), clock()
         yield batch
-        each = (clock() - began) / max(cells, 1)
-        ends = list(accumulate(each * to_do(group) for group in waiting[: max(at_once, GROWTH * len(batch))]))
-        least = at_once if ends and ends[:at_once][-1] < left() else 1
-        size = max(least, sum(end <= SHARE * left() for end in ends))
+        each = (clock() - began) / max(cells, 1.0)
+        takes = [
+            each * _cells_of_a_round(waiting[:number], to_do, at_once)
+            for number in range(1, min(len(waiting), max(at_once, GROWTH * len(batch))) + 1)
+        ]
+        least = at_once if takes and takes[:at_once][-1] < left() else 1
+        size = max(least, sum(seconds <= SHARE * left() for seconds in takes))
         size -= size % at_once if size > at_once else 0
+
+
+def _cells_of_a_round(groups: list[list[Cell]], to_do: Callable[[list[Cell]], int], at_once: int) -> float:
+    """Return how many cells come one after another where so many groups run side by side."""
+    return math.ceil(len(groups) / at_once) * sum(map(to_do, groups)) / len(groups)
 
 
 def _at_once(elsewhere: Elsewhere, groups: list[list[Cell]]) -> int:
@@ -107,14 +114,14 @@ def run(elsewhere: Elsewhere, minutes: float, archive: Path) -> tuple[int, int]:
     needed = elsewhere.inputs(elsewhere.restrict(cell.run for cells in groups for cell in cells))
     if not elsewhere.make(needed, seconds=max(1.0, end - time.monotonic())):
         raise InputError("text and models of the study could not be made here in time; the lines above say why")
-    tried: list[list[Cell]] = []
     there = set(elsewhere.finished(elsewhere.restrict(cell.run for cells in groups for cell in cells)))
-    for batch in batches(
-        groups,
-        lambda: end - time.monotonic(),
-        at_once=_at_once(elsewhere, groups),
-        to_do=lambda cells: sum(cell.run not in there for cell in cells),
-    ):
+
+    def to_do(cells: list[Cell]) -> int:
+        return sum(cell.run not in there for cell in cells)
+
+    tried = [cells for cells in groups if not to_do(cells)]  # an earlier call has finished them
+    at_once, rest = _at_once(elsewhere, groups), [cells for cells in groups if to_do(cells)]
+    for batch in batches(rest, lambda: end - time.monotonic(), at_once=at_once, to_do=to_do):
         tried += batch
         jobs = elsewhere.restrict(cell.run for cells in tried for cell in cells)
         made = elsewhere.make(_indexes(elsewhere, jobs, batch), seconds=max(1.0, end - time.monotonic()))
@@ -124,7 +131,7 @@ def run(elsewhere: Elsewhere, minutes: float, archive: Path) -> tuple[int, int]:
     runs = complete(tried, set(elsewhere.finished(jobs)))
     if not runs:
         raise InputError(f"no seed group was completed in {minutes:g} minutes; the next call goes on with it")
-    pack(archive, study.experiment.study, elsewhere.layout, runs)
+    pack(archive, study.jobs, elsewhere.layout, runs)
     return len(runs), len(groups)
 
 

@@ -116,7 +116,8 @@ def other_data(study: RecordedStudy, layout: Layout, jobs: Jobs, runs: Sequence[
     for run in runs:
         cell, there = jobs.cells[run], entries[run]
         about = EncodedManifest.read(layout.encoded(cell.task, cell.model, cell.condition.name).parent)
-        here = {  # that of prepared text is of files, which other versions of libraries write otherwise
+        here = {
+            "prepared": about.prepared,
             "encoded": about.hash,
             "model": model_hash(layout.model_source(cell.model).parent),
         }

@@ -165,20 +165,29 @@ class Reference:
         other
             What the other study found at tuned rates; rows count whose claims are stated in the same way.
         """
-        if self.tuned is None:
-            return replace(self, tuned=other)
-        own = self.tuned.evidence
-        alike = [name for name, claim in self.claims.items() if claim in other.evidence.claims]
+        theirs, pairs = other.evidence.verdicts, other.evidence.pairs
+        alike = [self._states(other, row) and row["verdict"] != "not tested" for row in records(theirs)]
+        theirs = theirs[alike]
+        own = self.tuned.evidence if self.tuned else replace(other.evidence, verdicts=theirs[:0], pairs=pairs[:0])
         mine = own.verdicts[(own.verdicts["verdict"] != "not tested") & whole(own.verdicts["scope"])]
-        theirs = other.evidence.verdicts
-        theirs = theirs[theirs["claim"].isin(alike) & (theirs["verdict"] != "not tested") & ~_among(theirs, mine)]
-        pairs = other.evidence.pairs
+        theirs = theirs[~_among(theirs, mine)]
+        if not len(theirs):
+            return self
         both = replace(
             own,
             verdicts=pd.concat([own.verdicts[~_among(own.verdicts, theirs)], theirs], ignore_index=True),
             pairs=pd.concat([own.pairs, pairs[_among(pairs, theirs)]], ignore_index=True),
         )
         return replace(self, tuned=Half(both))
+
+    def _states(self, other: Half, row: dict[str, Any]) -> bool:
+        """Tell whether the claims have a row of another study as that states it: claim, contrast and margin."""
+        claims = {claim["id"]: claim for claim in other.evidence.claims}
+        claim = claims[row["claim"]]
+        if not self.same(claim) or _contrast(claim, row) != _contrast(self.claims[row["claim"]], row):
+            return False
+        own = self.shared.row(*(row[column] for column in KEY))
+        return own is None or own["delta"] != own["delta"] or own["delta"] == row["delta"]
 
     def at_tuned(self, row: dict[str, Any]) -> dict[str, Any] | None:
         """Return the row at tuned rates beside one at the shared rate; None if there is none, or it was not tested."""

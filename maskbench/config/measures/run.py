@@ -131,6 +131,20 @@ RUN = (
         of_texts=False,
     ),
     Measure(
+        name="stack",
+        title="cells in its stack",
+        unit="number",
+        better="neither",
+        family="run",
+        definition=(
+            "How many cells were trained in one stack, this one included; none for a cell that was trained alone. A "
+            "cell of a stack has no time per update and no memory of its own."
+        ),
+        split="run",
+        derived=True,
+        of_texts=False,
+    ),
+    Measure(
         name="device",
         title="kind of device",
         unit="number",

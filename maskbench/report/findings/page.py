@@ -187,10 +187,10 @@ def _reading(source: Source, record: Record, others: Sequence[Record | None]) ->
         if own is not None and item.rates == "tuned":
             more += [f", {text.listed(found)} in {item.study}" for found in [_run_tuned(own, but=names)] if found]
     tuned = (
-        f" {text.listed(names)} were run again at the learning rate that was tuned for each{''.join(more)}. "
+        f" {text.listed(names) or 'None'} were run again at the learning rate that was tuned for each{''.join(more)}. "
         f"{MARK.strip()} marks rows whose two sides were tuned to different rates, which are then part of the "
         "difference."
-        if record.reference.tuned and names
+        if record.reference.tuned and (names or more)
         else ""
     )
     return (

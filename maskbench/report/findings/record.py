@@ -11,8 +11,9 @@ import pandas as pd
 
 from maskbench.analysis.compare import read_comparisons
 from maskbench.analysis.metrics import read_metrics
+from maskbench.analysis.rates import FOLDER as TUNED
 from maskbench.config.conditions import CLEAN
-from maskbench.config.tuning import tuned
+from maskbench.config.tuning import is_tuned, tuned
 from maskbench.errors import InputError
 from maskbench.experiment.recorded import NEEDED
 from maskbench.io.gzipped import present, read_bytes
@@ -90,8 +91,9 @@ class Record:
         What of experiment.json is told.
     numbers
         The columns `READ` of the metrics.
-    comparisons
-        As `read_comparisons` gives them: every strategy beside the baseline.
+    comparisons, comparisons_tuned
+        As `read_comparisons` gives them: every strategy beside the baseline; and the same at tuned rates, empty where
+        nothing ran at them.
     """
 
     reference: Reference
@@ -100,6 +102,7 @@ class Record:
     design: Design
     numbers: pd.DataFrame
     comparisons: pd.DataFrame
+    comparisons_tuned: pd.DataFrame
 
     @classmethod
     def read(cls, folder: Path) -> Record:
@@ -123,19 +126,28 @@ class Record:
         design = Design.read(folder / "experiment.json")
         if manifest["study"] != (design.study or manifest["study"]):
             raise InputError(f"{path}: study: expected {design.study}, got {manifest['study']}")
-        compared = read_comparisons(folder / "analysis" / "comparisons.csv")
+        compared, again = (folder / part / "analysis" / "comparisons.csv" for part in ("", TUNED))
+        found = read_comparisons(compared)
         done = len(made) if planned is None else planned
-        return cls(reference, manifest, done, design, numbers, compared)
+        tuned_ = read_comparisons(again) if again.is_file() else found[:0]
+        return cls(reference, manifest, done, design, numbers, found, tuned_)
 
     def at_tuned_rates(self) -> Record | None:
         """Return what the record says of runs at tuned learning rates, as if there were no others; None if nothing."""
         half = self.reference.tuned
         if half is None:
             return None
+        names = {name for name in self.numbers["strategy"].unique() if is_tuned(str(name))}
+        records = [entry for entry in self.manifest["records"] if is_tuned(entry["strategy"])]
+        numbers = self.numbers[self.numbers["strategy"].isin(names)]
         return replace(
             self,
             reference=Reference(half, None),
+            manifest=self.manifest | {"records": records},
+            planned=self.planned - (self.done - len(records)),
             design=replace(self.design, baseline=tuned(self.design.baseline)),
+            numbers=numbers,
+            comparisons=self.comparisons_tuned,
         )
 
     @property

@@ -56,17 +56,40 @@ def test_what_is_known_of_the_machines_is_said_in_the_row(measure):
     assert "is not recorded" in unknown["note"]
 
 
-def test_cells_of_stacks_have_no_times_and_are_not_missing():
-    """Seeds that a card trained in stacks beside seeds of a CPU: a verdict on time rests on the latter."""
+def stacked(seeds, arms=("none", "x"), failed=()):
+    """Return a study whose runs of some seeds and strategies were trained in stacks; some of these failed."""
     metrics = timed(lambda name, seed: 1.0)
-    stacked = (metrics["measure"] == "step_time") & (metrics["seed"] > 6)
-    found = verdict(metrics[~stacked])
+    own = metrics["strategy"].isin(arms) & metrics["seed"].isin(seeds)
+    sizes = metrics[own & (metrics["measure"] == "score")].assign(measure="stack", value=4.0)
+    metrics = pd.concat([metrics[~(own & (metrics["measure"] == "step_time"))], sizes], ignore_index=True)
+    ended = (metrics["strategy"] == "x") & metrics["seed"].isin(failed)
+    metrics.loc[ended, "status"] = "crashed"
+    return metrics[~ended | (metrics["measure"] == "score")]
+
+
+@pytest.mark.parametrize("arms", [("none", "x"), ("none",)])
+def test_pairs_with_cells_of_stacks_have_no_times_and_are_not_missing(arms):
+    """Seeds that a card trained in stacks beside seeds of a CPU: a verdict on time rests on the latter."""
+    metrics = stacked((7, 8, 9, 10), arms)
+    found = verdict(metrics)
     assert (found["estimate"], found["n_seeds"]) == (pytest.approx(25.0), 6)
-    assert "4 of the pairs have no times or memory of their own" in found["note"]
+    assert "4 of the pairs have cells of stacks, without times and memory of their own" in found["note"]
     assert "missing" not in found["note"]
-    assert verdict(metrics[~stacked], "score")["n_seeds"] == 10
-    lost = verdict(metrics[~(stacked & (metrics["strategy"] == "x"))])  # one side alone has a time
+    assert verdict(metrics, "score")["n_seeds"] == 10
+
+
+def test_a_failure_in_a_stack_is_none_among_the_seeds_with_times():
+    found = verdict(stacked((7, 8, 9, 10), failed=(9, 10)))
+    assert "missing" not in found["note"]
+    assert "4 of the pairs have cells of stacks" in found["note"]
+
+
+def test_times_that_are_missing_without_a_stack_are_missing():
+    """As those of a derived measure are where the baseline of their seed failed."""
+    metrics = timed(lambda name, seed: 1.0)
+    lost = verdict(metrics[~((metrics["measure"] == "step_time") & (metrics["seed"] > 6))])
     assert "4 of 10 pairs are missing" in lost["note"]
+    assert "refused" in lost["note"]
 
 
 def test_the_share_of_a_stack_is_another_kind_of_machine(tmp_path):

@@ -629,6 +629,15 @@ def test_what_a_further_study_found_at_tuned_rates_stands_where_the_reference_st
     line = next(line for line in part.splitlines() if line.startswith("| C02 | random vs none | score |"))
     assert "| ✓ supported | +7.00 points" in line  # its own section has all that it found there
     assert line.endswith("| = equivalent, unguarded, +0.10 points \\[−0.20 to +0.40\\] |")
+    change(top / "record-2" / "tuning", row, delta="9.5")  # another margin, another verdict
+    assert not re.search(rf"\| freeze vs none \| time per update \| [^|]*\| [^|]*\| {found}", page(top))
+    shutil.rmtree(top / "record" / "tuning")
+    change(top / "record-2" / "tuning", row, delta="5")
+    content = page(top)
+    assert re.search(rf"\| freeze vs none \| time per update \| [^|]*\| [^|]*\| {found}", content)
+    path = top / "record-2" / "tuning" / "analysis" / "claims.json"
+    path.write_text(path.read_text().replace('"claim": "Freezing', '"claim": "Otherwise freezing'))
+    assert not re.search(rf"\| freeze vs none \| time per update \| [^|]*\| [^|]*\| {found}", page(top))
     shutil.rmtree(top / "record-2" / "tuning")
     assert "## Elsewhere\n\nBy +0.10 points [−0.20 to +0.40] above.\n\nIt has not been run yet.\n" in page(top)
 
