@@ -157,20 +157,22 @@ class Reference:
         margins = {row["delta"], found["delta"]} if found else set()
         return found if len({margin for margin in margins if margin == margin}) < 2 else None
 
-    def with_tuned(self, other: Half) -> Reference:
+    def with_tuned(self, other: Half, study: str) -> Reference:
         """Return the record with rows at tuned rates of another study, where it tested nothing of a contrast itself.
 
         Parameters
         ----------
         other
             What the other study found at tuned rates; rows count whose claims are stated in the same way.
+        study
+            Its name, which stands in the column `study` of the rows that are taken.
         """
         theirs, pairs = other.evidence.verdicts, other.evidence.pairs
         alike = [self._states(other, row) and row["verdict"] != "not tested" for row in records(theirs)]
         theirs = theirs[alike]
         own = self.tuned.evidence if self.tuned else replace(other.evidence, verdicts=theirs[:0], pairs=pairs[:0])
         mine = own.verdicts[(own.verdicts["verdict"] != "not tested") & whole(own.verdicts["scope"])]
-        theirs = theirs[~_among(theirs, mine)]
+        theirs = theirs[~_among(theirs, mine)].assign(study=study)
         if not len(theirs):
             return self
         both = replace(

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 _NEEDED = re.compile(r"(\d+ [a-z ]*seeds (find|show|tell|can never)|One [a-z ]*seed says|To .* takes more) ")
 """How a sentence of a note begins that says what a decision takes."""
 
+ELSEWHERE = " ‡"
+"""Behind a number at tuned rates that a further study found."""
+
 SHOWN_MODELS = 3
 """Most models that a cell of a table names; of more, the first and their number."""
 
@@ -80,6 +83,7 @@ def _table(record: Record, claim: str) -> tuple[list[str], list[list[str]]]:
         cells = [contrast(row), named(row["measure"]), with_symbol(row), effect(row) or text.DASH]
         if record.reference.tuned:
             mark = MARK if tuned and DIFFER in tuned["note"] else ""
+            mark += ELSEWHERE if tuned and isinstance(tuned.get("study"), str) else ""
             said = [with_symbol(tuned), effect(tuned), seeds(tuned)] if tuned else [text.DASH]
             cells.append(", ".join(filter(None, said)) + mark)
         runs = text.plain(behind.runs, 0) if behind.runs else _measured(row)

@@ -42,7 +42,7 @@ def with_tuned(source: Source, record: Record, others: Mapping[str, Record | Non
     """Return the record of the reference study, with what further studies found at tuned rates and it has not run."""
     for item in source.further:
         if item.rates == "tuned" and (own := others[item.study]) is not None:
-            record = replace(record, reference=record.reference.with_tuned(own.reference.shared))
+            record = replace(record, reference=record.reference.with_tuned(own.reference.shared, item.study))
     return record
 
 

@@ -9,7 +9,7 @@ from maskbench.config.tuning import is_tuned, untuned
 from maskbench.report import text
 from maskbench.report.blocks import size_words
 from maskbench.report.findings.answer import answer
-from maskbench.report.findings.claims import of_claim, table, undecided, untested
+from maskbench.report.findings.claims import ELSEWHERE, of_claim, table, undecided, untested
 from maskbench.report.findings.costs import by_size, costs
 from maskbench.report.findings.further import further
 from maskbench.report.findings.places import filled
@@ -19,7 +19,7 @@ from maskbench.report.reference import named
 from maskbench.report.tuning import MARK
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from maskbench.report.findings.places import Book
     from maskbench.report.findings.record import Record
@@ -182,17 +182,15 @@ def _costs(record: Record) -> Iterator[str]:
 
 
 def _reading(source: Source, record: Record, others: Sequence[Record | None]) -> str:
-    names, more = _run_tuned(record), []
-    for item, own in zip(source.further, others, strict=True):
-        if own is not None and item.rates == "tuned":
-            more += [f", {text.listed(found)} in {item.study}" for found in [_run_tuned(own, but=names)] if found]
-    tuned = (
-        f" {text.listed(names) or 'None'} were run again at the learning rate that was tuned for each{''.join(more)}. "
-        f"{MARK.strip()} marks rows whose two sides were tuned to different rates, which are then part of the "
-        "difference."
-        if record.reference.tuned and (names or more)
-        else ""
-    )
+    names, tuned = _run_tuned(record), ""
+    elsewhere = [item.study for item, own in zip(source.further, others, strict=True) if own and item.rates == "tuned"]
+    if record.reference.tuned:
+        tuned = f" {text.listed(names)} were run again at the learning rate that was tuned for each." if names else ""
+        tuned += (
+            f" {MARK.strip()} marks rows whose two sides were tuned to different rates, which are then part of the "
+            "difference."
+        )
+        tuned += f" {ELSEWHERE.strip()} marks rows of {text.listed(elsewhere)} (below)." if elsewhere else ""
     return (
         "Each claim begins with the verdict on its first contrast and measure that was tested; the table has all of "
         "them, over all tasks together. Effects are signed so that + is as the claim says, and where a claim says only "
@@ -204,10 +202,9 @@ def _reading(source: Source, record: Record, others: Sequence[Record | None]) ->
     )
 
 
-def _run_tuned(record: Record, but: Collection[str] = ()) -> list[str]:
-    """Return the strategies that ran at tuned learning rates, as code, but for some."""
-    names = [f"`{untuned(name)}`" for name in record.numbers["strategy"].unique() if is_tuned(name)]
-    return [name for name in names if name not in but]
+def _run_tuned(record: Record) -> list[str]:
+    """Return the strategies that ran at tuned learning rates, as code."""
+    return [f"`{untuned(name)}`" for name in record.numbers["strategy"].unique() if is_tuned(name)]
 
 
 def _words() -> str:

@@ -621,9 +621,10 @@ def test_what_a_further_study_found_at_tuned_rates_stands_where_the_reference_st
     for wanted in (row, ("C02",)):
         change(top / "record-2" / "tuning", wanted, **numbers)
     content = page(top)
-    found = r"✓ supported, \+7\.0 % \\\[\+5\.0 to \+9\.0\\\], 8 seeds \|"
+    found = r"✓ supported, \+7\.0 % \\\[\+5\.0 to \+9\.0\\\], 8 seeds ‡ \|"
     assert re.search(rf"\| freeze vs none \| time per update \| [^|]*\| [^|]*\| {found}", content)
     own = next(line for line in content.splitlines() if line.startswith("| random vs none | score |"))
+    assert "‡ marks rows of record-2 (below)." in content
     assert "? inconclusive, +0.10 points" in own  # which the reference study has tested itself
     part = content[content.index("## Elsewhere") : content.index("## What could not be decided")]
     line = next(line for line in part.splitlines() if line.startswith("| C02 | random vs none | score |"))
