@@ -26,6 +26,7 @@ from maskbench.analysis.derived import (
 from maskbench.analysis.metrics import read_metrics
 from maskbench.config.measures import MEASURES
 from maskbench.errors import InputError
+from maskbench.io.files import read_json, write_json
 from tests.helpers import run_folders as synthetic
 
 FOLDER = Path("training")
@@ -265,13 +266,18 @@ def test_derived_measures_of_a_study_are_in_its_metrics(tmp_path):
     metrics = read_metrics(tmp_path / "metrics.csv")
     derived = {name: entry.split for name, entry in MEASURES.items() if entry.derived}
     rows = metrics[metrics["measure"].isin(derived)]
-    # attributions are off unless asked for, and the other stands in verdicts alone
-    assert set(rows["measure"]) == derived.keys() - {"attribution_agreement", "labels_needed"}
+    # attributions are off unless asked for, no cell was trained in a stack, and the other stands in verdicts alone
+    assert set(rows["measure"]) == derived.keys() - {"attribution_agreement", "labels_needed", "stack"}
     assert (rows["split"] == rows["measure"].map(derived)).all()
     collect("s", tmp_path, runs, tmp_path / "half", probed=True, share=0.5)
     lower = read_metrics(tmp_path / "half" / "metrics.csv")
     levels = [table[table["measure"] == "matched_score"]["value"] for table in (metrics, lower)]
     assert (levels[1] < levels[0]).all()
+    path = tmp_path / "training" / runs[0] / "metrics.json"
+    write_json(path, read_json(path) | {"stack": runs[:3]})
+    collect("s", tmp_path, runs, tmp_path / "stacks", probed=True)
+    found = read_metrics(tmp_path / "stacks" / "metrics.csv").query("measure == 'stack'")
+    assert found[["run", "value"]].to_numpy().tolist() == [[runs[0], 3.0]]
     kinds = rows.groupby("measure")["regime"].agg(lambda names: {name.partition("-")[0] for name in names}).to_dict()
     assert kinds["negative_transfer"] == {"with"}
     assert kinds["matched_forgetting"] == {"after"}
