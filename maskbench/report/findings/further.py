@@ -84,7 +84,8 @@ def _of_study(item: Further, record: Record, own: Record) -> Iterator[str]:
     yield (
         f"{part}, {failed}: {text.listed(own.tasks)}; {text.listed(own.models)}; up to "
         f"{text.count(own.seeds, 'seed')} a contrast. In brackets stands the {100 * CONFIDENCE:g} % interval; "
-        f"results/{item.study} has the runs behind each number. The last column is the reference study's own verdict."
+        f"results/{item.study} has the runs behind each number. The last column is the reference study's own verdict"
+        f"{' at the shared learning rate' if item.rates == 'tuned' else ''}."
     )
     yield "Plain fine-tuning, with scores in per cent as mean ± standard deviation over runs:"
     header = ["task", "model", "train size", "score", "runs", "always the majority class"]

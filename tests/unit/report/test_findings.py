@@ -627,6 +627,7 @@ def test_what_a_further_study_found_at_tuned_rates_stands_where_the_reference_st
     assert "‡ marks rows of record-2 (below)." in content
     assert "? inconclusive, +0.10 points" in own  # which the reference study has tested itself
     part = content[content.index("## Elsewhere") : content.index("## What could not be decided")]
+    assert "the reference study's own verdict at the shared learning rate." in part
     line = next(line for line in part.splitlines() if line.startswith("| C02 | random vs none | score |"))
     assert "| ✓ supported | +7.00 points" in line  # its own section has all that it found there
     assert line.endswith("| = equivalent, unguarded, +0.10 points \\[−0.20 to +0.40\\] |")
