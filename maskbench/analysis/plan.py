@@ -202,8 +202,8 @@ def _decides(need: PlannedRow, margin: float, varying: Varying, tests: int, seed
     return f"effects from {scale.show(found):.2g} {scale.unit}", True
 
 
-POINTS = (f"{effect:g} point{'s' * (effect != 1)}" for effect in PLANNED_EFFECTS)
-PLAN_HEADER = ("claim", "contrast", "measure", "SD", "texts", "", "δ", f"seeds for {EFFECT_TO_FIND:g} δ", *POINTS)
+PLAN_HEADER: tuple[str, ...] = ("claim", "contrast", "measure", "SD", "texts", "", "δ")
+PLAN_HEADER += (f"seeds for {EFFECT_TO_FIND:g} δ", *(f"{one:g} point{'s' * (one != 1)}" for one in PLANNED_EFFECTS))
 PLAN_HEADER += ("seeds for no difference", "seeds there show none", "seeds there find")
 
 

@@ -185,6 +185,10 @@ class Layout:
     def _file(self, kind: str, **parts: str) -> Path:
         return self.folder / _FILES[kind].format(**parts)
 
+    def _from_study(self, kind: str, **parts: str) -> Path:
+        """Return a file that a tuning has from its study."""
+        return (self.above or self.folder) / _FILES[kind].format(**parts)
+
     def _of_run(self, kind: str, run: str) -> Path:
         return self.folder / _FILES[kind].replace(_RUN, run)
 
@@ -236,7 +240,7 @@ class Layout:
 
     def model_source(self, model: str) -> Path:
         """Return the file that says where a pretrained model came from; the model is in its folder."""
-        return (self.above or self.folder) / _FILES["model_source"].format(model=model)
+        return self._from_study("model_source", model=model)
 
     def start_source(self, start: str) -> Path:
         """Return the file that says where a model came from whose pretraining goes on; the model is in its folder."""
@@ -248,7 +252,7 @@ class Layout:
 
     def lexicon(self, lexicon: str) -> Path:
         """Return the file that says where a lexicon came from; its words are in its folder."""
-        return (self.above or self.folder) / _FILES["lexicon"].format(lexicon=lexicon)
+        return self._from_study("lexicon", lexicon=lexicon)
 
     def corpus(self, corpus: str) -> Path:
         """Return the manifest of the documents of a corpus."""

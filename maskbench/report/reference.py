@@ -151,11 +151,10 @@ class Reference:
 
     def twin(self, claim: dict[str, Any], row: dict[str, Any]) -> dict[str, Any] | None:
         """Return the same row of the reference study; None unless claim, contrast, measure and margin are the same."""
-        if not self.same(claim) or _contrast(claim, row) != _contrast(self.claims[claim["id"]], row):
+        if not self._states(claim, row):
             return None
         found = self.shared.row(claim["id"], row["contrast"], row["measure"])
-        margins = {row["delta"], found["delta"]} if found else set()
-        return found if len({margin for margin in margins if margin == margin}) < 2 else None
+        return found if _one_margin(row, found) else None
 
     def with_tuned(self, other: Half, study: str) -> Reference:
         """Return the record with rows at tuned rates of another study, where it tested nothing of a contrast itself.
@@ -168,8 +167,15 @@ class Reference:
             Its name, which stands in the column `study` of the rows that are taken.
         """
         theirs, pairs = other.evidence.verdicts, other.evidence.pairs
-        alike = [self._states(other, row) and row["verdict"] != "not tested" for row in records(theirs)]
-        theirs = theirs[alike]
+        claims = {claim["id"]: claim for claim in other.evidence.claims}
+        theirs = theirs[
+            [
+                row["verdict"] != "not tested"
+                and self._states(claims[row["claim"]], row)
+                and _one_margin(row, self.shared.row(*(row[column] for column in KEY)))
+                for row in records(theirs)
+            ]
+        ]
         own = self.tuned.evidence if self.tuned else replace(other.evidence, verdicts=theirs[:0], pairs=pairs[:0])
         mine = own.verdicts[(own.verdicts["verdict"] != "not tested") & whole(own.verdicts["scope"])]
         theirs = theirs[~_among(theirs, mine)].assign(study=study)
@@ -182,19 +188,20 @@ class Reference:
         )
         return replace(self, tuned=Half(both))
 
-    def _states(self, other: Half, row: dict[str, Any]) -> bool:
-        """Tell whether the claims have a row of another study as that states it: claim, contrast and margin."""
-        claims = {claim["id"]: claim for claim in other.evidence.claims}
-        claim = claims[row["claim"]]
-        if not self.same(claim) or _contrast(claim, row) != _contrast(self.claims[row["claim"]], row):
-            return False
-        own = self.shared.row(*(row[column] for column in KEY))
-        return own is None or own["delta"] != own["delta"] or own["delta"] == row["delta"]
+    def _states(self, claim: dict[str, Any], row: dict[str, Any]) -> bool:
+        """Tell whether a claim of another study, and the contrast of a row of it, are stated in the same way here."""
+        return self.same(claim) and _contrast(claim, row) == _contrast(self.claims[claim["id"]], row)
 
     def at_tuned(self, row: dict[str, Any]) -> dict[str, Any] | None:
         """Return the row at tuned rates beside one at the shared rate; None if there is none, or it was not tested."""
         found = self.tuned and self.tuned.row(*(row[column] for column in KEY))
         return found if found and found["verdict"] != "not tested" else None
+
+
+def _one_margin(row: dict[str, Any], other: dict[str, Any] | None) -> bool:
+    """Tell whether two rows have the same margin, as far as both have one."""
+    margins = {row["delta"], other["delta"]} if other else set()
+    return len({margin for margin in margins if margin == margin}) < 2
 
 
 def _among(table: pd.DataFrame, others: pd.DataFrame) -> pd.Series[bool]:
